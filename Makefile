@@ -1,0 +1,58 @@
+# Every target prepares what it needs; `make help` explains them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+EXTRAS ?=
+NAME ?= baseline
+ARGS ?=
+
+bin := .venv/bin
+comma := ,
+extras := $(subst $(comma), ,$(EXTRAS))
+locks := requirements.lock $(extras:%=requirements-%.lock)
+# One stamp for each choice of extras: a second call starts at once.
+stamp := .venv/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
+
+.PHONY: help experiment plan test lint bench lock clean
+
+help:  ## Explain every target
+	@echo "lstm_jax: make TARGET [NAME=experiment] [ARGS=\"overrides\"] [EXTRAS=cuda13]"
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 16
+	@echo
+	@echo "Experiments: $(basename $(notdir $(wildcard experiments/*.py)))"
+	@echo "Overrides:   ARGS=\"--learning-rate 3e-3 --hidden-size 64 128\"; all of them: $(bin)/lstm-jax run --help"
+	@echo "Devices:     EXTRAS=cuda13, cuda12 or tpu installs JAX for that device; without it, CPU"
+
+# The venv is made by the standard module, the packages come from the lock with their hashes.
+$(stamp): $(locks) pyproject.toml
+	@test -x $(bin)/python || { echo "creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "installing $(locks), a minute or two the first time"
+	@for lock in $(locks); do $(bin)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $$lock || exit 1; done
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+experiment: $(stamp)  ## Train NAME, or resume it: make experiment NAME=baseline ARGS="--seed 0 1 2"
+	@$(bin)/python -m lstm_jax run "$(NAME)" --fallback digits $(ARGS)
+
+plan: $(stamp)  ## Say what NAME would run, and train nothing
+	@$(bin)/python -m lstm_jax plan "$(NAME)" $(ARGS)
+
+test: $(stamp)  ## Run the tests (no network; real MNIST too when TFDS_DATA_DIR holds it)
+	@$(bin)/python -m pytest $(ARGS)
+
+lint: $(stamp)  ## Check style and types
+	@$(bin)/ruff check .
+	@$(bin)/ruff format --check .
+	@$(bin)/mypy
+
+bench: EXTRAS := bench
+bench:  ## Measure the recurrence beside its peers (QUICK=1: under two minutes)
+	@$(MAKE) --no-print-directory EXTRAS=$(EXTRAS) .bench
+
+lock: $(stamp)  ## Resolve the dependencies again and write the lock files
+	@lock="$(bin)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --quiet --extra datasets --extra dev"; \
+	$$lock --upgrade -o requirements.lock; \
+	for extra in cuda13 cuda12 tpu bench; do $$lock --extra $$extra -c requirements.lock -o requirements-$$extra.lock; done
+
+clean:  ## Remove .venv and caches (never runs/)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

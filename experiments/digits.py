@@ -1,0 +1,8 @@
+"""The same model on scikit-learn's bundled 8x8 scans: no network, a few seconds.
+
+make experiment NAME=digits
+"""
+
+from lstm_jax import Experiment
+
+experiment = Experiment(dataset="digits", hidden_size=64, num_examples=30_000)

@@ -1,0 +1,210 @@
+"""The command line: sets the environment before JAX starts, turns errors into exit codes.
+
+JAX is imported only when a command needs it, so that help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import runpy
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from lstm_jax.config import (
+    KINDS,
+    DivergedError,
+    Experiment,
+    Interrupted,
+    SurroundingsError,
+    UserError,
+    closest,
+)
+
+EXIT_CODES = {UserError: 2, SurroundingsError: 3, DivergedError: 4, Interrupted: 75}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train an experiment, resume it, or say that it is finished."""
+
+    name: tyro.conf.Positional[str]
+    """An experiment in `experiments/`, or a Python file below the working directory."""
+
+    experiment: tyro.conf.OmitArgPrefixes[Experiment]
+    """Overrides of the experiment's values. An axis takes one value or several."""
+
+    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """The kind of device. One that is absent is refused, never silently another."""
+
+    runs_dir: Path = Path("runs")
+    """Where run directories lie."""
+
+    fallback: Literal["digits"] | None = None
+    """The data set to train on, under its own name, when the experiment's is not to be had."""
+
+    segment_steps: int = 100
+    """Steps between two checkpoints. Changes no bit of the results."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say what would run: members, programs, parameters. Trains nothing."""
+
+    name: tyro.conf.Positional[str]
+    """An experiment in `experiments/`, or a Python file below the working directory."""
+
+    experiment: tyro.conf.OmitArgPrefixes[Experiment]
+    """Overrides of the experiment's values. An axis takes one value or several."""
+
+    runs_dir: Path = Path("runs")
+    """Where run directories lie."""
+
+
+COMMANDS: dict[str, type[Run | Plan]] = {"run": Run, "plan": Plan}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a command and leaves with the exit code of the design."""
+    # No wrapping into a pipe: scripts read whole lines there.
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    try:
+        dispatch(parse(sys.argv[1:] if argv is None else argv), console)
+    except tuple(EXIT_CODES) as error:
+        complaint = Console(stderr=True, soft_wrap=True)
+        complaint.print(f"lstm_jax: {error}", highlight=False, markup=False)
+        sys.exit(EXIT_CODES[type(error)])
+
+
+def dispatch(command: Run | Plan, console: Console) -> None:
+    name = Path(command.name).stem
+    if isinstance(command, Plan):
+        from lstm_jax.plan import plan
+
+        return plan(name, command.experiment, command.runs_dir, console)
+    if command.segment_steps < 1:
+        raise UserError(f"segment_steps: {command.segment_steps} is not at least 1")
+    prepare_jax(command.platform)
+    from lstm_jax.runner import Options, run
+
+    options = Options(command.runs_dir, command.segment_steps, command.fallback)
+    run(name, command.experiment, options, console)
+
+
+def parse(argv: list[str]) -> Run | Plan:
+    """The command, its overrides laid over the experiment's own values."""
+    helps = not argv or bool({"-h", "--help"} & set(argv))
+    word = argv[0] if argv and not argv[0].startswith("-") else ""
+    if word and word not in COMMANDS:
+        raise UserError(f"no command {word!r}.{closest(word, COMMANDS)} See --help")
+    name = argv[1] if len(argv) > 1 and not argv[1].startswith("-") else ""
+    if name:
+        experiment = load_experiment(name)
+        check_overrides(argv[2:], COMMANDS[word])
+    elif helps:
+        experiment = Experiment()
+    else:
+        raise UserError(f"{word or argv[0]}: which experiment? {listing()}")
+    run, plan = (
+        Annotated[kind, tyro.conf.subcommand(command, default=kind(name, experiment))]
+        for command, kind in COMMANDS.items()
+    )
+    commands: Any = run | plan
+    parsed: Run | Plan = tyro.cli(
+        commands,
+        prog="lstm-jax",
+        args=argv or ["--help"],
+        config=(tyro.conf.ConsolidateSubcommandArgs,),
+    )
+    return parsed
+
+
+def check_overrides(argv: list[str], command: type) -> None:
+    """One line, with the closest name, for an option or number that cannot be."""
+    options = {field.name for field in dataclasses.fields(command)} - {"name", "experiment"}
+    flag = ""
+    for word in argv:
+        if word.startswith("--") and word != "--help":
+            name, _, word = word.removeprefix("--").partition("=")
+            flag = name.replace("-", "_")
+            if flag not in options | KINDS.keys():
+                near = closest(flag, options | KINDS.keys()).replace("_", "-")
+                raise UserError(f"no option --{name}.{near} See --help")
+        if word and not word.startswith("-") and KINDS.get(flag) in (int, float):
+            try:
+                KINDS[flag](word)
+            except ValueError:
+                kind = "a whole number" if KINDS[flag] is int else "a number"
+                raise UserError(f"{flag}: expected {kind}, got {word!r}") from None
+
+
+def folders() -> list[Path]:
+    """Where experiments are looked up: here, then beside the package (a checkout)."""
+    return [Path("experiments"), Path(__file__).parent.parent / "experiments"]
+
+
+def available() -> list[str]:
+    """Names of the experiments at hand."""
+    return sorted({path.stem for folder in folders() for path in folder.glob("[a-z]*.py")})
+
+
+def listing() -> str:
+    return f"There are {', '.join(available())}" if available() else "No experiments/ is here"
+
+
+def load_experiment(name_or_file: str) -> Experiment:
+    """The value `experiment` of a file. Only files below the working directory are run."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name_or_file):
+        found = [folder / f"{name_or_file}.py" for folder in folders()]
+        path = next((path for path in found if path.is_file()), None)
+        if path is None:
+            near = closest(name_or_file, available())
+            raise UserError(f"no experiment {name_or_file!r}.{near} {listing()}")
+    else:
+        path = Path(name_or_file)
+        if not path.resolve().is_relative_to(Path.cwd().resolve()):
+            raise UserError(f"{name_or_file} lies outside the working directory; copy it into it")
+        if path.suffix != ".py" or not path.is_file():
+            raise UserError(f"{name_or_file} is no Python file; give a name or a path to one")
+    try:
+        experiment = runpy.run_path(str(path)).get("experiment")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # the file is the user's own program
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"{path} defines no `experiment = Experiment(...)`")
+    return experiment
+
+
+def prepare_jax(platform: str) -> None:
+    """Settings that JAX reads once, when it starts; what the user has set stays.
+
+    Raises SurroundingsError when the platform asked for is not here.
+    """
+    if "jax" in sys.modules:
+        raise SurroundingsError("JAX is already imported: its settings can no longer be made")
+    from lstm_jax.environment import cores
+
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))  # a host device for each core
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lstm_jax" / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
+    if platform != "auto":
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform, platform)
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise SurroundingsError(
+            f"no {platform} device is to be had ({str(error).splitlines()[0]}); "
+            "use --platform cpu, or `make experiment EXTRAS=cuda13` on an NVIDIA machine"
+        ) from error

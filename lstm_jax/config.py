@@ -1,0 +1,190 @@
+"""What an experiment is: one frozen value, checked when it is made, written as JSON and read back.
+
+An experiment is a grid of members; a single run is a grid of one. The three axes `hidden_size`,
+`learning_rate` and `seed` take one value or several; everything else is shared by all members.
+No I/O happens here and nothing heavy is imported, so that a mistake is answered at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+AXES = ("hidden_size", "learning_rate", "seed")
+
+# Inclusive bounds, by field. A learning rate must lie above zero, so its lower bound is the
+# smallest normal float32: anything less would be flushed to zero on the device.
+RANGES: dict[str, tuple[float, float]] = {
+    "hidden_size": (1, 8192),
+    "learning_rate": (2.0**-126, 1e3),
+    "seed": (0, 2**32 - 1),
+    "forget_bias": (-100.0, 100.0),
+    "batch_size": (1, 65_536),
+    "chunks": (1, 1024),
+    "num_examples": (1, 10**10),
+    "log_every": (1, 10**6),
+}
+
+
+class UserError(Exception):
+    """The user's mistake, in one line that says what to do. Exit code 2."""
+
+
+class SurroundingsError(Exception):
+    """Data, disk, device or lock: not the user's mistake, not ours. Exit code 3."""
+
+
+class DivergedError(Exception):
+    """The loss of every member stopped being finite. Exit code 4."""
+
+
+class Interrupted(Exception):
+    """Stopped by a signal after saving; the same command goes on. Exit code 75."""
+
+
+def closest(word: str, choices: Iterable[str]) -> str:
+    """` Did you mean a, b?`, or nothing when no choice resembles the word."""
+    near = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.5)
+    return f" Did you mean {', '.join(near)}?" if near else ""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One point of the grid: one hidden size, one learning rate, one seed."""
+
+    hidden_size: int
+    learning_rate: float
+    seed: int
+
+    def __str__(self) -> str:
+        return f"hidden {self.hidden_size}, learning rate {self.learning_rate:g}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides the numbers of a run. Raises `UserError` when a value is off."""
+
+    dataset: str = "mnist"
+    """`mnist`, `digits` (bundled, no network), or any TFDS image-classification set by its name."""
+
+    hidden_size: int | tuple[int, ...] = 128
+    """Axis. Units H of the input layer and of the LSTM."""
+
+    learning_rate: float | tuple[float, ...] = 1e-3
+    """Axis. Adam's step size."""
+
+    seed: int | tuple[int, ...] = 0
+    """Axis. Initial weights and batch order; the same seed gives the same order to every member."""
+
+    forget_bias: float = 1.0
+    """Added to the forget gate before its sigmoid."""
+
+    batch_size: int = 128
+    """Examples a training step."""
+
+    chunks: int = 8
+    """Equal parts of a batch whose gradients are added in a fixed order: the bits of a run depend
+    on it, and not on how many cores or devices share the parts."""
+
+    num_examples: int = 100_000
+    """Budget: training goes on while step * batch_size < num_examples."""
+
+    log_every: int = 20
+    """Steps between two rows of metrics."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            check = _checked_axis if field.name in AXES else _checked
+            object.__setattr__(self, field.name, check(field.name, value, KINDS[field.name]))
+        if self.batch_size % self.chunks:
+            divisors = [c for c in range(1, self.batch_size + 1) if self.batch_size % c == 0]
+            raise UserError(
+                f"chunks: {self.chunks} does not divide batch_size {self.batch_size}; "
+                f"use one of {', '.join(map(str, divisors))}"
+            )
+
+    @property
+    def num_steps(self) -> int:
+        """Training steps: the smallest count with step * batch_size >= num_examples."""
+        return -(-self.num_examples // self.batch_size)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that name this experiment's values, whatever file they came from."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def axis(self, name: str) -> tuple[Any, ...]:
+        """The values of one axis, as a tuple also where there is one."""
+        value = getattr(self, name)
+        return value if isinstance(value, tuple) else (value,)
+
+    def members(self) -> tuple[Member, ...]:
+        """All points of the grid, the seed running fastest."""
+        return tuple(Member(*point) for point in itertools.product(*map(self.axis, AXES)))
+
+    def solo(self, member: Member) -> Experiment:
+        """The experiment of this member alone. Its digest is the member's, in any sweep."""
+        return dataclasses.replace(self, **dataclasses.asdict(member))
+
+    def to_json(self) -> str:
+        """Canonical JSON: keys sorted, floats exact."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> Experiment:
+        """The experiment that `to_json` wrote. Raises `UserError` on anything else."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"experiment: not JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise UserError(f"experiment: expected a JSON object, got {type(values).__name__}")
+        for name in values:
+            if name not in KINDS:
+                raise UserError(f"experiment: no field {name!r}.{closest(name, KINDS)}")
+        return Experiment(**values)
+
+
+KINDS: dict[str, type] = {
+    field.name: kind
+    for field in dataclasses.fields(Experiment)
+    for kind in (str, int, float)
+    if str(field.type).startswith(kind.__name__)
+}
+
+
+def _checked_axis(name: str, value: Any, kind: type) -> Any:
+    """One value stays one value, also out of a tuple of one: both are the same experiment."""
+    if not isinstance(value, (tuple, list)):
+        return _checked(name, value, kind)
+    values: Sequence[Any] = tuple(_checked(name, item, kind) for item in value)
+    if not values:
+        raise UserError(f"{name}: needs at least one value")
+    for item in values:
+        if values.count(item) > 1:
+            raise UserError(f"{name}: {item} is there twice; every member must be different")
+    return values[0] if len(values) == 1 else values
+
+
+def _checked(name: str, value: Any, kind: type) -> Any:
+    """The value in its field's type, or one line that says which values are good."""
+    if kind is str:
+        if not isinstance(value, str) or not value:
+            raise UserError(f"{name}: expected a name, got {value!r}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"{name}: expected a number, got {value!r}")
+    if kind is int and value != value // 1:
+        raise UserError(f"{name}: expected a whole number, got {value!r}")
+    low, high = RANGES[name]
+    if not (math.isfinite(value) and low <= value <= high):
+        raise UserError(f"{name}: {value} is not between {low:g} and {high:g}")
+    return kind(value)

@@ -1,0 +1,93 @@
+"""What a run's numbers depended on, as JSON values: versions, device, settings, code.
+
+`identity` holds what the bits of a result may depend on; `circumstances` what they may not, and
+one wants to know all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+SETTINGS = ("JAX_", "XLA_", "PJRT_")
+# Says where compiled programs are kept and how many devices share the work: no effect on bits.
+HARMLESS = ("JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "JAX_PERSISTENT_CACHE")
+
+
+def identity(data_fingerprint: str) -> dict[str, Any]:
+    """Everything that a member's bits may depend on besides its experiment. Starts JAX."""
+    import jax  # here, since `cores` is asked before JAX may be imported
+
+    return {
+        "versions": {name: metadata.version(name) for name in LIBRARIES},
+        "platform": jax.default_backend(),
+        "device_kind": jax.devices()[0].device_kind,
+        "instruction_set": _instruction_set(),
+        "settings": {k: v for k, v in _settings().items() if not k.startswith(HARMLESS)},
+        "data": data_fingerprint,
+    }
+
+
+def circumstances() -> dict[str, Any]:
+    """Where and how the run was made: no bit depends on it."""
+    import jax
+
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": _dirty(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": cores(),
+        "devices": len(jax.devices()),
+        "settings": _settings(),
+        "command": sys.argv[1:],
+    }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _settings() -> dict[str, str]:
+    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(SETTINGS)}
+
+
+def _instruction_set() -> str:
+    """The processor's vector extensions; XLA's CPU backend compiles for the best of them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine()
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
+    vector = sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma", "sse4")))
+    return " ".join([platform.machine(), *vector])
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the checkout this package runs from; None outside one."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _dirty() -> bool | None:
+    changes = _git("status", "--porcelain")
+    return None if changes is None else bool(changes)

@@ -1,0 +1,90 @@
+"""What a person sees: a live bar on a terminal, plain lines elsewhere, and the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+
+def say(console: Console, line: str) -> None:
+    """One line as it is: no colours, no markup, no wrapping."""
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+class Tick(NamedTuple):
+    """After a segment: the work done in it, and how training stands."""
+
+    examples: int  # over all members
+    step: int
+    loss: float  # mean over members, of the last batch
+    accuracy: float
+
+
+class Meter:
+    """Counts member-examples against their total; knows the rate and the time left."""
+
+    def __init__(self, console: Console, bar: Progress, total: int, num_steps: int) -> None:
+        self.console, self.bar, self.num_steps = console, bar, num_steps
+        self.total, self.done, self.seconds = total, 0, 0.0
+        self.task = bar.add_task("", total=total, said="compiling")
+        self.start()
+
+    def start(self) -> None:
+        """Starts the clock: what came before (compiling, scoring) does not count as training."""
+        self.started = time.perf_counter()
+
+    def tick(self, tick: Tick) -> None:
+        now = time.perf_counter()
+        self.seconds, self.started = self.seconds + now - self.started, now
+        self.done += tick.examples
+        left = (self.total - self.done) / self.rate
+        said = (
+            f"step {tick.step}/{self.num_steps}  loss {tick.loss:.3f}  accuracy "
+            f"{tick.accuracy:.3f}  {self.rate:,.0f} examples/s  {left:.0f} s left"
+        )
+        self.bar.update(self.task, completed=self.done, said=said)
+        if not self.console.is_terminal:
+            say(self.console, said)
+
+    @property
+    def rate(self) -> float:
+        """Member-examples a second of training."""
+        return self.done / self.seconds if self.seconds else 0.0
+
+
+@contextmanager
+def metered(console: Console, total: int, num_steps: int) -> Iterator[Meter]:
+    """A meter of `total` examples over all members, shown until the block ends."""
+    percent, said = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[said]}")
+    with Progress(
+        BarColumn(), percent, said, console=console, disable=not console.is_terminal
+    ) as bar:
+        yield Meter(console, bar, total, num_steps)
+
+
+def show_results(
+    console: Console, results: list[dict[str, Any]], rows: list[dict[str, Any]], log_every: int
+) -> None:
+    """Each member's result, best validation first; for a single run also its logged accuracies."""
+    if len(results) == 1:
+        say(console, f"batch accuracy every {log_every} steps:")
+        seen = [" nan " if r["accuracy"] is None else f"{r['accuracy']:.3f}" for r in rows]
+        for first in range(0, len(seen), 10):
+            say(console, "  " + " ".join(seen[first : first + 10]))
+    for result in sorted(results, key=lambda r: -r["validation_accuracy"]):
+        bad = result["diverged_at"]
+        say(
+            console,
+            f"hidden {result['hidden_size']}, learning rate {result['learning_rate']:g}, "
+            f"seed {result['seed']}: {result['steps']} steps, "
+            f"validation accuracy {result['validation_accuracy']:.4f}, "
+            f"test accuracy {result['test_accuracy']:.4f}"
+            + ("" if bad is None else f", DIVERGED at step {bad} and frozen there"),
+        )
+    for result in results[:1] if len(results) == 1 else []:
+        say(console, f"parameters SHA-256 {result['parameters_sha256']}")

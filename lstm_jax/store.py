@@ -1,0 +1,239 @@
+"""The run directory: its lock, experiment, record, metrics and checkpoints. The only writer.
+
+    runs/<experiment>/<digest>/
+        experiment.json     the resolved experiment
+        record.json         what the numbers depended on, and the results of finished members
+        metrics.jsonl       a line each member and logged step
+        checkpoints/<members>/<step>/arrays, manifest.json
+        lock                held by the process that writes here
+
+A file is written aside, synced and renamed; a checkpoint counts once its manifest stands. So a
+kill at any moment leaves the last whole state. Every failure of the disk is a `SurroundingsError`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from lstm_jax.config import SurroundingsError
+
+KEPT = 2  # checkpoints a placement: the last, and the one before should the last be damaged
+
+Arrays = dict[str, np.ndarray]
+
+
+def fingerprint(arrays: Arrays) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of arrays, by name."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+class Saved(NamedTuple):
+    """A member's state as it was saved: the steps done and its arrays by name."""
+
+    step: int
+    arrays: Arrays
+
+
+@contextmanager
+def disk(path: Path, doing: str = "write") -> Iterator[None]:
+    """Turns an error of the disk into one line that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise SurroundingsError(
+            f"cannot {doing} {path}: {error.strerror or error}; free or fix the disk and run the "
+            "same command again (nothing that was saved is lost)"
+        ) from error
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Makes the run directory and holds it against other writers. A crash frees it."""
+    with disk(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = open(directory / "lock", "a+")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise SurroundingsError(
+                f"{directory} is in use by {holder}; wait for it, or stop it"
+            ) from None
+        with disk(directory):
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {os.uname().nodename}")
+            handle.flush()
+        yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file at once and for good: either the old text stands there or the new."""
+    aside = path.with_name(path.name + ".new")
+    with disk(path):
+        with open(aside, "w") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(aside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The file's value, or None when there is none."""
+    try:
+        with disk(path, "read"):
+            return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise SurroundingsError(
+            f"{path} is damaged ({error}); move the run directory away to start anew"
+        ) from None
+
+
+def append_metrics(directory: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path = directory / "metrics.jsonl"
+    with disk(path), open(path, "a") as handle:
+        handle.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def trim_metrics(directory: Path, resumed: dict[str, int]) -> None:
+    """Drops what a killed run logged beyond its checkpoint: rows at or after a member's step.
+
+    `resumed` maps a member's digest to the step it goes on from; other members keep their rows.
+    """
+    rows = read_metrics(directory)
+    kept = [row for row in rows if row["step"] < resumed.get(row["member"], row["step"] + 1)]
+    if rows:
+        write_text(directory / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """All whole rows; a line cut short by a kill is left out."""
+    path = directory / "metrics.jsonl"
+    rows = []
+    with disk(path, "read"):
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and {"member", "step", "loss", "accuracy"} <= row.keys():
+            rows.append(row)
+    return rows
+
+
+def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays: Arrays) -> Path:
+    """Saves the states of members trained side by side; the first axis of every array is theirs."""
+    name = hashlib.sha256(" ".join(members).encode()).hexdigest()[:12]
+    path = directory / "checkpoints" / name / f"{step:08d}"
+    with disk(path):
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        try:
+            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
+                saver.save(path.resolve() / "arrays", args=ocp.args.PyTreeSave(arrays))
+        except (ValueError, RuntimeError) as error:  # as tensorstore reports a full disk
+            raise OSError(str(error).splitlines()[0]) from error
+        manifest = {
+            "step": step,
+            "members": list(members),
+            "arrays": {name: fingerprint({name: array}) for name, array in arrays.items()},
+            "files": _file_digests(path / "arrays"),
+        }
+    write_json(path / "manifest.json", _sealed(manifest))
+    whole = sorted(manifest.parent for manifest in path.parent.glob("*/manifest.json"))
+    for other in set(path.parent.iterdir()) - set(
+        whole[-KEPT:]
+    ):  # older, or left by a killed writer
+        shutil.rmtree(other, ignore_errors=True)
+    return path
+
+
+def load_members(
+    directory: Path, wanted: Iterable[str], say: Callable[[str], None]
+) -> dict[str, Saved]:
+    """The newest undamaged state of each wanted member that has one.
+
+    A damaged checkpoint is named out loud and the one before it is taken; from whichever state a
+    member goes on, it ends in the same bits.
+    """
+    missing, found = set(wanted), {}
+    paths = (directory / "checkpoints").glob("*/*/manifest.json")
+    for path in sorted(paths, key=lambda p: p.parent.name, reverse=True):
+        try:
+            step, members, arrays = load_checkpoint(path.parent, missing)
+        except SurroundingsError as error:
+            say(f"{error}; going on from the one before")
+            continue
+        for row, member in enumerate(members):
+            if member in missing:
+                missing.discard(member)
+                found[member] = Saved(step, {name: array[row] for name, array in arrays.items()})
+    return found
+
+
+def load_checkpoint(path: Path, wanted: set[str]) -> tuple[int, list[str], Arrays]:
+    """Step, members and arrays; no arrays (and no members) when none of the wanted is in it.
+
+    Raises SurroundingsError when a byte is not as it was written.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        if manifest != _sealed(manifest):
+            raise ValueError("its manifest was changed")
+        if not wanted & set(manifest["members"]):
+            return manifest["step"], [], {}
+        # Before anything is decoded: a decoder given damaged bytes may do more than fail.
+        if _file_digests(path / "arrays") != manifest["files"]:
+            raise ValueError("its files were changed")
+        as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in manifest["arrays"]}
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
+            arrays = saver.restore(
+                path.resolve() / "arrays", args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+            )
+        for name, digest in manifest["arrays"].items():
+            if fingerprint({name: arrays[name]}) != digest:
+                raise ValueError(f"array {name} was changed")
+    # Whatever a decoder makes of damaged bytes, the answer is the same.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise SurroundingsError(f"checkpoint {path} is damaged ({reason})") from error
+    return manifest["step"], manifest["members"], arrays
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path there."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a SHA-256 over all its other entries."""
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(body, sort_keys=True)
+    return body | {"sha256": hashlib.sha256(text.encode()).hexdigest()}

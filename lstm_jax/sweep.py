@@ -1,0 +1,140 @@
+"""Members to groups to placements: which members train side by side, on which devices.
+
+Members of one hidden size share every shape, so they share one compiled program. On a mesh of
+devices they are spread over the axis `members`; the chunks of their batches over the axis
+`chunks`. Neither changes a bit of any member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lstm_jax.config import Experiment, Member
+from lstm_jax.data import Dataset, Split
+from lstm_jax.model import RowLSTM
+from lstm_jax.train import Batching, Score, TrainState, evaluate, init_state, train_segment
+
+MEMBERS, WHOLE = PartitionSpec("members"), PartitionSpec()
+
+
+class Placement(NamedTuple):
+    """Members trained side by side: M of them on a mesh of member_devices x chunk_devices."""
+
+    members: tuple[Member, ...]
+    member_devices: int
+    chunk_devices: int
+
+    @property
+    def hidden_size(self) -> int:
+        return self.members[0].hidden_size
+
+
+class Programs(NamedTuple):
+    """The compiled functions of a placement; every array has a leading axis of M members."""
+
+    init: Callable[[], TrainState]
+    segment: Callable[[TrainState, int, int], tuple[TrainState, Any]]
+    score: Callable[[Any, Split], Score]
+    load: Callable[[TrainState], TrainState]
+
+
+def place(members: Iterable[Member], num_devices: int, chunks: int) -> list[Placement]:
+    """Members of one hidden size together; as many as fill the devices are spread over them.
+
+    The rest, fewer than there are devices, share all devices through the chunks of their batches,
+    so that no device idles while a last member trains.
+    """
+    chunk_devices = max(d for d in range(1, num_devices + 1) if chunks % d == 0)
+    placements = []
+    for _, group in groupby(sorted(members, key=lambda m: m.hidden_size), lambda m: m.hidden_size):
+        mates = tuple(group)
+        full = len(mates) - len(mates) % num_devices
+        if full:
+            placements.append(Placement(mates[:full], num_devices, 1))
+        if mates[full:]:
+            placements.append(Placement(mates[full:], 1, chunk_devices))
+    return placements
+
+
+def build_model(experiment: Experiment, hidden_size: int, dataset: Dataset) -> RowLSTM:
+    """The row LSTM for this data set's row width and classes."""
+    return RowLSTM(
+        hidden_size=hidden_size,
+        num_features=dataset.train.images.shape[2],
+        num_classes=dataset.num_classes,
+        forget_bias=experiment.forget_bias,
+    )
+
+
+def build(
+    experiment: Experiment, placement: Placement, dataset: Dataset, capacity: int
+) -> Programs:
+    """Programs for a placement whose segments have at most `capacity` steps.
+
+    Learning rates and seeds enter as arrays: other values run the same compiled program. The
+    training data lie on every device; a state given to `segment` is consumed.
+    """
+    shape = (placement.member_devices, placement.chunk_devices)
+    devices = np.asarray(jax.devices()[: shape[0] * shape[1]]).reshape(shape)
+    mesh = Mesh(devices, ("members", "chunks"))
+    model = build_model(experiment, placement.hidden_size, dataset)
+    spread = "chunks" if placement.chunk_devices > 1 else None
+    batching = Batching(experiment.batch_size, experiment.chunks, spread, placement.chunk_devices)
+
+    def over_members(function: Callable[..., Any], num_mapped: int, num_shared: int) -> Any:
+        """`function`, one member after another on each device."""
+
+        def mapped(*args: Any) -> Any:
+            own, shared = args[:num_mapped], args[num_mapped:]
+            return jax.lax.map(lambda one: function(*one, *shared), own)
+
+        specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
+        return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=MEMBERS, check_vma=False)
+
+    init = jax.jit(over_members(partial(init_state, model), 1, 0))
+    segment = jax.jit(
+        over_members(partial(train_segment, model, batching, capacity), 3, 4), donate_argnums=0
+    )
+    score = jax.jit(over_members(partial(evaluate, model), 1, 2))
+
+    def put(spec: PartitionSpec, value: Any) -> Any:
+        return jax.device_put(value, NamedSharding(mesh, spec))
+
+    rates = put(MEMBERS, np.array([m.learning_rate for m in placement.members], np.float32))
+    seeds = put(MEMBERS, np.array([m.seed for m in placement.members], np.uint32))
+    train = put(WHOLE, tuple(dataset.train))
+    return Programs(
+        init=lambda: init(seeds),
+        segment=lambda state, start, stop: segment(
+            state, rates, seeds, *train, *put(WHOLE, (np.int32(start), np.int32(stop)))
+        ),
+        score=lambda params, split: score(params, *put(WHOLE, tuple(split))),
+        load=partial(put, MEMBERS),
+    )
+
+
+def name_arrays(tree: Any) -> dict[str, Any]:
+    """A tree's leaves by their path, such as `params/lstm/kernel`, in the tree's own order."""
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+
+
+def stack_members(like: TrainState, members: Sequence[dict[str, np.ndarray]]) -> TrainState:
+    """Members' arrays by name, stacked into a state with the tree, shapes and dtypes of `like`.
+
+    Raises ValueError when a member's arrays are not those of `like` without its first axis.
+    """
+    named = name_arrays(like)
+    wanted = {name: (leaf.shape[1:], leaf.dtype) for name, leaf in named.items()}
+    for arrays in members:
+        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != wanted:
+            raise ValueError("the saved arrays are not those of this model")
+    leaves = [np.stack([arrays[name] for arrays in members]) for name in named]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -1,0 +1,135 @@
+"""Mistakes are answered at once: one line, the exit code of the design, before JAX starts."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lstm_jax import Experiment
+from lstm_jax.cli import available, load_experiment, main, parse
+from lstm_jax.config import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+def complaint(argv, capsys):
+    """Exit code and the one line on stderr."""
+    with pytest.raises(SystemExit) as left:
+        main(argv)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return left.value.code, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["run", "basline"], "Did you mean baseline"),
+        (["run", "zzz"], "There are baseline"),
+        (["run"], "which experiment? There are baseline"),
+        (["rnu", "baseline"], "Did you mean run"),
+        (["run", "../x"], "outside the working directory"),
+        (["run", "/etc/passwd"], "outside the working directory"),
+        (["run", "experiments/absent.py"], "no Python file"),
+        (["run", "README.md"], "no Python file"),
+        (["run", "baseline", "--learnig-rate", "1"], "Did you mean learning-rate"),
+        (["run", "baseline", "--learning-rate", "0"], "learning_rate: 0.0 is not between"),
+        (["run", "baseline", "--learning-rate", "nan"], "learning_rate: nan is not between"),
+        (["run", "baseline", "--learning-rate", "fast"], "expected a number, got 'fast'"),
+        (["run", "baseline", "--learning-rate=-1"], "learning_rate: -1.0 is not between"),
+        (["run", "baseline", "--learning-rate", "-1"], "learning_rate: -1.0 is not between"),
+        (["run", "baseline", "--hidden-size", "0"], "hidden_size: 0 is not between"),
+        (["run", "baseline", "--hidden-size", "1.5"], "expected a whole number"),
+        (["run", "baseline", "--hidden-size"], "hidden_size: needs at least one value"),
+        (["run", "baseline", "--seed", "1", "2", "1"], "1 is there twice"),
+        (["run", "baseline", "--segment-steps", "0"], "segment_steps"),
+        (["plan", "baseline", "--fallback", "digits"], "no option --fallback"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(argv, says, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    code, line = complaint(argv, capsys)
+    assert (code, says in line) == (2, True), line
+
+
+def test_a_file_that_is_no_experiment(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text, says in [
+        ("x = 1", "defines no `experiment"),
+        ("import nothing_of_the_kind", "ModuleNotFoundError"),
+        ("from lstm_jax import Experiment\nexperiment = Experiment(seed=-1)", "seed: -1"),
+        ("def", "SyntaxError"),
+    ]:
+        Path("mine.py").write_text(text)
+        code, line = complaint(["run", "mine.py"], capsys)
+        assert (code, says in line) == (2, True), line
+
+
+def test_overrides_are_laid_over_the_experiments_own_values():
+    argv = ["run", "digits", "--hidden-size", "8", "16", "--learning-rate", "3e-3"]
+    parsed = parse(argv)
+    own = load_experiment("digits")
+    assert parsed.experiment == Experiment(
+        dataset="digits",
+        hidden_size=(8, 16),
+        learning_rate=3e-3,
+        num_examples=own.num_examples,
+    )
+
+
+def test_every_shipped_experiment_opens_with_its_command():
+    for name in available():
+        assert isinstance(load_experiment(name), Experiment)
+        text = (ROOT / "experiments" / f"{name}.py").read_text()
+        assert f"make experiment NAME={name}" in text.split('"""')[1]
+
+
+def test_an_unknown_name_in_a_strange_form_never_runs_anything(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ["a b", "a;b", "..", ".", "a/../../b.py", "x" * 300]:
+        with pytest.raises(UserError):
+            load_experiment(name)
+
+
+def python(*argv, **environment):
+    return subprocess.run(
+        [sys.executable, *argv],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | environment,
+    )
+
+
+def test_help_imports_neither_jax_nor_tfds():
+    probe = (
+        "import sys\nfrom lstm_jax.cli import main\n"
+        "try: main(['run', '--help'])\nexcept SystemExit as left: assert left.code == 0\n"
+        "print([m for m in ('jax', 'tensorflow', 'tensorflow_datasets') if m in sys.modules])"
+    )
+    done = python("-c", probe)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert "--hidden-size" in done.stdout
+
+
+def test_importing_everything_pulls_in_no_tensorflow():
+    probe = (
+        "import sys, lstm_jax.plan, lstm_jax.runner\n"
+        "print([m for m in ('tensorflow', 'tensorflow_datasets') if m in sys.modules])"
+    )
+    assert python("-c", probe).stdout.strip() == "[]"
+
+
+def test_an_absent_platform_is_refused(tmp_path):
+    started = time.monotonic()
+    done = python(
+        "-m", "lstm_jax", "run", "digits", "--platform", "tpu", "--runs-dir", str(tmp_path)
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1), done.stderr
+    assert "tpu" in done.stderr
+    assert time.monotonic() - started < 60
+    assert not list(tmp_path.iterdir())
