@@ -23,7 +23,7 @@ AXES = ("hidden_size", "learning_rate", "seed")
 # smallest normal float32: anything less would be flushed to zero on the device.
 RANGES: dict[str, tuple[float, float]] = {
     "hidden_size": (1, 8192),
-    "learning_rate": (2.0**-126, 1e3),
+    "learning_rate": (2.0**-126, 1e30),
     "seed": (0, 2**32 - 1),
     "forget_bias": (-100.0, 100.0),
     "batch_size": (1, 65_536),

@@ -16,8 +16,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,12 +69,11 @@ def locked(directory: Path) -> Iterator[None]:
     """Makes the run directory and holds it against other writers. A crash frees it."""
     with disk(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        handle = open(directory / "lock", "a+")
-    with handle:
+        (directory / "lock").touch()
+    with open(directory / "lock", "r+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            handle.seek(0)
             holder = handle.read().strip() or "another process"
             raise SurroundingsError(
                 f"{directory} is in use by {holder}; wait for it, or stop it"
@@ -151,11 +153,8 @@ def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays
     with disk(path):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
-        try:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
-                saver.save(path.resolve() / "arrays", args=ocp.args.PyTreeSave(arrays))
-        except (ValueError, RuntimeError) as error:  # as tensorstore reports a full disk
-            raise OSError(str(error).splitlines()[0]) from error
+        with _quiet_threads(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
+            saver.save(path.resolve() / "arrays", args=ocp.args.PyTreeSave(arrays))
         manifest = {
             "step": step,
             "members": list(members),
@@ -169,6 +168,24 @@ def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays
     ):  # older, or left by a killed writer
         shutil.rmtree(other, ignore_errors=True)
     return path
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Turns what tensorstore says of a full disk into an OSError.
+
+    Orbax's threads would print their own traces of the same failure, some of them late: after a
+    failure they stay silent.
+    """
+    hooks = threading.excepthook, sys.unraisablehook
+    threading.excepthook = sys.unraisablehook = lambda _: None
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise OSError(str(error).splitlines()[0].rsplit(": ")[-1]) from error
+    threading.excepthook, sys.unraisablehook = hooks
+    logging.disable(logging.NOTSET)
 
 
 def load_members(

@@ -8,7 +8,7 @@ devices they are spread over the axis `members`; the chunks of their batches ove
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -19,7 +19,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from lstm_jax.config import Experiment, Member
 from lstm_jax.data import Dataset, Split
 from lstm_jax.model import RowLSTM
-from lstm_jax.train import Batching, Score, TrainState, evaluate, init_state, train_segment
+from lstm_jax.train import (
+    Batching,
+    Metrics,
+    Params,
+    Score,
+    TrainState,
+    evaluate,
+    init_state,
+    train_segment,
+)
 
 MEMBERS, WHOLE = PartitionSpec("members"), PartitionSpec()
 
@@ -37,12 +46,12 @@ class Placement(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """The compiled functions of a placement; every array has a leading axis of M members."""
+    """The functions of a placement; every array has a leading axis of M members."""
 
     init: Callable[[], TrainState]
-    segment: Callable[[TrainState, int, int], tuple[TrainState, Any]]
-    score: Callable[[Any, Split], Score]
-    load: Callable[[TrainState], TrainState]
+    segment: Callable[[TrainState, int, int], tuple[TrainState, Metrics]]  # consumes the state
+    score: Callable[[Params, Split], Score]
+    load: Callable[[TrainState], TrainState]  # from host arrays
 
 
 def place(members: Iterable[Member], num_devices: int, chunks: int) -> list[Placement]:
@@ -78,8 +87,7 @@ def build(
 ) -> Programs:
     """Programs for a placement whose segments have at most `capacity` steps.
 
-    Learning rates and seeds enter as arrays: other values run the same compiled program. The
-    training data lie on every device; a state given to `segment` is consumed.
+    Learning rates, seeds and data enter as arrays: other values run the same compiled programs.
     """
     shape = (placement.member_devices, placement.chunk_devices)
     devices = np.asarray(jax.devices()[: shape[0] * shape[1]]).reshape(shape)
@@ -87,29 +95,14 @@ def build(
     model = build_model(experiment, placement.hidden_size, dataset)
     spread = "chunks" if placement.chunk_devices > 1 else None
     batching = Batching(experiment.batch_size, experiment.chunks, spread, placement.chunk_devices)
-
-    def over_members(function: Callable[..., Any], num_mapped: int, num_shared: int) -> Any:
-        """`function`, one member after another on each device."""
-
-        def mapped(*args: Any) -> Any:
-            own, shared = args[:num_mapped], args[num_mapped:]
-            return jax.lax.map(lambda one: function(*one, *shared), own)
-
-        specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
-        return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=MEMBERS, check_vma=False)
-
-    init = jax.jit(over_members(partial(init_state, model), 1, 0))
-    segment = jax.jit(
-        over_members(partial(train_segment, model, batching, capacity), 3, 4), donate_argnums=0
-    )
-    score = jax.jit(over_members(partial(evaluate, model), 1, 2))
+    init, segment, score = _compiled(model, batching, capacity, mesh)
 
     def put(spec: PartitionSpec, value: Any) -> Any:
         return jax.device_put(value, NamedSharding(mesh, spec))
 
     rates = put(MEMBERS, np.array([m.learning_rate for m in placement.members], np.float32))
     seeds = put(MEMBERS, np.array([m.seed for m in placement.members], np.uint32))
-    train = put(WHOLE, tuple(dataset.train))
+    train = put(WHOLE, tuple(dataset.train))  # on every device, as uint8
     return Programs(
         init=lambda: init(seeds),
         segment=lambda state, start, stop: segment(
@@ -117,6 +110,39 @@ def build(
         ),
         score=lambda params, split: score(params, *put(WHOLE, tuple(split))),
         load=partial(put, MEMBERS),
+    )
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    model: RowLSTM, batching: Batching, capacity: int, mesh: Mesh
+) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """init_state, train_segment and evaluate, one member after another on each device.
+
+    `lax.map`, not `vmap`: only so is a member's arithmetic the same whatever is beside it.
+    """
+
+    def over_members(
+        function: Callable[..., Any], num_mapped: int, num_shared: int, consumed: Any = ()
+    ) -> Any:
+        def mapped(*args: Any) -> Any:
+            own, shared = args[:num_mapped], args[num_mapped:]
+            return jax.lax.map(lambda one: function(*one, *shared), own)
+
+        specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
+        # check_vma: the gathered chunks are alike on all their devices, which it cannot see.
+        spread = jax.shard_map(
+            mapped, mesh=mesh, in_specs=specs, out_specs=MEMBERS, check_vma=False
+        )
+        # Named in full, or a state from `segment` and one from `init` would differ in their
+        # sharding's spelling, and the second segment would compile again.
+        out = NamedSharding(mesh, MEMBERS)
+        return jax.jit(spread, out_shardings=out, donate_argnums=consumed)
+
+    return (
+        over_members(partial(init_state, model), 1, 0),
+        over_members(partial(train_segment, model, batching, capacity), 3, 4, consumed=0),
+        over_members(partial(evaluate, model), 1, 2),
     )
 
 

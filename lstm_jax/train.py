@@ -70,6 +70,12 @@ def init_state(model: RowLSTM, seed: jax.Array) -> TrainState:
     return TrainState(params, optimizer.init(params), jnp.int32(-1))
 
 
+def fold(model: RowLSTM, params: Params) -> FoldedRowLSTM:
+    """The model ready to run: once a step, for all chunks of its batch."""
+    folded: Any = model.apply({"params": params}, method="fold")
+    return folded
+
+
 def train_step(
     model: RowLSTM,
     batching: Batching,
@@ -83,14 +89,13 @@ def train_step(
 
     A state whose loss or gradient is not finite stays as it was, for good.
     """
-    folded, unfold = jax.vjp(
-        lambda params: model.apply({"params": params}, method="fold"), state.params
-    )
+    folded, unfold = jax.vjp(partial(fold, model), state.params)
     (loss, accuracy), gradient = _batch_gradient(batching, folded, images_BTI, labels_B)
     (gradient,) = unfold(gradient)
     norm = optax.tree.norm(gradient)
     alive = (state.diverged_at < 0) & jnp.isfinite(loss) & jnp.isfinite(norm)
-    updates, adam = optimizer.update(gradient, state.adam)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a Python float to an int32 count
+        updates, adam = optimizer.update(gradient, state.adam)
     params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
     params, adam = jax.tree.map(
         partial(jnp.where, alive), (params, adam), (state.params, state.adam)
@@ -196,7 +201,7 @@ def train_segment(
 
 def evaluate(model: RowLSTM, params: Params, images_NTI: jax.Array, labels_N: jax.Array) -> Score:
     """Mean cross-entropy and number of correct answers over all N examples of a split."""
-    folded = model.apply({"params": params}, method="fold")
+    folded = fold(model, params)
     num_examples = labels_N.shape[0]
     missing = -num_examples % EVALUATION_BLOCK
     images_NTI = jnp.pad(images_NTI, ((0, missing), (0, 0), (0, 0)))

@@ -1,0 +1,225 @@
+"""Whole runs as a user starts them: resumed, repeated, interrupted, refused. Real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20")  # 125 steps
+
+
+def start(runs, *argv, name="digits", **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "lstm_jax", "run", name, "--runs-dir", str(runs), *argv],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def finish(process):
+    """Exit code, output and the lines of stderr; at most two minutes."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err.splitlines()
+
+
+def run(runs, *argv, **options):
+    return finish(start(runs, *argv, **options))
+
+
+def record_of(runs, name="digits"):
+    (path,) = (runs / name).glob("*/record.json")
+    return json.loads(path.read_text())
+
+
+def digests(runs):
+    return {key: m["parameters_sha256"] for key, m in record_of(runs)["members"].items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run never disturbed: its runs folder and what it printed."""
+    runs = tmp_path_factory.mktemp("whole")
+    code, out, err = run(runs, *SMALL)
+    assert (code, err) == (0, [])
+    return runs, out
+
+
+def test_a_run_tells_its_steps_accuracies_and_where_it_lies(whole):
+    runs, out = whole
+    record = record_of(runs)
+    (result,) = record["members"].values()
+    assert "step 125/125" in out
+    assert f"test accuracy {result['test_accuracy']:.4f}" in out
+    assert result["parameters_sha256"] in out
+    (directory,) = (runs / "digits").iterdir()
+    assert str(directory) in out.splitlines()[-1]
+    assert json.loads((directory / "experiment.json").read_text())["hidden_size"] == 8
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(0, 125, 20))
+    assert {"versions", "device_kind", "instruction_set", "settings", "data"} <= record[
+        "identity"
+    ].keys()
+    assert {"commit", "dirty", "cores", "settings", "seconds"} <= record["sessions"][0].keys()
+
+
+def test_the_same_command_again_reports_and_trains_nothing(whole):
+    runs, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.json*")}
+    code, out, _ = run(runs, *SMALL)
+    assert (code, "already finished" in out, "step 20/" in out) == (0, True, False)
+    assert before == {path: path.stat().st_mtime_ns for path in runs.rglob("*.json*")}
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_killed_and_resumed_equals_never_killed(whole, tmp_path, cores):
+    """SIGKILL after the second segment; on whatever number of devices."""
+    process = start(tmp_path, *SMALL, JAX_NUM_CPU_DEVICES=cores)
+    while "step 40/125" not in process.stdout.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    code, out, err = run(tmp_path, *SMALL)
+    assert (code, err) == (0, [])
+    assert "resuming 1 of 1 members" in out
+    assert digests(tmp_path) == digests(whole[0])
+    (one,), (other,) = (list((r / "digits").iterdir()) for r in (tmp_path, whole[0]))
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+
+
+def test_another_seed_is_another_run(whole, tmp_path):
+    assert run(tmp_path, *SMALL, "--seed", "1")[0] == 0
+    assert not set(digests(tmp_path).values()) & set(digests(whole[0]).values())
+
+
+def test_a_sweeps_member_is_its_solo_run_on_one_core_and_in_other_segments(whole, tmp_path):
+    argv = [*SMALL[:-1], "33", "--seed", "0", "1", "2"]
+    assert run(tmp_path, *argv, JAX_NUM_CPU_DEVICES="2")[0] == 0
+    assert digests(whole[0]).items() <= digests(tmp_path).items()
+    assert len(digests(tmp_path)) == 3
+
+
+def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path):
+    process = start(tmp_path, *SMALL)
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
+    assert (code, len(err)) == (75, 1), err
+    assert "the same command goes on" in err[0]
+    assert run(tmp_path, *SMALL)[0] == 0
+    assert digests(tmp_path) == digests(whole[0])
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(whole, tmp_path):
+    process = start(tmp_path, *SMALL)
+    while "step 60/125" not in process.stdout.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    last = max(tmp_path.glob("digits/*/checkpoints/*/*/manifest.json"))
+    victim = max(last.parent.rglob("arrays/**/d/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    code, out, _ = run(tmp_path, *SMALL)
+    assert (code, "is damaged" in out) == (0, True)
+    assert digests(tmp_path) == digests(whole[0])
+
+
+def test_two_processes_do_not_share_a_run_directory(tmp_path):
+    hours = ("--hidden-size", "8", "--num-examples", "10000000000")
+    first = start(tmp_path, *hours)
+    first.stdout.readline()  # in its first segments now
+    code, _, err = run(tmp_path, *hours)
+    first.kill()
+    first.communicate()
+    assert (code, len(err)) == (3, 1)
+    assert f"in use by process {first.pid}" in err[0]
+
+
+def test_divergence_is_recorded_and_code_4(tmp_path):
+    code, out, err = run(tmp_path, *SMALL, "--learning-rate", "1e30")
+    (result,) = record_of(tmp_path)["members"].values()
+    assert result["diverged_at"] == 1
+    assert (code, len(err)) == (4, 1)
+    assert "DIVERGED" in out
+
+
+def test_a_batch_larger_than_the_data_is_the_users_mistake(tmp_path):
+    code, _, err = run(tmp_path, "--batch-size", "2048")
+    assert (code, len(err)) == (2, 1)
+    assert "1,318 training examples of digits" in err[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(whole, tmp_path):
+    """A limit on the size of files stands for the disk: the first checkpoint does not fit."""
+    limited = f"ulimit -f 8; exec {sys.executable} -m lstm_jax run digits --runs-dir {tmp_path}"
+    done = subprocess.run(
+        ["bash", "-c", " ".join([limited, *SMALL])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1), done.stderr
+    assert "cannot write" in done.stderr
+    assert run(tmp_path, *SMALL)[0] == 0
+    assert digests(tmp_path) == digests(whole[0])
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run(tmp_path / "file", *SMALL)
+    assert (code, len(err)) == (3, 1)
+    assert "cannot write" in err[0]
+
+
+@pytest.fixture
+def offline(tmp_path):
+    """No data, and a proxy that leads nowhere."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    return proxies | {"TFDS_DATA_DIR": str(tmp_path / "no data")}
+
+
+def test_without_data_or_network_it_answers_quickly_with_the_ways_out(tmp_path, offline):
+    began = time.monotonic()
+    code, _, err = run(tmp_path / "runs", name="baseline", **offline)
+    assert time.monotonic() - began < 30  # 10 s on a quiet machine
+    assert (code, len(err)) == (3, 1)
+    for way in ("connect", "downloads/manual", "TFDS_DATA_DIR", "--fallback digits"):
+        assert way in err[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_fallback_says_so_and_carries_its_name(tmp_path, offline):
+    argv = [*SMALL, "--fallback", "digits"]
+    code, out, err = run(tmp_path / "runs", *argv, name="baseline", **offline)
+    assert (code, err) == (0, [])
+    assert "FALLING BACK to the data set digits" in out
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["baseline-digits"]
+    record = record_of(tmp_path / "runs", "baseline-digits")
+    assert record["name"] == "baseline-digits"
+
+
+def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "lstm_jax", "plan", "digits", "--runs-dir", str(tmp_path)]
+        + ["--hidden-size", "8", "16", "--seed", "0", "1", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "6 members, 6 to train" in done.stdout
+    assert not list(tmp_path.iterdir())

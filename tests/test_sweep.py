@@ -1,0 +1,100 @@
+"""The bits of a member are its own: whatever runs beside it, and on however many devices."""
+
+from itertools import pairwise
+
+import jax
+import numpy as np
+import pytest
+
+from lstm_jax import Experiment, store
+from lstm_jax.config import Member
+from lstm_jax.data import load
+from lstm_jax.sweep import Placement, build, name_arrays, place
+
+EXPERIMENT = Experiment(dataset="digits", hidden_size=16, batch_size=32, chunks=4)
+MEMBERS = tuple(
+    Member(16, rate, seed) for rate, seed in [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def trained(placement, dataset, cuts=(0, 45), capacity=45):
+    """Digest of each member's state after the segments between the cuts; 39 steps are an epoch."""
+    programs = build(EXPERIMENT, placement, dataset, capacity)
+    state = programs.init()
+    for start, stop in pairwise(cuts):
+        state, _ = programs.segment(state, start, stop)
+    arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
+    return [
+        store.fingerprint({name: array[row] for name, array in arrays.items()})
+        for row in range(len(placement.members))
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(digits):
+    """Each member's digest on one device, by itself."""
+    return [trained(Placement((member,), 1, 1), digits)[0] for member in MEMBERS]
+
+
+def test_members_differ(alone):
+    assert len(set(alone)) == len(MEMBERS)
+
+
+@pytest.mark.parametrize(("members", "chunks"), [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (4, 1)])
+def test_a_member_of_any_sweep_on_any_devices_equals_itself_alone(digits, alone, members, chunks):
+    assert trained(Placement(MEMBERS, members, chunks), digits) == alone
+
+
+def test_order_and_number_of_members_change_no_bit(digits, alone):
+    chosen = [2, 0]
+    placement = Placement(tuple(MEMBERS[i] for i in chosen), 1, 2)
+    assert trained(placement, digits) == [alone[i] for i in chosen]
+
+
+@pytest.mark.parametrize("cuts", [(0, 1, 2, 45), (0, 39, 45), (0, 20, 40, 45)])
+def test_cutting_into_segments_changes_no_bit(digits, alone, cuts):
+    assert trained(Placement(MEMBERS[:1], 1, 1), digits, cuts) == alone[:1]
+
+
+def test_the_capacity_of_a_segment_changes_no_bit(digits, alone):
+    assert trained(Placement(MEMBERS[:1], 1, 1), digits, capacity=100) == alone[:1]
+
+
+def test_other_rates_seeds_and_steps_trace_nothing_again(digits):
+    first = build(EXPERIMENT, Placement(MEMBERS[:2], 1, 1), digits, 10)
+    first.segment(first.init(), 0, 10)
+    with jax.no_tracing():
+        second = build(EXPERIMENT, Placement(MEMBERS[2:], 1, 1), digits, 10)
+        state, _ = second.segment(second.init(), 0, 10)
+        second.segment(state, 10, 13)
+
+
+def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
+    wild = Member(16, 1e30, 0)  # overflows float32 in its second step
+    experiment_rates = (MEMBERS[0], wild, MEMBERS[1])
+    programs = build(EXPERIMENT, Placement(experiment_rates, 1, 1), digits, 45)
+    state, metrics = programs.segment(programs.init(), 0, 45)
+    assert np.all(np.isfinite(np.asarray(metrics.loss)[[0, 2]]))
+    assert list(np.asarray(state.diverged_at)) == [-1, 1, -1]
+    arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
+    digest = [store.fingerprint({k: v[row] for k, v in arrays.items()}) for row in (0, 2)]
+    assert digest == alone[:2]
+
+
+def test_placements_hold_every_member_once_and_fill_the_devices():
+    grid = Experiment(hidden_size=(8, 16, 32), seed=tuple(range(7))).members()
+    for devices in (1, 2, 3, 4, 8):
+        placements = place(grid, devices, chunks=8)
+        placed = [member for placement in placements for member in placement.members]
+        assert sorted(map(str, placed)) == sorted(map(str, grid))
+        for placement in placements:
+            assert {m.hidden_size for m in placement.members} == {placement.hidden_size}
+            assert len(placement.members) % placement.member_devices == 0
+            assert placement.member_devices * placement.chunk_devices <= devices
+            assert 8 % placement.chunk_devices == 0
+        assert len(placements) <= 2 * 3

@@ -1,0 +1,121 @@
+"""Training: learns what can be learned, sums in a fixed order, starts as it always has."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lstm_jax import Experiment
+from lstm_jax.config import Member
+from lstm_jax.data import Dataset, Split, load
+from lstm_jax.model import RowLSTM
+from lstm_jax.sweep import Placement, build
+from lstm_jax.train import Batching, evaluate, init_state, train_step
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def start(dataset, hidden_size=16):
+    model = RowLSTM(hidden_size=hidden_size, num_features=dataset.train.images.shape[2])
+    batch = jax.tree.map(lambda a: jnp.asarray(a[:32]), tuple(dataset.train))
+    return model, init_state(model, jnp.uint32(0)), batch
+
+
+def test_a_step_is_adam_on_the_mean_cross_entropy(digits):
+    """Against the plain form: one batch, integer labels, optax's own Adam."""
+    model, state, (images, labels) = start(digits)
+
+    def loss_of(params):
+        logits = model.apply({"params": params}, images.astype(jnp.float32) / 255)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    loss, gradient = jax.value_and_grad(loss_of)(state.params)
+    adam = optax.adam(3e-3)
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = adam.update(gradient, adam.init(state.params))
+    step = jax.jit(partial(train_step, model, Batching(32, 4)))
+    after, metrics = step(state, images, labels, jnp.float32(3e-3), jnp.int32(0))
+    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
+    # Adam's first step is the sign of the gradient: compared where that is no rounding.
+    wanted = optax.apply_updates(state.params, updates)
+    for got, want, slope in zip(
+        *map(jax.tree.leaves, (after.params, wanted, gradient)), strict=True
+    ):
+        clear = np.abs(slope) > 1e-5
+        np.testing.assert_allclose(got[clear], want[clear], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 8, 32])
+def test_chunks_change_the_gradient_by_rounding_only(digits, chunks):
+    model, state, (images, labels) = start(digits)
+    steps = [jax.jit(partial(train_step, model, Batching(32, c))) for c in (4, chunks)]
+    one, other = (step(state, images, labels, jnp.float32(1e-3), jnp.int32(0)) for step in steps)
+    for a, b in zip(
+        jax.tree.leaves(one[0].adam.mu), jax.tree.leaves(other[0].adam.mu), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_state_that_is_not_finite_stays_as_it_was(digits):
+    model, state, (images, labels) = start(digits)
+    broken = jax.tree.map(lambda leaf: leaf, state)
+    broken.params["output"]["bias"] = broken.params["output"]["bias"].at[0].set(jnp.nan)
+    step = jax.jit(partial(train_step, model, Batching(32, 4)))
+    after, metrics = step(broken, images, labels, jnp.float32(1e-3), jnp.int32(7))
+    assert np.isnan(metrics.loss)
+    assert after.diverged_at == 7
+    later, _ = step(after, images, labels, jnp.float32(1e-3), jnp.int32(8))
+    assert later.diverged_at == 7
+    for a, b in zip(jax.tree.leaves(later.params), jax.tree.leaves(broken.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_evaluation_counts_every_example_once(digits):
+    """137 examples fill no whole number of blocks."""
+    model, state, _ = start(digits)
+    images, labels = (jnp.asarray(array[:137]) for array in digits.train)
+    logits = model.apply({"params": state.params}, images.astype(jnp.float32) / 255)
+    score = jax.jit(partial(evaluate, model))(state.params, images, labels)
+    assert score.correct == jnp.sum(jnp.argmax(logits, -1) == labels)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    np.testing.assert_allclose(score.loss, losses.mean(), rtol=1e-5)
+
+
+def first_bright_row(num_examples, seed):
+    """A probe whose answer is known: the class is the one bright row among dark noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, num_examples).astype(np.int32)
+    images = rng.integers(0, 60, (num_examples, 8, 8)).astype(np.uint8)
+    images[np.arange(num_examples), labels] += 180
+    return Split(images, labels)
+
+
+def test_a_probe_whose_answer_is_known_is_learned_whole():
+    probe = Dataset("probe", *(first_bright_row(n, n) for n in (960, 96, 384)), 8, "")
+    experiment = Experiment(batch_size=32, chunks=2)
+    programs = build(experiment, Placement((Member(32, 1e-2, 0),), 1, 1), probe, 300)
+    state, metrics = programs.segment(programs.init(), 0, 300)
+    assert np.asarray(programs.score(state.params, probe.test).correct) == [384]
+    loss = np.asarray(metrics.loss)[0]
+    assert loss[-1] < loss[0] / 20
+
+
+GOLDEN_LOSSES = [2.799574, 3.462831, 2.810111, 2.874076, 2.643017]
+
+
+def test_golden_first_steps(digits):
+    """The losses of the first steps of `digits`, as they have been since the first release.
+
+    Change them only with a change that is meant to alter training (initial values, batch order,
+    loss, optimiser), and say so in the commit: every result published before is then another one.
+    """
+    experiment = Experiment(dataset="digits", hidden_size=16, batch_size=32, chunks=4)
+    programs = build(experiment, Placement((Member(16, 1e-3, 0),), 1, 1), digits, 5)
+    _, metrics = programs.segment(programs.init(), 0, 5)
+    np.testing.assert_allclose(np.asarray(metrics.loss)[0], GOLDEN_LOSSES, rtol=2e-4)
