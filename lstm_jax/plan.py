@@ -13,7 +13,8 @@ from rich.table import Table
 
 from lstm_jax import store
 from lstm_jax.config import Experiment
-from lstm_jax.runner import load_data, run_directory
+from lstm_jax.record import run_directory
+from lstm_jax.runner import load_data
 from lstm_jax.sweep import Placement, build_model, place
 from lstm_jax.train import init_state
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,11 @@ from lstm_jax.config import (
     DivergedError,
     Experiment,
     Interrupted,
-    Member,
     SurroundingsError,
     UserError,
 )
 from lstm_jax.data import Dataset, load
+from lstm_jax.record import Run, now, open_run, run_directory, session, take_over
 from lstm_jax.screen import Meter, Tick, metered, say, show_results
 from lstm_jax.sweep import Placement, Programs, build, name_arrays, place, stack_members
 from lstm_jax.train import Metrics, TrainState
@@ -40,34 +38,6 @@ class Options:
     fallback: str | None = None
 
 
-@dataclass
-class Run:
-    """An open, locked run directory and what is going on in it."""
-
-    experiment: Experiment
-    directory: Path
-    record: dict[str, Any]
-    console: Console
-    segment_steps: int
-
-    def say(self, line: str) -> None:
-        say(self.console, line)
-
-    def digest(self, member: Member) -> str:
-        return self.experiment.solo(member).digest
-
-    @property
-    def results(self) -> dict[str, dict[str, Any]]:
-        """Of the finished members, by their digests."""
-        return self.record["members"]
-
-    def unfinished(self) -> list[Member]:
-        return [m for m in self.experiment.members() if self.digest(m) not in self.results]
-
-    def save_record(self) -> None:
-        store.write_json(self.directory / "record.json", self.record)
-
-
 def run(name: str, experiment: Experiment, options: Options, console: Console) -> Path:
     """Trains what is not yet trained and returns the run directory.
 
@@ -79,12 +49,13 @@ def run(name: str, experiment: Experiment, options: Options, console: Console) -
         name, experiment, dataset = load_data(name, experiment, options.fallback, console)
         directory = run_directory(options.runs_dir, name, experiment)
     with store.locked(directory):
-        current = _open(name, experiment, directory, console, options.segment_steps)
+        current = open_run(name, experiment, directory, console, options.segment_steps)
         if current.unfinished():
             if dataset is None:
                 _, _, dataset = load_data(name, experiment, None, console)
             with _stop_signals() as stopped:
                 _train(current, dataset, stopped)
+            store.write_csv(directory / "results.csv", list(current.results.values()))
         else:
             current.say("already finished; move the run directory away to train it again")
         results = list(current.results.values())
@@ -93,10 +64,6 @@ def run(name: str, experiment: Experiment, options: Options, console: Console) -
     if all(result["diverged_at"] is not None for result in results):
         raise DivergedError(f"the loss of every member stopped being finite; see {directory}")
     return directory
-
-
-def run_directory(runs_dir: Path, name: str, experiment: Experiment) -> Path:
-    return runs_dir / name / experiment.digest
 
 
 def load_data(
@@ -121,17 +88,6 @@ def load_data(
     return name, experiment, dataset
 
 
-def _open(
-    name: str, experiment: Experiment, directory: Path, console: Console, segment_steps: int
-) -> Run:
-    """The run as the directory holds it, or a new one."""
-    record = store.read_json(directory / "record.json")
-    if record is None:
-        record = {"name": name, "experiment": experiment.digest, "sessions": [], "members": {}}
-        store.write_text(directory / "experiment.json", experiment.to_json() + "\n")
-    return Run(experiment, directory, record, console, segment_steps)
-
-
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM, so that a segment ends and is saved; a second acts at once."""
@@ -154,9 +110,11 @@ def _stop_signals() -> Iterator[list[int]]:
 def _train(current: Run, dataset: Dataset, stopped: list[int]) -> None:
     """Trains every unfinished member to its end, from wherever it stands."""
     experiment = current.experiment
+    identity = environment.identity(dataset.fingerprint)
+    take_over(current, identity)
     members = current.unfinished()
     wanted = {member: current.digest(member) for member in members}
-    with _session(current, environment.identity(dataset.fingerprint)) as session:
+    with session(current, identity) as entry:
         saved = store.load_members(current.directory, wanted.values(), current.say)
         start = {m: saved[d].step if d in saved else 0 for m, d in wanted.items()}
         store.trim_metrics(current.directory, {d: start[m] for m, d in wanted.items()})
@@ -174,28 +132,7 @@ def _train(current: Run, dataset: Dataset, stopped: list[int]) -> None:
                     state = _first_state(current, placement, programs, saved if step else {})
                     state = _advance(current, placement, programs, state, step, meter, stopped)
                     _finish(current, placement, programs, state, dataset)
-            session["examples_per_second"] = round(meter.rate)
-
-
-@contextmanager
-def _session(current: Run, identity: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """An entry of the record for this process, closed with its time however it ends."""
-    before = current.record.get("identity", identity)
-    if changed := [key for key in identity if identity[key] != before.get(key)]:
-        current.say(
-            f"note: {', '.join(changed)} changed since this run began: its bits may differ from "
-            "those of a run made in one go"
-        )
-    session = {"started": _now(), **environment.circumstances()}
-    current.record["identity"] = identity
-    current.record["sessions"].append(session)
-    current.save_record()
-    clock = time.perf_counter()
-    try:
-        yield session
-    finally:
-        session |= {"ended": _now(), "seconds": round(time.perf_counter() - clock, 3)}
-        current.save_record()
+            entry["examples_per_second"] = round(meter.rate)
 
 
 def _first_state(
@@ -278,7 +215,8 @@ def _finish(
             "steps": current.experiment.num_steps,
             "diverged_at": None if bad < 0 else bad,
             "parameters_sha256": store.fingerprint({k: v[row] for k, v in params.items()}),
-            "finished": _now(),
+            "finished": now(),
+            "from": None,  # or the sibling directory it was taken over from
         }
         for name, split in splits.items():
             result[f"{name}_accuracy"] = int(scores[name].correct[row]) / len(split.labels)
@@ -286,7 +224,3 @@ def _finish(
             result[f"{name}_loss"] = loss if np.isfinite(loss) else None
         current.results[current.digest(member)] = result
     current.save_record()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

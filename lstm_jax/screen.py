@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from lstm_jax.statistics import settings
 
 
 def say(console: Console, line: str) -> None:
@@ -70,21 +74,42 @@ def metered(console: Console, total: int, num_steps: int) -> Iterator[Meter]:
 def show_results(
     console: Console, results: list[dict[str, Any]], rows: list[dict[str, Any]], log_every: int
 ) -> None:
-    """Each member's result, best validation first; for a single run also its logged accuracies."""
+    """A single run's accuracies, or a sweep's settings over seeds, the best validation first."""
     if len(results) == 1:
-        say(console, f"batch accuracy every {log_every} steps:")
-        seen = [" nan " if r["accuracy"] is None else f"{r['accuracy']:.3f}" for r in rows]
-        for first in range(0, len(seen), 10):
-            say(console, "  " + " ".join(seen[first : first + 10]))
-    for result in sorted(results, key=lambda r: -r["validation_accuracy"]):
-        bad = result["diverged_at"]
-        say(
-            console,
-            f"hidden {result['hidden_size']}, learning rate {result['learning_rate']:g}, "
-            f"seed {result['seed']}: {result['steps']} steps, "
-            f"validation accuracy {result['validation_accuracy']:.4f}, "
-            f"test accuracy {result['test_accuracy']:.4f}"
-            + ("" if bad is None else f", DIVERGED at step {bad} and frozen there"),
+        _show_single(console, results[0], rows, log_every)
+        return
+    found = settings(results)
+    table = Table("hidden size", "learning rate", "validation accuracy", "diverged", box=SIMPLE)
+    for setting in found:
+        table.add_row(
+            str(setting.hidden_size),
+            f"{setting.learning_rate:g}",
+            str(setting.validation),
+            str(setting.diverged or ""),
         )
-    for result in results[:1] if len(results) == 1 else []:
-        say(console, f"parameters SHA-256 {result['parameters_sha256']}")
+    console.print(table, highlight=False)
+    best = found[0]
+    say(
+        console,
+        f"chosen on validation: hidden {best.hidden_size}, learning rate {best.learning_rate:g}; "
+        f"its test accuracy {best.test}",
+    )
+
+
+def _show_single(
+    console: Console, result: dict[str, Any], rows: list[dict[str, Any]], log_every: int
+) -> None:
+    say(console, f"batch accuracy every {log_every} steps:")
+    seen = [" nan " if r["accuracy"] is None else f"{r['accuracy']:.3f}" for r in rows]
+    for first in range(0, len(seen), 10):
+        say(console, "  " + " ".join(seen[first : first + 10]))
+    bad = result["diverged_at"]
+    say(
+        console,
+        f"hidden {result['hidden_size']}, learning rate {result['learning_rate']:g}, "
+        f"seed {result['seed']}: {result['steps']} steps, "
+        f"validation accuracy {result['validation_accuracy']:.4f}, "
+        f"test accuracy {result['test_accuracy']:.4f}"
+        + ("" if bad is None else f", DIVERGED at step {bad} and frozen there"),
+    )
+    say(console, f"parameters SHA-256 {result['parameters_sha256']}")

@@ -3,6 +3,7 @@
     runs/<experiment>/<digest>/
         experiment.json     the resolved experiment
         record.json         what the numbers depended on, and the results of finished members
+        results.csv         a line each finished member
         metrics.jsonl       a line each member and logged step
         checkpoints/<members>/<step>/arrays, manifest.json
         lock                held by the process that writes here
@@ -13,8 +14,10 @@ kill at any moment leaves the last whole state. Every failure of the disk is a `
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
@@ -111,6 +114,15 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A line a row, under the names of the first row's values."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
 def append_metrics(directory: Path, rows: Iterable[dict[str, Any]]) -> None:
     path = directory / "metrics.jsonl"
     with disk(path), open(path, "a") as handle:
@@ -178,7 +190,8 @@ def _quiet_threads() -> Iterator[None]:
     failure they stay silent.
     """
     hooks = threading.excepthook, sys.unraisablehook
-    threading.excepthook = sys.unraisablehook = lambda _: None
+    threading.excepthook = lambda _: None
+    sys.unraisablehook = lambda _: None
     logging.disable(logging.ERROR)
     try:
         yield

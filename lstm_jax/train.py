@@ -91,7 +91,9 @@ def train_step(
     """
     folded, unfold = jax.vjp(partial(fold, model), state.params)
     (loss, accuracy), gradient = _batch_gradient(batching, folded, images_BTI, labels_B)
-    (gradient,) = unfold(gradient)
+    # Barriers here and in the sum below: without them XLA fuses Adam with what came before, which
+    # is not the same on one device and on several; a bias then differed in its last bit (step 13).
+    (gradient,) = jax.lax.optimization_barrier(unfold(gradient))
     norm = optax.tree.norm(gradient)
     alive = (state.diverged_at < 0) & jnp.isfinite(loss) & jnp.isfinite(norm)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a Python float to an int32 count
@@ -122,7 +124,9 @@ def _batch_gradient(
     )
     if batching.mesh_axis is not None:
         parts = jax.lax.all_gather(parts, batching.mesh_axis, tiled=True)
-    (loss, correct), gradient = jax.tree.map(_ordered_sum, parts)
+    parts = jax.lax.optimization_barrier(parts)
+    total = jax.tree.map(_ordered_sum, parts)
+    (loss, correct), gradient = jax.lax.optimization_barrier(total)
     return Metrics(loss, correct / jnp.float32(batching.size)), gradient
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from lstm_jax import store
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20")  # 125 steps
@@ -105,6 +108,22 @@ def test_a_sweeps_member_is_its_solo_run_on_one_core_and_in_other_segments(whole
     assert run(tmp_path, *argv, JAX_NUM_CPU_DEVICES="2")[0] == 0
     assert digests(whole[0]).items() <= digests(tmp_path).items()
     assert len(digests(tmp_path)) == 3
+
+
+def test_a_grown_axis_trains_only_what_is_new(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "runs")
+    code, out, _ = run(tmp_path / "runs", *SMALL, "--seed", "0", "1")
+    assert (code, "1 member was finished in" in out) == (0, True)
+    path = max(
+        (tmp_path / "runs" / "digits").glob("*/record.json"), key=lambda p: p.stat().st_mtime
+    )
+    members = json.loads(path.read_text())["members"]
+    (taken,) = digests(whole[0]).items()
+    assert len(members) == 2
+    assert members[taken[0]]["parameters_sha256"] == taken[1]
+    trained = {row["member"] for row in store.read_metrics(path.parent)}
+    assert trained == members.keys()
+    assert len(list((path.parent / "checkpoints").iterdir())) == 1
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path):
@@ -213,8 +232,8 @@ def test_the_fallback_says_so_and_carries_its_name(tmp_path, offline):
 
 def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "lstm_jax", "plan", "digits", "--runs-dir", str(tmp_path)]
-        + ["--hidden-size", "8", "16", "--seed", "0", "1", "2"],
+        [sys.executable, *f"-m lstm_jax plan digits --runs-dir {tmp_path}".split()]
+        + "--hidden-size 8 16 --seed 0 1 2".split(),
         cwd=ROOT,
         capture_output=True,
         text=True,

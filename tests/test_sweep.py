@@ -11,9 +11,10 @@ from lstm_jax.config import Member
 from lstm_jax.data import load
 from lstm_jax.sweep import Placement, build, name_arrays, place
 
-EXPERIMENT = Experiment(dataset="digits", hidden_size=16, batch_size=32, chunks=4)
+# The baseline's sizes: smaller ones hid a bit that depended on the number of devices.
+EXPERIMENT = Experiment(dataset="digits")
 MEMBERS = tuple(
-    Member(16, rate, seed) for rate, seed in [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
+    Member(128, rate, seed) for rate, seed in [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
 )
 
 
@@ -23,7 +24,7 @@ def digits():
 
 
 def trained(placement, dataset, cuts=(0, 45), capacity=45):
-    """Digest of each member's state after the segments between the cuts; 39 steps are an epoch."""
+    """Digest of each member's state after the segments between the cuts; 10 steps are an epoch."""
     programs = build(EXPERIMENT, placement, dataset, capacity)
     state = programs.init()
     for start, stop in pairwise(cuts):
@@ -56,7 +57,7 @@ def test_order_and_number_of_members_change_no_bit(digits, alone):
     assert trained(placement, digits) == [alone[i] for i in chosen]
 
 
-@pytest.mark.parametrize("cuts", [(0, 1, 2, 45), (0, 39, 45), (0, 20, 40, 45)])
+@pytest.mark.parametrize("cuts", [(0, 1, 2, 45), (0, 10, 45), (0, 20, 40, 45)])
 def test_cutting_into_segments_changes_no_bit(digits, alone, cuts):
     assert trained(Placement(MEMBERS[:1], 1, 1), digits, cuts) == alone[:1]
 
@@ -75,7 +76,7 @@ def test_other_rates_seeds_and_steps_trace_nothing_again(digits):
 
 
 def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
-    wild = Member(16, 1e30, 0)  # overflows float32 in its second step
+    wild = Member(128, 1e30, 0)  # overflows float32 in its second step
     experiment_rates = (MEMBERS[0], wild, MEMBERS[1])
     programs = build(EXPERIMENT, Placement(experiment_rates, 1, 1), digits, 45)
     state, metrics = programs.segment(programs.init(), 0, 45)
