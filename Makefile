@@ -45,14 +45,19 @@ lint: $(stamp)  ## Check style and types
 	@$(bin)/ruff format --check .
 	@$(bin)/mypy
 
-bench: EXTRAS := bench
-bench:  ## Measure the recurrence beside its peers (QUICK=1: under two minutes)
-	@$(MAKE) --no-print-directory EXTRAS=$(EXTRAS) .bench
+bench: $(if $(QUICK),$(stamp),.venv/.installed-peers)  ## Measure the recurrence beside its peers (QUICK=1: those installed, two minutes)
+	@$(bin)/python -m benchmarks.compare $(if $(QUICK),--quick) $(ARGS)
+
+# The peers are measured, not depended on: the newest that fit, outside the lock.
+.venv/.installed-peers: $(stamp)
+	@echo "installing the peers, some minutes the first time"
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[bench]'
+	@touch $@
 
 lock: $(stamp)  ## Resolve the dependencies again and write the lock files
 	@lock="$(bin)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --quiet --extra datasets --extra dev"; \
 	$$lock --upgrade -o requirements.lock; \
-	for extra in cuda13 cuda12 tpu bench; do $$lock --extra $$extra -c requirements.lock -o requirements-$$extra.lock; done
+	for extra in cuda13 cuda12 tpu; do $$lock --extra $$extra -c requirements.lock -o requirements-$$extra.lock; done
 
 clean:  ## Remove .venv and caches (never runs/)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

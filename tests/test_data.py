@@ -384,5 +384,5 @@ def test_a_damaged_record_is_found(mnist_dir, tmp_path, monkeypatch):
     damaged = bytearray(records.read_bytes())
     damaged[100_000] ^= 1
     records.write_bytes(damaged)
-    with pytest.raises(SurroundingsError, match=r"3\.0\.1 is damaged; remove it"):
+    with pytest.raises(SurroundingsError, match=r"3\.0\.1 is damaged, remove it"):
         data.load("mnist")

@@ -1,0 +1,219 @@
+"""The benchmark's own arithmetic and protocol; no peer is needed, and no timing is asserted."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import compare, process, table
+from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
+from benchmarks.rounds import Turns, in_turn, measure
+from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
+from benchmarks.task import (
+    NUM_BATCHES,
+    Case,
+    flop,
+    forget_plus_one,
+    gates_in_order,
+    make_case,
+    make_weights,
+    products,
+    spans,
+    weights_file,
+)
+
+HERE = str(Path(__file__).parent)
+
+
+# Peers for the tests, started by `benchmarks.worker` in processes of their own.
+def steady(task):
+    def run(start, stop):
+        print("what a library prints must not reach the protocol")
+        time.sleep(0.001 * (stop - start))
+        return 0.5
+
+    return {"only": lambda: run}
+
+
+def wrong(task):
+    return {"only": lambda: lambda start, stop: 0.6}
+
+
+def two_speeds(task):
+    def setting(seconds):
+        return lambda: lambda start, stop: time.sleep(seconds * (stop - start)) or 0.5
+
+    return {"slow": setting(0.01), "fast": setting(0.0005)}
+
+
+def broken(task):
+    raise RuntimeError("no such kernel")
+
+
+def fake(name, function="steady", **options):
+    # Replaces the path on which the parent's packages lie, so both are named.
+    root = str(Path(HERE).parent)
+    env = {"PYTHONPATH": f"{HERE}:{root}"}
+    return Peer(name, f"test_benchmarks:{function}", env=env, **options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    case = Case()
+    images = np.zeros((NUM_BATCHES * case.batch_size, 28, 28), np.uint8)
+    labels = np.zeros(len(images), np.int32)
+    np.savez(tmp_path / "batches.npz", images=images, labels=labels)
+    np.savez(tmp_path / weights_file(case), **make_weights(case, 0))
+    return tmp_path
+
+
+def run_peers(peers, folder, rounds=3, cores=1, case=None):
+    turns = Turns(rounds, seconds=0.01)
+    return measure(peers, case or Case(), folder, cores, turns, lambda line: None)
+
+
+def test_products_of_a_step_are_those_of_the_folded_model():
+    case = Case(hidden_size=128)
+    forward, backward, gradient = products(case)
+    assert forward[1:] == (128, 157, 512)
+    assert forward.flop == 2 * 28 * 128 * 157 * 512
+    assert backward[1:] == (128, 512, 128)
+    assert gradient.flop == forward.flop  # the same sum, with batch and rows as the inner axis
+    assert flop(case) == forward.flop + backward.flop + gradient.flop
+    assert flop(make_case("forward", 128, cores=2)) == forward.flop
+
+
+def test_forward_product_matches_the_design():
+    """4.5 MFLOP per example and 28 rows at H=128, as the design counts it."""
+    assert products(Case())[0].flop / 128 == pytest.approx(4.5e6, rel=0.01)
+
+
+def test_gates_are_rearranged_and_the_forget_gate_gets_its_constant():
+    bias = np.array([1.0, 2.0, 3.0, 4.0])  # i, j, f, o
+    np.testing.assert_array_equal(gates_in_order(bias, "ifjo"), [1, 3, 2, 4])
+    np.testing.assert_array_equal(forget_plus_one(bias, "ifjo"), [1, 4, 2, 4])
+
+
+def test_first_weights_depend_on_nothing_but_case_and_seed():
+    first, again, other = (make_weights(Case(), seed) for seed in (0, 0, 1))
+    for name, value in first.items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, again[name])
+    assert not np.array_equal(first["lstm_kernel"], other["lstm_kernel"])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 5), (60, 70), (0, 200), (64, 64)])
+def test_spans_go_through_the_kept_batches_in_circles(start, stop):
+    seen = [batch for span in spans(start, stop) for batch in range(span.start, span.stop)]
+    assert seen == [step % NUM_BATCHES for step in range(start, stop)]
+
+
+def test_ratios_are_taken_round_by_round():
+    """A machine that halves its speed between rounds changes no ratio."""
+    assert spread(ratios([10.0, 5.0, 20.0], [5.0, 2.5, 10.0])) == (2.0, 2.0, 2.0)
+    assert spread([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
+
+
+def test_every_round_begins_with_another_peer():
+    assert [in_turn(["a", "b", "c"], index)[0] for index in range(4)] == ["a", "b", "c", "a"]
+    assert in_turn([], 3) == []
+
+
+def row(peer, loss=0.5, rates=(100.0, 100.0), **options):
+    return Measured(peer, loss=loss, rates=list(rates), **options)
+
+
+def test_a_loss_that_differs_is_named():
+    rows = [row(OURS), row("near", 0.50001), row("far", 0.502), row("nan", math.nan)]
+    assert [line.split(":")[0] for line in disagreements(rows)] == ["far", "nan"]
+
+
+def test_without_ours_losses_are_held_against_their_median():
+    rows = [row("a"), row("b"), row("c", 0.7), row(CEILING, 9.0, has_loss=False)]
+    assert [line.split(":")[0] for line in disagreements(rows)] == ["c"]
+
+
+def test_shares_of_the_ceiling_and_the_fastest_peer():
+    rows = [
+        row(OURS, rates=[80.0, 90.0]),
+        row(CEILING, rates=[100.0, 100.0], has_loss=False),
+        row(ONE_CORE[OURS], rates=[40.0, 40.0]),
+        row("slow", rates=[20.0, 20.0]),
+        row("fast", rates=[40.0, 45.0]),
+        Measured("absent", problem="not installed: absent"),
+    ]
+    assert table.shares_of_ceiling(rows) == {"all cores": pytest.approx((0.85, 0.8, 0.9))}
+    assert table.fastest_peer(rows).peer == "fast"
+    assert "2.00x (2.00 to 2.00) the fastest peer, fast" in remarks(Case(), rows)[0]
+    assert draw(Case(), "mnist", rows).row_count == len(rows)
+
+
+def test_peers_answer_in_turn_and_a_missing_one_is_listed(folder):
+    peers = [fake(OURS), fake("twin"), Peer("absent", "nowhere:none", ("no_such_package",))]
+    ours, twin, absent = run_peers(peers, folder)
+    assert len(ours.rates) == len(twin.rates) == 3
+    assert ours.loss == 0.5
+    assert ours.peak_mib > 0
+    assert absent.problem == "not installed: no_such_package"
+    assert not absent.failed
+    assert disagreements([ours, twin, absent]) == []
+
+
+def test_the_faster_setting_is_kept(folder):
+    (peer,) = run_peers([fake("peer", "two_speeds")], folder)
+    assert peer.setting == "fast"
+    assert set(peer.tried) == {"slow", "fast"}
+
+
+def test_a_peer_that_trains_another_model_is_reported(folder):
+    rows = run_peers([fake(OURS), fake("other", "wrong")], folder)
+    assert disagreements(rows)[0].startswith("other: loss 0.6")
+
+
+def test_a_peer_that_fails_says_why_and_stops_no_other(folder):
+    ours, failing = run_peers([fake(OURS), fake("failing", "broken")], folder)
+    assert len(ours.rates) == 3
+    assert failing.failed
+    assert failing.problem == "failed: RuntimeError: no such kernel"
+
+
+def test_processes_side_by_side_count_together(folder):
+    (peer,) = run_peers([fake("peer", one_process_per_core=True)], folder, cores=2)
+    assert peer.examples_per_step == 2 * Case().batch_size
+
+
+def test_no_process_outlives_the_measurement(folder, monkeypatch):
+    started = []
+    begin = process.subprocess.Popen
+    monkeypatch.setattr(
+        process.subprocess, "Popen", lambda *a, **k: started.append(begin(*a, **k)) or started[-1]
+    )
+    run_peers([fake(OURS), fake("failing", "broken")], folder)
+    assert [child.poll() is not None for child in started] == [True, True]
+
+
+@pytest.mark.parametrize(("function", "code"), [("steady", 0), ("wrong", 1), ("broken", 1)])
+def test_the_command_writes_json_and_tells_of_faults(
+    tmp_path, folder, monkeypatch, capsys, function, code
+):
+    def prepare(target):
+        (target / "batches.npz").write_bytes((folder / "batches.npz").read_bytes())
+        return "zeros"
+
+    peers = (fake(OURS), fake("torch", function))
+    monkeypatch.setattr(compare, "prepare", prepare)
+    monkeypatch.setattr(compare, "peers_of", lambda mode: peers)
+    path = tmp_path / "results.json"
+    assert compare.main(["--quick", "--json", str(path)]) == code
+    report = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
+    assert [peer["peer"] for peer in report["cases"][0]["peers"]] == [OURS, "torch"]
+    assert report["cases"][0]["data"] == "zeros"
+    assert ("WRONG" in capsys.readouterr().out) == (code == 1)
+
+
+def test_pixels_are_read_for_one_hidden_size_only():
+    options = compare.parse(["--modes", "train", "pixels", "--hidden", "32", "128"])
+    assert compare.chosen(options) == [("train", 32), ("train", 128), ("pixels", 128)]
