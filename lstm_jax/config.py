@@ -29,7 +29,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 65_536),
     "chunks": (1, 1024),
     "num_examples": (1, 10**10),
+    "warmup_steps": (0, 10**9),
+    "clip_norm": (0.0, 1e30),
+    "weight_decay": (0.0, 1e3),
+    "label_smoothing": (0.0, 0.999),
+    "shift": (0, 1024),
     "log_every": (1, 10**6),
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "kernel_init": ("notebook", "orthogonal"),
+    "schedule": ("constant", "cosine"),
 }
 
 
@@ -96,6 +105,28 @@ class Experiment:
     num_examples: int = 100_000
     """Budget: training goes on while step * batch_size < num_examples."""
 
+    kernel_init: str = "notebook"
+    """Initial kernels: `notebook` (dense N(0, 1), LSTM Glorot uniform) or `orthogonal` (dense and
+    input LeCun normal, recurrent orthogonal for each gate)."""
+
+    schedule: str = "constant"
+    """The learning rate over the steps: `constant`, or `cosine` down to zero at the last one."""
+
+    warmup_steps: int = 0
+    """Steps over which the learning rate first rises, linearly from zero."""
+
+    clip_norm: float = 0.0
+    """Largest global norm of a gradient; a longer one is scaled down to it. 0: never."""
+
+    weight_decay: float = 0.0
+    """Decoupled, as in AdamW: times learning rate and parameter, each step."""
+
+    label_smoothing: float = 0.0
+    """Share of the training target spread evenly over all classes."""
+
+    shift: int = 0
+    """Training images are moved by up to this many pixels in both directions, zeros moving in."""
+
     log_every: int = 20
     """Steps between two rows of metrics."""
 
@@ -118,8 +149,22 @@ class Experiment:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that name this experiment's values, whatever file they came from."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        """Twelve hex digits that name this experiment's values, whatever file they came from.
+
+        Values at their defaults do not enter, so that a field added later, off by default, leaves
+        the digests of older runs as they were. A default must therefore never change.
+        """
+        given = {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
+
+    def differences(self, other: Experiment) -> str:
+        """Field by field, `name: own value, not the other's`; empty when they are equal."""
+        own, others = dataclasses.asdict(self), dataclasses.asdict(other)
+        return "; ".join(f"{k}: {own[k]}, not {others[k]}" for k in own if own[k] != others[k])
 
     def axis(self, name: str) -> tuple[Any, ...]:
         """The values of one axis, as a tuple also where there is one."""
@@ -179,6 +224,8 @@ def _checked(name: str, value: Any, kind: type) -> Any:
     if kind is str:
         if not isinstance(value, str) or not value:
             raise UserError(f"{name}: expected a name, got {value!r}")
+        if value not in CHOICES.get(name, (value,)):
+            raise UserError(f"{name}: {value!r} is not one of {', '.join(CHOICES[name])}")
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(f"{name}: expected a number, got {value!r}")

@@ -164,6 +164,7 @@ class RowLSTM(nn.Module):
     num_features: int
     num_classes: int = 10
     forget_bias: float = 1.0
+    kernel_init: str = "notebook"  # or "orthogonal"
 
     @nn.compact
     def fold(self) -> FoldedRowLSTM:
@@ -173,10 +174,12 @@ class RowLSTM(nn.Module):
         I = 28, H = 128. The bias rides along as one more row, so its gradient is a dot product too.
         """
         hidden = self.hidden_size
-        dense = initializers.normal(1.0), initializers.constant(0.1)
-        glorot = initializers.glorot_uniform(), initializers.zeros_init()
+        normal, lstm_kernel = _kernel_inits(self.kernel_init, hidden)
+        dense = normal, initializers.constant(0.1)
         input_DH = _stack(*Affine((self.num_features, hidden), *dense, name="input")())
-        kernel, bias_G = Affine((2 * hidden, 4 * hidden), *glorot, name="lstm")()
+        kernel, bias_G = Affine(
+            (2 * hidden, 4 * hidden), lstm_kernel, initializers.zeros_init(), name="lstm"
+        )()
         output_DC = _stack(*Affine((hidden, self.num_classes), *dense, name="output")())
         input_DG = input_DH @ kernel[:hidden]
         forget_4 = jnp.array([0.0, 0.0, self.forget_bias, 0.0], jnp.float32)
@@ -193,6 +196,21 @@ def apply_folded(folded: FoldedRowLSTM, x_BTI: jax.Array) -> jax.Array:
     _, h_BH = lstm_last_stacked(x_BTI.swapaxes(0, 1), folded.kernel_KG)
     h_BD = jnp.concatenate([h_BH, jnp.ones_like(h_BH[:, :1])], axis=1)
     return h_BD @ folded.output_kernel_DC
+
+
+def _kernel_inits(name: str, hidden: int) -> tuple[Initializer, Initializer]:
+    """Of the dense layers, and of the LSTM's one kernel [2H, 4H], inputs before state."""
+    if name == "notebook":
+        return initializers.normal(1.0), initializers.glorot_uniform()
+    lecun, orthogonal = initializers.lecun_normal(), initializers.orthogonal()
+
+    def lstm_kernel(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        input_key, *gate_keys = jax.random.split(key, 5)
+        recurrent = [orthogonal(gate_key, (hidden, hidden), dtype) for gate_key in gate_keys]
+        inputs = lecun(input_key, (hidden, shape[1]), dtype)
+        return jnp.concatenate([inputs, jnp.concatenate(recurrent, axis=1)])
+
+    return lecun, lstm_kernel
 
 
 def _stack(kernel: jax.Array, bias: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from lstm_jax import environment, store
-from lstm_jax.config import Experiment, Member
+from lstm_jax.config import Experiment, Member, UserError
 from lstm_jax.screen import say
 
 
@@ -57,6 +57,13 @@ def open_run(
     if record is None:
         record = {"name": name, "experiment": experiment.digest, "sessions": [], "members": {}}
         store.write_text(directory / "experiment.json", experiment.to_json() + "\n")
+    else:
+        kept = Experiment.from_json((directory / "experiment.json").read_text())
+        if changed := kept.differences(experiment):
+            raise UserError(
+                f"{directory} was begun as another experiment ({changed}); "
+                "move it away to start anew"
+            )
     return Run(experiment, directory, record, console, segment_steps)
 
 

@@ -20,9 +20,9 @@ from lstm_jax.config import Experiment, Member
 from lstm_jax.data import Dataset, Split
 from lstm_jax.model import RowLSTM
 from lstm_jax.train import (
-    Batching,
     Metrics,
     Params,
+    Recipe,
     Score,
     TrainState,
     evaluate,
@@ -79,6 +79,7 @@ def build_model(experiment: Experiment, hidden_size: int, dataset: Dataset) -> R
         num_features=dataset.train.images.shape[2],
         num_classes=dataset.num_classes,
         forget_bias=experiment.forget_bias,
+        kernel_init=experiment.kernel_init,
     )
 
 
@@ -94,8 +95,9 @@ def build(
     mesh = Mesh(devices, ("members", "chunks"))
     model = build_model(experiment, placement.hidden_size, dataset)
     spread = "chunks" if placement.chunk_devices > 1 else None
-    batching = Batching(experiment.batch_size, experiment.chunks, spread, placement.chunk_devices)
-    init, segment, score = _compiled(model, batching, capacity, mesh)
+    own: dict[str, Any] = {name: getattr(experiment, name, None) for name in Recipe._fields}
+    recipe = Recipe(**own | {"mesh_axis": spread, "mesh_size": placement.chunk_devices})
+    init, segment, score = _compiled(model, recipe, capacity, mesh)
 
     def put(spec: PartitionSpec, value: Any) -> Any:
         return jax.device_put(value, NamedSharding(mesh, spec))
@@ -115,7 +117,7 @@ def build(
 
 @lru_cache(maxsize=64)
 def _compiled(
-    model: RowLSTM, batching: Batching, capacity: int, mesh: Mesh
+    model: RowLSTM, recipe: Recipe, capacity: int, mesh: Mesh
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """init_state, train_segment and evaluate, one member after another on each device.
 
@@ -141,7 +143,7 @@ def _compiled(
 
     return (
         over_members(partial(init_state, model), 1, 0),
-        over_members(partial(train_segment, model, batching, capacity), 3, 4, consumed=0),
+        over_members(partial(train_segment, model, recipe, capacity), 3, 4, consumed=0),
         over_members(partial(evaluate, model), 1, 2),
     )
 

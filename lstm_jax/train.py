@@ -49,19 +49,26 @@ class Score(NamedTuple):
     correct: jax.Array
 
 
-class Batching(NamedTuple):
-    """What is fixed when a program is compiled."""
+class Recipe(NamedTuple):
+    """What is fixed when a program is compiled: fields of the experiment, and the devices."""
 
-    size: int
+    batch_size: int
     chunks: int
+    num_steps: int
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    shift: int = 0
     mesh_axis: str | None = None  # the axis over whose devices the chunks are spread
     mesh_size: int = 1
 
 
 def streams(seed: jax.Array) -> dict[str, jax.Array]:
-    """A member's seed, split once into keys named by their use."""
-    init, order = jax.random.split(jax.random.key(seed))
-    return {"init": init, "order": order}
+    """Keys named by their use, from a member's seed. A new name goes to the end."""
+    names = ("init", "order", "shift")
+    return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(names)}
 
 
 def init_state(model: RowLSTM, seed: jax.Array) -> TrainState:
@@ -78,7 +85,7 @@ def fold(model: RowLSTM, params: Params) -> FoldedRowLSTM:
 
 def train_step(
     model: RowLSTM,
-    batching: Batching,
+    recipe: Recipe,
     state: TrainState,
     images_BTI: jax.Array,
     labels_B: jax.Array,
@@ -90,15 +97,21 @@ def train_step(
     A state whose loss or gradient is not finite stays as it was, for good.
     """
     folded, unfold = jax.vjp(partial(fold, model), state.params)
-    (loss, accuracy), gradient = _batch_gradient(batching, folded, images_BTI, labels_B)
+    (loss, accuracy), gradient = _batch_gradient(recipe, folded, images_BTI, labels_B)
     # Barriers here and in the sum below: without them XLA fuses Adam with what came before, which
     # is not the same on one device and on several; a bias then differed in its last bit (step 13).
     (gradient,) = jax.lax.optimization_barrier(unfold(gradient))
     norm = optax.tree.norm(gradient)
     alive = (state.diverged_at < 0) & jnp.isfinite(loss) & jnp.isfinite(norm)
+    if recipe.clip_norm:
+        scale = jnp.minimum(1.0, recipe.clip_norm / norm)
+        gradient = jax.tree.map(lambda g: g * scale, gradient)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a Python float to an int32 count
         updates, adam = optimizer.update(gradient, state.adam)
-    params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+    rate = learning_rate * rate_factor(recipe, step)
+    if recipe.weight_decay:
+        updates = jax.tree.map(lambda u, p: u + recipe.weight_decay * p, updates, state.params)
+    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
     params, adam = jax.tree.map(
         partial(jnp.where, alive), (params, adam), (state.params, state.adam)
     )
@@ -106,28 +119,39 @@ def train_step(
     return TrainState(params, adam, diverged_at), Metrics(loss, accuracy)
 
 
+def rate_factor(recipe: Recipe, step: jax.Array) -> jax.Array | float:
+    """By how much the learning rate is scaled at a step: float [] from 0 to 1."""
+    warmup, after = recipe.warmup_steps, recipe.num_steps - recipe.warmup_steps
+    flat = optax.constant_schedule(1.0)
+    main = optax.cosine_decay_schedule(1.0, after) if recipe.schedule == "cosine" else flat
+    if warmup:
+        # Counted from 1: a first step of no length would be a step for nothing.
+        rise = optax.linear_schedule(1 / warmup, 1.0, warmup - 1) if warmup > 1 else flat
+        main = optax.join_schedules([rise, main], [warmup])
+    with jax.numpy_dtype_promotion("standard"):  # optax divides an int32 step
+        return main(step)
+
+
 def _batch_gradient(
-    batching: Batching, folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Array
+    recipe: Recipe, folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Array
 ) -> tuple[Metrics, FoldedRowLSTM]:
     """Loss, accuracy and gradient of a batch: the ordered sum over its chunks."""
     _, rows, features = images_BTI.shape
-    images_CbTI = images_BTI.reshape(batching.chunks, -1, rows, features)
-    labels_Cb = labels_B.reshape(batching.chunks, -1)
-    if batching.mesh_axis is not None:
-        share = batching.chunks // batching.mesh_size
-        first = share * jax.lax.axis_index(batching.mesh_axis)
+    images_CbTI = images_BTI.reshape(recipe.chunks, -1, rows, features)
+    labels_Cb = labels_B.reshape(recipe.chunks, -1)
+    if recipe.mesh_axis is not None:
+        share = recipe.chunks // recipe.mesh_size
+        first = share * jax.lax.axis_index(recipe.mesh_axis)
         images_CbTI = jax.lax.dynamic_slice_in_dim(images_CbTI, first, share)
         labels_Cb = jax.lax.dynamic_slice_in_dim(labels_Cb, first, share)
-    gradient_of = jax.value_and_grad(_chunk_loss, has_aux=True)
-    parts = jax.lax.map(
-        lambda chunk: gradient_of(folded, *chunk, batching.size), (images_CbTI, labels_Cb)
-    )
-    if batching.mesh_axis is not None:
-        parts = jax.lax.all_gather(parts, batching.mesh_axis, tiled=True)
+    gradient_of = jax.value_and_grad(partial(_chunk_loss, recipe), has_aux=True)
+    parts = jax.lax.map(lambda chunk: gradient_of(folded, *chunk), (images_CbTI, labels_Cb))
+    if recipe.mesh_axis is not None:
+        parts = jax.lax.all_gather(parts, recipe.mesh_axis, tiled=True)
     parts = jax.lax.optimization_barrier(parts)
     total = jax.tree.map(_ordered_sum, parts)
     (loss, correct), gradient = jax.lax.optimization_barrier(total)
-    return Metrics(loss, correct / jnp.float32(batching.size)), gradient
+    return Metrics(loss, correct / jnp.float32(recipe.batch_size)), gradient
 
 
 def _ordered_sum(parts: jax.Array) -> jax.Array:
@@ -139,16 +163,16 @@ def _ordered_sum(parts: jax.Array) -> jax.Array:
 
 
 def _chunk_loss(
-    folded: FoldedRowLSTM, images_bTI: jax.Array, labels_b: jax.Array, batch_size: int
+    recipe: Recipe, folded: FoldedRowLSTM, images_bTI: jax.Array, labels_b: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """This chunk's part of the batch's mean cross-entropy, and how many it got right (float32)."""
-    loss_b, right_b = _cross_entropy(folded, images_bTI, labels_b)
-    weights_b = jnp.full(labels_b.shape, 1.0 / batch_size, jnp.float32)
+    loss_b, right_b = _cross_entropy(folded, images_bTI, labels_b, recipe.label_smoothing)
+    weights_b = jnp.full(labels_b.shape, 1.0 / recipe.batch_size, jnp.float32)
     return loss_b @ weights_b, right_b @ jnp.ones_like(weights_b)
 
 
 def _cross_entropy(
-    folded: FoldedRowLSTM, images_bTI: jax.Array, labels_b: jax.Array
+    folded: FoldedRowLSTM, images_bTI: jax.Array, labels_b: jax.Array, smoothing: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """Cross-entropy and correctness of each example, float32 [b].
 
@@ -156,14 +180,31 @@ def _cross_entropy(
     a GPU does not fix.
     """
     logits_bC = apply_folded(folded, images_bTI.astype(jnp.float32) / 255.0)
-    onehot_bC = jax.nn.one_hot(labels_b, logits_bC.shape[-1], dtype=jnp.float32)
-    loss_b = -jnp.sum(onehot_bC * jax.nn.log_softmax(logits_bC), axis=-1)
+    target_bC = jax.nn.one_hot(labels_b, logits_bC.shape[-1], dtype=jnp.float32)
+    if smoothing:
+        target_bC = optax.smooth_labels(target_bC, smoothing)
+    loss_b = -jnp.sum(target_bC * jax.nn.log_softmax(logits_bC), axis=-1)
     return loss_b, (jnp.argmax(logits_bC, axis=-1) == labels_b).astype(jnp.float32)
+
+
+def shift_images(key: jax.Array, images_BTI: jax.Array, most: int) -> jax.Array:
+    """Each image moved by up to `most` pixels down or up and right or left, zeros moving in.
+
+    A pixel is I / T values wide, its channels lying side by side: images are square.
+    """
+    size, rows, features = images_BTI.shape
+    channels = max(1, features // rows)
+    padding = ((0, 0), (most, most), (most * channels, most * channels))
+    padded = jnp.pad(images_BTI, padding)
+    pixel_12 = jnp.array([[1, channels]], jnp.int32)
+    offset_B2 = jax.random.randint(key, (size, 2), 0, 2 * most + 1) * pixel_12
+    window = partial(jax.lax.dynamic_slice, slice_sizes=(rows, features))
+    return jax.vmap(lambda image, offset: window(image, (offset[0], offset[1])))(padded, offset_B2)
 
 
 def train_segment(
     model: RowLSTM,
-    batching: Batching,
+    recipe: Recipe,
     capacity: int,
     state: TrainState,
     learning_rate: jax.Array,
@@ -180,20 +221,24 @@ def train_segment(
     after the last whole batch is not seen in that epoch.
     """
     num_examples = labels_N.shape[0]
-    steps_per_epoch = num_examples // batching.size
-    key = streams(seed)["order"]
+    steps_per_epoch = num_examples // recipe.batch_size
+    keys = streams(seed)
 
     def body(step: jax.Array, carry: tuple[TrainState, Metrics, jax.Array]) -> Any:
         state, metrics, order_N = carry
         epoch, position = step // steps_per_epoch, step % steps_per_epoch
         order_N = jax.lax.cond(
             (step == start) | (position == 0),
-            lambda: epoch_order(key, epoch, num_examples),
+            lambda: epoch_order(keys["order"], epoch, num_examples),
             lambda: order_N,
         )
-        index_B = jax.lax.dynamic_slice_in_dim(order_N, position * batching.size, batching.size)
+        size = recipe.batch_size
+        index_B = jax.lax.dynamic_slice_in_dim(order_N, position * size, size)
         images_BTI, labels_B = images_NTI[index_B], labels_N[index_B]
-        state, seen = train_step(model, batching, state, images_BTI, labels_B, learning_rate, step)
+        if recipe.shift:
+            key = jax.random.fold_in(keys["shift"], step)
+            images_BTI = shift_images(key, images_BTI, recipe.shift)
+        state, seen = train_step(model, recipe, state, images_BTI, labels_B, learning_rate, step)
         metrics = jax.tree.map(lambda buffer, x: buffer.at[step - start].set(x), metrics, seen)
         return state, metrics, order_N
 

@@ -233,7 +233,7 @@ def test_the_fallback_says_so_and_carries_its_name(tmp_path, offline):
 def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, *f"-m lstm_jax plan digits --runs-dir {tmp_path}".split()]
-        + "--hidden-size 8 16 --seed 0 1 2".split(),
+        + ["--hidden-size", "8", "16", "--seed", "0", "1", "2"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -13,7 +13,14 @@ from lstm_jax.config import Member
 from lstm_jax.data import Dataset, Split, load
 from lstm_jax.model import RowLSTM
 from lstm_jax.sweep import Placement, build
-from lstm_jax.train import Batching, evaluate, init_state, train_step
+from lstm_jax.train import (
+    Recipe,
+    evaluate,
+    init_state,
+    rate_factor,
+    shift_images,
+    train_step,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +46,7 @@ def test_a_step_is_adam_on_the_mean_cross_entropy(digits):
     adam = optax.adam(3e-3)
     with jax.numpy_dtype_promotion("standard"):
         updates, _ = adam.update(gradient, adam.init(state.params))
-    step = jax.jit(partial(train_step, model, Batching(32, 4)))
+    step = jax.jit(partial(train_step, model, Recipe(32, 4, 100)))
     after, metrics = step(state, images, labels, jnp.float32(3e-3), jnp.int32(0))
     np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
     # Adam's first step is the sign of the gradient: compared where that is no rounding.
@@ -54,7 +61,7 @@ def test_a_step_is_adam_on_the_mean_cross_entropy(digits):
 @pytest.mark.parametrize("chunks", [1, 2, 8, 32])
 def test_chunks_change_the_gradient_by_rounding_only(digits, chunks):
     model, state, (images, labels) = start(digits)
-    steps = [jax.jit(partial(train_step, model, Batching(32, c))) for c in (4, chunks)]
+    steps = [jax.jit(partial(train_step, model, Recipe(32, c, 100))) for c in (4, chunks)]
     one, other = (step(state, images, labels, jnp.float32(1e-3), jnp.int32(0)) for step in steps)
     for a, b in zip(
         jax.tree.leaves(one[0].adam.mu), jax.tree.leaves(other[0].adam.mu), strict=True
@@ -66,7 +73,7 @@ def test_a_state_that_is_not_finite_stays_as_it_was(digits):
     model, state, (images, labels) = start(digits)
     broken = jax.tree.map(lambda leaf: leaf, state)
     broken.params["output"]["bias"] = broken.params["output"]["bias"].at[0].set(jnp.nan)
-    step = jax.jit(partial(train_step, model, Batching(32, 4)))
+    step = jax.jit(partial(train_step, model, Recipe(32, 4, 100)))
     after, metrics = step(broken, images, labels, jnp.float32(1e-3), jnp.int32(7))
     assert np.isnan(metrics.loss)
     assert after.diverged_at == 7
@@ -119,3 +126,67 @@ def test_golden_first_steps(digits):
     programs = build(experiment, Placement((Member(16, 1e-3, 0),), 1, 1), digits, 5)
     _, metrics = programs.segment(programs.init(), 0, 5)
     np.testing.assert_allclose(np.asarray(metrics.loss)[0], GOLDEN_LOSSES, rtol=2e-4)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+def test_the_rate_rises_then_falls_to_zero(warmup):
+    recipe = Recipe(32, 4, 100, schedule="cosine", warmup_steps=warmup)
+    factors = np.array([rate_factor(recipe, jnp.int32(step)) for step in range(101)])
+    peak = int(np.argmax(factors))
+    assert factors[peak] == 1.0
+    assert max(warmup - 1, 0) <= peak <= warmup
+    assert np.all(factors[:100] > 0)
+    assert np.all(np.diff(factors[: peak + 1]) > 0)
+    assert np.all(np.diff(factors[max(peak, warmup) :]) < 0)
+    assert factors[100] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_constant_rate_is_exactly_the_learning_rate():
+    assert rate_factor(Recipe(32, 4, 100), jnp.int32(7)) == 1.0
+
+
+def test_a_shift_moves_each_image_as_a_whole_and_loses_only_its_edge():
+    images = np.zeros((200, 8, 8), np.uint8)
+    images[:, 4, 3] = 7
+    moved = np.asarray(shift_images(jax.random.key(0), jnp.asarray(images), 2))
+    assert (moved.shape, moved.dtype) == (images.shape, np.uint8)
+    assert np.all(moved.sum(axis=(1, 2)) == 7)
+    _, rows, columns = np.nonzero(moved)
+    seen = set(zip(rows - 4, columns - 3, strict=True))
+    assert seen == {(i, j) for i in range(-2, 3) for j in range(-2, 3)}
+
+
+def test_a_shift_moves_the_channels_of_a_pixel_together():
+    images = np.arange(1, 4 * 12 + 1, dtype=np.uint8).reshape(1, 4, 12)  # 4 x 4 pixels of 3
+    for seed in range(20):
+        moved = np.asarray(shift_images(jax.random.key(seed), jnp.asarray(images), 1))[0]
+        pixels = {tuple(pixel) for pixel in moved.reshape(-1, 3)}
+        assert pixels <= {tuple(pixel) for pixel in images.reshape(-1, 3)} | {(0, 0, 0)}
+
+
+def test_clipping_bounds_the_gradient_adam_sees(digits):
+    model, state, (images, labels) = start(digits)
+    arguments = (state, images, labels, jnp.float32(1e-3), jnp.int32(0))
+    free, clipped = (
+        jax.jit(partial(train_step, model, Recipe(32, 4, 100, clip_norm=bound)))(*arguments)[0]
+        for bound in (1e6, 0.5)
+    )
+    assert optax.tree.norm(free.adam.mu) > 0.06  # mu is a tenth of the first gradient
+    np.testing.assert_allclose(optax.tree.norm(clipped.adam.mu), 0.05, rtol=1e-5)
+
+
+def test_weight_decay_shrinks_what_the_gradient_leaves_alone(digits):
+    model, state, (images, labels) = start(digits)
+    recipe = Recipe(32, 4, 100, weight_decay=0.5)
+    after, _ = jax.jit(partial(train_step, model, recipe))(
+        state, images * 0, labels, jnp.float32(0.1), jnp.int32(0)
+    )
+    before = state.params["input"]["kernel"]  # of black images it gets no gradient
+    np.testing.assert_allclose(after.params["input"]["kernel"], before * 0.95, rtol=1e-6)
+
+
+def test_orthogonal_recurrent_kernels_keep_lengths():
+    model = RowLSTM(hidden_size=16, num_features=8, kernel_init="orthogonal")
+    kernel = init_state(model, jnp.uint32(0)).params["lstm"]["kernel"]
+    for gate in np.split(np.asarray(kernel[16:]), 4, axis=1):
+        np.testing.assert_allclose(gate @ gate.T, np.eye(16), atol=1e-5)

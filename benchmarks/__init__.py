@@ -1,0 +1,1 @@
+"""The recurrence beside its peers: `python -m benchmarks.compare --help`."""

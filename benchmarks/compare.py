@@ -1,0 +1,181 @@
+"""Ours beside its peers: `python -m benchmarks.compare [--quick] [--help]`.
+
+Every peer is a process of its own that trains the same model from the same weights on the same
+batches. In a round the peers take turns, one running and the rest waiting; ratios are taken round
+by round. Exit code 1 when a peer fails or its loss is not that of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.process import environment
+from benchmarks.registry import OURS, PEERS, Peer, peers_of
+from benchmarks.rounds import Turns, measure
+from benchmarks.table import (
+    Measured,
+    disagreements,
+    draw,
+    ratios,
+    remarks,
+    shares_of_ceiling,
+    spread,
+)
+from benchmarks.task import Case, flop, make_case, make_weights, weights_file
+
+BUSY = 0.25  # load a core above which others are at work
+LIBRARIES = ("jax", "flax", "optax", "torch", "tensorflow", "tensorflow-cpu", "tf_keras", "keras",
+             "dm-haiku", "equinox", "numpy")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    # Wide enough that no column is cut, also where there is no terminal.
+    console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
+    cores = available_cores()
+    cases = [make_case(mode, hidden, cores, options.quick) for mode, hidden in chosen(options)]
+    if os.getloadavg()[0] > BUSY * cores:
+        console.print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): only indicative")
+    report: dict[str, Any] = {"machine": machine(cores), "options": vars(options), "cases": []}
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        folder = Path(name)
+        source = prepare(folder)
+        for case in cases:
+            weights: dict[str, Any] = {**make_weights(case, options.seed)}
+            np.savez(folder / weights_file(case), **weights)
+            peers = [peer for peer in peers_of(case.mode) if peer.name in options.peers]
+            with console.status(case.name) as status:
+                turns = Turns(options.rounds, options.seconds)
+                measured = measure(peers, case, folder, cores, turns, status.update)
+            console.print(draw(case, source, measured))
+            wrong = disagreements(measured)
+            wrong += [f"{row.peer}: {row.problem}" for row in measured if row.failed]
+            for line in [*remarks(case, measured), *(f"WRONG: {line}" for line in wrong)]:
+                console.print(line, markup=False, soft_wrap=True)
+            faults += [f"{case.name}: {line}" for line in wrong]
+            report["cases"].append(as_json(case, source, measured))
+            write(options.json, report)
+    console.print(f"written to {options.json}")
+    return 1 if faults else 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="H=128, training, under two minutes")
+    parser.add_argument("--sweep", action="store_true", help="members side by side, one a core")
+    parser.add_argument("--modes", nargs="+", default=["train", "forward", "pixels"],
+                        choices=["train", "forward", "pixels", "sweep"])  # fmt: skip
+    parser.add_argument("--hidden", nargs="+", type=int, default=[32, 64, 128, 256])
+    parser.add_argument("--peers", nargs="+", choices=[peer.name for peer in PEERS],
+                        default=[peer.name for peer in PEERS])  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one peer's turn")
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights")
+    parser.add_argument("--json", type=Path, default=Path("runs/benchmarks/results.json"))
+    options = parser.parse_args(argv)
+    if options.rounds < 1 or options.seconds <= 0 or min(options.hidden) < 1:
+        parser.error("rounds, seconds and hidden must be positive")
+    if options.quick:
+        options.modes, options.hidden, options.rounds, options.seconds = ["train"], [128], 5, 0.4
+    if options.sweep:
+        options.modes = ["sweep"]
+        options.hidden = [hidden for hidden in options.hidden if hidden <= 128]
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def chosen(options: argparse.Namespace) -> list[tuple[str, int]]:
+    """Pixels, which take 28 times as long, for one hidden size only: 128, or the first."""
+    pairs = [(mode, hidden) for mode in options.modes for hidden in options.hidden]
+    one = 128 if 128 in options.hidden else options.hidden[0]
+    return [(mode, hidden) for mode, hidden in pairs if mode != "pixels" or hidden == one]
+
+
+def prepare(folder: Path) -> str:
+    """Has the batches written by a process of its own, so that this one stays idle and small."""
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.data", str(folder)],
+        check=True,
+        env=environment(Peer("data", ""), 1),
+    )
+    return (folder / "source").read_text()
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine(cores: int) -> dict[str, Any]:
+    """What the numbers were taken on."""
+    versions = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": cores,
+        "processor": processor(),
+        "load_before": os.getloadavg()[0],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def processor() -> str:
+    """Its name where Linux tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def as_json(case: Case, source: str, measured: Sequence[Measured]) -> dict[str, Any]:
+    """Everything measured; infinities and NaNs, which JSON lacks, as null."""
+    ours = next((row.rates for row in measured if row.peer == OURS), [])
+    rows = []
+    for row in measured:
+        values = asdict(row)
+        if row.rates:
+            values["examples_per_second"] = spread(row.rates)._asdict()
+        if row.rates and ours:
+            values["ours_over_this"] = spread(ratios(ours, row.rates))._asdict()
+            values["ours_over_this"]["of_medians"] = median(ours) / median(row.rates)
+        rows.append({k: None if v != v else v for k, v in values.items()})
+    return {
+        "name": case.name,
+        "case": asdict(case),
+        "data": source,
+        "product_flop_per_step": flop(case),
+        "shares_of_ceiling": {k: v._asdict() for k, v in shares_of_ceiling(measured).items()},
+        "disagreements": disagreements(measured),
+        "peers": rows,
+    }
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    """After every case, so that an interrupted run keeps what it has."""
+    path.write_text(json.dumps(report, indent=1, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

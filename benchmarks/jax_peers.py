@@ -1,0 +1,249 @@
+"""Peers on JAX, each written as its own documentation writes it, at its best setting.
+
+Every peer is a function from a `Task` to its settings. All share the loss, optax's Adam, and the
+three ways that JAX offers to run a step: a Python loop over a jitted, donating step; the loop
+inside the jitted call; and this with the batch sharded over one host device per core. Forward
+only, the batch may also be taken in smaller parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks.task import (
+    LEARNING_RATE,
+    NUM_BATCHES,
+    NUM_CLASSES,
+    Run,
+    Setting,
+    Task,
+    forget_plus_one,
+    gates_in_order,
+)
+
+Logits = Callable[[Any, jax.Array], jax.Array]  # (params, images [B,T,I]) to [B,C]
+
+
+def linen(task: Task) -> dict[str, Setting]:
+    """Flax Linen: nn.RNN(nn.OptimizedLSTMCell)."""
+    from flax import linen as nn
+
+    hidden_size, weights = task.case.hidden_size, task.weights
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            x = nn.Dense(hidden_size, name="hidden")(x)
+            cell = nn.OptimizedLSTMCell(hidden_size, name="cell")
+            (_, h), _ = nn.RNN(cell, return_carry=True)(x)
+            return nn.Dense(NUM_CLASSES, name="output")(h)
+
+    inputs, recurrent = np.split(weights["lstm_kernel"], 2)
+    cell: dict[str, Any] = {}
+    names = dict(zip("ijfo", "igfo", strict=True))
+    for gate, name in names.items():
+        cell[f"i{name}"] = {"kernel": _gate(inputs, gate)}
+        bias = _gate(forget_plus_one(weights["lstm_bias"], "ijfo"), gate)
+        cell[f"h{name}"] = {"kernel": _gate(recurrent, gate), "bias": bias}
+    params = {"hidden": _dense(task, "hidden"), "cell": cell, "output": _dense(task, "output")}
+
+    def logits_of(params: Any, x: jax.Array) -> jax.Array:
+        logits: Any = Model().apply({"params": params}, x)
+        return logits
+
+    return settings(task, params, logits_of)
+
+
+def nnx(task: Task) -> dict[str, Setting]:
+    """Flax NNX: nnx.RNN(nnx.OptimizedLSTMCell), split into a pure function as its guide advises."""
+    from flax import nnx
+
+    hidden_size, weights = task.case.hidden_size, task.weights
+
+    class Model(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.hidden = nnx.Linear(task.case.features, hidden_size, rngs=rngs)
+            cell = nnx.OptimizedLSTMCell(hidden_size, hidden_size, rngs=rngs)
+            self.rnn = nnx.RNN(cell, return_carry=True, rngs=False)
+            self.output = nnx.Linear(hidden_size, NUM_CLASSES, rngs=rngs)
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            x = self.hidden(x)
+            initial = self.rnn.cell.initialize_carry(x[:, 0].shape, rngs=nnx.Rngs(0))
+            (_, h), _ = self.rnn(x, initial_carry=initial)
+            return self.output(h)
+
+    model = Model(nnx.Rngs(0))
+    for name in ("hidden", "output"):
+        layer = getattr(model, name)
+        layer.kernel[...], layer.bias[...] = _dense(task, name).values()
+    inputs, recurrent = np.split(gates_in_order(weights["lstm_kernel"], "ifjo"), 2)
+    cell: Any = model.rnn.cell
+    cell.dense_i.kernel[...], cell.dense_h.kernel[...] = inputs, recurrent
+    cell.dense_h.bias[...] = forget_plus_one(weights["lstm_bias"], "ifjo")
+    graph, params = nnx.split(model)
+    return settings(task, params, lambda params, x: nnx.merge(graph, params)(x))
+
+
+def haiku(task: Task) -> dict[str, Setting]:
+    """Haiku: hk.LSTM under hk.dynamic_unroll. Its gates are i, j, f, o with +1 on f, as ours."""
+    import haiku as hk
+
+    hidden_size, weights = task.case.hidden_size, task.weights
+
+    def model(x: jax.Array) -> jax.Array:
+        x = hk.Linear(hidden_size, name="hidden")(x)
+        core = hk.LSTM(hidden_size, name="lstm")
+        initial = core.initial_state(x.shape[0])
+        _, state = hk.dynamic_unroll(core, x, initial, time_major=False)
+        return hk.Linear(NUM_CLASSES, name="output")(state.hidden)
+
+    params = {
+        name: {"w": weights[f"{part}_kernel"], "b": weights[f"{part}_bias"]}
+        for name, part in {"hidden": "hidden", "lstm/linear": "lstm", "output": "output"}.items()
+    }
+    apply = hk.without_apply_rng(hk.transform(model)).apply
+    return settings(task, params, apply)
+
+
+def equinox(task: Task) -> dict[str, Setting]:
+    """Equinox: eqx.nn.LSTMCell under lax.scan, for one sequence, under vmap; as in its examples."""
+    import equinox as eqx
+
+    hidden_size, weights = task.case.hidden_size, task.weights
+
+    class Model(eqx.Module):
+        hidden: eqx.nn.Linear
+        cell: eqx.nn.LSTMCell
+        output: eqx.nn.Linear
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            def row(carry: Any, x: jax.Array) -> Any:
+                return self.cell(x, carry), None
+
+            zeros = jnp.zeros(self.cell.hidden_size)
+            (h, _), _ = jax.lax.scan(row, (zeros, zeros), jax.vmap(self.hidden)(x))
+            return self.output(h)
+
+    key = jax.random.key(0)
+    inputs, recurrent = np.split(gates_in_order(weights["lstm_kernel"], "ifjo"), 2)
+    bias = forget_plus_one(weights["lstm_bias"], "ifjo")
+    model = Model(
+        eqx.nn.Linear(task.case.features, hidden_size, key=key),
+        eqx.nn.LSTMCell(hidden_size, hidden_size, key=key),
+        eqx.nn.Linear(hidden_size, NUM_CLASSES, key=key),
+    )
+    model = eqx.tree_at(
+        lambda m: (m.hidden.weight, m.hidden.bias, m.output.weight, m.output.bias,
+                   m.cell.weight_ih, m.cell.weight_hh, m.cell.bias),
+        model,
+        (weights["hidden_kernel"].T, weights["hidden_bias"], weights["output_kernel"].T,
+         weights["output_bias"], inputs.T, recurrent.T, bias),
+    )  # fmt: skip
+    params, static = eqx.partition(model, eqx.is_array)
+    return settings(task, params, lambda params, x: jax.vmap(eqx.combine(params, static))(x))
+
+
+def _gate(array: np.ndarray, gate: str) -> np.ndarray:
+    return np.split(array, 4, axis=-1)["ijfo".index(gate)]
+
+
+def _dense(task: Task, name: str) -> dict[str, np.ndarray]:
+    return {"kernel": task.weights[f"{name}_kernel"], "bias": task.weights[f"{name}_bias"]}
+
+
+def settings(task: Task, params: Any, logits_of: Logits) -> dict[str, Setting]:
+    """The three ways to run a model's steps; the last where there are several devices."""
+    advance = forward_step(logits_of) if task.case.forward else train_step(logits_of)
+    state = (params, () if task.case.forward else optax.adam(LEARNING_RATE).init(params))
+    state = jax.tree.map(np.asarray, state)  # on the host: a setting's donations touch no other's
+    one = Mesh(np.asarray(jax.devices()[:1]), ("batch",))
+    every = Mesh(np.asarray(jax.devices()), ("batch",))
+    found: dict[str, Setting] = {
+        "jitted loop": partial(stepper, task, state, advance, one, True),
+        "jitted loop, sharded": partial(stepper, task, state, advance, every, True),
+        "jitted step": partial(stepper, task, state, advance, one, False),
+    }
+    if len(jax.devices()) == 1:
+        del found["jitted loop, sharded"]
+    if task.case.forward:
+        for parts in (4, 2):
+            step = forward_step(in_parts(logits_of, parts, every))
+            found[f"{parts} parts a device"] = partial(stepper, task, state, step, every, True)
+    return found
+
+
+def in_parts(logits_of: Logits, parts: int, mesh: Mesh) -> Logits:
+    """The batch spread over the devices and there taken in parts, which stay in the cache."""
+
+    def own(params: Any, images: jax.Array) -> jax.Array:
+        images = images.reshape(parts, -1, *images.shape[1:])
+        return jax.lax.map(partial(logits_of, params), images).reshape(-1, NUM_CLASSES)
+
+    batch, whole = PartitionSpec("batch"), PartitionSpec()
+    # check_vma: the peers' zero states are alike on all devices, what follows is not.
+    return jax.shard_map(own, mesh=mesh, in_specs=(whole, batch), out_specs=batch, check_vma=False)
+
+
+def train_step(logits_of: Logits) -> Callable[..., Any]:
+    """(state, images, labels) to the next state and the loss before it."""
+    optimizer = optax.adam(LEARNING_RATE)
+
+    def loss_of(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = logits_of(params, images)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def step(state: Any, images: jax.Array, labels: jax.Array) -> Any:
+        params, adam = state
+        loss, gradient = jax.value_and_grad(loss_of)(params, images, labels)
+        updates, adam = optimizer.update(gradient, adam, params)
+        return (optax.apply_updates(params, updates), adam), loss
+
+    return step
+
+
+def forward_step(logits_of: Logits) -> Callable[..., Any]:
+    """(state, images, labels) to the same state and the mean absolute logit."""
+
+    def step(state: Any, images: jax.Array, _labels: jax.Array) -> Any:
+        return state, jnp.abs(logits_of(state[0], images)).mean()
+
+    return step
+
+
+def stepper(task: Task, state: Any, advance: Callable[..., Any], mesh: Mesh, loop: bool) -> Run:
+    """The state and the batches on their devices, and the compiled steps."""
+    whole, spread = PartitionSpec(), PartitionSpec(None, "batch")
+    batches = jax.device_put((task.images_SBTI, task.labels_SB), NamedSharding(mesh, spread))
+    carry = jax.device_put((state, np.float32(0)), NamedSharding(mesh, whole))
+
+    def body(step: jax.Array, carry: Any, batches: Any) -> Any:
+        state, total = carry
+        images, labels = (array[step % NUM_BATCHES] for array in batches)
+        state, value = advance(state, images, labels)
+        return state, total + value
+
+    def span(start: jax.Array, stop: jax.Array, carry: Any, batches: Any) -> Any:
+        return jax.lax.fori_loop(start, stop, lambda i, carry: body(i, carry, batches), carry)
+
+    jitted = jax.jit(span if loop else body, donate_argnums=2 if loop else 1)
+
+    def run(start: int, stop: int) -> float:
+        nonlocal carry
+        carry = (carry[0], jax.device_put(np.float32(0), NamedSharding(mesh, whole)))
+        if loop:
+            carry = jitted(np.int32(start), np.int32(stop), carry, batches)
+        else:
+            for step in range(start, stop):
+                carry = jitted(np.int32(step), carry, batches)
+        return float(carry[1]) / (stop - start)
+
+    return run

@@ -1,0 +1,129 @@
+"""lstm_jax through the entry its runner uses, and the ceiling: the same products, nothing else."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks.jax_peers import settings
+from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Run, Setting, Task, load_whole
+from lstm_jax.config import Experiment
+from lstm_jax.data import Dataset, Split
+from lstm_jax.model import RowLSTM
+from lstm_jax.sweep import build, place
+
+SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
+
+Params = Any
+
+
+def ours(task: Task) -> dict[str, Setting]:
+    """The runner's own segments at their defaults; forward only, the module as its users call it.
+
+    A sweep has members with seeds 0, 1, ...; the first of them sees the batches of all peers.
+    """
+    if task.case.forward:
+        return _forward(task)
+    return {f"segments of {SEGMENT_STEPS}": partial(_train, task)}
+
+
+def _train(task: Task) -> Run:
+    case, split = task.case, Split(*load_whole(task))
+    experiment = Experiment(
+        hidden_size=case.hidden_size,
+        learning_rate=LEARNING_RATE,
+        seed=tuple(range(case.members)),
+        batch_size=case.batch_size,
+    )
+    dataset = Dataset("benchmark", split, split, split, NUM_CLASSES, fingerprint="")
+    (placement,) = place(experiment.members(), len(jax.devices()), experiment.chunks)
+    programs = build(experiment, placement, dataset, SEGMENT_STEPS)
+    state = programs.init()
+    params = jax.tree.map(lambda value: np.stack([value] * case.members), _params(task))
+    state = programs.load(state._replace(params=params))
+
+    def run(start: int, stop: int) -> float:
+        nonlocal state
+        losses: list[np.ndarray] = []
+        for first in range(start, stop, SEGMENT_STEPS):
+            last = min(first + SEGMENT_STEPS, stop)
+            state, metrics = programs.segment(state, first, last)
+            losses.append(np.asarray(metrics.loss)[0, : last - first])
+        return float(np.concatenate(losses).mean())
+
+    return run
+
+
+def _params(task: Task) -> Params:
+    names = {"input": "hidden", "lstm": "lstm", "output": "output"}
+    return {
+        name: {part: task.weights[f"{role}_{part}"] for part in ("kernel", "bias")}
+        for name, role in names.items()
+    }
+
+
+def _forward(task: Task) -> dict[str, Setting]:
+    """Exactly the settings that every other peer on JAX is given."""
+    model = RowLSTM(task.case.hidden_size, task.case.features, NUM_CLASSES)
+
+    def logits_of(params: Params, images: jax.Array) -> jax.Array:
+        logits: Any = model.apply({"params": params}, images)
+        return logits
+
+    return settings(task, _params(task), logits_of)
+
+
+def ceiling(task: Task) -> dict[str, Setting]:
+    """The products of `task.products` on every device, batches in parts as ours or larger."""
+    devices = len(jax.devices())
+    parts = sorted({max(parts // devices, 1) for parts in (1, 2, 4, 8)}, reverse=True)
+    return {f"{count} parts a device": partial(_ceiling, task, count) for count in parts}
+
+
+def _ceiling(task: Task, parts: int) -> Run:
+    """XLA's rate on the products alone; what they produce is dropped, so nothing else is stored."""
+    case, devices = task.case, len(jax.devices())
+    share, gates = case.batch_size // devices // parts, 4 * case.hidden_size
+    width = case.features + 1 + case.hidden_size
+    shapes = ((case.rows, share, width), (width, gates), (case.rows, share, gates),
+              (gates, case.hidden_size))  # fmt: skip
+    rng = np.random.default_rng(0)
+    mesh = Mesh(np.asarray(jax.devices()), ("batch",))
+    spread = NamedSharding(mesh, PartitionSpec("batch"))
+    arrays = tuple(rng.normal(size=(devices, *s)).astype(np.float32) for s in shapes)
+    arrays = jax.device_put(arrays, spread)
+
+    def part(_index: Any, results: Any, arrays: Any) -> Any:
+        # Tied to the last results, or XLA would see that every part computes the same.
+        (v_TBK, kernel_KG, dz_TBG, recurrent_GH), _ = jax.lax.optimization_barrier(
+            (arrays, results)
+        )
+        z_BG, dh_BH, dkernel_KG = results
+        z_BG, _ = jax.lax.scan(lambda _, v_BK: (v_BK @ kernel_KG, None), z_BG, v_TBK)
+        if not case.forward:
+            dh_BH, _ = jax.lax.scan(lambda _, dz_BG: (dz_BG @ recurrent_GH, None), dh_BH, dz_TBG)
+            dkernel_KG = v_TBK.reshape(-1, width).T @ dz_TBG.reshape(-1, gates)
+        return z_BG, dh_BH, dkernel_KG
+
+    def every(steps: jax.Array, arrays: Any) -> Any:
+        arrays = jax.tree.map(lambda array: array[0], arrays)
+        shapes = ((share, gates), (share, case.hidden_size), (width, gates))
+        zeros = jax.tree.map(jnp.zeros, shapes, is_leaf=lambda s: isinstance(s[0], int))
+        zeros = jax.lax.pcast(zeros, "batch", to="varying")
+        results = jax.lax.fori_loop(0, steps * parts, partial(part, arrays=arrays), zeros)
+        return sum(result.ravel()[:1] for result in results)
+
+    specs = (PartitionSpec(), PartitionSpec("batch"))
+    jitted = jax.jit(
+        jax.shard_map(every, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("batch"))
+    )
+
+    def run(start: int, stop: int) -> float:
+        return float(np.asarray(jitted(np.int32(stop - start), arrays)).sum())
+
+    return run

@@ -1,0 +1,70 @@
+"""Who is measured: where a peer's code is, what it needs, how many cores and processes it has."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer in its own process, or in several side by side."""
+
+    name: str
+    function: str  # module:function, from a Task to the peer's settings
+    needs: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    one_core: bool = False
+    one_process_per_core: bool = False
+    has_loss: bool = True
+
+    @property
+    def missing(self) -> str | None:
+        """The first package it needs that is not installed."""
+        return next((name for name in self.needs if importlib.util.find_spec(name) is None), None)
+
+
+OURS, CEILING = "ours", "ceiling"
+ONE_CORE = {OURS: "ours, one core", CEILING: "ceiling, one core"}
+
+_OURS = (
+    Peer(OURS, "benchmarks.ours:ours"),
+    Peer(ONE_CORE[OURS], "benchmarks.ours:ours", one_core=True),
+)
+
+PEERS = (
+    *_OURS,
+    Peer(CEILING, "benchmarks.ours:ceiling", has_loss=False),
+    Peer(ONE_CORE[CEILING], "benchmarks.ours:ceiling", one_core=True, has_loss=False),
+    Peer("torch", "benchmarks.torch_peers:eager", ("torch",)),
+    Peer("torch_compile", "benchmarks.torch_peers:compiled", ("torch",)),
+    Peer(
+        "tf1_notebook",
+        "benchmarks.tf_peers:notebook",
+        ("tensorflow", "tf_keras"),
+        {"TF_USE_LEGACY_KERAS": "1"},
+    ),
+    Peer("keras_tf", "benchmarks.tf_peers:keras", ("keras", "tensorflow"),
+         {"KERAS_BACKEND": "tensorflow"}),
+    Peer("keras_jax", "benchmarks.tf_peers:keras", ("keras",), {"KERAS_BACKEND": "jax"}),
+    Peer("flax_linen", "benchmarks.jax_peers:linen", ("flax",)),
+    Peer("flax_nnx", "benchmarks.jax_peers:nnx", ("flax",)),
+    Peer("haiku", "benchmarks.jax_peers:haiku", ("haiku",)),
+    Peer("equinox", "benchmarks.jax_peers:equinox", ("equinox",)),
+)  # fmt: skip
+
+SWEEP_PEERS = (
+    *_OURS,
+    Peer(
+        "torch",
+        "benchmarks.torch_peers:single_thread",
+        ("torch",),
+        {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        one_process_per_core=True,
+    ),
+)
+
+
+def peers_of(mode: str) -> tuple[Peer, ...]:
+    return SWEEP_PEERS if mode == "sweep" else PEERS

@@ -1,0 +1,166 @@
+"""What every peer is given: one model, its first weights, the same batches. NumPy only.
+
+Axes: S batches kept, B batch, T rows, I pixels a row, H hidden, G = 4H gates i, j, f, o, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_CLASSES = 10
+NUM_BATCHES = 64  # kept in memory as float32; a peer that trains on starts over with the first
+LEARNING_RATE = 1e-3
+
+# Trains (or, forward only, runs) the batches `start` to `stop`, waits for the result and returns
+# the mean over them of the loss (forward only: of the absolute logits).
+Run = Callable[[int, int], float]
+# One way to set up a peer; each call starts from the first weights and compiles anew.
+Setting = Callable[[], Run]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table: what is trained, how large, and how many steps are compared."""
+
+    mode: str = "train"  # or forward, pixels, sweep
+    hidden_size: int = 128
+    batch_size: int = 128
+    rows: int = 28
+    features: int = 28
+    members: int = 1  # of a sweep
+    max_settings: int = 99  # that a peer may try; each puts the likeliest first
+    warmup_steps: int = 2
+    check_steps: int = 30
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode} H={self.hidden_size}"
+
+    @property
+    def forward(self) -> bool:
+        return self.mode == "forward"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def make_case(mode: str, hidden_size: int, cores: int, quick: bool = False) -> Case:
+    """`pixels` reads 784 rows of one pixel; `sweep` trains a member on each core."""
+    case = Case(mode, hidden_size)
+    if quick:
+        case = replace(case, max_settings=2, check_steps=16)
+    if mode == "pixels":
+        return replace(case, rows=784, features=1, warmup_steps=1, check_steps=4)
+    return replace(case, members=cores) if mode == "sweep" else case
+
+
+class Task(NamedTuple):
+    """A case with its arrays. Images are float32 in [0, 1]."""
+
+    case: Case
+    folder: Path
+    weights: dict[str, np.ndarray]
+    images_SBTI: np.ndarray
+    labels_SB: np.ndarray
+
+
+def make_weights(case: Case, seed: int) -> dict[str, np.ndarray]:
+    """The notebook's first weights; the LSTM kernel is [inputs; recurrent], gates i, j, f, o."""
+    rng = np.random.default_rng(seed)
+    hidden, gates = case.hidden_size, 4 * case.hidden_size
+    limit = np.sqrt(6 / (2 * hidden + gates))  # Glorot, uniform
+    weights = {
+        "hidden_kernel": rng.normal(size=(case.features, hidden)),
+        "hidden_bias": np.full(hidden, 0.1),
+        "lstm_kernel": rng.uniform(-limit, limit, size=(2 * hidden, gates)),
+        "lstm_bias": np.zeros(gates),
+        "output_kernel": rng.normal(size=(hidden, NUM_CLASSES)),
+        "output_bias": np.full(NUM_CLASSES, 0.1),
+    }
+    return {name: value.astype(np.float32) for name, value in weights.items()}
+
+
+def weights_file(case: Case) -> str:
+    return f"weights_{case.mode}_{case.hidden_size}.npz"
+
+
+def load_task(case: Case, folder: Path) -> Task:
+    """The case's arrays from what `benchmarks.data` and the driver wrote into `folder`."""
+    with np.load(folder / "batches.npz") as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    with np.load(folder / weights_file(case)) as arrays:
+        weights = dict(arrays)
+    images = images.astype(np.float32) / np.float32(255)
+    shape = (NUM_BATCHES, case.batch_size, case.rows, case.features)
+    return Task(case, folder, weights, images.reshape(shape), labels.reshape(shape[:2]))
+
+
+def load_whole(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """The whole training split as lstm_jax holds it: uint8 [N,T,I], int32 [N]."""
+    with np.load(task.folder / "whole.npz") as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    return images.reshape(-1, task.case.rows, task.case.features), labels
+
+
+def gates_in_order(array: np.ndarray, order: str) -> np.ndarray:
+    """The last axis, gates i, j, f, o, rearranged: `order` names them, such as "ifjo"."""
+    parts = dict(zip("ijfo", np.split(array, 4, axis=-1), strict=True))
+    return np.concatenate([parts[gate] for gate in order], axis=-1)
+
+
+def forget_plus_one(bias_G: np.ndarray, order: str) -> np.ndarray:
+    """The LSTM's bias, rearranged, with the notebook's constant +1 moved into the forget gate's.
+
+    The same function and the same training: Adam sees gradients, never the value of a bias.
+    """
+    parts = dict(zip("ijfo", np.split(bias_G, 4), strict=True))
+    parts["f"] = parts["f"] + 1
+    return np.concatenate([parts[gate] for gate in order])
+
+
+def spans(start: int, stop: int) -> Iterator[slice]:
+    """Steps `start` to `stop` as slices of the kept batches, which are gone through in circles."""
+    while start < stop:
+        first = start % NUM_BATCHES
+        length = min(stop - start, NUM_BATCHES - first)
+        yield slice(first, first + length)
+        start += length
+
+
+class Product(NamedTuple):
+    """`number` products [m, k] x [k, n]."""
+
+    number: int
+    m: int
+    k: int
+    n: int
+
+    @property
+    def flop(self) -> int:
+        return 2 * self.number * self.m * self.k * self.n
+
+
+def products(case: Case) -> tuple[Product, ...]:
+    """The matrix products of the folded model, of one step: what no implementation can leave out.
+
+    Per row [x, 1, h] times the stacked kernel; backwards per row the gates' gradient times the
+    recurrent kernel; and all rows at once the gradient of the stacked kernel.
+    """
+    width, gates = case.features + 1 + case.hidden_size, 4 * case.hidden_size
+    rows, batch = case.rows, case.batch_size
+    forward = Product(rows, batch, width, gates)
+    if case.forward:
+        return (forward,)
+    backward = Product(rows, batch, gates, case.hidden_size)
+    return (forward, backward, Product(1, width, rows * batch, gates))
+
+
+def flop(case: Case) -> int:
+    """Floating-point operations of these products in one step."""
+    return sum(product.flop for product in products(case))
