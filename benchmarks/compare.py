@@ -94,7 +94,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.rounds < 1 or options.seconds <= 0 or min(options.hidden) < 1:
         parser.error("rounds, seconds and hidden must be positive")
     if options.quick:
-        options.modes, options.hidden, options.rounds, options.seconds = ["train"], [128], 5, 0.4
+        options.modes, options.hidden, options.rounds, options.seconds = ["train"], [128], 5, 0.3
     if options.sweep:
         options.modes = ["sweep"]
         options.hidden = [hidden for hidden in options.hidden if hidden <= 128]

@@ -89,8 +89,14 @@ def nnx(task: Task) -> dict[str, Setting]:
     cell: Any = model.rnn.cell
     cell.dense_i.kernel[...], cell.dense_h.kernel[...] = inputs, recurrent
     cell.dense_h.bias[...] = forget_plus_one(weights["lstm_bias"], "ifjo")
-    graph, params = nnx.split(model)
-    return settings(task, params, lambda params, x: nnx.merge(graph, params)(x))
+    graph, state = nnx.split(model)
+    leaves, tree = jax.tree.flatten(state)  # a Param may not be carried into an inner transform
+
+    def logits_of(params: Any, x: jax.Array) -> jax.Array:
+        logits: Any = nnx.merge(graph, jax.tree.unflatten(tree, params))(x)
+        return logits
+
+    return settings(task, leaves, logits_of)
 
 
 def haiku(task: Task) -> dict[str, Setting]:

@@ -88,7 +88,8 @@ def draw(case: Case, source: str, measured: Sequence[Measured]) -> Table:
         title=f"{case.name}, batch {case.batch_size}, {case.rows} rows of {case.features}, "
         f"{source}",
         caption=f"{value}: mean of steps {case.warmup_steps + 1} to {case.check_steps} from the "
-        f"same weights; the first {case.warmup_steps}, compilation among them, are not timed",
+        f"same weights; the first {case.warmup_steps}, compilation among them, are not timed"
+        + (f"; {case.max_settings} settings tried, not all" if case.max_settings < 99 else ""),
     )
     for column in ("peer", "setting"):
         table.add_column(column, no_wrap=True)
@@ -103,7 +104,7 @@ def draw(case: Case, source: str, measured: Sequence[Measured]) -> Table:
 
 def _cells(row: Measured, ours: Sequence[float]) -> list[str]:
     if row.problem or not row.rates:
-        return [row.peer, row.problem]
+        return [row.peer, "failed, see below" if row.failed else row.problem]
     rate = [f"{value:,.0f}" for value in spread(row.rates)]
     ratio = ["", "", ""]
     if ours and row.peer != OURS:

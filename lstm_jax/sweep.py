@@ -27,6 +27,7 @@ from lstm_jax.train import (
     TrainState,
     evaluate,
     init_state,
+    no_order,
     train_segment,
 )
 
@@ -105,11 +106,19 @@ def build(
     rates = put(MEMBERS, np.array([m.learning_rate for m in placement.members], np.float32))
     seeds = put(MEMBERS, np.array([m.seed for m in placement.members], np.uint32))
     train = put(WHOLE, tuple(dataset.train))  # on every device, as uint8
+    none = no_order(len(dataset.train.labels))
+    copies = len(placement.members)
+    order = put(MEMBERS, jax.tree.map(lambda leaf: np.stack([leaf] * copies), none))
+
+    def run_segment(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
+        nonlocal order  # only spares a sort: whatever it holds, the results are the same
+        bounds = put(WHOLE, (np.int32(start), np.int32(stop)))
+        state, order, metrics = segment(state, order, rates, seeds, *train, *bounds)
+        return state, metrics
+
     return Programs(
         init=lambda: init(seeds),
-        segment=lambda state, start, stop: segment(
-            state, rates, seeds, *train, *put(WHOLE, (np.int32(start), np.int32(stop)))
-        ),
+        segment=run_segment,
         score=lambda params, split: score(params, *put(WHOLE, tuple(split))),
         load=partial(put, MEMBERS),
     )
@@ -143,7 +152,7 @@ def _compiled(
 
     return (
         over_members(partial(init_state, model), 1, 0),
-        over_members(partial(train_segment, model, recipe, capacity), 3, 4, consumed=0),
+        over_members(partial(train_segment, model, recipe, capacity), 4, 4, consumed=(0, 1)),
         over_members(partial(evaluate, model), 1, 2),
     )
 
