@@ -5,7 +5,9 @@ JAX is imported only when a command needs it, so that help and mistakes are answ
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import os
 import re
 import runpy
@@ -63,6 +65,9 @@ class Plan:
     experiment: tyro.conf.OmitArgPrefixes[Experiment]
     """Overrides of the experiment's values. An axis takes one value or several."""
 
+    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """The kind of device. One that is absent is refused, never silently another."""
+
     runs_dir: Path = Path("runs")
     """Where run directories lie."""
 
@@ -70,27 +75,42 @@ class Plan:
 COMMANDS: dict[str, type[Run | Plan]] = {"run": Run, "plan": Plan}
 
 
+class Output(Console):
+    """The console of our results. When its reader leaves, as `head` does, that is a stop."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Interrupted("nobody reads the output any more; the same command goes on")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs a command and leaves with the exit code of the design."""
     # No wrapping into a pipe: scripts read whole lines there.
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Output(soft_wrap=not (sys.stdout and sys.stdout.isatty()))
     try:
-        dispatch(parse(sys.argv[1:] if argv is None else argv), console)
+        try:
+            dispatch(parse(sys.argv[1:] if argv is None else argv), console)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; the same command goes on from what was saved") from None
+        except OSError as error:  # what no room below could name better
+            raise SurroundingsError(f"{error}") from error
     except tuple(EXIT_CODES) as error:
         complaint = Console(stderr=True, soft_wrap=True)
-        complaint.print(f"lstm_jax: {error}", highlight=False, markup=False)
+        line = " ".join(f"lstm_jax: {error}".split())
+        complaint.print(line, highlight=False, markup=False)
         sys.exit(EXIT_CODES[type(error)])
 
 
 def dispatch(command: Run | Plan, console: Console) -> None:
     name = Path(command.name).stem
+    if isinstance(command, Run) and command.segment_steps < 1:
+        raise UserError(f"segment_steps: {command.segment_steps} is not at least 1")
+    prepare_jax(command.platform)
     if isinstance(command, Plan):
         from lstm_jax.plan import plan
 
         return plan(name, command.experiment, command.runs_dir, console)
-    if command.segment_steps < 1:
-        raise UserError(f"segment_steps: {command.segment_steps} is not at least 1")
-    prepare_jax(command.platform)
     from lstm_jax.runner import Options, run
 
     options = Options(command.runs_dir, command.segment_steps, command.fallback)
@@ -103,7 +123,7 @@ def parse(argv: list[str]) -> Run | Plan:
     word = argv[0] if argv and not argv[0].startswith("-") else ""
     if word and word not in COMMANDS:
         raise UserError(f"no command {word!r}.{closest(word, COMMANDS)} See --help")
-    name = argv[1] if len(argv) > 1 and not argv[1].startswith("-") else ""
+    name = argv[1] if word and len(argv) > 1 and not argv[1].startswith("-") else ""
     if name:
         experiment = load_experiment(name)
         check_overrides(argv[2:], COMMANDS[word])
@@ -116,19 +136,27 @@ def parse(argv: list[str]) -> Run | Plan:
         for command, kind in COMMANDS.items()
     )
     commands: Any = run | plan
-    parsed: Run | Plan = tyro.cli(
-        commands,
-        prog="lstm-jax",
-        args=argv or ["--help"],
-        config=(tyro.conf.ConsolidateSubcommandArgs,),
-    )
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed: Run | Plan = tyro.cli(
+                commands,
+                prog="lstm-jax",
+                args=argv or ["--help"],
+                config=(tyro.conf.ConsolidateSubcommandArgs,),
+            )
+    except SystemExit as left:
+        if not left.code:  # help was asked for
+            raise
+        words = re.sub("[^ -~]+", " ", complaint.getvalue()).split()  # out of its box
+        raise UserError(f"{' '.join(words)[:300]}; see --help") from None
     return parsed
 
 
 def check_overrides(argv: list[str], command: type) -> None:
     """One line, with the closest name, for an option or number that cannot be."""
     options = {field.name for field in dataclasses.fields(command)} - {"name", "experiment"}
-    flag = ""
+    flag, seen = "", set()
     for word in argv:
         if word.startswith("--") and word != "--help":
             name, _, word = word.removeprefix("--").partition("=")
@@ -136,6 +164,9 @@ def check_overrides(argv: list[str], command: type) -> None:
             if flag not in options | KINDS.keys():
                 near = closest(flag, options | KINDS.keys()).replace("_", "-")
                 raise UserError(f"no option --{name}.{near} See --help")
+            if flag in seen:
+                raise UserError(f"--{name} is there twice; give all its values after one")
+            seen.add(flag)
         if word and not word.startswith("-") and KINDS.get(flag) in (int, float):
             try:
                 KINDS[flag](word)
@@ -159,7 +190,7 @@ def listing() -> str:
 
 
 def load_experiment(name_or_file: str) -> Experiment:
-    """The value `experiment` of a file. Only files below the working directory are run."""
+    """The value `experiment` of a named file, or of one below the working directory."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name_or_file):
         found = [folder / f"{name_or_file}.py" for folder in folders()]
         path = next((path for path in found if path.is_file()), None)
@@ -170,13 +201,13 @@ def load_experiment(name_or_file: str) -> Experiment:
         path = Path(name_or_file)
         if not path.resolve().is_relative_to(Path.cwd().resolve()):
             raise UserError(f"{name_or_file} lies outside the working directory; copy it into it")
-        if path.suffix != ".py" or not path.is_file():
+        if path.suffix != ".py" or not os.path.isfile(path):  # also of a name too long: no
             raise UserError(f"{name_or_file} is no Python file; give a name or a path to one")
     try:
         experiment = runpy.run_path(str(path)).get("experiment")
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # the file is the user's own program
+    except (Exception, SystemExit) as error:  # the file is the user's own program
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
     if not isinstance(experiment, Experiment):
         raise UserError(f"{path} defines no `experiment = Experiment(...)`")
@@ -199,12 +230,12 @@ def prepare_jax(platform: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform, platform)
-    import jax
-
     try:
+        import jax
+
         jax.devices()
-    except RuntimeError as error:
+    except Exception as error:  # JAX's own settings may be wrong in any way
         raise SurroundingsError(
-            f"no {platform} device is to be had ({str(error).splitlines()[0]}); "
-            "use --platform cpu, or `make experiment EXTRAS=cuda13` on an NVIDIA machine"
+            f"JAX finds no device for platform {platform} ({str(error).splitlines()[0]}); check "
+            "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` for NVIDIA"
         ) from error

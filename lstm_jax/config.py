@@ -142,6 +142,12 @@ class Experiment:
                 f"use one of {', '.join(map(str, divisors))}"
             )
 
+        if self.warmup_steps >= self.num_steps:
+            raise UserError(
+                f"warmup_steps: {self.warmup_steps} is not below the {self.num_steps} steps that "
+                f"num_examples {self.num_examples} allows"
+            )
+
     @property
     def num_steps(self) -> int:
         """Training steps: the smallest count with step * batch_size >= num_examples."""

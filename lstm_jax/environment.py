@@ -6,6 +6,8 @@ one wants to know all the same.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -32,6 +34,11 @@ def identity(data_fingerprint: str) -> dict[str, Any]:
         "settings": {k: v for k, v in _settings().items() if not k.startswith(HARMLESS)},
         "data": data_fingerprint,
     }
+
+
+def digest(identity: dict[str, Any]) -> str:
+    """Twelve hex digits that name an identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def circumstances() -> dict[str, Any]:

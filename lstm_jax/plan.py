@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from lstm_jax import store
 from lstm_jax.config import Experiment
-from lstm_jax.record import run_directory
+from lstm_jax.data import Dataset
+from lstm_jax.record import read_record, run_directory
 from lstm_jax.runner import load_data
+from lstm_jax.screen import say
 from lstm_jax.sweep import Placement, build_model, place
 from lstm_jax.train import init_state
 
@@ -23,7 +24,7 @@ def plan(name: str, experiment: Experiment, runs_dir: Path, console: Console) ->
     """Prints a row for each compiled program. Loads and checks the data; trains nothing."""
     _, _, dataset = load_data(name, experiment, None, console)
     directory = run_directory(runs_dir, name, experiment)
-    record = store.read_json(directory / "record.json") or {"members": {}}
+    record = read_record(directory) or {"members": {}}
     finished = record["members"]
     todo = [m for m in experiment.members() if experiment.solo(m).digest not in finished]
 
@@ -41,17 +42,17 @@ def plan(name: str, experiment: Experiment, runs_dir: Path, console: Console) ->
             f"{done}",
         )
     console.print(table)
-    data_bytes = sum(split.images.nbytes for split in (dataset.train,))
+    data_bytes = dataset.train.images.nbytes
     for line in (
         f"{len(experiment.members())} members, {len(todo)} to train, {experiment.num_steps} steps "
         f"of {experiment.batch_size} examples each on {dataset.name}",
         f"{len(devices)} x {devices[0].device_kind}, {data_bytes / 2**20:.0f} MiB of data on each",
         f"run directory {directory}",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
-def state_size(experiment: Experiment, placement: Placement, dataset) -> tuple[int, int]:
+def state_size(experiment: Experiment, placement: Placement, dataset: Dataset) -> tuple[int, int]:
     """Parameters of one member, and bytes of the training state of all members of a placement."""
     model = build_model(experiment, placement.hidden_size, dataset)
     state = jax.eval_shape(partial(init_state, model), jnp.uint32(0))

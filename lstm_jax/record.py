@@ -13,8 +13,14 @@ from typing import Any
 from rich.console import Console
 
 from lstm_jax import environment, store
-from lstm_jax.config import Experiment, Member, UserError
+from lstm_jax.config import Experiment, Member, SurroundingsError, UserError
 from lstm_jax.screen import say
+
+# What the record holds of a finished member; see `runner._finish`.
+RESULT = {
+    *("hidden_size", "learning_rate", "seed", "steps", "diverged_at", "parameters_sha256"),
+    *("identity", "validation_accuracy", "test_accuracy"),
+}
 
 
 @dataclass
@@ -53,12 +59,12 @@ def open_run(
     name: str, experiment: Experiment, directory: Path, console: Console, segment_steps: int
 ) -> Run:
     """The run as the directory holds it, or a new one."""
-    record = store.read_json(directory / "record.json")
+    record = read_record(directory)
     if record is None:
         record = {"name": name, "experiment": experiment.digest, "sessions": [], "members": {}}
         store.write_text(directory / "experiment.json", experiment.to_json() + "\n")
     else:
-        kept = Experiment.from_json((directory / "experiment.json").read_text())
+        kept = _kept_experiment(directory)
         if changed := kept.differences(experiment):
             raise UserError(
                 f"{directory} was begun as another experiment ({changed}); "
@@ -67,18 +73,55 @@ def open_run(
     return Run(experiment, directory, record, console, segment_steps)
 
 
+def read_record(directory: Path) -> dict[str, Any] | None:
+    """The record of a run directory, or None where there is none yet."""
+    record = store.read_json(directory / "record.json")
+    if record is None:
+        return None
+    members = record.get("members") if isinstance(record, dict) else None
+    if (
+        not isinstance(members, dict)
+        or not isinstance(record.get("sessions"), list)
+        or not all(isinstance(m, dict) and m.keys() >= RESULT for m in members.values())
+    ):
+        raise _damaged(directory / "record.json", "it is no record")
+    return record
+
+
+def _kept_experiment(directory: Path) -> Experiment:
+    path = directory / "experiment.json"
+    try:
+        return Experiment.from_json(path.read_text())
+    except (OSError, ValueError, UserError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> SurroundingsError:
+    return SurroundingsError(
+        f"{path} is damaged ({why}); move the run directory away to start anew"
+    )
+
+
 def take_over(current: Run, identity: dict[str, Any]) -> None:
     """Members that a sibling directory finished under the same identity are not trained again."""
     for path in sorted(current.directory.parent.glob("*/record.json")):
-        other = store.read_json(path)
-        if path.parent == current.directory or other.get("identity") != identity:
+        if path.parent == current.directory:
+            continue
+        try:
+            other = read_record(path.parent) or {"members": {}}
+        except SurroundingsError as error:
+            current.say(f"nothing is taken over: {error}")
             continue
         unfinished = {current.digest(member) for member in current.unfinished()}
-        taken = {d: m | {"from": path.parent.name} for d, m in other["members"].items()}
-        taken = {digest: taken[digest] for digest in taken.keys() & unfinished}
+        taken = {
+            digest: result | {"from": path.parent.name}
+            for digest, result in other["members"].items()
+            if digest in unfinished and result["identity"] == environment.digest(identity)
+        }
         if not taken:
             continue
         rows = [row for row in store.read_metrics(path.parent) if row["member"] in taken]
+        store.trim_metrics(current.directory, dict.fromkeys(taken, 0))
         store.append_metrics(current.directory, rows)
         current.results.update(taken)
         current.save_record()

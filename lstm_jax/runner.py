@@ -55,11 +55,12 @@ def run(name: str, experiment: Experiment, options: Options, console: Console) -
                 _, _, dataset = load_data(name, experiment, None, console)
             with _stop_signals() as stopped:
                 _train(current, dataset, stopped)
-            store.write_csv(directory / "results.csv", list(current.results.values()))
         else:
             current.say("already finished; move the run directory away to train it again")
         results = list(current.results.values())
-        show_results(console, results, store.read_metrics(directory), experiment.log_every)
+        store.write_csv(directory / "results.csv", results)
+        rows = [row for row in store.read_metrics(directory) if row["member"] in current.results]
+        show_results(console, results, rows, experiment.log_every)
         current.say(f"{name} lies in {directory}")
     if all(result["diverged_at"] is not None for result in results):
         raise DivergedError(f"the loss of every member stopped being finite; see {directory}")
@@ -215,6 +216,7 @@ def _finish(
             "steps": current.experiment.num_steps,
             "diverged_at": None if bad < 0 else bad,
             "parameters_sha256": store.fingerprint({k: v[row] for k, v in params.items()}),
+            "identity": environment.digest(current.record["identity"]),
             "finished": now(),
             "from": None,  # or the sibling directory it was taken over from
         }

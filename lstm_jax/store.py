@@ -9,7 +9,7 @@
         lock                held by the process that writes here
 
 A file is written aside, synced and renamed; a checkpoint counts once its manifest stands. So a
-kill at any moment leaves the last whole state. Every failure of the disk is a `SurroundingsError`.
+kill at any moment leaves the last whole state. A failing disk is a `SurroundingsError`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def locked(directory: Path) -> Iterator[None]:
     with disk(directory):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "lock").touch()
-    with open(directory / "lock", "r+") as handle:
+        lock = open(directory / "lock", "r+")  # noqa: SIM115 (closed below)
+    with lock as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,9 +154,18 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and {"member", "step", "loss", "accuracy"} <= row.keys():
+        if isinstance(row, dict) and _is_row(row):
             rows.append(row)
     return rows
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    numbers = (row.get("loss", ""), row.get("accuracy", ""))
+    return (
+        isinstance(row.get("member"), str)
+        and isinstance(row.get("step"), int)
+        and all(number is None or isinstance(number, float) for number in numbers)
+    )
 
 
 def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays: Arrays) -> Path:
@@ -174,7 +184,9 @@ def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays
             "files": _file_digests(path / "arrays"),
         }
     write_json(path / "manifest.json", _sealed(manifest))
-    whole = sorted(manifest.parent for manifest in path.parent.glob("*/manifest.json"))
+    manifests = path.parent.glob("*/manifest.json")
+    # Later steps than this one were found damaged, or it would not have been trained again.
+    whole = sorted(found.parent for found in manifests if found.parent.name <= path.name)
     for other in set(path.parent.iterdir()) - set(
         whole[-KEPT:]
     ):  # older, or left by a killed writer
@@ -193,12 +205,16 @@ def _quiet_threads() -> Iterator[None]:
     threading.excepthook = lambda _: None
     sys.unraisablehook = lambda _: None
     logging.disable(logging.ERROR)
+    failed = False
     try:
         yield
     except (ValueError, RuntimeError) as error:
+        failed = True
         raise OSError(str(error).splitlines()[0].rsplit(": ")[-1]) from error
-    threading.excepthook, sys.unraisablehook = hooks
-    logging.disable(logging.NOTSET)
+    finally:
+        if not failed:
+            threading.excepthook, sys.unraisablehook = hooks
+            logging.disable(logging.NOTSET)
 
 
 def load_members(

@@ -47,6 +47,13 @@ def complaint(argv, capsys):
         (["run", "baseline", "--seed", "1", "2", "1"], "1 is there twice"),
         (["run", "baseline", "--segment-steps", "0"], "segment_steps"),
         (["plan", "baseline", "--fallback", "digits"], "no option --fallback"),
+        (["run", "baseline", "--platform", "foo"], "platform"),
+        (["run", "baseline", "--seed", ""], "seed"),
+        (["run", "baseline", "more"], "more"),
+        (["run", "baseline", "--seed", "1", "--seed", "2"], "--seed is there twice"),
+        (["run", "baseline", "--no\nsuch", "1"], "no option --no such"),
+        (["run", "digits", "--warmup-steps", "235"], "not below the 235 steps"),
+        (["run", "a" * 300 + ".py"], "no Python file"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(argv, says, capsys, monkeypatch):
@@ -62,6 +69,8 @@ def test_a_file_that_is_no_experiment(tmp_path, capsys, monkeypatch):
         ("import nothing_of_the_kind", "ModuleNotFoundError"),
         ("from lstm_jax import Experiment\nexperiment = Experiment(seed=-1)", "seed: -1"),
         ("def", "SyntaxError"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("raise ValueError('a\\nb')", "a b"),
     ]:
         Path("mine.py").write_text(text)
         code, line = complaint(["run", "mine.py"], capsys)

@@ -121,8 +121,8 @@ def test_a_grown_axis_trains_only_what_is_new(whole, tmp_path):
     (taken,) = digests(whole[0]).items()
     assert len(members) == 2
     assert members[taken[0]]["parameters_sha256"] == taken[1]
-    trained = {row["member"] for row in store.read_metrics(path.parent)}
-    assert trained == members.keys()
+    rows = [(row["member"], row["step"]) for row in store.read_metrics(path.parent)]
+    assert len(rows) == len(set(rows)) == 2 * 7
     assert len(list((path.parent / "checkpoints").iterdir())) == 1
 
 
@@ -181,7 +181,7 @@ def test_a_batch_larger_than_the_data_is_the_users_mistake(tmp_path):
 
 def test_a_full_disk_is_one_line_and_loses_nothing(whole, tmp_path):
     """A limit on the size of files stands for the disk: the first checkpoint does not fit."""
-    limited = f"ulimit -f 8; exec {sys.executable} -m lstm_jax run digits --runs-dir {tmp_path}"
+    limited = f"ulimit -f 4; exec {sys.executable} -m lstm_jax run digits --runs-dir {tmp_path}"
     done = subprocess.run(
         ["bash", "-c", " ".join([limited, *SMALL])],
         cwd=ROOT,
@@ -242,3 +242,42 @@ def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
     )
     assert "6 members, 6 to train" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("record.json", "[]"),
+        ("record.json", '{"members": []}'),
+        ("record.json", '{"members": {"a": {}}, "sessions": []}'),
+        ("record.json", '{"members'),
+        ("experiment.json", "{}x"),
+        ("experiment.json", None),
+    ],
+)
+def test_a_damaged_run_directory_is_one_line_and_stays_as_it_is(whole, tmp_path, name, text):
+    shutil.copytree(whole[0], tmp_path / "runs")
+    (path,) = (tmp_path / "runs").glob(f"digits/*/{name}")
+    path.unlink() if text is None else path.write_text(text)
+    code, _, err = run(tmp_path / "runs", *SMALL)
+    assert (code, len(err)) == (3, 1), err
+    assert f"{name} is damaged" in err[0]
+    assert (path.read_text() if path.exists() else None) == text
+
+
+def test_a_directory_begun_as_another_experiment_is_refused_field_by_field(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "runs")
+    (path,) = (tmp_path / "runs").glob("digits/*/experiment.json")
+    path.write_text(path.read_text().replace('"forget_bias": 1.0', '"forget_bias": 0.5'))
+    code, _, err = run(tmp_path / "runs", *SMALL)
+    assert (code, len(err)) == (2, 1), err
+    assert "forget_bias: 0.5, not 1.0" in err[0]
+
+
+def test_a_reader_that_leaves_is_an_interruption(tmp_path):
+    process = start(tmp_path, "--hidden-size", "8", "--num-examples", "10000000000")
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read().splitlines()
+    process.stderr.close()
+    assert (process.wait(timeout=60), len(err)) == (75, 1), err

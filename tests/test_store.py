@@ -56,6 +56,16 @@ def test_a_killed_writers_leftover_is_passed_over_and_removed(saved):
     assert not leftover.exists()
 
 
+def test_a_damaged_future_does_not_crowd_out_what_is_saved_after_it(saved):
+    """Both kept checkpoints damaged, the run starts over: its earlier steps are kept, not those."""
+    for path in saved.glob("checkpoints/*/*/manifest.json"):
+        path.write_text("{}")
+    store.save_checkpoint(saved, 5, ("a", "b"), arrays_of(5))
+    same(store.load_members(saved, ["a"], print)["a"], 5, row=0)
+    store.save_checkpoint(saved, 10, ("a", "b"), arrays_of(10))
+    assert sorted(int(path.name) for path in saved.glob("checkpoints/*/*")) == [5, 10]
+
+
 def files_of(checkpoint):
     return sorted(path for path in checkpoint.rglob("*") if path.is_file())
 
