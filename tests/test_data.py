@@ -16,6 +16,8 @@ import pytest
 from lstm_jax import data, prepare
 from lstm_jax.config import SurroundingsError, UserError
 
+pytestmark = pytest.mark.xdist_group("data")  # one worker, so that MNIST is prepared once
+
 # Hides an installed TensorFlow, as if it were not there.
 WITHOUT_TENSORFLOW = """
 import sys
@@ -29,7 +31,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 """
 LOAD_MNIST = """
 import sys
-from lstm_jax import data, prepare
+from lstm_jax import data
 mnist = data.load("mnist", print)
 print(mnist.fingerprint[:6], "tensorflow" in sys.modules)
 """
