@@ -26,7 +26,7 @@ help:  ## Explain every target
 # The venv is made by the standard module, the packages come from the lock with their hashes.
 $(stamp): $(locks) pyproject.toml
 	@test -x $(bin)/python || { echo "creating .venv"; $(PYTHON) -m venv .venv; }
-	@echo "installing $(locks), a minute or two the first time"
+	@echo "installing $(strip $(locks)), a minute or two the first time"
 	@for lock in $(locks); do $(bin)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $$lock || exit 1; done
 	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -35,7 +35,7 @@ experiment: $(stamp)  ## Train NAME, or resume it: make experiment NAME=baseline
 	@$(bin)/python -m lstm_jax run "$(NAME)" --fallback digits $(ARGS)
 
 plan: $(stamp)  ## Say what NAME would run, and train nothing
-	@$(bin)/python -m lstm_jax plan "$(NAME)" $(ARGS)
+	@$(bin)/python -m lstm_jax plan "$(NAME)" --fallback digits $(ARGS)
 
 test: $(stamp)  ## Run the tests (no network; real MNIST too when TFDS_DATA_DIR holds it)
 	@$(bin)/python -m pytest $(ARGS)

@@ -71,6 +71,9 @@ class Plan:
     runs_dir: Path = Path("runs")
     """Where run directories lie."""
 
+    fallback: Literal["digits"] | None = None
+    """The data set to train on, under its own name, when the experiment's is not to be had."""
+
 
 COMMANDS: dict[str, type[Run | Plan]] = {"run": Run, "plan": Plan}
 
@@ -110,7 +113,7 @@ def dispatch(command: Run | Plan, console: Console) -> None:
     if isinstance(command, Plan):
         from lstm_jax.plan import plan
 
-        return plan(name, command.experiment, command.runs_dir, console)
+        return plan(name, command.experiment, command.runs_dir, command.fallback, console)
     from lstm_jax.runner import Options, run
 
     options = Options(command.runs_dir, command.segment_steps, command.fallback)
@@ -235,7 +238,8 @@ def prepare_jax(platform: str) -> None:
 
         jax.devices()
     except Exception as error:  # JAX's own settings may be wrong in any way
+        reason = str(error) or type(error).__name__
         raise SurroundingsError(
-            f"JAX finds no device for platform {platform} ({str(error).splitlines()[0]}); check "
+            f"JAX finds no device for platform {platform} ({reason[:200]}); check "
             "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` for NVIDIA"
         ) from error

@@ -20,9 +20,11 @@ from lstm_jax.sweep import Placement, build_model, place
 from lstm_jax.train import init_state
 
 
-def plan(name: str, experiment: Experiment, runs_dir: Path, console: Console) -> None:
-    """Prints a row for each compiled program. Loads and checks the data; trains nothing."""
-    _, _, dataset = load_data(name, experiment, None, console)
+def plan(
+    name: str, experiment: Experiment, runs_dir: Path, fallback: str | None, console: Console
+) -> None:
+    """Prints a row for each compiled program. Loads (or prepares) the data; trains nothing."""
+    name, experiment, dataset = load_data(name, experiment, fallback, console)
     directory = run_directory(runs_dir, name, experiment)
     record = read_record(directory) or {"members": {}}
     finished = record["members"]

@@ -16,8 +16,6 @@ import pytest
 from lstm_jax import data, prepare
 from lstm_jax.config import SurroundingsError, UserError
 
-pytestmark = pytest.mark.xdist_group("data")  # one worker, so that MNIST is prepared once
-
 # Hides an installed TensorFlow, as if it were not there.
 WITHOUT_TENSORFLOW = """
 import sys

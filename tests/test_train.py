@@ -42,7 +42,7 @@ def test_a_step_is_adam_on_the_mean_cross_entropy(digits):
         logits = model.apply({"params": params}, images.astype(jnp.float32) / 255)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    loss, gradient = jax.value_and_grad(loss_of)(state.params)
+    loss, gradient = jax.jit(jax.value_and_grad(loss_of))(state.params)
     adam = optax.adam(3e-3)
     with jax.numpy_dtype_promotion("standard"):
         updates, _ = adam.update(gradient, adam.init(state.params))
