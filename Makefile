@@ -13,7 +13,7 @@ locks := requirements.lock $(extras:%=requirements-%.lock)
 # One stamp for each choice of extras: a second call starts at once.
 stamp := .venv/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
 
-.PHONY: help experiment plan test lint bench lock clean
+.PHONY: help experiment plan test bits faults lint bench lock clean
 
 help:  ## Explain every target
 	@echo "lstm_jax: make TARGET [NAME=experiment] [ARGS=\"overrides\"] [EXTRAS=cuda13]"
@@ -39,6 +39,12 @@ plan: $(stamp)  ## Say what NAME would run, and train nothing
 
 test: $(stamp)  ## Run the tests (no network; real MNIST too when TFDS_DATA_DIR holds it)
 	@$(bin)/python -m pytest $(ARGS)
+
+bits: $(stamp)  ## Run one member in many ways and compare its bits, for minutes
+	@$(bin)/python -m benchmarks.bits
+
+faults: $(stamp)  ## Kill sweeps at random moments, for minutes, and look for a lost bit
+	@$(bin)/python -m pytest -o addopts="-v -rs" tests/faults $(ARGS)
 
 lint: $(stamp)  ## Check style and types
 	@$(bin)/ruff check .

@@ -180,7 +180,7 @@ def settings(task: Task, params: Any, logits_of: Logits) -> dict[str, Setting]:
     }
     if len(jax.devices()) == 1:
         del found["jitted loop, sharded"]
-    if task.case.forward:
+    if task.case.forward:  # also on one device: smaller parts stay in the cache
         for parts in (4, 2):
             step = forward_step(in_parts(logits_of, parts, every))
             found[f"{parts} parts a device"] = partial(stepper, task, state, step, every, True)

@@ -23,22 +23,24 @@ Params = Any
 
 
 def ours(task: Task) -> dict[str, Setting]:
-    """The runner's own segments at their defaults; forward only, the module as its users call it.
+    """The runner's own segments, in chunks of several sizes; forward only, the module as its users
+    call it.
 
     A sweep has members with seeds 0, 1, ...; the first of them sees the batches of all peers.
     """
     if task.case.forward:
         return _forward(task)
-    return {f"segments of {SEGMENT_STEPS}": partial(_train, task)}
+    return {f"{chunks} chunks": partial(_train, task, chunks) for chunks in (8, 4)}
 
 
-def _train(task: Task) -> Run:
+def _train(task: Task, chunks: int) -> Run:
     case, split = task.case, Split(*load_whole(task))
     experiment = Experiment(
         hidden_size=case.hidden_size,
         learning_rate=LEARNING_RATE,
         seed=tuple(range(case.members)),
         batch_size=case.batch_size,
+        chunks=chunks,
     )
     dataset = Dataset("benchmark", split, split, split, NUM_CLASSES, fingerprint="")
     (placement,) = place(experiment.members(), len(jax.devices()), experiment.chunks)

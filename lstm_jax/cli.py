@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import os
 import re
@@ -24,17 +25,24 @@ from lstm_jax.config import (
     DivergedError,
     Experiment,
     Interrupted,
+    NotReproduced,
     SurroundingsError,
     UserError,
     closest,
 )
 
-EXIT_CODES = {UserError: 2, SurroundingsError: 3, DivergedError: 4, Interrupted: 75}
+EXIT_CODES = {
+    NotReproduced: 1,
+    UserError: 2,
+    SurroundingsError: 3,
+    DivergedError: 4,
+    Interrupted: 75,
+}
 
 
 @dataclass(frozen=True)
-class Run:
-    """Train an experiment, resume it, or say that it is finished."""
+class Command:
+    """What every command is told."""
 
     name: tyro.conf.Positional[str]
     """An experiment in `experiments/`, or a Python file below the working directory."""
@@ -50,32 +58,45 @@ class Run:
 
     fallback: Literal["digits"] | None = None
     """The data set to train on, under its own name, when the experiment's is not to be had."""
+
+
+@dataclass(frozen=True)
+class Run(Command):
+    """Train an experiment, resume it, or say that it is finished."""
 
     segment_steps: int = 100
     """Steps between two checkpoints. Changes no bit of the results."""
 
+    max_minutes: float | None = None
+    """Stop, saved, with code 75 when training has taken so long; the same command goes on."""
+
 
 @dataclass(frozen=True)
-class Plan:
-    """Say what would run: members, programs, parameters. Trains nothing."""
+class Plan(Command):
+    """Say what would run: members, programs, parameters, memory. Trains nothing."""
 
-    name: tyro.conf.Positional[str]
-    """An experiment in `experiments/`, or a Python file below the working directory."""
+    measure: bool = False
+    """Also run a few steps of every program, whose results are thrown away, to tell the minutes."""
 
-    experiment: tyro.conf.OmitArgPrefixes[Experiment]
-    """Overrides of the experiment's values. An axis takes one value or several."""
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Train a run again from its record alone and compare, metric by metric and bit by bit."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """A run directory, `runs/<experiment>/<digest>`."""
+
+    member: str | None = None
+    """Only this member of a sweep: its digest in `record.json`, or how that begins."""
+
+    steps: int | None = None
+    """Only the first steps: a quick check of the metrics."""
 
     platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """The kind of device. One that is absent is refused, never silently another."""
 
-    runs_dir: Path = Path("runs")
-    """Where run directories lie."""
 
-    fallback: Literal["digits"] | None = None
-    """The data set to train on, under its own name, when the experiment's is not to be had."""
-
-
-COMMANDS: dict[str, type[Run | Plan]] = {"run": Run, "plan": Plan}
+COMMANDS: dict[str, type] = {"run": Run, "plan": Plan, "reproduce": Reproduce}
 
 
 class Output(Console):
@@ -105,44 +126,64 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(EXIT_CODES[type(error)])
 
 
-def dispatch(command: Run | Plan, console: Console) -> None:
-    name = Path(command.name).stem
-    if isinstance(command, Run) and command.segment_steps < 1:
-        raise UserError(f"segment_steps: {command.segment_steps} is not at least 1")
+def dispatch(command: Run | Plan | Reproduce, console: Console) -> None:
+    """Starts JAX as the command wants it, and only then imports what the command needs."""
+    check_options(command)
     prepare_jax(command.platform)
-    if isinstance(command, Plan):
+    options = {
+        field.name: getattr(command, field.name)
+        for field in dataclasses.fields(command)
+        if field.name not in ("name", "experiment", "run_dir", "platform")
+    }
+    if isinstance(command, Reproduce):
+        from lstm_jax.reproduce import reproduce
+
+        reproduce(command.run_dir, console, **options)
+    elif isinstance(command, Plan):
         from lstm_jax.plan import plan
 
-        return plan(name, command.experiment, command.runs_dir, command.fallback, console)
-    from lstm_jax.runner import Options, run
+        plan(Path(command.name).stem, command.experiment, console, **options)
+    else:
+        from lstm_jax.runner import run
 
-    options = Options(command.runs_dir, command.segment_steps, command.fallback)
-    run(name, command.experiment, options, console)
+        run(Path(command.name).stem, command.experiment, console, **options)
 
 
-def parse(argv: list[str]) -> Run | Plan:
+def check_options(command: Run | Plan | Reproduce) -> None:
+    """The numbers that are no part of an experiment."""
+    for name, least in {"segment_steps": 1, "steps": 1, "max_minutes": 1e-9}.items():
+        value = getattr(command, name, None)
+        if value is not None and not value >= least:
+            raise UserError(f"{name}: {value} is not at least {least:g}")
+    if isinstance(command, Reproduce) and not command.run_dir.is_dir():
+        raise UserError(f"{command.run_dir} is no directory; give runs/<name>/<digest>")
+
+
+def parse(argv: list[str]) -> Run | Plan | Reproduce:
     """The command, its overrides laid over the experiment's own values."""
     helps = not argv or bool({"-h", "--help"} & set(argv))
     word = argv[0] if argv and not argv[0].startswith("-") else ""
     if word and word not in COMMANDS:
         raise UserError(f"no command {word!r}.{closest(word, COMMANDS)} See --help")
     name = argv[1] if word and len(argv) > 1 and not argv[1].startswith("-") else ""
+    takes_experiment = word in ("run", "plan")
+    experiment = Experiment()
     if name:
-        experiment = load_experiment(name)
+        if takes_experiment:
+            experiment = load_experiment(name)
         check_overrides(argv[2:], COMMANDS[word])
-    elif helps:
-        experiment = Experiment()
-    else:
-        raise UserError(f"{word or argv[0]}: which experiment? {listing()}")
-    run, plan = (
-        Annotated[kind, tyro.conf.subcommand(command, default=kind(name, experiment))]
-        for command, kind in COMMANDS.items()
+    elif not helps:
+        asked = f"which experiment? {listing()}" if takes_experiment else "which run directory?"
+        raise UserError(f"{word or argv[0]}: {asked}")
+    commands: Any = (
+        Annotated[Run, tyro.conf.subcommand("run", default=Run(name, experiment))]
+        | Annotated[Plan, tyro.conf.subcommand("plan", default=Plan(name, experiment))]
+        | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     )
-    commands: Any = run | plan
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed: Run | Plan = tyro.cli(
+            parsed: Run | Plan | Reproduce = tyro.cli(
                 commands,
                 prog="lstm-jax",
                 args=argv or ["--help"],
@@ -158,14 +199,17 @@ def parse(argv: list[str]) -> Run | Plan:
 
 def check_overrides(argv: list[str], command: type) -> None:
     """One line, with the closest name, for an option or number that cannot be."""
-    options = {field.name for field in dataclasses.fields(command)} - {"name", "experiment"}
+    fields = {field.name for field in dataclasses.fields(command)}
+    options = fields - {"name", "experiment", "run_dir"}
+    if "experiment" in fields:
+        options |= KINDS.keys()
     flag, seen = "", set()
     for word in argv:
         if word.startswith("--") and word != "--help":
             name, _, word = word.removeprefix("--").partition("=")
             flag = name.replace("-", "_")
-            if flag not in options | KINDS.keys():
-                near = closest(flag, options | KINDS.keys()).replace("_", "-")
+            if flag not in options:
+                near = closest(flag, options).replace("_", "-")
                 raise UserError(f"no option --{name}.{near} See --help")
             if flag in seen:
                 raise UserError(f"--{name} is there twice; give all its values after one")
@@ -231,6 +275,11 @@ def prepare_jax(platform: str) -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
+    if platform == "gpu" or (platform == "auto" and _has_cuda()):
+        # Without it XLA may choose kernels that add in whatever order their threads arrive.
+        flags = os.environ.get("XLA_FLAGS", "")
+        if "xla_gpu_deterministic_ops" not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform, platform)
     try:
@@ -243,3 +292,7 @@ def prepare_jax(platform: str) -> None:
             f"JAX finds no device for platform {platform} ({reason[:200]}); check "
             "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` for NVIDIA"
         ) from error
+
+
+def _has_cuda() -> bool:
+    return any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))

@@ -19,6 +19,9 @@ from typing import Any
 
 AXES = ("hidden_size", "learning_rate", "seed")
 
+# Which members there are; none of it changes a bit of any of them.
+SWEEP_ONLY = ("search", "trials", "trials_at_once", "search_seed", "halving")
+
 # Inclusive bounds, by field. A learning rate must lie above zero, so its lower bound is the
 # smallest normal float32: anything less would be flushed to zero on the device.
 RANGES: dict[str, tuple[float, float]] = {
@@ -35,10 +38,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "label_smoothing": (0.0, 0.999),
     "shift": (0, 1024),
     "log_every": (1, 10**6),
+    "trials": (0, 100_000),
+    "trials_at_once": (1, 10_000),
+    "search_seed": (0, 2**32 - 1),
+    "halving": (0, 1000),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "kernel_init": ("notebook", "orthogonal"),
     "schedule": ("constant", "cosine"),
+    "search": ("grid", "random", "tpe"),
 }
 
 
@@ -48,6 +56,10 @@ class UserError(Exception):
 
 class SurroundingsError(Exception):
     """Data, disk, device or lock: not the user's mistake, not ours. Exit code 3."""
+
+
+class NotReproduced(Exception):
+    """A run made again is not the one on record. Exit code 1."""
 
 
 class DivergedError(Exception):
@@ -130,6 +142,24 @@ class Experiment:
     log_every: int = 20
     """Steps between two rows of metrics."""
 
+    search: str = "grid"
+    """How settings, pairs of a hidden size and a learning rate, are chosen: `grid`, all of them;
+    `random`, hidden sizes out of those given, learning rates log-uniform between the two given; or
+    `tpe`, out of the same space by Optuna, which learns from the validation accuracies."""
+
+    trials: int = 0
+    """Settings that a search chooses; each is trained with every seed."""
+
+    trials_at_once: int = 4
+    """Settings that `tpe` chooses at a time, before their accuracies are known."""
+
+    search_seed: int = 0
+    """Decides what a search draws."""
+
+    halving: int = 0
+    """Successive halving: at fixed rungs only the best 1 / halving of the settings, by mean
+    validation accuracy over their seeds, train on. 0: off."""
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -141,11 +171,40 @@ class Experiment:
                 f"chunks: {self.chunks} does not divide batch_size {self.batch_size}; "
                 f"use one of {', '.join(map(str, divisors))}"
             )
-
         if self.warmup_steps >= self.num_steps:
             raise UserError(
                 f"warmup_steps: {self.warmup_steps} is not below the {self.num_steps} steps that "
                 f"num_examples {self.num_examples} allows"
+            )
+        self._check_search()
+        self._check_halving()
+
+    def _check_search(self) -> None:
+        if self.search == "grid":
+            if self.trials:
+                raise UserError("trials: a grid has none; use --search random or tpe")
+            return
+        rates = self.axis("learning_rate")
+        if len(rates) != 2 or rates[0] >= rates[1]:
+            raise UserError(f"learning_rate: search {self.search} needs two, the lower one first")
+        if not self.trials:
+            raise UserError(f"trials: search {self.search} needs to know how many settings to try")
+
+    def _check_halving(self) -> None:
+        if not self.halving:
+            return
+        if self.halving == 1 or self.search == "tpe":
+            raise UserError("halving: 2 or more, of a grid or of a random search; 0 for none")
+        steps = [step for step, _ in self.rungs()]
+        if not steps:
+            raise UserError(
+                f"halving: {self.halving} leaves no rung with {self.num_settings} settings (hidden "
+                f"sizes x learning rates); give at least {self.halving} of them, or 0 for none"
+            )
+        if len({*steps, self.num_steps}) <= len(steps):
+            raise UserError(
+                f"halving: {len(steps)} rungs do not fit into {self.num_steps} steps; raise "
+                "num_examples or halving"
             )
 
     @property
@@ -177,13 +236,38 @@ class Experiment:
         value = getattr(self, name)
         return value if isinstance(value, tuple) else (value,)
 
+    @property
+    def num_settings(self) -> int:
+        """Pairs of a hidden size and a learning rate that are tried."""
+        return self.trials or len(self.axis("hidden_size")) * len(self.axis("learning_rate"))
+
+    def rungs(self) -> tuple[tuple[int, int], ...]:
+        """Of successive halving: after how many steps how many settings are kept.
+
+        Jamieson and Talwalkar, "Non-stochastic best arm identification" (2016): each rung is
+        `halving` times as long as the one before it, the last one that much before the end.
+        """
+        if self.halving < 2:
+            return ()
+        count = 0
+        while self.halving ** (count + 1) <= self.num_settings:
+            count += 1
+        powers = [self.halving**n for n in range(1, count + 1)]
+        return tuple(
+            (-(-self.num_steps // power), -(-self.num_settings // cut))
+            for power, cut in zip(reversed(powers), powers, strict=True)
+        )
+
     def members(self) -> tuple[Member, ...]:
-        """All points of the grid, the seed running fastest."""
+        """All points of the grid, the seed running fastest. (What a search draws: `search.py`.)"""
         return tuple(Member(*point) for point in itertools.product(*map(self.axis, AXES)))
 
     def solo(self, member: Member) -> Experiment:
         """The experiment of this member alone. Its digest is the member's, in any sweep."""
-        return dataclasses.replace(self, **dataclasses.asdict(member))
+        alone: dict[str, Any] = {
+            f.name: f.default for f in dataclasses.fields(self) if f.name in SWEEP_ONLY
+        }
+        return dataclasses.replace(self, **dataclasses.asdict(member), **alone)
 
     def to_json(self) -> str:
         """Canonical JSON: keys sorted, floats exact."""
@@ -193,9 +277,13 @@ class Experiment:
     def from_json(text: str) -> Experiment:
         """The experiment that `to_json` wrote. Raises `UserError` on anything else."""
         try:
-            values = json.loads(text)
+            return Experiment.from_values(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise UserError(f"experiment: not JSON ({error})") from None
+
+    @staticmethod
+    def from_values(values: Any) -> Experiment:
+        """The experiment of these values by name. Raises `UserError` on anything else."""
         if not isinstance(values, dict):
             raise UserError(f"experiment: expected a JSON object, got {type(values).__name__}")
         for name in values:

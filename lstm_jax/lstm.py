@@ -91,6 +91,41 @@ def lstm_last_stacked(x_TBI: jax.Array, kernel_KG: jax.Array) -> Carry:
     return end
 
 
+class Trace(NamedTuple):
+    """What happens inside, row by row, float32 [T,B,H] each: gates after their sigmoids, and state.
+
+    i, f, o: input, forget and output gate; c: the cell; h: the output.
+    """
+
+    i: jax.Array
+    f: jax.Array
+    o: jax.Array
+    c: jax.Array
+    h: jax.Array
+
+
+def lstm_trace(x_TBI: jax.Array, kernel_KG: jax.Array, nudge_TBH: jax.Array | None = None) -> Trace:
+    """`lstm_last_stacked` with everything on the way kept: to look at, not to train with.
+
+    nudge_TBH is added to the output of each row, before the next row sees it: the gradient by it,
+    at zero, is the gradient by the outputs themselves.
+    """
+    rows, batch, _ = x_TBI.shape
+    zeros_BH = jnp.zeros((batch, kernel_KG.shape[1] // 4), kernel_KG.dtype)
+    if nudge_TBH is None:
+        nudge_TBH = jnp.zeros((rows, *zeros_BH.shape), kernel_KG.dtype)
+
+    def body(carry: Carry, row: tuple[jax.Array, jax.Array]) -> tuple[Carry, Trace]:
+        x_BI, nudge_BH = row
+        v_BK = jnp.concatenate([x_BI, jnp.ones_like(x_BI[:, :1]), carry[1]], axis=1)
+        (i, _, f, o), _, (c_BH, h_BH) = _step(kernel_KG, v_BK, carry[0])
+        h_BH = h_BH + nudge_BH
+        return (c_BH, h_BH), Trace(i, f, o, c_BH, h_BH)
+
+    _, trace = lax.scan(body, (zeros_BH, zeros_BH), (x_TBI, nudge_TBH))
+    return trace
+
+
 def stack_kernels(
     input_kernel_IG: jax.Array, recurrent_kernel_HG: jax.Array, bias_G: jax.Array
 ) -> jax.Array:

@@ -194,8 +194,12 @@ class RowLSTM(nn.Module):
 def apply_folded(folded: FoldedRowLSTM, x_BTI: jax.Array) -> jax.Array:
     """Logits [B,C] of float images [B,T,I] in [0,1]."""
     _, h_BH = lstm_last_stacked(x_BTI.swapaxes(0, 1), folded.kernel_KG)
-    h_BD = jnp.concatenate([h_BH, jnp.ones_like(h_BH[:, :1])], axis=1)
-    return h_BD @ folded.output_kernel_DC
+    return read_out(folded, h_BH)
+
+
+def read_out(folded: FoldedRowLSTM, h: jax.Array) -> jax.Array:
+    """Logits [..., C] of outputs [..., H] of the LSTM."""
+    return jnp.concatenate([h, jnp.ones_like(h[..., :1])], axis=-1) @ folded.output_kernel_DC
 
 
 def _kernel_inits(name: str, hidden: int) -> tuple[Initializer, Initializer]:

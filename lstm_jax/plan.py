@@ -1,63 +1,96 @@
-"""What would run: members, programs, parameters, memory, and what is already done."""
+"""What would run: members, programs, parameters, memory, time, and what is already done."""
 
 from __future__ import annotations
 
-import math
-from functools import partial
+import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from lstm_jax.config import Experiment
 from lstm_jax.data import Dataset
+from lstm_jax.memory import needed, refuse_what_does_not_fit
 from lstm_jax.record import read_record, run_directory
 from lstm_jax.runner import load_data
 from lstm_jax.screen import say
-from lstm_jax.sweep import Placement, build_model, place
-from lstm_jax.train import init_state
+from lstm_jax.search import first_round, member_steps
+from lstm_jax.sweep import Placement, build, place, tile_of
+
+MEASURED_STEPS = 20
 
 
 def plan(
-    name: str, experiment: Experiment, runs_dir: Path, fallback: str | None, console: Console
+    name: str,
+    experiment: Experiment,
+    console: Console,
+    *,
+    runs_dir: Path,
+    fallback: str | None = None,
+    measure: bool = False,
 ) -> None:
-    """Prints a row for each compiled program. Loads (or prepares) the data; trains nothing."""
+    """Prints a row for each compiled program. Loads (or prepares) the data; trains nothing.
+
+    Refuses what `run` would refuse.
+    """
     name, experiment, dataset = load_data(name, experiment, fallback, console)
     directory = run_directory(runs_dir, name, experiment)
-    record = read_record(directory) or {"members": {}}
-    finished = record["members"]
-    todo = [m for m in experiment.members() if experiment.solo(m).digest not in finished]
+    finished = (read_record(directory) or {"members": {}})["members"]
+    members = first_round(experiment).members
+    todo = {m for m in members if experiment.solo(m).digest not in finished}
+    devices, platform = jax.devices(), jax.default_backend()
 
-    devices = jax.devices()
-    table = Table("members", "hidden size", "devices", "parameters a member", "state", "done")
-    for placement in place(experiment.members(), len(devices), experiment.chunks):
-        count, size = state_size(experiment, placement, dataset)
-        done = sum(member not in todo for member in placement.members)
-        table.add_row(
+    table = Table("members", "hidden size", "devices", "parameters", "memory", "done", box=SIMPLE)
+    if measure:
+        table.add_column("examples/s")
+    seconds = 0.0
+    for placement in place(members, len(devices), experiment.chunks, tile_of(platform)):
+        need = needed(experiment, placement, dataset, platform)
+        refuse_what_does_not_fit(need, len(placement.members), platform)
+        row = [
             str(len(placement.members)),
             str(placement.hidden_size),
             f"{placement.member_devices} x {placement.chunk_devices}",
-            f"{count:,}",
-            f"{size / 2**20:.1f} MiB",
-            f"{done}",
+            f"{need.parameters:,} each",
+            f"{max(need.device, need.host) / 2**20:,.0f} MiB",
+            str(sum(member not in todo for member in placement.members)),
+        ]
+        if measure:
+            rate = examples_per_second(experiment, placement, dataset)
+            left = sum(member in todo for member in placement.members)
+            seconds += left * experiment.num_steps * experiment.batch_size / rate
+            row.append(f"{rate:,.0f}")
+        table.add_row(*row)
+    console.print(table, highlight=False)
+
+    total = experiment.num_settings * len(experiment.axis("seed"))
+    share = member_steps(experiment) / (len(members) * experiment.num_steps)
+    lines = [
+        f"{total} members, {total - len(members) + len(todo)} to train, {experiment.num_steps} "
+        f"steps of {experiment.batch_size} examples each on {dataset.name}"
+    ]
+    for step, kept in experiment.rungs():
+        lines.append(f"rung at step {step}: the best {kept} settings go on")
+    if total > len(members):
+        lines.append(
+            f"the table is of the first {experiment.trials_at_once} of {experiment.trials} trials; "
+            "the next are chosen by their accuracies"
         )
-    console.print(table)
-    data_bytes = dataset.train.images.nbytes
-    for line in (
-        f"{len(experiment.members())} members, {len(todo)} to train, {experiment.num_steps} steps "
-        f"of {experiment.batch_size} examples each on {dataset.name}",
-        f"{len(devices)} x {devices[0].device_kind}, {data_bytes / 2**20:.0f} MiB of data on each",
-        f"run directory {directory}",
-    ):
+    if measure:
+        lines.append(f"about {seconds * share / 60:.1f} minutes of training, compiling apart")
+    lines.append(f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
+    for line in lines:
         say(console, line)
 
 
-def state_size(experiment: Experiment, placement: Placement, dataset: Dataset) -> tuple[int, int]:
-    """Parameters of one member, and bytes of the training state of all members of a placement."""
-    model = build_model(experiment, placement.hidden_size, dataset)
-    state = jax.eval_shape(partial(init_state, model), jnp.uint32(0))
-    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
-    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return count, size * len(placement.members)
+def examples_per_second(experiment: Experiment, placement: Placement, dataset: Dataset) -> float:
+    """Over all members of a placement, from a few steps after as many to warm up."""
+    programs = build(experiment, placement, dataset, MEASURED_STEPS)
+    state = programs.init()
+    for start in (0, MEASURED_STEPS):
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(programs.segment(state, start, start + MEASURED_STEPS))
+    seconds = time.perf_counter() - began
+    return len(placement.members) * MEASURED_STEPS * experiment.batch_size / seconds

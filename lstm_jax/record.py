@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from typing import Any
 from rich.console import Console
 
 from lstm_jax import environment, store
-from lstm_jax.config import Experiment, Member, SurroundingsError, UserError
+from lstm_jax.config import AXES, Experiment, Member, SurroundingsError, UserError
 from lstm_jax.screen import say
+from lstm_jax.search import Round, next_round, survivors
 
 # What the record holds of a finished member; see `runner._finish`.
 RESULT = {
     *("hidden_size", "learning_rate", "seed", "steps", "diverged_at", "parameters_sha256"),
     *("identity", "validation_accuracy", "test_accuracy"),
 }
+NUMBERS = {"hidden_size", "learning_rate", "seed", "steps", "validation_accuracy"}
+RUNG = {*NUMBERS, "diverged_at"}
 
 
 @dataclass
@@ -44,11 +47,60 @@ class Run:
         """Of the finished members, by their digests."""
         return self.record["members"]
 
-    def unfinished(self) -> list[Member]:
-        return [m for m in self.experiment.members() if self.digest(m) not in self.results]
+    @property
+    def _rungs(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Of a halving: by step and digest, how members stood there and who was dropped."""
+        return self.record["rungs"]
+
+    @property
+    def scores(self) -> dict[tuple[Member, int], float]:
+        """Validation accuracies so far: at the rungs of a halving, and of the finished members."""
+        return {
+            (Member(*(row[axis] for axis in AXES)), row["steps"]): (
+                row["validation_accuracy"] if row["diverged_at"] is None else 0.0
+            )
+            for rows in (*self._rungs.values(), self.results)
+            for row in rows.values()
+        }
+
+    def steps_scored(self) -> dict[Member, int]:
+        """The last step at which each member was scored."""
+        return dict(sorted(self.scores, key=lambda key: key[1]))
+
+    @property
+    def dropped(self) -> list[dict[str, Any]]:
+        """Members that a halving dropped, as they stood then."""
+        return [
+            {**row, "dropped_at": row["steps"]}
+            for rows in self._rungs.values()
+            for row in rows.values()
+            if row.get("dropped")
+        ]
+
+    @property
+    def members_done(self) -> int:
+        return len(self.results) + len(self.dropped)
+
+    def next_round(self) -> Round | None:
+        return next_round(self.experiment, self.scores)
+
+    def note_rung(self, step: int, rows: dict[str, dict[str, Any]]) -> None:
+        """Members that stand at a rung, by their digests, with their accuracies there."""
+        self._rungs.setdefault(str(step), {}).update(rows)
+        self.save_record()
+
+    def decide(self, found: Round) -> None:
+        """Puts on record which members of a finished rung go on and which are dropped."""
+        kept = dict(self.experiment.rungs())[found.until]
+        going_on = {self.digest(m) for m in survivors(found, self.scores, kept)}
+        for digest, row in self._rungs[str(found.until)].items():
+            row["dropped"] = digest not in going_on
+        self.save_record()
+        dropped = len(found.members) - len(going_on)
+        self.say(f"rung at step {found.until}: {len(going_on)} members go on, {dropped} dropped")
 
     def save_record(self) -> None:
-        store.write_json(self.directory / "record.json", self.record)
+        store.write_json(self.directory / "record.json", store.sealed(self.record))
 
 
 def run_directory(runs_dir: Path, name: str, experiment: Experiment) -> Path:
@@ -61,16 +113,21 @@ def open_run(
     """The run as the directory holds it, or a new one."""
     record = read_record(directory)
     if record is None:
-        record = {"name": name, "experiment": experiment.digest, "sessions": [], "members": {}}
-        store.write_text(directory / "experiment.json", experiment.to_json() + "\n")
-    else:
-        kept = _kept_experiment(directory)
-        if changed := kept.differences(experiment):
-            raise UserError(
-                f"{directory} was begun as another experiment ({changed}); "
-                "move it away to start anew"
-            )
+        record = {"name": name, "experiment": asdict(experiment), "sessions": [], "members": {}}
+    elif changed := kept_experiment(directory, record).differences(experiment):
+        raise UserError(
+            f"{directory} was begun as another experiment ({changed}); move it away to start anew"
+        )
+    record.setdefault("rungs", {})  # those of a halving; see `Run`
     return Run(experiment, directory, record, console, segment_steps)
+
+
+def read_run(directory: Path) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment and the record of a run, finished or not. UserError when it is none."""
+    record = read_record(directory)
+    if record is None:
+        raise UserError(f"{directory} is no run: it has no record.json; give runs/<name>/<digest>")
+    return kept_experiment(directory, record), record
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
@@ -82,18 +139,31 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     if (
         not isinstance(members, dict)
         or not isinstance(record.get("sessions"), list)
-        or not all(isinstance(m, dict) and m.keys() >= RESULT for m in members.values())
+        or not all(_is_row(member, RESULT) for member in members.values())
+        or not isinstance(rungs := record.get("rungs", {}), dict)
+        or not all(isinstance(rows, dict) for rows in rungs.values())
+        or not all(_is_row(row, RUNG) for rows in rungs.values() for row in rows.values())
     ):
         raise _damaged(directory / "record.json", "it is no record")
+    if record != store.sealed(record):
+        raise _damaged(directory / "record.json", "its seal does not fit its contents")
     return record
 
 
-def _kept_experiment(directory: Path) -> Experiment:
-    path = directory / "experiment.json"
+def _is_row(row: Any, names: set[str]) -> bool:
+    return (
+        isinstance(row, dict)
+        and row.keys() >= names
+        and all(isinstance(row[name], (int, float)) for name in NUMBERS)
+    )
+
+
+def kept_experiment(directory: Path, record: dict[str, Any]) -> Experiment:
+    """The experiment that a run was begun as."""
     try:
-        return Experiment.from_json(path.read_text())
-    except (OSError, ValueError, UserError) as error:
-        raise _damaged(path, str(error)) from error
+        return Experiment.from_values(record.get("experiment"))
+    except UserError as error:
+        raise _damaged(directory / "record.json", str(error)) from error
 
 
 def _damaged(path: Path, why: str) -> SurroundingsError:
@@ -102,8 +172,15 @@ def _damaged(path: Path, why: str) -> SurroundingsError:
     )
 
 
-def take_over(current: Run, identity: dict[str, Any]) -> None:
-    """Members that a sibling directory finished under the same identity are not trained again."""
+def take_over(current: Run, identity: dict[str, Any], members: Iterable[Member]) -> int:
+    """Members that a sibling directory finished under the same identity are not trained again.
+
+    Returns their number. A halving takes none: it needs its members' accuracies at the rungs.
+    """
+    total = 0
+    if current.experiment.halving:
+        return total
+    wanted = {current.digest(member) for member in members}
     for path in sorted(current.directory.parent.glob("*/record.json")):
         if path.parent == current.directory:
             continue
@@ -112,11 +189,11 @@ def take_over(current: Run, identity: dict[str, Any]) -> None:
         except SurroundingsError as error:
             current.say(f"nothing is taken over: {error}")
             continue
-        unfinished = {current.digest(member) for member in current.unfinished()}
         taken = {
             digest: result | {"from": path.parent.name}
             for digest, result in other["members"].items()
-            if digest in unfinished and result["identity"] == environment.digest(identity)
+            if digest in wanted - current.results.keys()
+            and result["identity"] == environment.digest(identity)
         }
         if not taken:
             continue
@@ -125,8 +202,10 @@ def take_over(current: Run, identity: dict[str, Any]) -> None:
         store.append_metrics(current.directory, rows)
         current.results.update(taken)
         current.save_record()
+        total += len(taken)
         count = "1 member was" if len(taken) == 1 else f"{len(taken)} members were"
         current.say(f"{count} finished in {path.parent}: taken over from there")
+    return total
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,45 +23,57 @@ from lstm_jax.config import (
     SurroundingsError,
     UserError,
 )
-from lstm_jax.data import Dataset, load
+from lstm_jax.data import Dataset, Split, load
+from lstm_jax.memory import needed, refuse_what_does_not_fit
 from lstm_jax.record import Run, now, open_run, run_directory, session, take_over
 from lstm_jax.screen import Meter, Tick, metered, say, show_results
-from lstm_jax.sweep import Placement, Programs, build, name_arrays, place, stack_members
+from lstm_jax.search import Round
+from lstm_jax.sweep import (
+    Placement,
+    Programs,
+    build,
+    name_arrays,
+    place,
+    stack_members,
+    tile_of,
+)
 from lstm_jax.train import Metrics, TrainState
 
-
-@dataclass(frozen=True)
-class Options:
-    """How to run, whatever the experiment: none of it changes a bit of the results."""
-
-    runs_dir: Path = Path("runs")
-    segment_steps: int = 100
-    fallback: str | None = None
+Stop = Callable[[], str | None]  # why to stop after this segment, if so
 
 
-def run(name: str, experiment: Experiment, options: Options, console: Console) -> Path:
+def run(
+    name: str,
+    experiment: Experiment,
+    console: Console,
+    *,
+    runs_dir: Path,
+    segment_steps: int,
+    fallback: str | None = None,
+    max_minutes: float | None = None,
+) -> Path:
     """Trains what is not yet trained and returns the run directory.
 
     Raises UserError, SurroundingsError, DivergedError (when no member is left) and Interrupted.
     """
-    directory = run_directory(options.runs_dir, name, experiment)
+    directory = run_directory(runs_dir, name, experiment)
     dataset = None
     if not directory.exists():
-        name, experiment, dataset = load_data(name, experiment, options.fallback, console)
-        directory = run_directory(options.runs_dir, name, experiment)
+        name, experiment, dataset = load_data(name, experiment, fallback, console)
+        directory = run_directory(runs_dir, name, experiment)
     with store.locked(directory):
-        current = open_run(name, experiment, directory, console, options.segment_steps)
-        if current.unfinished():
+        current = open_run(name, experiment, directory, console, segment_steps)
+        if current.next_round() is not None:
             if dataset is None:
                 _, _, dataset = load_data(name, experiment, None, console)
-            with _stop_signals() as stopped:
-                _train(current, dataset, stopped)
+            with _reasons_to_stop(max_minutes) as stop:
+                _train(current, dataset, stop)
         else:
             current.say("already finished; move the run directory away to train it again")
         results = list(current.results.values())
-        store.write_csv(directory / "results.csv", results)
+        store.write_csv(directory / "results.csv", results + current.dropped)
         rows = [row for row in store.read_metrics(directory) if row["member"] in current.results]
-        show_results(console, results, rows, experiment.log_every)
+        show_results(console, results, current.dropped, rows, experiment.log_every)
         current.say(f"{name} lies in {directory}")
     if all(result["diverged_at"] is not None for result in results):
         raise DivergedError(f"the loss of every member stopped being finite; see {directory}")
@@ -90,50 +103,83 @@ def load_data(
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that a segment ends and is saved; a second acts at once."""
+def _reasons_to_stop(max_minutes: float | None) -> Iterator[Stop]:
+    """SIGINT, SIGTERM or the end of the time: a segment ends and is saved. A second signal acts at
+    once.
+    """
     seen: list[int] = []
+    deadline = np.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
 
     def note(number: int, _frame: Any) -> None:
         seen.append(number)
         signal.signal(number, before[number])
 
+    def stop() -> str | None:
+        if seen:
+            return "stopped"
+        return f"{max_minutes:g} minutes are over: stopped" if time.monotonic() > deadline else None
+
     before: dict[int, Any] = {
         number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield seen
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _train(current: Run, dataset: Dataset, stopped: list[int]) -> None:
-    """Trains every unfinished member to its end, from wherever it stands."""
+def _train(current: Run, dataset: Dataset, stop: Stop) -> None:
+    """Round after round, from wherever the run stands to its end."""
     experiment = current.experiment
     identity = environment.identity(dataset.fingerprint)
-    take_over(current, identity)
-    members = current.unfinished()
+    with session(current, identity) as entry, metered(current.console, experiment) as meter:
+        meter.skip(sum(current.steps_scored().values()), current.members_done)
+        while (found := current.next_round()) is not None:
+            taken = take_over(current, identity, found.members)
+            meter.skip(taken * experiment.num_steps, taken)
+            _train_round(current, found, dataset, meter, stop)
+            if found.until < experiment.num_steps:
+                current.decide(found)
+            meter.members_done = current.members_done
+        entry["examples_per_second"] = round(meter.rate)
+
+
+def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, stop: Stop) -> None:
+    """Trains the members of a round to its step, each from wherever it stands, and scores them."""
+    experiment, scores, scored = current.experiment, current.scores, current.steps_scored()
+    platform = jax.default_backend()
+    spread = partial(
+        place,
+        num_devices=len(jax.devices()),
+        chunks=experiment.chunks,
+        tile=tile_of(platform),
+    )
+    members = [m for m in found.members if (m, found.until) not in scores]
+    for placement in spread(members):
+        need = needed(experiment, placement, dataset, platform)
+        refuse_what_does_not_fit(need, len(placement.members), platform)
     wanted = {member: current.digest(member) for member in members}
-    with session(current, identity) as entry:
-        saved = store.load_members(current.directory, wanted.values(), current.say)
-        start = {m: saved[d].step if d in saved else 0 for m, d in wanted.items()}
-        store.trim_metrics(current.directory, {d: start[m] for m, d in wanted.items()})
-        if saved:
-            current.say(
-                f"resuming {len(saved)} of {len(members)} members from step "
-                f"{min(s.step for s in saved.values())}"
-            )
-        total = experiment.batch_size * sum(experiment.num_steps - s for s in start.values())
-        with metered(current.console, total, experiment.num_steps) as meter:
-            for step in sorted(set(start.values())):
-                peers = [member for member in members if start[member] == step]
-                for placement in place(peers, len(jax.devices()), experiment.chunks):
-                    programs = build(experiment, placement, dataset, current.segment_steps)
-                    state = _first_state(current, placement, programs, saved if step else {})
-                    state = _advance(current, placement, programs, state, step, meter, stopped)
-                    _finish(current, placement, programs, state, dataset)
-            entry["examples_per_second"] = round(meter.rate)
+    saved = store.load_members(current.directory, wanted.values(), current.say)
+    start = {m: saved[d].step if d in saved else 0 for m, d in wanted.items()}
+    store.trim_metrics(current.directory, {d: start[m] for m, d in wanted.items()})
+    resumed = {m: step for m, step in start.items() if step > scored.get(m, 0)}
+    if resumed:
+        current.say(
+            f"resuming {len(resumed)} of {len(members)} members from step {min(resumed.values())}"
+        )
+        meter.skip(sum(step - scored.get(m, 0) for m, step in resumed.items()))
+    for step in sorted(set(start.values())):
+        for placement in spread(m for m in members if start[m] == step):
+            programs = build(experiment, placement, dataset, current.segment_steps)
+            state = _first_state(current, placement, programs, saved if step else {})
+            state = _advance(current, placement, programs, state, step, found.until, meter, stop)
+            if found.until < experiment.num_steps:
+                rows = _scores(current, placement, programs, state, found.until, dataset.validation)
+                current.note_rung(found.until, rows)
+            else:
+                _finish(current, placement, programs, state, dataset)
+                meter.members_done += len(placement.members)
 
 
 def _first_state(
@@ -144,7 +190,7 @@ def _first_state(
     if not saved:
         return state
     try:
-        rows = [saved[current.digest(member)].arrays for member in placement.members]
+        rows = [saved[current.digest(member)].arrays for member in placement.rows]
         return programs.load(stack_members(state, rows))
     except ValueError as error:
         raise SurroundingsError(
@@ -159,26 +205,27 @@ def _advance(
     programs: Programs,
     state: TrainState,
     step: int,
+    until: int,
     meter: Meter,
-    stopped: list[int],
+    stop: Stop,
 ) -> TrainState:
-    """Segment by segment to the last step, each followed by its metrics and a checkpoint."""
+    """Segment by segment to a step, each followed by its metrics and a checkpoint."""
     experiment = current.experiment
     digests = tuple(current.digest(member) for member in placement.members)
     state, _ = programs.segment(state, step, step)  # no steps: compiles before the clock starts
     meter.start()
-    while step < experiment.num_steps:
-        stop = min(step + current.segment_steps, experiment.num_steps)
-        state, metrics = jax.block_until_ready(programs.segment(state, step, stop))
-        rows = metric_rows(digests, metrics, step, stop, experiment.log_every)
+    while step < until:
+        end = min(step + current.segment_steps, until)
+        state, metrics = jax.block_until_ready(programs.segment(state, step, end))
+        rows = metric_rows(digests, metrics, step, end, experiment.log_every)
         store.append_metrics(current.directory, rows)
-        arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
-        store.save_checkpoint(current.directory, stop, digests, arrays)
-        last = (float(np.mean(column[:, stop - step - 1])) for column in metrics)
-        meter.tick(Tick((stop - step) * experiment.batch_size * len(digests), stop, *last))
-        step = stop
-        if stopped and step < experiment.num_steps:
-            raise Interrupted(f"stopped after step {step}, saved; the same command goes on")
+        arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in name_arrays(state).items()}
+        store.save_checkpoint(current.directory, end, digests, arrays)
+        last = (float(np.mean(column[: len(digests), end - step - 1])) for column in metrics)
+        meter.tick(Tick(placement.hidden_size, (end - step) * len(digests), end, *last))
+        step = end
+        if step < experiment.num_steps and (why := stop()):
+            raise Interrupted(f"{why} after step {step}, saved; the same command goes on")
     return state
 
 
@@ -200,29 +247,47 @@ def metric_rows(
     ]
 
 
+def _scores(
+    current: Run,
+    placement: Placement,
+    programs: Programs,
+    state: TrainState,
+    steps: int,
+    validation: Split,
+    **more: Split,
+) -> dict[str, dict[str, Any]]:
+    """A row for each member, by its digest: who it is and how it does, on validation and `more`."""
+    splits = {"validation": validation, **more}
+    scores = {name: programs.score(state.params, split) for name, split in splits.items()}
+    rows = {}
+    for index, member in enumerate(placement.members):
+        bad = int(state.diverged_at[index])
+        row: dict[str, Any] = {
+            **asdict(member),
+            "steps": steps,
+            "diverged_at": None if bad < 0 else bad,
+        }
+        for name, split in splits.items():
+            row[f"{name}_accuracy"] = int(scores[name].correct[index]) / len(split.labels)
+            loss = float(scores[name].loss[index])
+            row[f"{name}_loss"] = loss if np.isfinite(loss) else None
+        rows[current.digest(member)] = row
+    return rows
+
+
 def _finish(
     current: Run, placement: Placement, programs: Programs, state: TrainState, dataset: Dataset
 ) -> None:
     """Scores validation and test, once, and records the members as finished."""
-    splits = {"validation": dataset.validation, "test": dataset.test}
-    scores = {name: programs.score(state.params, split) for name, split in splits.items()}
+    steps = current.experiment.num_steps
+    rows = _scores(
+        current, placement, programs, state, steps, dataset.validation, test=dataset.test
+    )
     params = {name: np.asarray(leaf) for name, leaf in name_arrays(state.params).items()}
-    for row, member in enumerate(placement.members):
-        bad = int(state.diverged_at[row])
-        result: dict[str, Any] = {
-            "hidden_size": member.hidden_size,
-            "learning_rate": member.learning_rate,
-            "seed": member.seed,
-            "steps": current.experiment.num_steps,
-            "diverged_at": None if bad < 0 else bad,
-            "parameters_sha256": store.fingerprint({k: v[row] for k, v in params.items()}),
-            "identity": environment.digest(current.record["identity"]),
-            "finished": now(),
-            "from": None,  # or the sibling directory it was taken over from
-        }
-        for name, split in splits.items():
-            result[f"{name}_accuracy"] = int(scores[name].correct[row]) / len(split.labels)
-            loss = float(scores[name].loss[row])
-            result[f"{name}_loss"] = loss if np.isfinite(loss) else None
-        current.results[current.digest(member)] = result
+    for index, row in enumerate(rows.values()):
+        row["parameters_sha256"] = store.fingerprint({k: v[index] for k, v in params.items()})
+        row["identity"] = environment.digest(current.record["identity"])
+        row["finished"] = now()
+        row["from"] = None  # or the sibling directory it was taken over from
+    current.results.update(rows)
     current.save_record()

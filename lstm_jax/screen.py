@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from lstm_jax.statistics import settings
+from lstm_jax.config import Experiment
+from lstm_jax.search import member_steps
+from lstm_jax.statistics import lead_on_validation, settings
 
 
 def say(console: Console, line: str) -> None:
@@ -23,20 +25,28 @@ def say(console: Console, line: str) -> None:
 class Tick(NamedTuple):
     """After a segment: the work done in it, and how training stands."""
 
-    examples: int  # over all members
+    hidden_size: int
+    member_steps: int  # over all members
     step: int
     loss: float  # mean over members, of the last batch
     accuracy: float
 
 
 class Meter:
-    """Counts member-examples against their total; knows the rate and the time left."""
+    """Counts examples over all members of a run; knows the rate and the time left."""
 
-    def __init__(self, console: Console, bar: Progress, total: int, num_steps: int) -> None:
-        self.console, self.bar, self.num_steps = console, bar, num_steps
-        self.total, self.done, self.seconds = total, 0, 0.0
-        self.task = bar.add_task("", total=total, said="compiling")
+    def __init__(self, console: Console, bar: Progress, experiment: Experiment) -> None:
+        self.console, self.bar, self.experiment = console, bar, experiment
+        self.members = experiment.num_settings * len(experiment.axis("seed"))
+        self.left = member_steps(experiment) * experiment.batch_size
+        self.done, self.seconds, self.members_done = 0, 0.0, 0
+        self.task = bar.add_task("", total=self.left, said="compiling")
         self.start()
+
+    def skip(self, steps: int, members: int = 0) -> None:
+        """Steps, and whole members, that were done before."""
+        self.left -= steps * self.experiment.batch_size
+        self.members_done += members
 
     def start(self) -> None:
         """Starts the clock: what came before (compiling, scoring) does not count as training."""
@@ -45,13 +55,16 @@ class Meter:
     def tick(self, tick: Tick) -> None:
         now = time.perf_counter()
         self.seconds, self.started = self.seconds + now - self.started, now
-        self.done += tick.examples
-        left = (self.total - self.done) / self.rate
+        examples = tick.member_steps * self.experiment.batch_size
+        self.done, self.left = self.done + examples, self.left - examples
         said = (
-            f"step {tick.step}/{self.num_steps}  loss {tick.loss:.3f}  accuracy "
-            f"{tick.accuracy:.3f}  {self.rate:,.0f} examples/s  {left:.0f} s left"
+            f"step {tick.step}/{self.experiment.num_steps}  loss {tick.loss:.3f}  accuracy "
+            f"{tick.accuracy:.3f}  {self.rate:,.0f} examples/s  {self.left / self.rate:.0f} s left"
         )
-        self.bar.update(self.task, completed=self.done, said=said)
+        if self.members > 1:
+            done = f"{self.members_done} of {self.members} members done"
+            said = f"hidden {tick.hidden_size}  {said}  {done}"
+        self.bar.update(self.task, completed=self.done, total=self.done + self.left, said=said)
         if not self.console.is_terminal:
             say(self.console, said)
 
@@ -62,20 +75,24 @@ class Meter:
 
 
 @contextmanager
-def metered(console: Console, total: int, num_steps: int) -> Iterator[Meter]:
-    """A meter of `total` examples over all members, shown until the block ends."""
+def metered(console: Console, experiment: Experiment) -> Iterator[Meter]:
+    """A meter of all that a run has to train, shown until the block ends."""
     percent, said = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[said]}")
     with Progress(
         BarColumn(), percent, said, console=console, disable=not console.is_terminal
     ) as bar:
-        yield Meter(console, bar, total, num_steps)
+        yield Meter(console, bar, experiment)
 
 
 def show_results(
-    console: Console, results: list[dict[str, Any]], rows: list[dict[str, Any]], log_every: int
+    console: Console,
+    results: list[dict[str, Any]],
+    dropped: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    log_every: int,
 ) -> None:
     """A single run's accuracies, or a sweep's settings over seeds, the best validation first."""
-    if len(results) == 1:
+    if len(results) == 1 and not dropped:
         _show_single(console, results[0], rows, log_every)
         return
     found = settings(results)
@@ -88,12 +105,17 @@ def show_results(
             str(setting.diverged or ""),
         )
     console.print(table, highlight=False)
+    for step in sorted({row["dropped_at"] for row in dropped}):
+        count = sum(row["dropped_at"] == step for row in dropped)
+        say(console, f"dropped at step {step}: {count} members; see results.csv")
     best = found[0]
     say(
         console,
         f"chosen on validation: hidden {best.hidden_size}, learning rate {best.learning_rate:g}; "
         f"its test accuracy {best.test}",
     )
+    if len(found) > 1 and (lead := lead_on_validation(results, *found[:2])) is not None:
+        say(console, f"on common seeds ahead of the next setting by {lead} on validation")
 
 
 def _show_single(

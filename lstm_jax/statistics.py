@@ -66,6 +66,19 @@ def settings(results: Iterable[dict[str, Any]]) -> list[Setting]:
     return sorted(found, key=lambda s: -s.validation.mean)  # stable: the tie rule is the order
 
 
+def lead_on_validation(
+    results: Sequence[dict[str, Any]], one: Setting, other: Setting
+) -> Estimate | None:
+    """The paired difference of two settings; None where they have no seed in common."""
+    first, second = (
+        [r for r in results if (r["hidden_size"], r["learning_rate"]) == setting[:2]]
+        for setting in (one, other)
+    )
+    if {r["seed"] for r in first}.isdisjoint(r["seed"] for r in second):
+        return None
+    return paired_difference(first, second, "validation_accuracy")
+
+
 def paired_difference(
     one: Iterable[dict[str, Any]], other: Iterable[dict[str, Any]], key: str = "test_accuracy"
 ) -> Estimate:

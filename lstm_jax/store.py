@@ -1,8 +1,8 @@
 """The run directory: its lock, experiment, record, metrics and checkpoints. The only writer.
 
     runs/<experiment>/<digest>/
-        experiment.json     the resolved experiment
-        record.json         what the numbers depended on, and the results of finished members
+        record.json         the experiment, what the numbers depended on, and the results of
+                            finished members
         results.csv         a line each finished member
         metrics.jsonl       a line each member and logged step
         checkpoints/<members>/<step>/arrays, manifest.json
@@ -116,9 +116,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A line a row, under the names of the first row's values."""
+    """A line a row, under the names of all rows' values; empty where a row has none of a name."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
@@ -183,7 +184,7 @@ def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays
             "arrays": {name: fingerprint({name: array}) for name, array in arrays.items()},
             "files": _file_digests(path / "arrays"),
         }
-    write_json(path / "manifest.json", _sealed(manifest))
+    write_json(path / "manifest.json", sealed(manifest))
     manifests = path.parent.glob("*/manifest.json")
     # Later steps than this one were found damaged, or it would not have been trained again.
     whole = sorted(found.parent for found in manifests if found.parent.name <= path.name)
@@ -247,7 +248,7 @@ def load_checkpoint(path: Path, wanted: set[str]) -> tuple[int, list[str], Array
     """
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-        if manifest != _sealed(manifest):
+        if manifest != sealed(manifest):
             raise ValueError("its manifest was changed")
         if not wanted & set(manifest["members"]):
             return manifest["step"], [], {}
@@ -278,8 +279,8 @@ def _file_digests(folder: Path) -> dict[str, str]:
     }
 
 
-def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with a SHA-256 over all its other entries."""
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """With a SHA-256 over all other entries: a value whose seal does not fit was damaged."""
+    body = {key: entry for key, entry in value.items() if key != "sha256"}
     text = json.dumps(body, sort_keys=True)
     return body | {"sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -27,7 +27,6 @@ from lstm_jax.train import (
     TrainState,
     evaluate,
     init_state,
-    no_order,
     train_segment,
 )
 
@@ -35,19 +34,30 @@ MEMBERS, WHOLE = PartitionSpec("members"), PartitionSpec()
 
 
 class Placement(NamedTuple):
-    """Members trained side by side: M of them on a mesh of member_devices x chunk_devices."""
+    """Members trained side by side: M of them on a mesh of member_devices x chunk_devices.
+
+    On one device they run one after another (tile 1), or all at once under `vmap`: then exactly
+    `tile` of them, the last rows filled up with copies, so that it is always the same program.
+    """
 
     members: tuple[Member, ...]
     member_devices: int
     chunk_devices: int
+    tile: int = 1
 
     @property
     def hidden_size(self) -> int:
         return self.members[0].hidden_size
 
+    @property
+    def rows(self) -> tuple[Member, ...]:
+        """The members as they lie along the first axis of every array, copies at the end."""
+        copies = self.tile * self.member_devices - len(self.members) if self.tile > 1 else 0
+        return self.members + self.members[-1:] * copies
+
 
 class Programs(NamedTuple):
-    """The functions of a placement; every array has a leading axis of M members."""
+    """The functions of a placement; every array has a leading axis of its rows."""
 
     init: Callable[[], TrainState]
     segment: Callable[[TrainState, int, int], tuple[TrainState, Metrics]]  # consumes the state
@@ -55,22 +65,40 @@ class Programs(NamedTuple):
     load: Callable[[TrainState], TrainState]  # from host arrays
 
 
-def place(members: Iterable[Member], num_devices: int, chunks: int) -> list[Placement]:
+def place(
+    members: Iterable[Member], num_devices: int, chunks: int, tile: int = 1
+) -> list[Placement]:
     """Members of one hidden size together; as many as fill the devices are spread over them.
 
     The rest, fewer than there are devices, share all devices through the chunks of their batches,
-    so that no device idles while a last member trains.
+    so that no device idles while a last member trains. See `tile_of` for the tile.
     """
     chunk_devices = max(d for d in range(1, num_devices + 1) if chunks % d == 0)
     placements = []
     for _, group in groupby(sorted(members, key=lambda m: m.hidden_size), lambda m: m.hidden_size):
         mates = tuple(group)
+        if tile > 1:
+            for first in range(0, len(mates), tile * num_devices):
+                some = mates[first : first + tile * num_devices]
+                devices = -(-len(some) // tile)
+                placements.append(
+                    Placement(some, devices, 1 if devices > 1 else chunk_devices, tile)
+                )
+            continue
         full = len(mates) - len(mates) % num_devices
         if full:
             placements.append(Placement(mates[:full], num_devices, 1))
         if mates[full:]:
             placements.append(Placement(mates[full:], 1, chunk_devices))
     return placements
+
+
+def tile_of(platform: str) -> int:
+    """Members that run at once on one device of a platform (`jax.default_backend()`).
+
+    On CPU one: more would be no faster, and one alone has the bits of any sweep.
+    """
+    return 1 if platform == "cpu" else 8
 
 
 def build_model(experiment: Experiment, hidden_size: int, dataset: Dataset) -> RowLSTM:
@@ -98,22 +126,24 @@ def build(
     spread = "chunks" if placement.chunk_devices > 1 else None
     own: dict[str, Any] = {name: getattr(experiment, name, None) for name in Recipe._fields}
     recipe = Recipe(**own | {"mesh_axis": spread, "mesh_size": placement.chunk_devices})
-    init, segment, score = _compiled(model, recipe, capacity, mesh)
+    init, segment, score = _compiled(model, recipe, capacity, mesh, placement.tile)
 
     def put(spec: PartitionSpec, value: Any) -> Any:
         return jax.device_put(value, NamedSharding(mesh, spec))
 
-    rates = put(MEMBERS, np.array([m.learning_rate for m in placement.members], np.float32))
-    seeds = put(MEMBERS, np.array([m.seed for m in placement.members], np.uint32))
+    rates = put(MEMBERS, np.array([m.learning_rate for m in placement.rows], np.float32))
+    seeds = put(MEMBERS, np.array([m.seed for m in placement.rows], np.uint32))
     train = put(WHOLE, tuple(dataset.train))  # on every device, as uint8
-    none = no_order(len(dataset.train.labels))
-    copies = len(placement.members)
-    order = put(MEMBERS, jax.tree.map(lambda leaf: np.stack([leaf] * copies), none))
+    num_examples = len(dataset.train.labels)
+    order = put(MEMBERS, np.zeros((len(placement.rows), num_examples), np.int32))
+    epoch = -1
 
     def run_segment(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
-        nonlocal order  # only spares a sort: whatever it holds, the results are the same
-        bounds = put(WHOLE, (np.int32(start), np.int32(stop)))
+        nonlocal order, epoch  # they spare a sort: whatever they hold, the results are the same
+        bounds = put(WHOLE, (np.int32(epoch), np.int32(start), np.int32(stop)))
         state, order, metrics = segment(state, order, rates, seeds, *train, *bounds)
+        if stop > start:
+            epoch = (stop - 1) // (num_examples // experiment.batch_size)
         return state, metrics
 
     return Programs(
@@ -126,11 +156,12 @@ def build(
 
 @lru_cache(maxsize=64)
 def _compiled(
-    model: RowLSTM, recipe: Recipe, capacity: int, mesh: Mesh
+    model: RowLSTM, recipe: Recipe, capacity: int, mesh: Mesh, tile: int
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """init_state, train_segment and evaluate, one member after another on each device.
+    """init_state, train_segment and evaluate, mapped over the rows of each device.
 
-    `lax.map`, not `vmap`: only so is a member's arithmetic the same whatever is beside it.
+    `lax.map`, or `vmap` of a fixed number of rows: only so is a member's arithmetic the same
+    whatever is beside it.
     """
 
     def over_members(
@@ -138,7 +169,11 @@ def _compiled(
     ) -> Any:
         def mapped(*args: Any) -> Any:
             own, shared = args[:num_mapped], args[num_mapped:]
-            return jax.lax.map(lambda one: function(*one, *shared), own)
+
+            def one_member(one: Any) -> Any:
+                return function(*one, *shared)
+
+            return jax.lax.map(one_member, own) if tile == 1 else jax.vmap(one_member)(own)
 
         specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
         # check_vma: the gathered chunks are alike on all their devices, which it cannot see.
@@ -152,7 +187,7 @@ def _compiled(
 
     return (
         over_members(partial(init_state, model), 1, 0),
-        over_members(partial(train_segment, model, recipe, capacity), 4, 4, consumed=(0, 1)),
+        over_members(partial(train_segment, model, recipe, capacity), 4, 5, consumed=(0, 1)),
         over_members(partial(evaluate, model), 1, 2),
     )
 

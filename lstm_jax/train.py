@@ -35,15 +35,6 @@ class TrainState(NamedTuple):
     diverged_at: jax.Array  # int32 []: the first step whose loss or gradient was not finite, or -1
 
 
-class Order(NamedTuple):
-    """The order of the examples in one epoch, kept from segment to segment and never saved: it is
-    a pure function of (seed, epoch), but its sort costs as much as a training step or two.
-    """
-
-    epoch: jax.Array  # int32 []: the epoch it is of, or -1
-    index_N: jax.Array  # int32
-
-
 class Metrics(NamedTuple):
     """Of the batch, before its update. float32 [] for one step, [S] for a segment."""
 
@@ -78,11 +69,6 @@ def streams(seed: jax.Array) -> dict[str, jax.Array]:
     """Keys named by their use, from a member's seed. A new name goes to the end."""
     names = ("init", "order", "shift")
     return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(names)}
-
-
-def no_order(num_examples: int) -> Order:
-    """Of no epoch yet."""
-    return Order(jnp.int32(-1), jnp.zeros(num_examples, jnp.int32))
 
 
 def init_state(model: RowLSTM, seed: jax.Array) -> TrainState:
@@ -221,44 +207,50 @@ def train_segment(
     recipe: Recipe,
     capacity: int,
     state: TrainState,
-    order: Order,
+    order_N: jax.Array,
     learning_rate: jax.Array,
     seed: jax.Array,
     images_NTI: jax.Array,
     labels_N: jax.Array,
+    order_epoch: jax.Array,
     start: jax.Array,
     stop: jax.Array,
-) -> tuple[TrainState, Order, Metrics]:
+) -> tuple[TrainState, jax.Array, Metrics]:
     """Steps `start` to `stop`, at most `capacity` of them, of one member.
 
     The bounds are arrays, so a short last segment runs the same compiled program. The order of the
     examples is a pure function of (seed, step): each epoch is a permutation, and what is left of it
-    after the last whole batch is not seen in that epoch.
+    after the last whole batch is not seen in that epoch. Its sort costs as much as a step or two,
+    so the int32 order_N of the last step's epoch is returned, and used when it is handed in again
+    with that epoch (-1: it is of none). All members are in one epoch: mapped over members with
+    `vmap`, where a condition that differs between them would sort in every step, this one does not.
     """
     num_examples = labels_N.shape[0]
     steps_per_epoch = num_examples // recipe.batch_size
     keys = streams(seed)
 
-    def body(step: jax.Array, carry: tuple[TrainState, Order, Metrics]) -> Any:
-        state, order, metrics = carry
+    def body(step: jax.Array, carry: tuple[TrainState, jax.Array, jax.Array, Metrics]) -> Any:
+        state, order_N, order_epoch, metrics = carry
         epoch, position = step // steps_per_epoch, step % steps_per_epoch
-        order = jax.lax.cond(
-            epoch == order.epoch,
-            lambda: order,
-            lambda: Order(epoch, epoch_order(keys["order"], epoch, num_examples)),
+        order_N = jax.lax.cond(
+            epoch == order_epoch,
+            lambda: order_N,
+            lambda: epoch_order(keys["order"], epoch, num_examples),
         )
         size = recipe.batch_size
-        index_B = jax.lax.dynamic_slice_in_dim(order.index_N, position * size, size)
+        index_B = jax.lax.dynamic_slice_in_dim(order_N, position * size, size)
         images_BTI, labels_B = images_NTI[index_B], labels_N[index_B]
         if recipe.shift:
             key = jax.random.fold_in(keys["shift"], step)
             images_BTI = shift_images(key, images_BTI, recipe.shift)
         state, seen = train_step(model, recipe, state, images_BTI, labels_B, learning_rate, step)
         metrics = jax.tree.map(lambda buffer, x: buffer.at[step - start].set(x), metrics, seen)
-        return state, order, metrics
+        return state, order_N, epoch, metrics
 
     empty = Metrics(*(jnp.full(capacity, jnp.nan, jnp.float32) for _ in Metrics._fields))
-    return jax.lax.fori_loop(start, stop, body, (state, order, empty))
+    carry = (state, order_N, order_epoch, empty)
+    state, order_N, _, metrics = jax.lax.fori_loop(start, stop, body, carry)
+    return state, order_N, metrics
 
 
 def evaluate(model: RowLSTM, params: Params, images_NTI: jax.Array, labels_N: jax.Array) -> Score:

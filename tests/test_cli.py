@@ -54,6 +54,14 @@ def complaint(argv, capsys):
         (["run", "baseline", "--no\nsuch", "1"], "no option --no such"),
         (["run", "digits", "--warmup-steps", "235"], "not below the 235 steps"),
         (["run", "a" * 300 + ".py"], "no Python file"),
+        (["run", "digits", "--max-minutes", "0"], "max_minutes: 0.0 is not at least"),
+        (["run", "digits", "--max-minutes", "nan"], "max_minutes: nan is not at least"),
+        (["run", "digits", "--halving", "3"], "halving: 3 leaves no rung with 1 settings"),
+        (["run", "digits", "--search", "tpe"], "learning_rate: search tpe needs two"),
+        (["reproduce"], "which run directory?"),
+        (["reproduce", "no/such"], "is no directory"),
+        (["reproduce", "tests", "--seed", "3"], "no option --seed"),
+        (["reproduce", "tests", "--steps", "0"], "steps: 0 is not at least 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(argv, says, capsys, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from lstm_jax.cli import available, load_experiment
 from lstm_jax.data import load
-from lstm_jax.plan import state_size
+from lstm_jax.memory import needed
 from lstm_jax.sweep import build, place
 
 
@@ -20,7 +20,7 @@ def test_a_shipped_experiment_steps(name):
     placements = place(experiment.members(), len(jax.devices()), experiment.chunks)
     assert sum(len(placement.members) for placement in placements) == len(experiment.members())
     one = placements[0]._replace(members=placements[0].members[:1], member_devices=1)
-    assert state_size(experiment, one, dataset)[0] > 0
+    assert needed(experiment, one, dataset, "cpu").parameters > 0
     programs = build(experiment, one, dataset, capacity=1)
     state, metrics = programs.segment(programs.init(), 0, 1)
     assert np.all(np.isfinite(np.asarray(metrics.loss)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -65,7 +66,7 @@ def test_a_run_tells_its_steps_accuracies_and_where_it_lies(whole):
     assert result["parameters_sha256"] in out
     (directory,) = (runs / "digits").iterdir()
     assert str(directory) in out.splitlines()[-1]
-    assert json.loads((directory / "experiment.json").read_text())["hidden_size"] == 8
+    assert record["experiment"]["hidden_size"] == 8
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(0, 125, 20))
     assert {"versions", "device_kind", "instruction_set", "settings", "data"} <= record[
@@ -124,6 +125,59 @@ def test_a_grown_axis_trains_only_what_is_new(whole, tmp_path):
     rows = [(row["member"], row["step"]) for row in store.read_metrics(path.parent)]
     assert len(rows) == len(set(rows)) == 2 * 7
     assert len(list((path.parent / "checkpoints").iterdir())) == 1
+
+
+def test_a_halving_drops_settings_for_good_and_its_survivors_are_their_solo_runs(whole, tmp_path):
+    """Killed after the rung; five settings with a sixth that diverges."""
+    argv = [*SMALL, "--learning-rate", "1e-5", "1e-3", "1e30", "--seed", "0", "1", "--halving", "3"]
+    process = start(tmp_path, *argv)
+    while "2 members go on, 4 dropped" not in process.stdout.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    code, out, err = run(tmp_path, *argv)
+    assert (code, err) == (0, [])
+    assert "dropped at step 42: 4 members" in out
+    record = record_of(tmp_path)
+    assert digests(whole[0]).items() <= digests(tmp_path).items()
+    assert sorted(m["seed"] for m in record["members"].values()) == [0, 1]
+    (rung,) = record["rungs"].values()
+    kept = {digest for digest, row in rung.items() if not row["dropped"]}
+    assert kept == record["members"].keys()
+    (table,) = tmp_path.glob("digits/*/results.csv")
+    lines = table.read_text().splitlines()
+    assert len(lines) == 1 + 6
+    assert sum(line.endswith(",42") for line in lines) == 4
+
+
+def test_optunas_search_goes_on_after_a_kill_as_it_would_have(tmp_path):
+    argv = [*SMALL, "--learning-rate", "1e-4", "1e-1", "--search", "tpe", "--trials", "3"]
+    argv += ["--trials-at-once", "2"]
+    assert run(tmp_path / "whole", *argv)[0] == 0
+    process = start(tmp_path / "killed", *argv)
+    while "2 of 3 members done" not in process.stdout.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    code, out, _ = run(tmp_path / "killed", *argv)
+    assert (code, "resuming 1 of 1 members" in out) == (0, True)
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+    assert len(digests(tmp_path / "whole")) == 3
+
+
+def test_the_time_allowed_stops_it_saved(whole, tmp_path):
+    code, _, err = run(tmp_path, *SMALL, "--max-minutes", "1e-9")
+    assert (code, len(err)) == (75, 1)
+    assert "minutes are over: stopped after step 20, saved" in err[0]
+    assert run(tmp_path, *SMALL)[0] == 0
+    assert digests(tmp_path) == digests(whole[0])
+
+
+def test_more_members_than_memory_allows_are_refused_with_the_figure(tmp_path):
+    seeds = map(str, range(2000))
+    code, _, err = run(tmp_path, "--hidden-size", "2048", "--seed", *seeds)
+    assert (code, len(err)) == (3, 1), err
+    assert re.search(r"2000 members need about \d+\.\d GiB .* GiB are free", err[0])
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path):
@@ -233,7 +287,7 @@ def test_the_fallback_says_so_and_carries_its_name(tmp_path, offline):
 def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, *f"-m lstm_jax plan digits --runs-dir {tmp_path}".split()]
-        + ["--hidden-size", "8", "16", "--seed", "0", "1", "2"],
+        + ["--hidden-size", "8", "16", "--seed", "0", "1", "2", "--measure"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -241,6 +295,7 @@ def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
         check=True,
     )
     assert "6 members, 6 to train" in done.stdout
+    assert re.search(r"about \d+\.\d minutes", done.stdout)
     assert not list(tmp_path.iterdir())
 
 
@@ -251,24 +306,26 @@ def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
         ("record.json", '{"members": []}'),
         ("record.json", '{"members": {"a": {}}, "sessions": []}'),
         ("record.json", '{"members'),
-        ("experiment.json", "{}x"),
-        ("experiment.json", None),
+        ("record.json", '{"members": {}, "sessions": []}'),
+        ("record.json", '{"members": {}, "sessions": [], "sha256": "0"}'),
     ],
 )
 def test_a_damaged_run_directory_is_one_line_and_stays_as_it_is(whole, tmp_path, name, text):
     shutil.copytree(whole[0], tmp_path / "runs")
     (path,) = (tmp_path / "runs").glob(f"digits/*/{name}")
-    path.unlink() if text is None else path.write_text(text)
+    path.write_text(text)
     code, _, err = run(tmp_path / "runs", *SMALL)
     assert (code, len(err)) == (3, 1), err
     assert f"{name} is damaged" in err[0]
-    assert (path.read_text() if path.exists() else None) == text
+    assert path.read_text() == text
 
 
 def test_a_directory_begun_as_another_experiment_is_refused_field_by_field(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "runs")
-    (path,) = (tmp_path / "runs").glob("digits/*/experiment.json")
-    path.write_text(path.read_text().replace('"forget_bias": 1.0', '"forget_bias": 0.5'))
+    (path,) = (tmp_path / "runs").glob("digits/*/record.json")
+    record = json.loads(path.read_text())
+    record["experiment"]["forget_bias"] = 0.5
+    store.write_json(path, store.sealed(record))
     code, _, err = run(tmp_path / "runs", *SMALL)
     assert (code, len(err)) == (2, 1), err
     assert "forget_bias: 0.5, not 1.0" in err[0]

@@ -87,15 +87,34 @@ def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
     assert digest == alone[:2]
 
 
-def test_placements_hold_every_member_once_and_fill_the_devices():
+def test_in_tiles_a_member_has_the_same_bits_whatever_is_beside_it(digits):
+    """As on a GPU or TPU: members under `vmap`, the last tile filled up with copies."""
+    together = trained(Placement(MEMBERS[:3], 1, 1, tile=3), digits, cuts=(0, 5, 12))
+    for index in (0, 2):
+        alone = trained(Placement(MEMBERS[index : index + 1], 1, 1, tile=3), digits, cuts=(0, 12))
+        assert alone == [together[index]]
+
+
+def test_tiles_train_as_one_after_another_does(digits):
+    """Up to rounding, and over the end of an epoch of ten steps."""
+    losses = []
+    for tile in (1, 3):
+        programs = build(EXPERIMENT, Placement(MEMBERS[:3], 1, 1, tile), digits, 12)
+        losses.append(programs.segment(programs.init(), 0, 12)[1].loss)
+    np.testing.assert_allclose(*losses, rtol=2e-3)
+
+
+@pytest.mark.parametrize("tile", [1, 2, 4])
+def test_placements_hold_every_member_once_and_fill_the_devices(tile):
     grid = Experiment(hidden_size=(8, 16, 32), seed=tuple(range(7))).members()
     for devices in (1, 2, 3, 4, 8):
-        placements = place(grid, devices, chunks=8)
+        placements = place(grid, devices, chunks=8, tile=tile)
         placed = [member for placement in placements for member in placement.members]
         assert sorted(map(str, placed)) == sorted(map(str, grid))
         for placement in placements:
             assert {m.hidden_size for m in placement.members} == {placement.hidden_size}
-            assert len(placement.members) % placement.member_devices == 0
+            assert len(placement.rows) % placement.member_devices == 0
+            assert tile == 1 or len(placement.rows) == tile * placement.member_devices
             assert placement.member_devices * placement.chunk_devices <= devices
             assert 8 % placement.chunk_devices == 0
-        assert len(placements) <= 2 * 3
+        assert len(placements) <= 3 * (2 if tile == 1 else -(-7 // (tile * devices)))

@@ -1,0 +1,120 @@
+"""The contract on bits, row by row: `make bits`.
+
+Each row is a real run of the same member under other circumstances; what must agree is the SHA-256
+of its final parameters. The member is the baseline's (H = 128, batches of 128) on `digits`, once as
+it is and once with everything switched on. Exit code 1 when a row differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+STEPS = 120
+EXPERIMENTS = {
+    "plain": [],
+    "all on": [
+        *("--clip-norm", "0.5", "--shift", "1", "--warmup-steps", "10", "--schedule", "cosine"),
+        *("--weight-decay", "0.01", "--label-smoothing", "0.1", "--kernel-init", "orthogonal"),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run: what it varies, how, and its environment, arguments and starter."""
+
+    varied: str
+    how: str
+    env: dict[str, str] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
+    starter: tuple[str, ...] = ()
+    kill_after: str = ""  # a line of the output at which the run is killed, then resumed
+
+
+def rows(scratch: Path) -> Iterator[Row]:
+    """The first is the one that the others are held against."""
+    yield Row("nothing", "as it comes")
+    yield Row("process", "once more")
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    for count in range(1, min(len(cores), 2) + 1):
+        pinned = ",".join(map(str, cores[:count]))
+        yield Row("cores", f"{count}, pinned", starter=("taskset", "-c", pinned))
+    for count in (1, 2, 4, 8):
+        yield Row("threads", f"pool of {count}", {"PJRT_NPROC": str(count)})
+    for count in (1, 2, 4):
+        yield Row("host devices", str(count), {"JAX_NUM_CPU_DEVICES": str(count)})
+    for steps in ("1", "7", "50"):
+        yield Row("segments", f"of {steps} steps", argv=("--segment-steps", steps))
+    for seeds in (("0", "1"), ("1", "0"), ("2", "1", "0")):
+        yield Row("members beside it", f"seeds {' '.join(seeds)}", argv=("--seed", *seeds))
+    yield Row("kill", "after step 40", argv=("--segment-steps", "20"), kill_after="step 40/")
+    one = {"JAX_NUM_CPU_DEVICES": "1"}
+    yield Row("kill", "and then one device", one, ("--segment-steps", "30"), kill_after="step 30/")
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
+    yield Row("compilation cache", "cold", cache)
+    yield Row("compilation cache", "warm", cache)
+
+
+def digest(row: Row, switches: list[str], runs: Path) -> str:
+    """Of the member with seed 0, after the run of a row."""
+    argv = [
+        *row.starter,
+        sys.executable,
+        "-m",
+        "lstm_jax",
+        "run",
+        "baseline",
+        "--dataset",
+        "digits",
+    ]
+    argv += ["--num-examples", str(128 * STEPS), "--runs-dir", str(runs), *switches, *row.argv]
+    env = os.environ | row.env
+    if row.kill_after:
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env)
+        assert process.stdout is not None
+        while row.kill_after not in process.stdout.readline():
+            assert process.poll() is None, "over before it was killed"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        env = dict(os.environ)
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, env=env)
+    (path,) = runs.glob("*/*/record.json")
+    members = json.loads(path.read_text())["members"].values()
+    (sha,) = (member["parameters_sha256"] for member in members if member["seed"] == 0)
+    return str(sha)
+
+
+def main() -> int:
+    console, differing = Console(width=100, highlight=False), 0
+    table = Table("varied", "how", *EXPERIMENTS)
+    with tempfile.TemporaryDirectory(prefix="bits-") as name, console.status("") as status:
+        scratch, wanted = Path(name), dict[str, str]()
+        for row in rows(scratch):
+            cells = []
+            for title, switches in EXPERIMENTS.items():
+                status.update(f"{row.varied}: {row.how}, {title}")
+                found = digest(row, switches, scratch / "runs")
+                shutil.rmtree(scratch / "runs")
+                same = found == wanted.setdefault(title, found)
+                differing += not same
+                cells.append(f"{found[:12]} {'' if same else 'DIFFERS'}")
+            table.add_row(row.varied, row.how, *cells)
+    console.print(table)
+    console.print(f"{differing} of {2 * table.row_count} runs differ in their bits")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What gates, cells and gradients did: pure functions of parameters and images.
+
+Axes: B images, T rows, I pixels a row, H hidden, C classes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.lstm import lstm_trace
+from lstm_jax.model import RowLSTM, read_out
+from lstm_jax.train import Params, fold
+
+SATURATED = 0.05  # a gate closer than this to 0 or 1 passes almost no gradient
+
+
+class Gate(NamedTuple):
+    """Of one gate or of the cell, over images and units: float32 [T] each."""
+
+    mean_T: jax.Array
+    sd_T: jax.Array
+    low_T: jax.Array  # share below SATURATED (of the cell: below -1)
+    high_T: jax.Array  # share above 1 - SATURATED (of the cell: above 1)
+
+
+def scale(images_BTI: jax.Array) -> jax.Array:
+    """uint8 images as the model reads them: float32 in [0, 1]."""
+    return images_BTI.astype(jnp.float32) / 255.0
+
+
+def beliefs(model: RowLSTM, params: Params, images_BTI: jax.Array) -> jax.Array:
+    """Class probabilities after each row read, as if it were the last: float32 [T,B,C]."""
+    folded = fold(model, params)
+    trace = lstm_trace(scale(images_BTI).swapaxes(0, 1), folded.kernel_KG)
+    return jax.nn.softmax(read_out(folded, trace.h))
+
+
+def accuracy_by_row(
+    model: RowLSTM, params: Params, images_BTI: jax.Array, labels_B: jax.Array
+) -> jax.Array:
+    """Share of images whose most probable class after each row is right: float32 [T]."""
+    guesses_TB = jnp.argmax(beliefs(model, params, images_BTI), axis=-1)
+    return jnp.mean((guesses_TB == labels_B[None]).astype(jnp.float32), axis=1)
+
+
+def gates(model: RowLSTM, params: Params, images_BTI: jax.Array) -> dict[str, Gate]:
+    """Input, forget and output gate and the cell by row, over images and units."""
+    folded = fold(model, params)
+    trace = lstm_trace(scale(images_BTI).swapaxes(0, 1), folded.kernel_KG)
+    bounds = (SATURATED, 1 - SATURATED)
+    return {
+        "input gate": _summary(trace.i, *bounds),
+        "forget gate": _summary(trace.f, *bounds),
+        "output gate": _summary(trace.o, *bounds),
+        "cell": _summary(trace.c, -1.0, 1.0),
+    }
+
+
+def gradient_flow(
+    model: RowLSTM, params: Params, images_BTI: jax.Array, labels_B: jax.Array
+) -> jax.Array:
+    """|d loss / d h_t| of each image's own cross-entropy, mean over images: float32 [T].
+
+    A curve that falls towards the first rows vanishes there, one that rises explodes.
+    """
+    folded = fold(model, params)
+    x_TBI = scale(images_BTI).swapaxes(0, 1)
+    target_BC = jax.nn.one_hot(labels_B, folded.output_kernel_DC.shape[1], dtype=jnp.float32)
+
+    def loss_of(nudge_TBH: jax.Array) -> jax.Array:
+        h_BH = lstm_trace(x_TBI, folded.kernel_KG, nudge_TBH).h[-1]
+        return -jnp.sum(target_BC * jax.nn.log_softmax(read_out(folded, h_BH)))
+
+    rows, batch, _ = x_TBI.shape
+    zeros_TBH = jnp.zeros((rows, batch, model.hidden_size), jnp.float32)
+    return jnp.mean(jnp.linalg.norm(jax.grad(loss_of)(zeros_TBH), axis=-1), axis=1)
+
+
+def _summary(values_TBH: jax.Array, low: float, high: float) -> Gate:
+    over = partial(jnp.mean, axis=(1, 2))
+    return Gate(
+        over(values_TBH),
+        jnp.std(values_TBH, axis=(1, 2)),
+        over((values_TBH < low).astype(jnp.float32)),
+        over((values_TBH > high).astype(jnp.float32)),
+    )

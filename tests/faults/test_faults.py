@@ -1,0 +1,238 @@
+"""Real processes, real signals, real damage: minutes, so `make faults`, not `make test`."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstm_jax import store
+from lstm_jax.config import SurroundingsError
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20")  # 125 steps
+SWEEP = (
+    *("--hidden-size", "16", "24", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1", "2"),
+    *("--num-examples", "64000", "--segment-steps", "20"),
+)
+
+
+def command(runs, *argv):
+    return ["run", "digits", "--runs-dir", str(runs), *argv]
+
+
+def start(argv, *program, **environment):
+    return subprocess.Popen(
+        [sys.executable, *(program or ("-m", "lstm_jax")), *argv],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def finish(process):
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out.splitlines()
+
+
+def finished(runs):
+    """SHA-256 of the finished members, by digest."""
+    found = {}
+    for path in runs.glob("digits/*/record.json"):
+        members = json.loads(path.read_text())["members"]
+        found |= {key: member["parameters_sha256"] for key, member in members.items()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("whole")
+    assert finish(start(command(runs, *SMALL)))[0] == 0
+    return runs
+
+
+@pytest.fixture(scope="module")
+def whole_sweep(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("whole_sweep")
+    assert finish(start(command(runs, *SWEEP)))[0] == 0
+    assert len(finished(runs)) == 12
+    return runs
+
+
+@pytest.mark.parametrize("salt", [0, 1])
+def test_a_sweep_of_twelve_killed_ten_times(whole_sweep, tmp_path, tally, salt):
+    """At random moments, on one or two devices as it comes; finished members are never lost."""
+    draw, before, lost = random.Random(salt), {}, 0
+    for _ in range(10):
+        process = start(command(tmp_path, *SWEEP), JAX_NUM_CPU_DEVICES=draw.choice("12"))
+        for _ in range(draw.randint(0, 5)):  # lines, mostly one a segment; then within the next
+            process.stdout.readline()
+        time.sleep(draw.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the sweep was over before ten kills"
+        now = finished(tmp_path)
+        lost += len(before.items() - now.items())
+        before = now
+    assert finish(start(command(tmp_path, *SWEEP)))[0] == 0
+    survived = finished(tmp_path) == finished(whole_sweep)
+    tally("SIGKILL at random moments of a sweep of 12", 10, 10 * survived, lost)
+    assert survived
+    assert not lost
+
+
+def test_kills_around_every_kind_of_write(whole, tmp_path, tally):
+    """Twenty moments, seeded: before and after an fsync, a rename, a removal, an unsynced write."""
+    program = str(Path(__file__).parent / "killed_at.py")
+    code, lines = finish(start(command(tmp_path / "count", *SMALL), program, "0"))
+    assert code == 0
+    moments = random.Random(0).sample(range(1, int(lines[-1]) + 1), 20)
+    survived = 0
+    for number in moments:
+        runs = tmp_path / str(number)
+        process = start(command(runs, *SMALL), program, str(number))
+        assert finish(process)[0] == -signal.SIGKILL
+        code, lines = finish(start(command(runs, *SMALL)))
+        assert code == 0, lines
+        survived += finished(runs) == finished(whole)
+    tally("SIGKILL before and after writes, fsyncs and renames", len(moments), survived)
+    assert survived == len(moments)
+
+
+def test_a_disk_that_fills_up_at_any_point(whole, tmp_path, tally):
+    """A limit on the size of files, in blocks of 512 or 1024 bytes, stands for the disk."""
+    limits, survived = (0, 1, 2, 3, 4, 8, 16), 0
+    for limit in limits:
+        runs = tmp_path / str(limit)
+        line = " ".join(["-m", "lstm_jax", *command(runs, *SMALL)])
+        limited = subprocess.run(
+            ["bash", "-c", f"ulimit -f {limit}; exec {sys.executable} {line}"],
+            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        said = limited.stderr.splitlines()
+        assert limited.returncode in (0, 3), said
+        assert len(said) == (limited.returncode == 3), said
+        code, _ = finish(start(command(runs, *SMALL)))
+        survived += code == 0 and finished(runs) == finished(whole)
+    tally("disk full at metrics, record or checkpoint", len(limits), survived)
+    assert survived == len(limits)
+
+
+def test_flipped_and_missing_bytes_of_a_checkpoint(tmp_path, tally):
+    """Every 7th byte of every file flipped, every 7th length: found out, or without effect."""
+    rng = np.random.default_rng(0)
+    states = {
+        step: {"params/kernel": rng.standard_normal((2, 9, 8)).astype(np.float32)}
+        for step in (10, 20)
+    }
+    for step, arrays in states.items():
+        store.save_checkpoint(tmp_path, step, ("a", "b"), arrays)
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    tries = survived = 0
+    for path in (p for p in sorted((folder / "00000020").rglob("*")) if p.is_file()):
+        whole = path.read_bytes()
+        flips = (whole[:i] + bytes([whole[i] ^ 16]) + whole[i + 1 :] for i in places(whole))
+        for damaged in (*flips, *(whole[:i] for i in places(whole))):
+            path.write_bytes(damaged)
+            found = store.load_members(tmp_path, ["a"], lambda _: None)["a"]
+            tries += 1
+            wanted = states[found.step]["params/kernel"][0]
+            survived += np.array_equal(found.arrays["params/kernel"], wanted)
+        path.write_bytes(whole)
+    tally("byte flipped, file cut short: checkpoint", tries, survived)
+    assert tries > 500
+    assert survived == tries
+
+
+def places(data):
+    return range(0, len(data), 7)
+
+
+def test_flipped_and_missing_bytes_of_the_record(whole, tmp_path, tally):
+    """An answer in one line, exit code 3, or the run as it was: never another result."""
+    shutil.copytree(whole, tmp_path / "runs")
+    (path,) = (tmp_path / "runs").glob("digits/*/record.json")
+    data, draw = path.read_bytes(), random.Random(0)
+    tries = survived = 0
+    for i in draw.sample(range(len(data)), 12):
+        for damaged in (
+            data[:i],
+            data[:i] + bytes([data[i] ^ 1 << draw.randrange(7)]) + data[i + 1 :],
+        ):
+            path.write_bytes(damaged)
+            code, lines = finish(start(command(tmp_path / "runs", *SMALL)))
+            tries += 1
+            survived += not any("Traceback" in line for line in lines) and code in (0, 2, 3)
+    tally("byte flipped, file cut short: record", tries, survived)
+    assert survived == tries
+
+
+def _race(directory, barrier, queue):
+    barrier.wait()
+    try:
+        with store.locked(directory):
+            queue.put("held")
+            barrier.wait()  # until the other has tried
+    except SurroundingsError as error:
+        queue.put("refused" if f"in use by process {os.getpid()}" not in str(error) else "wrong")
+        barrier.wait()
+
+
+def test_two_starters_at_once(tmp_path, tally):
+    """Fifty races for one lock: each has one winner, and the loser is told who holds it."""
+    context = multiprocessing.get_context("fork")
+    survived = 0
+    for race in range(50):
+        queue, barrier = context.Queue(), context.Barrier(2)
+        racers = [
+            context.Process(target=_race, args=(tmp_path / str(race), barrier, queue))
+            for _ in range(2)
+        ]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join(30)
+        survived += sorted(queue.get(timeout=5) for _ in racers) == ["held", "refused"]
+    tally("two starters at once", 50, survived)
+    assert survived == 50
+
+
+def test_a_folder_that_may_not_be_written(tmp_path, tally):
+    """No permission, a file where a folder should be, a name too long."""
+    (tmp_path / "file").write_text("")
+    folders = [Path("/proc/self/runs"), tmp_path / "file", tmp_path / ("x" * 300)]
+    survived = 0
+    for folder in folders:
+        code, lines = finish(start(command(folder, *SMALL)))
+        survived += (code, len(lines)) == (3, 1)
+    tally("a folder that may not be written", len(folders), survived)
+    assert survived == len(folders)
+
+
+def test_a_member_that_diverges_in_the_middle_of_a_sweep(whole, tmp_path, tally):
+    argv = (*SMALL, "--learning-rate", "1e-3", "1e30")
+    assert finish(start(command(tmp_path, *argv)))[0] == 0
+    survived = finished(whole).items() <= finished(tmp_path).items()
+    tally("a member of a sweep diverges", 1, survived)
+    assert survived
+
+
+def test_no_network_is_answered_within_ten_seconds(tmp_path, tally):
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    began = time.monotonic()
+    argv = ["run", "baseline", "--runs-dir", str(tmp_path)]
+    process = start(argv, TFDS_DATA_DIR=str(tmp_path / "none"), **proxies)
+    code, _ = finish(process)
+    seconds = time.monotonic() - began
+    tally(f"no network (answered after {seconds:.1f} s)", 1, int(code == 3 and seconds < 10))
+    assert code == 3

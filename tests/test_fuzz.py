@@ -1,0 +1,106 @@
+"""Whatever a user or a file hands in: a correct answer or one clear line, never a traceback."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lstm_jax import Experiment, store
+from lstm_jax.cli import Plan, Reproduce, Run, check_options, parse
+from lstm_jax.config import KINDS, SurroundingsError, UserError
+from lstm_jax.record import RESULT, kept_experiment, read_record
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=6,
+)
+folder = pytest.fixture(lambda tmp_path_factory: tmp_path_factory.mktemp("fuzz"))
+many = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def one_line(error):
+    assert str(error)
+    assert "\n" not in str(error)
+
+
+@many
+@given(st.dictionaries(st.sampled_from(sorted(KINDS)) | st.text(max_size=9), json_values))
+def test_an_experiment_of_any_values_is_one_or_is_refused(values):
+    try:
+        experiment = Experiment.from_json(json.dumps(values))
+    except UserError as error:
+        one_line(error)
+    else:
+        assert Experiment.from_json(experiment.to_json()) == experiment
+
+
+@many
+@given(st.text(max_size=40) | st.binary(max_size=40).map(lambda b: b.decode("latin-1")))
+def test_an_experiment_of_any_text_is_refused(text):
+    with contextlib.suppress(ValueError):
+        json.loads(text)  # a text that is JSON is no object here, but for an empty one
+        return
+    with pytest.raises(UserError) as caught:
+        Experiment.from_json(text)
+    one_line(caught.value)
+
+
+rows = st.fixed_dictionaries(dict.fromkeys(RESULT, json_values))
+records = st.fixed_dictionaries(
+    {
+        "members": st.dictionaries(st.text(max_size=9), rows, max_size=2) | json_values,
+        "sessions": st.just([]) | json_values,
+        "experiment": st.just({}) | json_values,
+    },
+    optional={"rungs": st.dictionaries(st.text(max_size=9), json_values), "name": json_values},
+)
+
+
+@many
+@given(record=records | json_values)
+def test_a_record_of_any_values_is_whole_or_damaged(folder, record):
+    sealed = store.sealed(record) if isinstance(record, dict) else record
+    (folder / "record.json").write_text(json.dumps(sealed))
+    try:
+        found = read_record(folder)
+        if found is not None:
+            kept_experiment(folder, found)
+    except SurroundingsError as error:
+        one_line(error)
+
+
+@many
+@given(lines=st.lists(json_values.map(json.dumps).map(str.encode) | st.binary(max_size=30)))
+def test_metrics_of_any_bytes_are_read_row_by_row(folder, lines):
+    whole = {"member": "a", "step": 3, "loss": 0.5, "accuracy": None}
+    lines = [json.dumps(whole).encode(), *lines]
+    (folder / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    found = store.read_metrics(folder)
+    assert found[0] == whole
+    for row in found:
+        assert isinstance(row["member"], str)
+        assert isinstance(row["step"], int)
+
+
+words = st.sampled_from(["run", "plan", "reproduce", "digits", "baseline", "1", "1e-3", "-1", "x"])
+flags = st.sampled_from([f"--{name.replace('_', '-')}" for name in KINDS])
+others = st.sampled_from(["--platform", "cpu", "--steps", "--member", "--max-minutes", "--measure"])
+
+
+@many
+@given(st.lists(words | flags | others | st.text(max_size=6), max_size=6))
+def test_any_command_line_is_a_command_or_one_line(argv):
+    try:
+        command = parse(argv)
+        check_options(command)
+        assert isinstance(command, (Run, Plan, Reproduce))
+    except UserError as error:
+        one_line(error)
+    except SystemExit as left:
+        if left.code:  # no help was asked for
+            raise
