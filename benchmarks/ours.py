@@ -29,7 +29,7 @@ def ours(task: Task) -> dict[str, Setting]:
     A sweep has members with seeds 0, 1, ...; the first of them sees the batches of all peers.
     """
     if task.case.forward:
-        return _forward(task)
+        return plain(task)
     return {f"{chunks} chunks": partial(_train, task, chunks) for chunks in (8, 4)}
 
 
@@ -69,8 +69,8 @@ def _params(task: Task) -> Params:
     }
 
 
-def _forward(task: Task) -> dict[str, Setting]:
-    """Exactly the settings that every other peer on JAX is given."""
+def plain(task: Task) -> dict[str, Setting]:
+    """The module in exactly the settings that every other peer on JAX is given."""
     model = RowLSTM(task.case.hidden_size, task.case.features, NUM_CLASSES)
 
     def logits_of(params: Params, images: jax.Array) -> jax.Array:

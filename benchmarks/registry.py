@@ -26,6 +26,7 @@ class Peer:
 
 
 OURS, CEILING = "ours", "ceiling"
+BITS_FREE = "ours, bits free"  # the recurrence in a plain step, without the promise of bits
 ONE_CORE = {OURS: "ours, one core", CEILING: "ceiling, one core"}
 
 _OURS = (
@@ -35,6 +36,7 @@ _OURS = (
 
 PEERS = (
     *_OURS,
+    Peer(BITS_FREE, "benchmarks.ours:plain"),
     Peer(CEILING, "benchmarks.ours:ceiling", has_loss=False),
     Peer(ONE_CORE[CEILING], "benchmarks.ours:ceiling", one_core=True, has_loss=False),
     Peer("torch", "benchmarks.torch_peers:eager", ("torch",)),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from benchmarks.registry import CEILING, ONE_CORE, OURS
+from benchmarks.registry import BITS_FREE, CEILING, ONE_CORE, OURS
 from benchmarks.task import Case, flop
 
 TOLERANCE = 1e-3  # of losses after the same steps, relative; float32 in another order of sums
@@ -76,7 +76,7 @@ def shares_of_ceiling(measured: Sequence[Measured]) -> dict[str, Spread]:
 
 def fastest_peer(measured: Sequence[Measured]) -> Measured | None:
     """Of the others, by the median of their rounds."""
-    own = {OURS, CEILING, *ONE_CORE.values()}
+    own = {OURS, BITS_FREE, CEILING, *ONE_CORE.values()}
     others = [row for row in measured if row.rates and row.peer not in own]
     return max(others, key=lambda row: median(row.rates), default=None)
 
@@ -128,6 +128,12 @@ def remarks(case: Case, measured: Sequence[Measured]) -> list[str]:
     if OURS in rates and ONE_CORE[OURS] in rates:
         times = spread(ratios(rates[OURS], rates[ONE_CORE[OURS]]))
         lines.append(f"ours on all cores is {times.median:.2f}x itself on one core")
+    if OURS in rates and BITS_FREE in rates and not case.forward:
+        times = spread(ratios(rates[OURS], rates[BITS_FREE]))
+        lines.append(
+            f"ours is {times.median:.2f}x ({times.low:.2f} to {times.high:.2f}) its recurrence in a "
+            "plain step: what the promise of bits costs, or brings"
+        )
     for cores, share in shares_of_ceiling(measured).items():
         ceiling = CEILING if cores == "all cores" else ONE_CORE[CEILING]
         gflops = median(rates[ceiling]) / case.batch_size * flop(case) / 1e9

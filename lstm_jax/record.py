@@ -172,15 +172,14 @@ def _damaged(path: Path, why: str) -> SurroundingsError:
     )
 
 
-def take_over(current: Run, identity: dict[str, Any], members: Iterable[Member]) -> int:
+def take_over(current: Run, identity: dict[str, Any], members: Iterable[Member]) -> list[Member]:
     """Members that a sibling directory finished under the same identity are not trained again.
 
-    Returns their number. A halving takes none: it needs its members' accuracies at the rungs.
+    Returns them. A halving takes none: it needs its members' accuracies at the rungs.
     """
-    total = 0
     if current.experiment.halving:
-        return total
-    wanted = {current.digest(member) for member in members}
+        return []
+    wanted = {current.digest(m): m for m in members if current.digest(m) not in current.results}
     for path in sorted(current.directory.parent.glob("*/record.json")):
         if path.parent == current.directory:
             continue
@@ -192,7 +191,7 @@ def take_over(current: Run, identity: dict[str, Any], members: Iterable[Member])
         taken = {
             digest: result | {"from": path.parent.name}
             for digest, result in other["members"].items()
-            if digest in wanted - current.results.keys()
+            if digest in wanted.keys() - current.results.keys()
             and result["identity"] == environment.digest(identity)
         }
         if not taken:
@@ -202,10 +201,9 @@ def take_over(current: Run, identity: dict[str, Any], members: Iterable[Member])
         store.append_metrics(current.directory, rows)
         current.results.update(taken)
         current.save_record()
-        total += len(taken)
         count = "1 member was" if len(taken) == 1 else f"{len(taken)} members were"
         current.say(f"{count} finished in {path.parent}: taken over from there")
-    return total
+    return [member for digest, member in wanted.items() if digest in current.results]
 
 
 @contextmanager

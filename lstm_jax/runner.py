@@ -134,10 +134,12 @@ def _train(current: Run, dataset: Dataset, stop: Stop) -> None:
     experiment = current.experiment
     identity = environment.identity(dataset.fingerprint)
     with session(current, identity) as entry, metered(current.console, experiment) as meter:
-        meter.skip(sum(current.steps_scored().values()), current.members_done)
+        meter.skip(current.steps_scored())
+        meter.members_done = current.members_done
         while (found := current.next_round()) is not None:
             taken = take_over(current, identity, found.members)
-            meter.skip(taken * experiment.num_steps, taken)
+            meter.skip(dict.fromkeys(taken, experiment.num_steps))
+            meter.members_done += len(taken)
             _train_round(current, found, dataset, meter, stop)
             if found.until < experiment.num_steps:
                 current.decide(found)
@@ -168,7 +170,7 @@ def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, sto
         current.say(
             f"resuming {len(resumed)} of {len(members)} members from step {min(resumed.values())}"
         )
-        meter.skip(sum(step - scored.get(m, 0) for m, step in resumed.items()))
+        meter.skip({m: step - scored.get(m, 0) for m, step in resumed.items()})
     for step in sorted(set(start.values())):
         for placement in spread(m for m in members if start[m] == step):
             programs = build(experiment, placement, dataset, current.segment_steps)

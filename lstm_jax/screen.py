@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import mean
 from typing import Any, NamedTuple
 
 from rich.box import SIMPLE
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from lstm_jax.config import Experiment
+from lstm_jax.config import Experiment, Member
 from lstm_jax.search import member_steps
 from lstm_jax.statistics import lead_on_validation, settings
 
@@ -32,21 +33,31 @@ class Tick(NamedTuple):
     accuracy: float
 
 
+def work(hidden_size: int) -> float:
+    """Of one training step, in units of its own: products, and what every step costs besides.
+
+    Within 15 % of the times measured on CPU for 32 to 256 units.
+    """
+    return hidden_size * (hidden_size + 30) + 1000.0
+
+
 class Meter:
     """Counts examples over all members of a run; knows the rate and the time left."""
 
     def __init__(self, console: Console, bar: Progress, experiment: Experiment) -> None:
         self.console, self.bar, self.experiment = console, bar, experiment
         self.members = experiment.num_settings * len(experiment.axis("seed"))
-        self.left = member_steps(experiment) * experiment.batch_size
-        self.done, self.seconds, self.members_done = 0, 0.0, 0
-        self.task = bar.add_task("", total=self.left, said="compiling")
+        self.examples, self.seconds, self.members_done = 0, 0.0, 0
+        self.work_done, self.work_left = (
+            0.0,
+            member_steps(experiment) * mean(map(work, experiment.axis("hidden_size"))),
+        )
+        self.task = bar.add_task("", total=self.work_left, said="compiling")
         self.start()
 
-    def skip(self, steps: int, members: int = 0) -> None:
-        """Steps, and whole members, that were done before."""
-        self.left -= steps * self.experiment.batch_size
-        self.members_done += members
+    def skip(self, steps: dict[Member, int]) -> None:
+        """Steps that were done before."""
+        self.work_left -= sum(work(member.hidden_size) * n for member, n in steps.items())
 
     def start(self) -> None:
         """Starts the clock: what came before (compiling, scoring) does not count as training."""
@@ -55,23 +66,27 @@ class Meter:
     def tick(self, tick: Tick) -> None:
         now = time.perf_counter()
         self.seconds, self.started = self.seconds + now - self.started, now
-        examples = tick.member_steps * self.experiment.batch_size
-        self.done, self.left = self.done + examples, self.left - examples
+        self.examples += tick.member_steps * self.experiment.batch_size
+        worked = tick.member_steps * work(tick.hidden_size)
+        self.work_done, self.work_left = self.work_done + worked, self.work_left - worked
+        left = max(self.work_left, 0.0) * self.seconds / self.work_done
         said = (
             f"step {tick.step}/{self.experiment.num_steps}  loss {tick.loss:.3f}  accuracy "
-            f"{tick.accuracy:.3f}  {self.rate:,.0f} examples/s  {self.left / self.rate:.0f} s left"
+            f"{tick.accuracy:.3f}  {self.rate:,.0f} examples/s  {left:.0f} s left"
         )
         if self.members > 1:
             done = f"{self.members_done} of {self.members} members done"
             said = f"hidden {tick.hidden_size}  {said}  {done}"
-        self.bar.update(self.task, completed=self.done, total=self.done + self.left, said=said)
+        self.bar.update(
+            self.task, completed=self.work_done, total=self.work_done + self.work_left, said=said
+        )
         if not self.console.is_terminal:
             say(self.console, said)
 
     @property
     def rate(self) -> float:
         """Member-examples a second of training."""
-        return self.done / self.seconds if self.seconds else 0.0
+        return self.examples / self.seconds if self.seconds else 0.0
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Whole runs as a user starts them: resumed, repeated, interrupted, refused. Real processes."""
 
+import io
 import json
 import os
 import re
@@ -8,11 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from lstm_jax import store
+from lstm_jax import Experiment, store
+from lstm_jax.cli import load_experiment
+from lstm_jax.config import SurroundingsError, UserError
+from lstm_jax.plan import plan
+from lstm_jax.runner import run as run_here
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20")  # 125 steps
@@ -37,6 +44,15 @@ def finish(process):
 
 def run(runs, *argv, **options):
     return finish(start(runs, *argv, **options))
+
+
+def here(runs, **changes):
+    """The same in this process, whose compiled programs the tests share: what it said."""
+    console = Console(file=io.StringIO(), width=300)
+    values = {"hidden_size": 8, "num_examples": 16_000, **changes}
+    experiment = replace(load_experiment("digits"), **values)
+    run_here("digits", experiment, console, runs_dir=runs, segment_steps=20)
+    return console.file.getvalue()
 
 
 def record_of(runs, name="digits"):
@@ -99,11 +115,6 @@ def test_killed_and_resumed_equals_never_killed(whole, tmp_path, cores):
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
-def test_another_seed_is_another_run(whole, tmp_path):
-    assert run(tmp_path, *SMALL, "--seed", "1")[0] == 0
-    assert not set(digests(tmp_path).values()) & set(digests(whole[0]).values())
-
-
 def test_a_sweeps_member_is_its_solo_run_on_one_core_and_in_other_segments(whole, tmp_path):
     argv = [*SMALL[:-1], "33", "--seed", "0", "1", "2"]
     assert run(tmp_path, *argv, JAX_NUM_CPU_DEVICES="2")[0] == 0
@@ -113,8 +124,7 @@ def test_a_sweeps_member_is_its_solo_run_on_one_core_and_in_other_segments(whole
 
 def test_a_grown_axis_trains_only_what_is_new(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "runs")
-    code, out, _ = run(tmp_path / "runs", *SMALL, "--seed", "0", "1")
-    assert (code, "1 member was finished in" in out) == (0, True)
+    assert "1 member was finished in" in here(tmp_path / "runs", seed=(0, 1))
     path = max(
         (tmp_path / "runs" / "digits").glob("*/record.json"), key=lambda p: p.stat().st_mtime
     )
@@ -135,9 +145,10 @@ def test_a_halving_drops_settings_for_good_and_its_survivors_are_their_solo_runs
         assert process.poll() is None
     process.kill()
     process.communicate()
-    code, out, err = run(tmp_path, *argv)
-    assert (code, err) == (0, [])
-    assert "dropped at step 42: 4 members" in out
+    rates = (1e-5, 1e-3, 1e30)
+    assert "dropped at step 42: 4 members" in here(
+        tmp_path, learning_rate=rates, seed=(0, 1), halving=3
+    )
     record = record_of(tmp_path)
     assert digests(whole[0]).items() <= digests(tmp_path).items()
     assert sorted(m["seed"] for m in record["members"].values()) == [0, 1]
@@ -153,14 +164,14 @@ def test_a_halving_drops_settings_for_good_and_its_survivors_are_their_solo_runs
 def test_optunas_search_goes_on_after_a_kill_as_it_would_have(tmp_path):
     argv = [*SMALL, "--learning-rate", "1e-4", "1e-1", "--search", "tpe", "--trials", "3"]
     argv += ["--trials-at-once", "2"]
-    assert run(tmp_path / "whole", *argv)[0] == 0
+    search = {"learning_rate": (1e-4, 1e-1), "search": "tpe", "trials": 3, "trials_at_once": 2}
+    here(tmp_path / "whole", **search)
     process = start(tmp_path / "killed", *argv)
     while "2 of 3 members done" not in process.stdout.readline():
         assert process.poll() is None
     process.kill()
     process.communicate()
-    code, out, _ = run(tmp_path / "killed", *argv)
-    assert (code, "resuming 1 of 1 members" in out) == (0, True)
+    assert "resuming 1 of 1 members" in here(tmp_path / "killed", **search)
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
     assert len(digests(tmp_path / "whole")) == 3
 
@@ -169,7 +180,7 @@ def test_the_time_allowed_stops_it_saved(whole, tmp_path):
     code, _, err = run(tmp_path, *SMALL, "--max-minutes", "1e-9")
     assert (code, len(err)) == (75, 1)
     assert "minutes are over: stopped after step 20, saved" in err[0]
-    assert run(tmp_path, *SMALL)[0] == 0
+    assert "resuming 1 of 1 members from step 20" in here(tmp_path)
     assert digests(tmp_path) == digests(whole[0])
 
 
@@ -187,7 +198,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path):
     code, _, err = finish(process)
     assert (code, len(err)) == (75, 1), err
     assert "the same command goes on" in err[0]
-    assert run(tmp_path, *SMALL)[0] == 0
+    here(tmp_path)
     assert digests(tmp_path) == digests(whole[0])
 
 
@@ -202,8 +213,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(whole, tmp_path)
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)
-    code, out, _ = run(tmp_path, *SMALL)
-    assert (code, "is damaged" in out) == (0, True)
+    assert "is damaged" in here(tmp_path)
     assert digests(tmp_path) == digests(whole[0])
 
 
@@ -246,7 +256,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(whole, tmp_path):
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1), done.stderr
     assert "cannot write" in done.stderr
-    assert run(tmp_path, *SMALL)[0] == 0
+    here(tmp_path)
     assert digests(tmp_path) == digests(whole[0])
 
 
@@ -285,38 +295,32 @@ def test_the_fallback_says_so_and_carries_its_name(tmp_path, offline):
 
 
 def test_plan_says_what_would_run_and_trains_nothing(tmp_path):
-    done = subprocess.run(
-        [sys.executable, *f"-m lstm_jax plan digits --runs-dir {tmp_path}".split()]
-        + ["--hidden-size", "8", "16", "--seed", "0", "1", "2", "--measure"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "6 members, 6 to train" in done.stdout
-    assert re.search(r"about \d+\.\d minutes", done.stdout)
+    console = Console(file=io.StringIO(), width=300)
+    experiment = Experiment(dataset="digits", hidden_size=(8, 16), seed=(0, 1, 2, 3))
+    plan("digits", experiment, console, runs_dir=tmp_path, measure=True)
+    said = console.file.getvalue()
+    assert "8 members, 8 to train" in said
+    assert re.search(r"about \d+\.\d minutes", said)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    "text",
     [
-        ("record.json", "[]"),
-        ("record.json", '{"members": []}'),
-        ("record.json", '{"members": {"a": {}}, "sessions": []}'),
-        ("record.json", '{"members'),
-        ("record.json", '{"members": {}, "sessions": []}'),
-        ("record.json", '{"members": {}, "sessions": [], "sha256": "0"}'),
+        "[]",
+        '{"members": []}',
+        '{"members": {"a": {}}, "sessions": []}',
+        '{"members',
+        '{"members": {}, "sessions": []}',
+        '{"members": {}, "sessions": [], "sha256": "0"}',
     ],
 )
-def test_a_damaged_run_directory_is_one_line_and_stays_as_it_is(whole, tmp_path, name, text):
+def test_a_damaged_run_directory_is_one_line_and_stays_as_it_is(whole, tmp_path, text):
     shutil.copytree(whole[0], tmp_path / "runs")
-    (path,) = (tmp_path / "runs").glob(f"digits/*/{name}")
+    (path,) = (tmp_path / "runs").glob("digits/*/record.json")
     path.write_text(text)
-    code, _, err = run(tmp_path / "runs", *SMALL)
-    assert (code, len(err)) == (3, 1), err
-    assert f"{name} is damaged" in err[0]
+    with pytest.raises(SurroundingsError, match=r"record.json is damaged"):
+        here(tmp_path / "runs")
     assert path.read_text() == text
 
 
@@ -326,9 +330,8 @@ def test_a_directory_begun_as_another_experiment_is_refused_field_by_field(whole
     record = json.loads(path.read_text())
     record["experiment"]["forget_bias"] = 0.5
     store.write_json(path, store.sealed(record))
-    code, _, err = run(tmp_path / "runs", *SMALL)
-    assert (code, len(err)) == (2, 1), err
-    assert "forget_bias: 0.5, not 1.0" in err[0]
+    with pytest.raises(UserError, match=r"forget_bias: 0.5, not 1.0"):
+        here(tmp_path / "runs")
 
 
 def test_a_reader_that_leaves_is_an_interruption(tmp_path):
