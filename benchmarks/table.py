@@ -131,8 +131,8 @@ def remarks(case: Case, measured: Sequence[Measured]) -> list[str]:
     if OURS in rates and BITS_FREE in rates and not case.forward:
         times = spread(ratios(rates[OURS], rates[BITS_FREE]))
         lines.append(
-            f"ours is {times.median:.2f}x ({times.low:.2f} to {times.high:.2f}) its recurrence in a "
-            "plain step: what the promise of bits costs, or brings"
+            f"ours is {times.median:.2f}x ({times.low:.2f} to {times.high:.2f}) its recurrence in "
+            "a plain step: what the promise of bits costs, or brings"
         )
     for cores, share in shares_of_ceiling(measured).items():
         ceiling = CEILING if cores == "all cores" else ONE_CORE[CEILING]
