@@ -79,7 +79,8 @@ def digest(row: Row, switches: list[str], runs: Path) -> str:
         "--dataset",
         "digits",
     ]
-    argv += ["--num-examples", str(128 * STEPS), "--runs-dir", str(runs), *switches, *row.argv]
+    argv += ["--num-examples", str(128 * STEPS), "--runs-dir", str(runs), "--no-report"]
+    argv += [*switches, *row.argv]
     env = os.environ | row.env
     if row.kill_after:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env)

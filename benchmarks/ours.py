@@ -42,7 +42,7 @@ def _train(task: Task, chunks: int) -> Run:
         batch_size=case.batch_size,
         chunks=chunks,
     )
-    dataset = Dataset("benchmark", split, split, split, NUM_CLASSES, fingerprint="")
+    dataset = Dataset("benchmark", split, split, split, NUM_CLASSES, "", split.images.shape[1:])
     (placement,) = place(experiment.members(), len(jax.devices()), experiment.chunks)
     programs = build(experiment, placement, dataset, SEGMENT_STEPS)
     state = programs.init()

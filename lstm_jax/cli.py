@@ -13,13 +13,23 @@ import os
 import re
 import runpy
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
+from lstm_jax.commands import (
+    COMMANDS,
+    Export,
+    OfExperiment,
+    OfRun,
+    Plan,
+    Predict,
+    Report,
+    Reproduce,
+    Run,
+)
 from lstm_jax.config import (
     KINDS,
     DivergedError,
@@ -38,65 +48,6 @@ EXIT_CODES = {
     DivergedError: 4,
     Interrupted: 75,
 }
-
-
-@dataclass(frozen=True)
-class Command:
-    """What every command is told."""
-
-    name: tyro.conf.Positional[str]
-    """An experiment in `experiments/`, or a Python file below the working directory."""
-
-    experiment: tyro.conf.OmitArgPrefixes[Experiment]
-    """Overrides of the experiment's values. An axis takes one value or several."""
-
-    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """The kind of device. One that is absent is refused, never silently another."""
-
-    runs_dir: Path = Path("runs")
-    """Where run directories lie."""
-
-    fallback: Literal["digits"] | None = None
-    """The data set to train on, under its own name, when the experiment's is not to be had."""
-
-
-@dataclass(frozen=True)
-class Run(Command):
-    """Train an experiment, resume it, or say that it is finished."""
-
-    segment_steps: int = 100
-    """Steps between two checkpoints. Changes no bit of the results."""
-
-    max_minutes: float | None = None
-    """Stop, saved, with code 75 when training has taken so long; the same command goes on."""
-
-
-@dataclass(frozen=True)
-class Plan(Command):
-    """Say what would run: members, programs, parameters, memory. Trains nothing."""
-
-    measure: bool = False
-    """Also run a few steps of every program, whose results are thrown away, to tell the minutes."""
-
-
-@dataclass(frozen=True)
-class Reproduce:
-    """Train a run again from its record alone and compare, metric by metric and bit by bit."""
-
-    run_dir: tyro.conf.Positional[Path]
-    """A run directory, `runs/<experiment>/<digest>`."""
-
-    member: str | None = None
-    """Only this member of a sweep: its digest in `record.json`, or how that begins."""
-
-    steps: int | None = None
-    """Only the first steps: a quick check of the metrics."""
-
-    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """The kind of device. One that is absent is refused, never silently another."""
-
-
-COMMANDS: dict[str, type] = {"run": Run, "plan": Plan, "reproduce": Reproduce}
 
 
 class Output(Console):
@@ -126,19 +77,31 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(EXIT_CODES[type(error)])
 
 
-def dispatch(command: Run | Plan | Reproduce, console: Console) -> None:
+def dispatch(command: OfExperiment | OfRun, console: Console) -> None:
     """Starts JAX as the command wants it, and only then imports what the command needs."""
     check_options(command)
     prepare_jax(command.platform)
     options = {
         field.name: getattr(command, field.name)
         for field in dataclasses.fields(command)
-        if field.name not in ("name", "experiment", "run_dir", "platform")
+        if field.name not in ("name", "experiment", "run_dir", "images", "platform", "report")
     }
     if isinstance(command, Reproduce):
         from lstm_jax.reproduce import reproduce
 
         reproduce(command.run_dir, console, **options)
+    elif isinstance(command, Predict):
+        from lstm_jax.predict import predict
+
+        predict(command.run_dir, command.images, console, **options)
+    elif isinstance(command, Export):
+        from lstm_jax.export import export
+
+        export(command.run_dir, console, **options)
+    elif isinstance(command, Report):
+        from lstm_jax.report import report
+
+        report(command.run_dir, console, **options)
     elif isinstance(command, Plan):
         from lstm_jax.plan import plan
 
@@ -146,20 +109,26 @@ def dispatch(command: Run | Plan | Reproduce, console: Console) -> None:
     else:
         from lstm_jax.runner import run
 
-        run(Path(command.name).stem, command.experiment, console, **options)
+        directory = run(Path(command.name).stem, command.experiment, console, **options)
+        if command.report:
+            from lstm_jax.report import report
+
+            report(directory, console)
 
 
-def check_options(command: Run | Plan | Reproduce) -> None:
+def check_options(command: OfExperiment | OfRun) -> None:
     """The numbers that are no part of an experiment."""
     for name, least in {"segment_steps": 1, "steps": 1, "max_minutes": 1e-9}.items():
         value = getattr(command, name, None)
         if value is not None and not value >= least:
             raise UserError(f"{name}: {value} is not at least {least:g}")
-    if isinstance(command, Reproduce) and not command.run_dir.is_dir():
+    if isinstance(command, OfRun) and not command.run_dir.is_dir():
         raise UserError(f"{command.run_dir} is no directory; give runs/<name>/<digest>")
+    if isinstance(command, Predict) and not command.images:
+        raise UserError("predict: give at least one picture, or - for an array on stdin")
 
 
-def parse(argv: list[str]) -> Run | Plan | Reproduce:
+def parse(argv: list[str]) -> OfExperiment | OfRun:
     """The command, its overrides laid over the experiment's own values."""
     helps = not argv or bool({"-h", "--help"} & set(argv))
     word = argv[0] if argv and not argv[0].startswith("-") else ""
@@ -179,11 +148,14 @@ def parse(argv: list[str]) -> Run | Plan | Reproduce:
         Annotated[Run, tyro.conf.subcommand("run", default=Run(name, experiment))]
         | Annotated[Plan, tyro.conf.subcommand("plan", default=Plan(name, experiment))]
         | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
     )
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed: Run | Plan | Reproduce = tyro.cli(
+            parsed: OfExperiment | OfRun = tyro.cli(
                 commands,
                 prog="lstm-jax",
                 args=argv or ["--help"],
@@ -200,14 +172,14 @@ def parse(argv: list[str]) -> Run | Plan | Reproduce:
 def check_overrides(argv: list[str], command: type) -> None:
     """One line, with the closest name, for an option or number that cannot be."""
     fields = {field.name for field in dataclasses.fields(command)}
-    options = fields - {"name", "experiment", "run_dir"}
+    options = fields - {"name", "experiment", "run_dir", "images"}
     if "experiment" in fields:
         options |= KINDS.keys()
     flag, seen = "", set()
     for word in argv:
         if word.startswith("--") and word != "--help":
             name, _, word = word.removeprefix("--").partition("=")
-            flag = name.replace("-", "_")
+            flag = name.removeprefix("no-").replace("-", "_")
             if flag not in options:
                 near = closest(flag, options).replace("_", "-")
                 raise UserError(f"no option --{name}.{near} See --help")

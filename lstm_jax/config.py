@@ -47,6 +47,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "kernel_init": ("notebook", "orthogonal"),
     "schedule": ("constant", "cosine"),
     "search": ("grid", "random", "tpe"),
+    "reading": ("rows", "columns", "pixels", "permuted"),
 }
 
 
@@ -94,6 +95,10 @@ class Experiment:
 
     dataset: str = "mnist"
     """`mnist`, `digits` (bundled, no network), or any TFDS image-classification set by its name."""
+
+    reading: str = "rows"
+    """What a step reads: one of the image's `rows`, `columns` or `pixels` (784 steps for MNIST), or
+    its pixels in an order shuffled once for all, `permuted`: the usual tests of a long memory."""
 
     hidden_size: int | tuple[int, ...] = 128
     """Axis. Units H of the input layer and of the LSTM."""
@@ -175,6 +180,10 @@ class Experiment:
             raise UserError(
                 f"warmup_steps: {self.warmup_steps} is not below the {self.num_steps} steps that "
                 f"num_examples {self.num_examples} allows"
+            )
+        if self.shift and self.reading in ("pixels", "permuted"):
+            raise UserError(
+                f"shift: moves rows or columns, not reading {self.reading}; set it to 0"
             )
         self._check_search()
         self._check_halving()

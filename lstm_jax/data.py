@@ -41,6 +41,7 @@ class Dataset(NamedTuple):
     test: Split
     num_classes: int
     fingerprint: str
+    image_shape: tuple[int, int]  # [rows, features] as they were before they were arranged
 
 
 def ignore(remark: str) -> None:
@@ -54,12 +55,40 @@ def epoch_order(key: jax.Array, epoch: jax.typing.ArrayLike, num_examples: int) 
     )
 
 
-def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
+def load(name: str, say: Callable[[str], None] = ignore, reading: str = "rows") -> Dataset:
     """The data set of this name; `say` hears what takes time, a line at a time.
 
     Raises `UserError` for a name that is no image-classification set, and `SurroundingsError`
-    when the data is damaged, or neither on disk nor to be had.
+    when the data is damaged, or neither on disk nor to be had. The fingerprint is that of the
+    images as they are, however they are read.
     """
+    dataset = _load(name, say)
+    splits = {
+        split: getattr(dataset, split)._replace(
+            images=arranged(getattr(dataset, split).images, reading)
+        )
+        for split in ("train", "validation", "test")
+    }
+    return dataset._replace(**splits)
+
+
+def arranged(images_NTI: Any, reading: str) -> Any:
+    """Images [N,T,I], of NumPy or JAX, as they are read: `rows` as they are, `columns` [N,I,T],
+    `pixels` [N,T*I,1] or `permuted`, these in an order shuffled once for all.
+    """
+    if reading == "rows":
+        return images_NTI
+    if reading == "columns":
+        return images_NTI.swapaxes(1, 2)
+    count, rows, features = images_NTI.shape
+    pixels = images_NTI.reshape(count, rows * features, 1)
+    if reading == "pixels":
+        return pixels
+    # RandomState's streams are frozen; those of numpy's newer generators may change.
+    return pixels[:, np.random.RandomState(0).permutation(pixels.shape[1])]
+
+
+def _load(name: str, say: Callable[[str], None]) -> Dataset:
     if name == "digits":
         return _digits()
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
@@ -107,7 +136,13 @@ def _dataset(name: str, train: Split, test: Split, num_classes: int) -> Dataset:
         for array_name, array in split._asdict().items():
             digest.update(f"{split_name} {array_name} {array.shape} {array.dtype.str}\n".encode())
             digest.update(np.ascontiguousarray(array).data)
-    return Dataset(name, **splits, num_classes=num_classes, fingerprint=digest.hexdigest())
+    return Dataset(
+        name,
+        **splits,
+        num_classes=num_classes,
+        fingerprint=digest.hexdigest(),
+        image_shape=test.images.shape[1:],
+    )
 
 
 def _problem(split: Split, num_classes: int) -> str:

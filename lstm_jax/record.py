@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lstm_jax import environment, store
 from lstm_jax.config import AXES, Experiment, Member, SurroundingsError, UserError
+from lstm_jax.data import Dataset
 from lstm_jax.screen import say
 from lstm_jax.search import Round, next_round, survivors
 
@@ -84,6 +85,14 @@ class Run:
     def next_round(self) -> Round | None:
         return next_round(self.experiment, self.scores)
 
+    def note_data(self, dataset: Dataset) -> None:
+        """Puts on record what a model needs to know of its images."""
+        self.record["data"] = {
+            "image_shape": list(dataset.image_shape),
+            "features": dataset.train.images.shape[2],  # of a step of reading
+            "classes": dataset.num_classes,
+        }
+
     def note_rung(self, step: int, rows: dict[str, dict[str, Any]]) -> None:
         """Members that stand at a rung, by their digests, with their accuracies there."""
         self._rungs.setdefault(str(step), {}).update(rows)
@@ -119,6 +128,7 @@ def open_run(
             f"{directory} was begun as another experiment ({changed}); move it away to start anew"
         )
     record.setdefault("rungs", {})  # those of a halving; see `Run`
+    record.setdefault("data", {})  # what one reads of it without loading it; see `note_data`
     return Run(experiment, directory, record, console, segment_steps)
 
 

@@ -35,7 +35,7 @@ def reproduce(
     experiment, record = read_run(directory)
     rows = {(row["member"], row["step"]): row for row in store.read_metrics(directory)}
     members = _chosen(experiment, record, rows, member)
-    dataset = load(experiment.dataset, partial(say, console))
+    dataset = load(experiment.dataset, partial(say, console), experiment.reading)
     for line in changed_identity(record, environment.identity(dataset.fingerprint)):
         say(console, line)
     until = min(steps or experiment.num_steps, experiment.num_steps)

@@ -86,14 +86,14 @@ def load_data(
     """The data set, or in plain sight the fallback: then name and experiment carry its name."""
     tell = partial(say, console)
     try:
-        dataset = load(experiment.dataset, tell)
+        dataset = load(experiment.dataset, tell, experiment.reading)
     except SurroundingsError as error:
         if fallback is None or fallback == experiment.dataset:
             raise
         tell(f"{error}")
         tell(f"FALLING BACK to the data set {fallback}: these are not the results of {name}")
         name, experiment = f"{name}-{fallback}", replace(experiment, dataset=fallback)
-        dataset = load(fallback, tell)
+        dataset = load(fallback, tell, experiment.reading)
     if experiment.batch_size > len(dataset.train.labels):
         raise UserError(
             f"batch_size: {experiment.batch_size} is more than the {len(dataset.train.labels):,} "
@@ -133,6 +133,7 @@ def _train(current: Run, dataset: Dataset, stop: Stop) -> None:
     """Round after round, from wherever the run stands to its end."""
     experiment = current.experiment
     identity = environment.identity(dataset.fingerprint)
+    current.note_data(dataset)
     with session(current, identity) as entry, metered(current.console, experiment) as meter:
         meter.skip(current.steps_scored())
         meter.members_done = current.members_done

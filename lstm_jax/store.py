@@ -90,11 +90,15 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file at once and for good: either the old text stands there or the new."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file at once and for good: either the old content stands there or the new."""
     aside = path.with_name(path.name + ".new")
     with disk(path):
-        with open(aside, "w") as handle:
-            handle.write(text)
+        with open(aside, "wb") as handle:
+            handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(aside, path)
@@ -216,6 +220,15 @@ def _quiet_threads() -> Iterator[None]:
         if not failed:
             threading.excepthook, sys.unraisablehook = hooks
             logging.disable(logging.NOTSET)
+
+
+def saved_members(directory: Path) -> set[str]:
+    """Digests of the members of which there is a checkpoint, whole or not."""
+    return {
+        digest
+        for path in (directory / "checkpoints").glob("*/*/manifest.json")
+        for digest in (read_json(path) or {}).get("members", [])
+    }
 
 
 def load_members(

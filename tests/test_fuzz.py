@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lstm_jax import Experiment, store
-from lstm_jax.cli import Plan, Reproduce, Run, check_options, parse
+from lstm_jax.cli import check_options, parse
+from lstm_jax.commands import COMMANDS
 from lstm_jax.config import KINDS, SurroundingsError, UserError
 from lstm_jax.record import RESULT, kept_experiment, read_record
 
@@ -87,7 +88,7 @@ def test_metrics_of_any_bytes_are_read_row_by_row(folder, lines):
         assert isinstance(row["step"], int)
 
 
-words = st.sampled_from(["run", "plan", "reproduce", "digits", "baseline", "1", "1e-3", "-1", "x"])
+words = st.sampled_from(["run", "plan", "predict", "digits", "baseline", "1", "1e-3", "-1", "x"])
 flags = st.sampled_from([f"--{name.replace('_', '-')}" for name in KINDS])
 others = st.sampled_from(["--platform", "cpu", "--steps", "--member", "--max-minutes", "--measure"])
 
@@ -98,7 +99,7 @@ def test_any_command_line_is_a_command_or_one_line(argv):
     try:
         command = parse(argv)
         check_options(command)
-        assert isinstance(command, (Run, Plan, Reproduce))
+        assert isinstance(command, tuple(COMMANDS.values()))
     except UserError as error:
         one_line(error)
     except SystemExit as left:

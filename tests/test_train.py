@@ -104,7 +104,7 @@ def first_bright_row(num_examples, seed):
 
 
 def test_a_probe_whose_answer_is_known_is_learned_whole():
-    probe = Dataset("probe", *(first_bright_row(n, n) for n in (960, 96, 384)), 8, "")
+    probe = Dataset("probe", *(first_bright_row(n, n) for n in (960, 96, 384)), 8, "", (8, 8))
     experiment = Experiment(batch_size=32, chunks=2)
     programs = build(experiment, Placement((Member(32, 1e-2, 0),), 1, 1), probe, 300)
     state, metrics = programs.segment(programs.init(), 0, 300)

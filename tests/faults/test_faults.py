@@ -18,10 +18,10 @@ from lstm_jax import store
 from lstm_jax.config import SurroundingsError
 
 ROOT = Path(__file__).parent.parent.parent
-SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20")  # 125 steps
+SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20", "--no-report")
 SWEEP = (
     *("--hidden-size", "16", "24", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1", "2"),
-    *("--num-examples", "64000", "--segment-steps", "20"),
+    *("--num-examples", "64000", "--segment-steps", "20", "--no-report"),
 )
 
 

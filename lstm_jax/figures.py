@@ -1,0 +1,156 @@
+"""Figures as SVG text: drawn once, readable on light and on dark, without a script.
+
+Text and axes take the page's own colour (`currentColor`); the curves have colours that are told
+apart on both, also by most of those who do not see all colours (Okabe and Ito, 2008).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
+INK = "#010203"  # becomes currentColor
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lstm_jax",  # the same figure is the same text
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "legend.frameon": False,
+    "grid.color": "#88888855",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+def draw(
+    paint: Callable[..., None], *args: Any, columns: int = 1, size: tuple[float, float] = (5.2, 3.1)
+) -> str:
+    """What `paint(axes, *args)` puts on its axes (one, or a list of `columns`), as SVG."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(size[0] * columns, size[1]), layout="constrained")
+        axes = figure.subplots(1, columns)
+        paint(axes if columns == 1 else list(axes), *args)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+
+
+def curves(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
+    """Named lines (x, y); where y is [seeds, x], its mean and a band from least to most."""
+    for name, (x, y) in lines.items():
+        y = np.atleast_2d(np.asarray(y, float))
+        (line,) = axes.plot(x, np.mean(y, axis=0), label=name, linewidth=1.4)
+        if len(y) > 1:
+            axes.fill_between(
+                x, y.min(axis=0), y.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0
+            )
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(True, linewidth=0.5)
+    if len(lines) > 1:
+        axes.legend(fontsize=8, ncols=1 + (len(lines) > 6))
+
+
+def bands(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
+    """Named means with their standard deviations around them, by row."""
+    for name, (middle, sd) in lines.items():
+        middle, sd = np.asarray(middle), np.asarray(sd)
+        rows = np.arange(1, len(middle) + 1)
+        (line,) = axes.plot(rows, middle, label=name, linewidth=1.4)
+        axes.fill_between(rows, middle - sd, middle + sd, color=line.get_color(), alpha=0.15, lw=0)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(True, linewidth=0.5)
+    axes.legend(fontsize=8)
+
+
+def heat_map(
+    axes: Axes,
+    values: np.ndarray,
+    notes: Sequence[Sequence[str]],
+    ticks: tuple[Sequence[str], Sequence[str]],
+    labels: tuple[str, str],
+) -> None:
+    """values [x, y] as colours, a note in each cell; nan where there is none."""
+    shown = np.ma.masked_invalid(values.T)
+    low, high = np.nanquantile(values, [0.1, 1.0]) if np.isfinite(values).any() else (0.0, 1.0)
+    axes.imshow(shown, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high)
+    for x in range(values.shape[0]):
+        for y in range(values.shape[1]):
+            if math.isfinite(values[x, y]):
+                dark = values[x, y] < (low + high) / 2
+                axes.text(x, y, notes[x][y], ha="center", va="center", fontsize=7.5,
+                          color="white" if dark else "black")  # fmt: skip
+    axes.set_xticks(range(len(ticks[0])), ticks[0])
+    axes.set_yticks(range(len(ticks[1])), ticks[1])
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+
+
+def confusion(axes: Axes, counts_CC: np.ndarray) -> None:
+    """How often which class was taken for which: rows are the labels."""
+    wrong = counts_CC.astype(float)
+    np.fill_diagonal(wrong, np.nan)
+    axes.imshow(wrong, cmap="Oranges", vmin=0)
+    for (label, answer), count in np.ndenumerate(counts_CC):
+        if count:
+            strong = label != answer and wrong[label, answer] > np.nanmax(wrong) / 2
+            colour = INK if label == answer else ("white" if strong else "black")
+            axes.text(answer, label, str(count), ha="center", va="center", fontsize=6.5,
+                      color=colour)  # fmt: skip
+    classes = range(len(counts_CC))
+    axes.set_xticks(classes)
+    axes.set_yticks(classes)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("label")
+
+
+def scatter(axes: Axes, points: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
+    """Named groups of points (x, y), x on a logarithmic scale."""
+    for name, (x, y) in points.items():
+        axes.plot(x, y, "o", label=name, markersize=4, alpha=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(True, linewidth=0.5)
+    axes.legend(fontsize=8)
+
+
+def pictures(axes: Sequence[Axes], images: Sequence[np.ndarray], titles: Sequence[str]) -> None:
+    """Grey images side by side."""
+    for axis, image, title in zip(axes, images, titles, strict=False):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=8)
+    for axis in axes:
+        axis.set_axis_off()
+
+
+def belief(axes: Sequence[Axes], image: np.ndarray, beliefs_TC: np.ndarray, title: str) -> None:
+    """An image beside the class probabilities after each row of it."""
+    picture, map_ = axes
+    picture.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
+    picture.set_title(title, fontsize=8)
+    picture.set_axis_off()
+    map_.imshow(beliefs_TC, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    map_.set_xticks(range(beliefs_TC.shape[1]))
+    map_.set_yticks([])
+    map_.tick_params(labelsize=7)

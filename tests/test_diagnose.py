@@ -1,0 +1,87 @@
+"""What the diagnostics show is what the network did."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lstm_jax import diagnose
+from lstm_jax.data import arranged, load
+from lstm_jax.lstm import lstm_last_stacked, lstm_trace
+from lstm_jax.model import RowLSTM
+from lstm_jax.train import fold
+
+
+@pytest.fixture(scope="module")
+def model():
+    return RowLSTM(hidden_size=12, num_features=8)
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return model.init(jax.random.key(0), method="fold")["params"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jnp.asarray(load("digits").test.images[:20])
+
+
+def test_the_trace_ends_where_the_recurrence_ends(model, params, images):
+    kernel, x_TBI = fold(model, params).kernel_KG, diagnose.scale(images).swapaxes(0, 1)
+    trace = lstm_trace(x_TBI, kernel)
+    c, h = lstm_last_stacked(x_TBI, kernel)
+    np.testing.assert_allclose(trace.c[-1], c, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trace.h[-1], h, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trace.h, trace.o * jnp.tanh(trace.c), rtol=1e-5, atol=1e-6)
+    for gate in (trace.i, trace.f, trace.o):
+        assert 0 < gate.min() < gate.max() < 1
+
+
+def test_the_last_belief_is_the_models_answer(model, params, images):
+    beliefs = diagnose.beliefs(model, params, images)
+    logits = model.apply({"params": params}, diagnose.scale(images))
+    np.testing.assert_allclose(beliefs[-1], jax.nn.softmax(logits), rtol=1e-4, atol=1e-6)
+    assert beliefs.shape == (8, 20, 10)
+
+
+def test_the_gradient_flow_is_that_of_a_finite_difference(model, params, images):
+    """Along the gradient itself, at one row: the loss changes by its norm."""
+    labels = jnp.zeros(1, jnp.int32)
+    flow = diagnose.gradient_flow(model, params, images[:1], labels)
+    folded, x_TBI = fold(model, params), diagnose.scale(images[:1]).swapaxes(0, 1)
+
+    def loss(nudge_TBH):
+        h_BH = lstm_trace(x_TBI, folded.kernel_KG, nudge_TBH).h[-1]
+        h_BD = jnp.concatenate([h_BH, jnp.ones((1, 1))], axis=1)
+        return -jax.nn.log_softmax(h_BD @ folded.output_kernel_DC)[0, 0]
+
+    zeros = jnp.zeros((8, 1, 12))
+    for row in (0, 4, 7):
+        slope = jax.grad(loss)(zeros)[row]
+        step = zeros.at[row].set(1e-2 * slope / jnp.linalg.norm(slope))
+        difference = (loss(step) - loss(-step)) / 2e-2
+        assert difference == pytest.approx(float(flow[row]), rel=2e-2)
+
+
+def test_gates_are_summed_up_over_images_and_units(model, params, images):
+    found = diagnose.gates(model, params, images)
+    trace = lstm_trace(diagnose.scale(images).swapaxes(0, 1), fold(model, params).kernel_KG)
+    np.testing.assert_allclose(found["forget gate"].mean_T, trace.f.mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found["cell"].sd_T, trace.c.std((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(found["input gate"].high_T, (trace.i > 0.95).mean((1, 2)))
+
+
+def test_reading_arranges_the_same_pixels():
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4)).astype(np.uint8)
+    shapes = {"rows": (3, 4, 4), "columns": (3, 4, 4), "pixels": (3, 16, 1), "permuted": (3, 16, 1)}
+    for reading, shape in shapes.items():
+        found = arranged(images, reading)
+        assert found.shape == shape
+        for one, other in zip(found, images, strict=True):
+            np.testing.assert_array_equal(np.sort(one.ravel()), np.sort(other.ravel()))
+    np.testing.assert_array_equal(arranged(images, "columns")[0], images[0].T)
+    np.testing.assert_array_equal(arranged(images, "pixels")[0, :, 0], images[0].ravel())
+    order = arranged(np.arange(16).reshape(1, 4, 4), "permuted")[0, :, 0]
+    np.testing.assert_array_equal(arranged(images, "permuted")[2, :, 0], images[2].ravel()[order])
+    assert list(order) != sorted(order)
