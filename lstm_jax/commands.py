@@ -41,6 +41,9 @@ class Run(Command):
     report: bool = True
     """Write the report at the end."""
 
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard as well (extra `tensorboard`)."""
+
     max_minutes: float | None = None
     """Stop, saved, with code 75 when training has taken so long; the same command goes on."""
 

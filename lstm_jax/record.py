@@ -17,6 +17,7 @@ from lstm_jax.config import AXES, Experiment, Member, SurroundingsError, UserErr
 from lstm_jax.data import Dataset
 from lstm_jax.screen import say
 from lstm_jax.search import Round, next_round, survivors
+from lstm_jax.tensorboard import Scalars
 
 # What the record holds of a finished member; see `runner._finish`.
 RESULT = {
@@ -36,6 +37,7 @@ class Run:
     record: dict[str, Any]
     console: Console
     segment_steps: int
+    scalars: Scalars | None = None
 
     def say(self, line: str) -> None:
         say(self.console, line)
@@ -84,6 +86,12 @@ class Run:
 
     def next_round(self) -> Round | None:
         return next_round(self.experiment, self.scores)
+
+    def log(self, rows: list[dict[str, Any]]) -> None:
+        """Rows of metrics of a segment."""
+        store.append_metrics(self.directory, rows)
+        if self.scalars:
+            self.scalars.write(rows)
 
     def note_data(self, dataset: Dataset) -> None:
         """Puts on record what a model needs to know of its images."""

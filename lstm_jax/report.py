@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,13 +20,13 @@ from rich.console import Console
 
 from lstm_jax import diagnose, figures, store
 from lstm_jax.config import Experiment, SurroundingsError, UserError
-from lstm_jax.data import Dataset, load
+from lstm_jax.data import Dataset, arranged, load
 from lstm_jax.model import RowLSTM
 from lstm_jax.record import read_run
 from lstm_jax.screen import say
 from lstm_jax.statistics import Setting, settings
 from lstm_jax.sweep import build_model
-from lstm_jax.train import init_state
+from lstm_jax.train import fold, init_state
 from lstm_jax.trained import Trained
 from lstm_jax.trained import load as load_trained
 
@@ -53,6 +55,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     results: Results = record["members"]
     rows = store.read_metrics(run_dir)
     notes: list[str] = []
+    pages: dict[str, str] = {}
     found = list(_of_training(experiment, results, rows, record["data"]))
     try:
         tell = partial(say, console)
@@ -61,21 +64,28 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
         trained = load_trained(run_dir, member, notes.append)
         found += _of_answers(trained, dataset, images)
         found += _of_insides(experiment, trained, dataset, images)
+        if trained.image_shape[0] == trained.image_shape[1]:
+            pages["draw.html"] = draw_page(trained)
     except (UserError, SurroundingsError) as error:
         notes.append(f"some figures are missing: {error}")
-    page = _page(experiment, record, found, notes)
+    pages["index.html"] = _page(experiment, record, found, notes, drawn="draw.html" in pages)
     folder = run_dir / "report"
     with store.disk(folder):
         folder.mkdir(exist_ok=True)
     for figure in found:
         store.write_text(folder / f"{figure.name}.svg", figure.svg)
-    store.write_text(folder / "index.html", page)
+    for name, page in pages.items():
+        store.write_text(folder / name, page)
     say(console, f"report: {folder / 'index.html'}")
     return folder / "index.html"
 
 
 def _page(
-    experiment: Experiment, record: dict[str, Any], found: list[Figure], notes: list[str]
+    experiment: Experiment,
+    record: dict[str, Any],
+    found: list[Figure],
+    notes: list[str],
+    drawn: bool,
 ) -> str:
     results: Results = record["members"]
     total = experiment.num_settings * len(experiment.axis("seed"))
@@ -83,10 +93,8 @@ def _page(
     if len(results) + dropped < total:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
     session = record["sessions"][-1] if record["sessions"] else {}
-    template = Environment(
-        loader=PackageLoader("lstm_jax", "."), autoescape=select_autoescape()
-    ).get_template("report.html")
-    return template.render(
+    return _render(
+        "report.html",
         name=record.get("name", ""),
         experiment=experiment,
         command=" ".join(["lstm-jax", *session.get("command", [])]),
@@ -99,7 +107,57 @@ def _page(
         total=total,
         figures=found,
         notes=notes,
+        drawn=drawn,
     )
+
+
+def _render(template: str, **values: Any) -> str:
+    loader = PackageLoader("lstm_jax", ".")
+    environment = Environment(loader=loader, autoescape=select_autoescape())
+    return environment.get_template(template).render(**values)
+
+
+def draw_page(trained: Trained) -> str:
+    """A page to draw a digit on, with the run's own weights, in plain JavaScript.
+
+    UserError where an image is no square of grey pixels.
+    """
+    rows, features = trained.image_shape
+    if rows != features:
+        raise UserError(f"one cannot draw images of {rows} x {features} on a page")
+    folded = fold(trained.model, trained.params)
+    order = arranged(
+        np.arange(rows * features).reshape(1, rows, features), trained.experiment.reading
+    )
+    model = {
+        "kernel": _base64(folded.kernel_KG),
+        "read_out": _base64(folded.output_kernel_DC),
+        "order": order.ravel().tolist(),
+        "hidden": trained.model.hidden_size,
+        "features": order.shape[2],
+        "steps": order.shape[1],
+        "classes": trained.model.num_classes,
+        "side": rows,
+        "reading": trained.experiment.reading,
+        "step": _step(trained.experiment),
+    }
+    return _render(
+        "draw.html",
+        name=trained.name,
+        member=str(trained.member),
+        step=model["step"],
+        model=json.dumps(model),
+    )
+
+
+def _base64(array: jax.Array) -> str:
+    """Little-endian float32, as JavaScript reads them on every machine of today."""
+    return base64.b64encode(np.asarray(array, "<f4").tobytes()).decode()
+
+
+def _step(experiment: Experiment) -> str:
+    """What a step reads: row, column or pixel."""
+    return {"permuted": "pixel"}.get(experiment.reading, experiment.reading.rstrip("s"))
 
 
 def _of_training(
@@ -261,7 +319,7 @@ def _of_insides(
     who = f"{dataset.name}, validation, n = {len(labels):,}; {trained.member}"
     accuracy = jax.jit(partial(diagnose.accuracy_by_row, model))(params, images, labels)
     steps = np.arange(1, len(accuracy) + 1)
-    step = experiment.reading.rstrip("s") if experiment.reading != "permuted" else "pixel"
+    step = _step(experiment)
     yield Figure(
         "accuracy_by_row",
         f"When it knows: accuracy after each {step}",

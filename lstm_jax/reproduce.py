@@ -18,6 +18,7 @@ from lstm_jax.runner import metric_rows
 from lstm_jax.screen import say
 from lstm_jax.search import first_round
 from lstm_jax.sweep import Placement, build, name_arrays, place, tile_of
+from lstm_jax.train import Metrics
 
 SEGMENT_STEPS = 100  # between two looks; changes no bit
 
@@ -128,11 +129,11 @@ def _compare(
 
 
 def _expect_same(member: Member, old: dict[str, Any], new: dict[str, Any]) -> None:
-    for name in ("loss", "accuracy"):
-        if old[name] != new[name]:
-            both = None not in (old[name], new[name])
+    for name in Metrics._fields:
+        if old.get(name) != new[name]:
+            both = None not in (old.get(name), new[name])
             by = f" (by {abs(new[name] - old[name]):.3g})" if both else ""
             raise NotReproduced(
-                f"{member}: differs first at step {new['step']}: {name} {old[name]} on record, "
+                f"{member}: differs first at step {new['step']}: {name} {old.get(name)} on record, "
                 f"{new[name]} now{by}"
             )

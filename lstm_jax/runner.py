@@ -37,6 +37,7 @@ from lstm_jax.sweep import (
     stack_members,
     tile_of,
 )
+from lstm_jax.tensorboard import Scalars
 from lstm_jax.train import Metrics, TrainState
 
 Stop = Callable[[], str | None]  # why to stop after this segment, if so
@@ -51,6 +52,7 @@ def run(
     segment_steps: int,
     fallback: str | None = None,
     max_minutes: float | None = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Trains what is not yet trained and returns the run directory.
 
@@ -66,6 +68,8 @@ def run(
         if current.next_round() is not None:
             if dataset is None:
                 _, _, dataset = load_data(name, experiment, None, console)
+            if tensorboard:
+                current.scalars = Scalars(directory)
             with _reasons_to_stop(max_minutes) as stop:
                 _train(current, dataset, stop)
         else:
@@ -221,11 +225,12 @@ def _advance(
         end = min(step + current.segment_steps, until)
         state, metrics = jax.block_until_ready(programs.segment(state, step, end))
         rows = metric_rows(digests, metrics, step, end, experiment.log_every)
-        store.append_metrics(current.directory, rows)
+        current.log(rows)
         arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in name_arrays(state).items()}
         store.save_checkpoint(current.directory, end, digests, arrays)
-        last = (float(np.mean(column[: len(digests), end - step - 1])) for column in metrics)
-        meter.tick(Tick(placement.hidden_size, (end - step) * len(digests), end, *last))
+        loss, accuracy = (float(np.mean(m[: len(digests), end - step - 1])) for m in metrics[:2])
+        done = (end - step) * len(digests)
+        meter.tick(Tick(placement.hidden_size, done, end, loss, accuracy))
         step = end
         if step < experiment.num_steps and (why := stop()):
             raise Interrupted(f"{why} after step {step}, saved; the same command goes on")

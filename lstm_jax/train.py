@@ -40,6 +40,8 @@ class Metrics(NamedTuple):
 
     loss: jax.Array
     accuracy: jax.Array
+    gradient_norm: jax.Array  # global, before clipping
+    update_norm: jax.Array  # global, of the change of the parameters
 
 
 class Score(NamedTuple):
@@ -116,7 +118,8 @@ def train_step(
         partial(jnp.where, alive), (params, adam), (state.params, state.adam)
     )
     diverged_at = jnp.where(alive | (state.diverged_at >= 0), state.diverged_at, step)
-    return TrainState(params, adam, diverged_at), Metrics(loss, accuracy)
+    update_norm = jnp.where(alive, rate * optax.tree.norm(updates), 0.0)
+    return TrainState(params, adam, diverged_at), Metrics(loss, accuracy, norm, update_norm)
 
 
 def rate_factor(recipe: Recipe, step: jax.Array) -> jax.Array | float:
@@ -134,7 +137,7 @@ def rate_factor(recipe: Recipe, step: jax.Array) -> jax.Array | float:
 
 def _batch_gradient(
     recipe: Recipe, folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Array
-) -> tuple[Metrics, FoldedRowLSTM]:
+) -> tuple[tuple[jax.Array, jax.Array], FoldedRowLSTM]:
     """Loss, accuracy and gradient of a batch: the ordered sum over its chunks."""
     _, rows, features = images_BTI.shape
     images_CbTI = images_BTI.reshape(recipe.chunks, -1, rows, features)
@@ -151,7 +154,7 @@ def _batch_gradient(
     parts = jax.lax.optimization_barrier(parts)
     total = jax.tree.map(_ordered_sum, parts)
     (loss, correct), gradient = jax.lax.optimization_barrier(total)
-    return Metrics(loss, correct / jnp.float32(recipe.batch_size)), gradient
+    return (loss, correct / jnp.float32(recipe.batch_size)), gradient
 
 
 def _ordered_sum(parts: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tensorboardX.proto import event_pb2
 
 from lstm_jax import Experiment, store
 from lstm_jax.cli import load_experiment
@@ -177,6 +178,25 @@ def test_optunas_search_goes_on_after_a_kill_as_it_would_have(tmp_path):
     assert "resuming 1 of 1 members" in here(tmp_path / "killed", **search)
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
     assert len(digests(tmp_path / "whole")) == 3
+
+
+def test_tensorboard_has_the_rows_of_metrics(tmp_path):
+    console = Console(file=io.StringIO())
+    experiment = replace(load_experiment("digits"), hidden_size=8, num_examples=6_400)
+    directory = run_here(
+        "digits", experiment, console, runs_dir=tmp_path, segment_steps=20, tensorboard=True
+    )
+    (path,) = (directory / "tensorboard" / experiment.digest).iterdir()
+    data, found = path.read_bytes(), {}
+    while data:  # a record: its length (8 bytes), a checksum (4), itself, another checksum (4)
+        length = int.from_bytes(data[:8], "little")
+        event, data = event_pb2.Event.FromString(data[12 : 12 + length]), data[16 + length :]
+        for value in event.summary.value:
+            found.setdefault(event.step, {})[value.tag] = value
+    rows = store.read_metrics(directory)
+    assert found.keys() == {row["step"] for row in rows}
+    for row in rows:
+        assert found[row["step"]]["loss"].simple_value == pytest.approx(row["loss"])
 
 
 def test_the_time_allowed_stops_it_saved(whole, tmp_path):

@@ -1,0 +1,43 @@
+"""The metrics once more as TensorBoard reads them: `tensorboard --logdir RUN_DIR/tensorboard`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lstm_jax.config import SurroundingsError
+from lstm_jax.store import disk
+
+
+class Scalars:
+    """A folder of events for each member, opened when it has its first row.
+
+    What a killed run wrote beyond its checkpoint is purged when the member goes on.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise SurroundingsError(
+                "--tensorboard needs tensorboardX: pip install 'lstm_jax[tensorboard]', or `make`, "
+                "whose .venv has it"
+            ) from None
+        self.open = SummaryWriter
+        self.directory = directory / "tensorboard"
+        self.writers: dict[str, Any] = {}
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Rows of metrics, as `metrics.jsonl` has them."""
+        with disk(self.directory):
+            for row in rows:
+                member, step = row["member"], row["step"]
+                if member not in self.writers:
+                    folder = str(self.directory / member)
+                    self.writers[member] = self.open(folder, purge_step=step)
+                for name, value in row.items():
+                    if name not in ("member", "step") and value is not None:
+                        self.writers[member].add_scalar(name, value, step)
+            for writer in self.writers.values():
+                writer.flush()

@@ -1,0 +1,59 @@
+"""The baseline on `digits`, to the bit, as each version of JAX trains it.
+
+An upgrade that moves the bits fails here. Look at the losses: if they moved by rounding only, write
+the new version's record with `python tests/test_golden.py` and commit it, saying so; if they moved
+by more, find out why first.
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from lstm_jax import Experiment, environment, store
+from lstm_jax.data import load
+from lstm_jax.sweep import Placement, build, name_arrays
+
+RECORDS = Path(__file__).parent / "golden.json"
+STEPS = 60
+
+
+def trained():
+    """Losses every ten steps, and the SHA-256 of all parameters after the last."""
+    dataset, experiment = load("digits"), Experiment(dataset="digits")
+    programs = build(experiment, Placement(experiment.members(), 1, 1), dataset, STEPS)
+    state, metrics = programs.segment(programs.init(), 0, STEPS)
+    params = {name: np.asarray(leaf)[0] for name, leaf in name_arrays(state.params).items()}
+    identity = environment.identity(dataset.fingerprint)
+    return {
+        "instruction_set": identity["instruction_set"],
+        "data": identity["data"],
+        "losses": [float(loss) for loss in np.asarray(metrics.loss)[0, ::10]],
+        "parameters_sha256": store.fingerprint(params),
+    }
+
+
+def test_the_baseline_is_trained_as_on_record():
+    records, now = json.loads(RECORDS.read_text()), trained()
+    version = f"jax {jax.__version__}"
+    assert version in records, f"no golden record of {version}: see the head of this file"
+    golden = records[version]
+    assert now["data"] == golden["data"]
+    assert now["losses"] == pytest.approx(golden["losses"], rel=1e-3)
+    # Another instruction set has other bits: there the losses must do.
+    if now["instruction_set"] == golden["instruction_set"]:
+        assert now == golden
+
+
+def test_all_versions_on_record_agree_up_to_rounding():
+    first, *others = json.loads(RECORDS.read_text()).values()
+    for other in others:
+        assert other["losses"] == pytest.approx(first["losses"], rel=1e-3)
+
+
+if __name__ == "__main__":
+    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+    records[f"jax {jax.__version__}"] = trained()
+    RECORDS.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")

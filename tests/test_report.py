@@ -1,0 +1,134 @@
+"""The report: whole without data, without a script, and the page one draws on answers as we do."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lstm_jax import Experiment, store
+from lstm_jax.config import Interrupted, SurroundingsError, UserError
+from lstm_jax.data import load
+from lstm_jax.report import draw_page, report
+from lstm_jax.runner import run
+from lstm_jax.trained import load as load_trained
+
+SWEEP = Experiment(
+    dataset="digits",
+    hidden_size=(8, 16),
+    learning_rate=(1e-3, 1e-2),
+    seed=(0, 1),
+    num_examples=16_000,
+)
+
+
+def train(runs, experiment, **options):
+    console = Console(file=io.StringIO())
+    return run("digits", experiment, console, runs_dir=runs, segment_steps=100, **options)
+
+
+def reported(directory):
+    """The page, and its figures by name."""
+    page = report(directory, Console(file=io.StringIO())).read_text()
+    return page, {path.stem: path.read_text() for path in (directory / "report").glob("*.svg")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs"), SWEEP)
+
+
+@pytest.fixture(scope="module")
+def page_and_figures(finished):
+    return reported(finished)
+
+
+def test_a_sweep_has_its_map_its_curves_and_its_insides(page_and_figures):
+    page, figures = page_and_figures
+    wanted = {"loss", "accuracy", "norms", "settings", "parameters", "confusion", "gates", "cell"}
+    assert wanted | {"gradient_flow", "accuracy_by_row", "belief_0", "saturation"} <= figures.keys()
+    for name, svg in figures.items():
+        ElementTree.fromstring(svg)
+        assert f'<figure id="{name}">' in page
+    assert "Chosen on validation" in page
+    assert figures["settings"].count("n=2") == 4
+
+
+def test_it_needs_no_network_and_no_script_and_says_what_each_figure_is_of(page_and_figures):
+    page, figures = page_and_figures
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:|draw\.html)[^\"]*\"", page)
+    assert len(page) < 5_000_000
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
+    assert len(captions) == len(figures)
+    assert all("digits" in caption for caption in captions)
+    assert "<code>lstm-jax" in page
+
+
+def test_without_the_data_everything_else_is_still_there(finished, monkeypatch):
+    def gone(*_):
+        raise SurroundingsError("the data set is gone")
+
+    monkeypatch.setattr("lstm_jax.report.load", gone)
+    page, _ = reported(finished)
+    assert "some figures are missing: the data set is gone" in page
+    assert '<figure id="loss">' in page
+    assert '<figure id="gates">' not in page
+
+
+def test_an_unfinished_run_is_reported_as_such(tmp_path):
+    with pytest.raises(Interrupted):
+        train(tmp_path, SWEEP, max_minutes=1e-9)
+    (directory,) = (tmp_path / "digits").iterdir()
+    page, figures = reported(directory)
+    assert "This run is unfinished: 0 of 8 members are done" in page
+    assert "loss" in figures
+
+
+def test_names_are_escaped(tmp_path):
+    directory = train(tmp_path, SWEEP.solo(SWEEP.members()[0]))
+    record = json.loads((directory / "record.json").read_text())
+    record["name"] = "<script>alert(1)</script>"
+    store.write_json(directory / "record.json", store.sealed(record))
+    page, _ = reported(directory)
+    assert "<script" not in page
+    assert "Result</h2>" in page
+
+
+def test_what_is_no_run_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="is no run"):
+        report(tmp_path, Console(file=io.StringIO()))
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs the chromium browser")
+def test_the_page_one_draws_on_answers_as_we_do(finished, tmp_path):
+    """On 100 test images, in a real browser."""
+    images = load("digits").test.images[:100]
+    trained = load_trained(finished)
+    data = base64.b64encode(images.tobytes()).decode()
+    size = images[0].size
+    ask = f"""<pre id="answers"></pre><script>
+    const bytes = Uint8Array.from(atob("{data}"), c => c.charCodeAt(0)), answers = [];
+    for (let n = 0; n < 100; n++) {{
+      const image = Array.from(bytes.slice(n * {size}, (n + 1) * {size}), v => v / 255);
+      answers.push(read(arranged(image)).beliefs.at(-1));
+    }}
+    document.getElementById("answers").textContent = JSON.stringify(answers);
+    </script></body>"""
+    page = tmp_path / "draw.html"
+    page.write_text(draw_page(trained).replace("</body>", ask))
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    done = subprocess.run(
+        [*browser, f"--user-data-dir={tmp_path / 'profile'}", f"file://{page}"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    answers = np.array(json.loads(re.search(r'"answers">(\[.*?\])</pre>', done.stdout)[1]))
+    wanted = trained.probabilities(images)
+    np.testing.assert_array_equal(answers.argmax(axis=1), wanted.argmax(axis=1))
+    np.testing.assert_allclose(answers, wanted, atol=1e-3)
