@@ -68,9 +68,7 @@ def run(
         if current.next_round() is not None:
             if dataset is None:
                 _, _, dataset = load_data(name, experiment, None, console)
-            if tensorboard:
-                current.scalars = Scalars(directory)
-            with _reasons_to_stop(max_minutes) as stop:
+            with _reasons_to_stop(max_minutes) as stop, _mirrored(current, tensorboard):
                 _train(current, dataset, stop)
         else:
             current.say("already finished; move the run directory away to train it again")
@@ -131,6 +129,19 @@ def _reasons_to_stop(max_minutes: float | None) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _mirrored(current: Run, tensorboard: bool) -> Iterator[None]:
+    """The run's metrics also go to TensorBoard, if they shall."""
+    if not tensorboard:
+        yield
+        return
+    current.scalars = Scalars(current.directory)
+    try:
+        yield
+    finally:
+        current.scalars.close()
 
 
 def _train(current: Run, dataset: Dataset, stop: Stop) -> None:

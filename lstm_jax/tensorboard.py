@@ -41,3 +41,9 @@ class Scalars:
                         self.writers[member].add_scalar(name, value, step)
             for writer in self.writers.values():
                 writer.flush()
+
+    def close(self) -> None:
+        """Writes what a flush left behind."""
+        with disk(self.directory):
+            for writer in self.writers.values():
+                writer.close()
