@@ -16,7 +16,7 @@ from lstm_jax import environment, store
 from lstm_jax.config import AXES, Experiment, Member, SurroundingsError, UserError
 from lstm_jax.data import Dataset
 from lstm_jax.screen import say
-from lstm_jax.search import Round, next_round, survivors
+from lstm_jax.search import Round, finished_rungs, next_round
 from lstm_jax.tensorboard import Scalars
 
 # What the record holds of a finished member; see `runner._finish`.
@@ -106,15 +106,20 @@ class Run:
         self._rungs.setdefault(str(step), {}).update(rows)
         self.save_record()
 
-    def decide(self, found: Round) -> None:
-        """Puts on record which members of a finished rung go on and which are dropped."""
-        kept = dict(self.experiment.rungs())[found.until]
-        going_on = {self.digest(m) for m in survivors(found, self.scores, kept)}
-        for digest, row in self._rungs[str(found.until)].items():
-            row["dropped"] = digest not in going_on
-        self.save_record()
-        dropped = len(found.members) - len(going_on)
-        self.say(f"rung at step {found.until}: {len(going_on)} members go on, {dropped} dropped")
+    def decide(self) -> None:
+        """Puts on record, rung by rung, which members go on and which are dropped."""
+        for found, going_on in finished_rungs(self.experiment, self.scores):
+            rows = self._rungs[str(found.until)]
+            if all("dropped" in row for row in rows.values()):
+                continue
+            kept = {self.digest(member) for member in going_on}
+            for digest, row in rows.items():
+                row["dropped"] = digest not in kept
+            self.save_record()
+            self.say(
+                f"rung at step {found.until}: {len(kept)} members go on, "
+                f"{len(rows) - len(kept)} dropped"
+            )
 
     def save_record(self) -> None:
         store.write_json(self.directory / "record.json", store.sealed(self.record))

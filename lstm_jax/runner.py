@@ -150,6 +150,7 @@ def _train(current: Run, dataset: Dataset, stop: Stop) -> None:
     identity = environment.identity(dataset.fingerprint)
     current.note_data(dataset)
     with session(current, identity) as entry, metered(current.console, experiment) as meter:
+        current.decide()  # of a rung after which the run was killed
         meter.skip(current.steps_scored())
         meter.members_done = current.members_done
         while (found := current.next_round()) is not None:
@@ -157,8 +158,7 @@ def _train(current: Run, dataset: Dataset, stop: Stop) -> None:
             meter.skip(dict.fromkeys(taken, experiment.num_steps))
             meter.members_done += len(taken)
             _train_round(current, found, dataset, meter, stop)
-            if found.until < experiment.num_steps:
-                current.decide(found)
+            current.decide()
             meter.members_done = current.members_done
         entry["examples_per_second"] = round(meter.rate)
 

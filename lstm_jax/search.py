@@ -46,7 +46,18 @@ def member_steps(experiment: Experiment) -> int:
     return total * len(experiment.axis("seed"))
 
 
-def survivors(found: Round, scores: Scores, kept: int) -> tuple[Member, ...]:
+def finished_rungs(
+    experiment: Experiment, scores: Scores
+) -> Iterator[tuple[Round, tuple[Member, ...]]]:
+    """The rungs of a halving at which all are scored, each with the members that go on."""
+    kept = dict(experiment.rungs())
+    for found in _rounds(experiment, scores):
+        if found.until not in kept or _missing(found, scores):
+            return
+        yield found, _survivors(found, scores, kept[found.until])
+
+
+def _survivors(found: Round, scores: Scores, kept: int) -> tuple[Member, ...]:
     """The members of the `kept` settings of best mean accuracy over their seeds.
 
     Whole settings stay or go: dropping the unlucky seeds of one would flatter its mean. A tie goes
@@ -71,7 +82,7 @@ def _rounds(experiment: Experiment, scores: Scores) -> Iterator[Round]:
     for step, kept in experiment.rungs():
         found = Round(members, step)
         yield found
-        members = survivors(found, scores, kept)
+        members = _survivors(found, scores, kept)
     yield Round(members, experiment.num_steps)
 
 

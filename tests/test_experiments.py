@@ -16,7 +16,7 @@ from lstm_jax.sweep import build, place
 def test_a_shipped_experiment_steps(name):
     """On the bundled data, at the first hidden size of its grid."""
     experiment = replace(load_experiment(name), dataset="digits")
-    dataset = load("digits")
+    dataset = load("digits", reading=experiment.reading)
     placements = place(experiment.members(), len(jax.devices()), experiment.chunks)
     assert sum(len(placement.members) for placement in placements) == len(experiment.members())
     one = placements[0]._replace(members=placements[0].members[:1], member_devices=1)

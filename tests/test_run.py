@@ -119,9 +119,9 @@ def test_killed_and_resumed_equals_never_killed(whole, tmp_path, cores):
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
-def test_a_sweeps_member_is_its_solo_run_on_one_core_and_in_other_segments(whole, tmp_path):
+def test_a_sweeps_member_is_its_solo_run_with_other_devices_threads_and_segments(whole, tmp_path):
     argv = [*SMALL[:5], "33", "--no-report", "--seed", "0", "1", "2"]
-    assert run(tmp_path, *argv, JAX_NUM_CPU_DEVICES="2")[0] == 0
+    assert run(tmp_path, *argv, JAX_NUM_CPU_DEVICES="2", PJRT_NPROC="8")[0] == 0
     assert digests(whole[0]).items() <= digests(tmp_path).items()
     assert len(digests(tmp_path)) == 3
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_jax.config import Experiment, UserError
-from lstm_jax.search import first_round, member_steps, next_round
+from lstm_jax.search import finished_rungs, first_round, member_steps, next_round
 
 SWEEPS = {
     "grid": Experiment(hidden_size=(8, 16), learning_rate=(1e-3, 3e-3), seed=(0, 1)),
@@ -82,6 +82,8 @@ def test_halving_keeps_the_best_third_of_the_settings_with_all_their_seeds():
     assert experiment.rungs() == ((87, 3), (261, 1))  # 9 settings, 782 steps
     rounds, scores = played(experiment)
     assert [(len(r.members), r.until) for r in rounds] == [(18, 87), (6, 261), (2, 782)]
+    decided = list(finished_rungs(experiment, scores))
+    assert decided == [(one, other.members) for one, other in pairwise(rounds)]
     for before, after in pairwise(rounds):
 
         def by_mean(m, found=before):
