@@ -41,7 +41,7 @@ from lstm_jax.config import (
     closest,
 )
 
-EXIT_CODES = {
+EXIT_CODES: dict[type[Exception], int] = {
     NotReproduced: 1,
     UserError: 2,
     SurroundingsError: 3,
@@ -109,11 +109,24 @@ def dispatch(command: OfExperiment | OfRun, console: Console) -> None:
     else:
         from lstm_jax.runner import run
 
-        directory = run(Path(command.name).stem, command.experiment, console, **options)
-        if command.report:
-            from lstm_jax.report import report
+        try:
+            directory = run(Path(command.name).stem, command.experiment, console, **options)
+        except DivergedError as error:
+            write_report(command, error.directory, console)
+            raise
+        write_report(command, directory, console)
 
-            report(directory, console)
+
+def write_report(command: Run, directory: Path, console: Console) -> None:
+    """At the end of a run, which no failure of its report may spoil."""
+    if not command.report:
+        return
+    from lstm_jax.report import report
+
+    try:
+        report(directory, console)
+    except Exception as error:
+        console.print(f"no report: {type(error).__name__}: {error}", soft_wrap=True, markup=False)
 
 
 def check_options(command: OfExperiment | OfRun) -> None:

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 AXES = ("hidden_size", "learning_rate", "seed")
@@ -64,7 +65,18 @@ class NotReproduced(Exception):
 
 
 class DivergedError(Exception):
-    """The loss of every member stopped being finite. Exit code 4."""
+    """The loss of every member stopped being finite. Exit code 4. Names the run directory."""
+
+    def __init__(self, message: str, directory: Path) -> None:
+        super().__init__(message)
+        self.directory = directory
+
+
+def not_installed(option: str, package: str, extra: str) -> SurroundingsError:
+    """What to do when an option needs a package that is not here."""
+    return SurroundingsError(
+        f"{option} needs {package}: pip install 'lstm_jax[{extra}]', or `make`, whose .venv has it"
+    )
 
 
 class Interrupted(Exception):

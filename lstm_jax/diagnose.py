@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.lstm import lstm_trace
-from lstm_jax.model import RowLSTM, read_out
+from lstm_jax.model import RowLSTM, apply_folded, read_out
 from lstm_jax.train import Params, fold
 
 SATURATED = 0.05  # a gate closer than this to 0 or 1 passes almost no gradient
@@ -30,6 +30,11 @@ class Gate(NamedTuple):
 def scale(images_BTI: jax.Array) -> jax.Array:
     """uint8 images as the model reads them: float32 in [0, 1]."""
     return images_BTI.astype(jnp.float32) / 255.0
+
+
+def probabilities(model: RowLSTM, params: Params, images_BTI: jax.Array) -> jax.Array:
+    """Class probabilities of uint8 images: float32 [B,C]."""
+    return jax.nn.softmax(apply_folded(fold(model, params), scale(images_BTI)))
 
 
 def beliefs(model: RowLSTM, params: Params, images_BTI: jax.Array) -> jax.Array:

@@ -13,11 +13,9 @@ import numpy as np
 from rich.console import Console
 
 from lstm_jax import diagnose, store
-from lstm_jax.config import SurroundingsError
+from lstm_jax.config import SurroundingsError, not_installed
 from lstm_jax.data import arranged, load
-from lstm_jax.model import apply_folded
 from lstm_jax.screen import say
-from lstm_jax.train import fold
 from lstm_jax.trained import Trained
 from lstm_jax.trained import load as load_trained
 
@@ -46,9 +44,11 @@ def export(
     if onnx:
         writers["model.onnx"] = (to_onnx, run_onnx)
     for name, (write, run_back) in writers.items():
-        path = folder / name
-        store.write_bytes(path, write(trained))
-        difference = _compare(run_back(path), test, wanted, path)
+        path, aside = folder / name, folder / f"unproved.{name}"
+        store.write_bytes(aside, write(trained))
+        difference = _compare(run_back(aside), test, wanted, aside)
+        with store.disk(path):
+            aside.replace(path)
         tell(
             f"{path}: {path.stat().st_size / 2**20:.2f} MiB; run back, the same digit on all "
             f"{len(test):,} test images, probabilities within {difference:.1e}"
@@ -72,8 +72,8 @@ def stablehlo(trained: Trained) -> bytes:
     """Serialised by `jax.export`, for CPU, CUDA and TPU, the number of images left open."""
 
     def classify(images_NTI: jax.Array) -> jax.Array:
-        x_NTI = diagnose.scale(arranged(images_NTI, trained.experiment.reading))
-        return jax.nn.softmax(apply_folded(fold(trained.model, trained.params), x_NTI))
+        read = arranged(images_NTI, trained.experiment.reading)
+        return diagnose.probabilities(trained.model, trained.params, read)
 
     rows, features = trained.image_shape
     shape = jax.export.symbolic_shape(f"n, {rows}, {features}")
@@ -171,6 +171,4 @@ def _needed(package: str) -> Any:
     try:
         return __import__(package)
     except ImportError:
-        raise SurroundingsError(
-            f"--onnx needs {package}: pip install 'lstm_jax[onnx]', or `make`, whose .venv has it"
-        ) from None
+        raise not_installed("--onnx", package, "onnx") from None

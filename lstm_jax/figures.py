@@ -1,7 +1,7 @@
 """Figures as SVG text: drawn once, readable on light and on dark, without a script.
 
-Text and axes take the page's own colour (`currentColor`); the curves have colours that are told
-apart on both, also by most of those who do not see all colours (Okabe and Ito, 2008).
+Text and axes take the colour of the page they are in (`currentColor`); the curves have colours that
+are told apart on both, also by most of those who do not see all colours (Okabe and Ito, 2008).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Canvas
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
@@ -40,12 +40,21 @@ STYLE: Any = {
 }
 
 
+class Figure(NamedTuple):
+    """One figure of a page: its file's name, what it shows, of what, and the drawing."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
 def draw(
     paint: Callable[..., None], *args: Any, columns: int = 1, size: tuple[float, float] = (5.2, 3.1)
 ) -> str:
     """What `paint(axes, *args)` puts on its axes (one, or a list of `columns`), as SVG."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(size[0] * columns, size[1]), layout="constrained")
+        figure = Canvas(figsize=(size[0] * columns, size[1]), layout="constrained")
         axes = figure.subplots(1, columns)
         paint(axes if columns == 1 else list(axes), *args)
         text = io.StringIO()

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lstm_jax.config import UserError
 
@@ -36,7 +36,7 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
                         f"{path}: {opened.width} x {opened.height} pixels are more than "
                         f"{MOST_PIXELS:,}; scale it down"
                     )
-                picture = opened.convert("RGBA")
+                picture = ImageOps.exif_transpose(opened).convert("RGBA")
     except UserError:
         raise
     except Exception as error:  # a decoder given any bytes may raise anything
@@ -68,8 +68,11 @@ def as_digit(grey: np.ndarray, side: int, name: str = "the picture") -> np.ndarr
     scale = box / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     crop = Image.fromarray((ink[top:bottom, left:right] * 255).astype(np.uint8))
-    small = np.asarray(crop.resize(size, Image.Resampling.LANCZOS))
-    return _centred(small, side)
+    small = np.asarray(crop.resize(size, Image.Resampling.LANCZOS)).astype(np.float32)
+    if small.max() < 255 * LEAST_CONTRAST / 4:
+        raise UserError(f"{name}: nothing is drawn on it but specks")
+    # Thin strokes fade when they are scaled down; MNIST's are white in their middle.
+    return _centred((small * (255 / small.max())).astype(np.uint8), side)
 
 
 def _extent(profile: np.ndarray) -> tuple[int, int]:

@@ -37,15 +37,20 @@ def plan(
     """
     name, experiment, dataset = load_data(name, experiment, fallback, console)
     directory = run_directory(runs_dir, name, experiment)
-    finished = (read_record(directory) or {"members": {}})["members"]
+    record = read_record(directory) or {"members": {}, "rungs": {}}
+    done = set(record["members"])  # or dropped by a halving
+    steps_done = experiment.num_steps * len(done)
+    for step, rung in record["rungs"].items():
+        dropped = {digest for digest, row in rung.items() if row.get("dropped")}
+        done |= dropped
+        steps_done += int(step) * len(dropped)
     members = first_round(experiment).members
-    todo = {m for m in members if experiment.solo(m).digest not in finished}
     devices, platform = jax.devices(), jax.default_backend()
 
     table = Table("members", "hidden size", "devices", "parameters", "memory", "done", box=SIMPLE)
     if measure:
         table.add_column("examples/s")
-    seconds = 0.0
+    seconds = 0.0  # of one step of all members in the table
     for placement in place(members, len(devices), experiment.chunks, tile_of(platform)):
         need = needed(experiment, placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
@@ -55,20 +60,18 @@ def plan(
             f"{placement.member_devices} x {placement.chunk_devices}",
             f"{need.parameters:,} each",
             f"{max(need.device, need.host) / 2**20:,.0f} MiB",
-            str(sum(member not in todo for member in placement.members)),
+            str(sum(experiment.solo(member).digest in done for member in placement.members)),
         ]
         if measure:
             rate = examples_per_second(experiment, placement, dataset)
-            left = sum(member in todo for member in placement.members)
-            seconds += left * experiment.num_steps * experiment.batch_size / rate
+            seconds += len(placement.members) * experiment.batch_size / rate
             row.append(f"{rate:,.0f}")
         table.add_row(*row)
     console.print(table, highlight=False)
 
     total = experiment.num_settings * len(experiment.axis("seed"))
-    share = member_steps(experiment) / (len(members) * experiment.num_steps)
     lines = [
-        f"{total} members, {total - len(members) + len(todo)} to train, {experiment.num_steps} "
+        f"{total} members, {total - len(done)} to train, {experiment.num_steps} "
         f"steps of {experiment.batch_size} examples each on {dataset.name}"
     ]
     for step, kept in experiment.rungs():
@@ -79,7 +82,8 @@ def plan(
             "the next are chosen by their accuracies"
         )
     if measure:
-        lines.append(f"about {seconds * share / 60:.1f} minutes of training, compiling apart")
+        steps = (member_steps(experiment) - steps_done) / len(members)
+        lines.append(f"about {seconds * steps / 60:.1f} minutes of training, compiling apart")
     lines.append(f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
     for line in lines:
         say(console, line)

@@ -41,8 +41,8 @@ def predict(
         )
     for name in images:
         for image in _read(name, trained):
-            beliefs_SC = trained.beliefs(image[None])[:, 0]
-            last_C = beliefs_SC[-1]
+            beliefs_SC = trained.beliefs(image[None])[:, 0] if rows else np.zeros((0, 0))
+            last_C = trained.probabilities(image[None])[0]
             first, second = np.argsort(last_C)[::-1][:2]
             if json:
                 answer = {
@@ -69,11 +69,7 @@ def _read(name: str, trained: Trained) -> list[np.ndarray]:
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         raise UserError(f"stdin is no array as numpy.save writes it ({reason})") from None
     images = array[None] if array.ndim == 2 else array
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != trained.image_shape:
-        raise UserError(
-            f"the array on stdin is {array.dtype} {list(array.shape)}; expected uint8 "
-            f"[N, {trained.image_shape[0]}, {trained.image_shape[1]}] or one image of it"
-        )
+    trained.probabilities(np.atleast_1d(images)[:1])  # refuses an array that it cannot read
     return list(images)
 
 
@@ -83,7 +79,8 @@ def _show_rows(image_SI: np.ndarray, beliefs_SC: np.ndarray, tell: Callable[[str
     Of the many steps of one pixel each only every so many-th is shown.
     """
     steps, features = image_SI.shape
-    for step in range(0, steps, 1 if features > 1 else max(1, steps // 28)):
+    every = 1 if features > 1 else max(1, steps // 28)
+    for step in sorted({*range(0, steps, every), steps - 1}):
         guess = int(np.argmax(beliefs_SC[step]))
         bar = "#" * round(20 * float(beliefs_SC[step, guess]))
         shown = "".join(SHADES[int(value) * len(SHADES) // 256] for value in image_SI[step])

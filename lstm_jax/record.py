@@ -136,12 +136,11 @@ def open_run(
     record = read_record(directory)
     if record is None:
         record = {"name": name, "experiment": asdict(experiment), "sessions": [], "members": {}}
+        record |= {"rungs": {}, "data": {}}
     elif changed := kept_experiment(directory, record).differences(experiment):
         raise UserError(
             f"{directory} was begun as another experiment ({changed}); move it away to start anew"
         )
-    record.setdefault("rungs", {})  # those of a halving; see `Run`
-    record.setdefault("data", {})  # what one reads of it without loading it; see `note_data`
     return Run(experiment, directory, record, console, segment_steps)
 
 
@@ -170,6 +169,8 @@ def read_record(directory: Path) -> dict[str, Any] | None:
         raise _damaged(directory / "record.json", "it is no record")
     if record != store.sealed(record):
         raise _damaged(directory / "record.json", "its seal does not fit its contents")
+    record.setdefault("rungs", {})  # those of a halving; see `Run`
+    record.setdefault("data", {})  # see `Run.note_data`
     return record
 
 
@@ -179,6 +180,18 @@ def _is_row(row: Any, names: set[str]) -> bool:
         and row.keys() >= names
         and all(isinstance(row[name], (int, float)) for name in NUMBERS)
     )
+
+
+def beginning_with(start: str, digests: Iterable[str]) -> str:
+    """The one digest that begins so. UserError when there is none or more than one."""
+    known = sorted(digests)
+    found = [digest for digest in known if digest.startswith(start)]
+    if len(found) != 1:
+        raise UserError(
+            f"member: {len(found)} members begin with {start!r}; there are "
+            f"{', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
+        )
+    return found[0]
 
 
 def kept_experiment(directory: Path, record: dict[str, Any]) -> Experiment:
@@ -212,7 +225,7 @@ def take_over(current: Run, identity: dict[str, Any], members: Iterable[Member])
             current.say(f"nothing is taken over: {error}")
             continue
         taken = {
-            digest: result | {"from": path.parent.name}
+            digest: result | {"from": result.get("from") or path.parent.name}
             for digest, result in other["members"].items()
             if digest in wanted.keys() - current.results.keys()
             and result["identity"] == environment.digest(identity)
@@ -221,7 +234,7 @@ def take_over(current: Run, identity: dict[str, Any], members: Iterable[Member])
             continue
         rows = [row for row in store.read_metrics(path.parent) if row["member"] in taken]
         store.trim_metrics(current.directory, dict.fromkeys(taken, 0))
-        store.append_metrics(current.directory, rows)
+        current.log(rows)
         current.results.update(taken)
         current.save_record()
         count = "1 member was" if len(taken) == 1 else f"{len(taken)} members were"

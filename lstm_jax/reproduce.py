@@ -13,7 +13,7 @@ from rich.console import Console
 from lstm_jax import environment, store
 from lstm_jax.config import AXES, Experiment, Member, NotReproduced, UserError
 from lstm_jax.data import Dataset, load
-from lstm_jax.record import read_run
+from lstm_jax.record import beginning_with, read_run
 from lstm_jax.runner import metric_rows
 from lstm_jax.screen import say
 from lstm_jax.search import first_round
@@ -35,53 +35,50 @@ def reproduce(
     """
     experiment, record = read_run(directory)
     rows = {(row["member"], row["step"]): row for row in store.read_metrics(directory)}
-    members = _chosen(experiment, record, rows, member)
-    dataset = load(experiment.dataset, partial(say, console), experiment.reading)
+    last = _recorded(experiment, record, rows)
+    if member is not None:
+        last = {digest: last[digest] for digest in [beginning_with(member, last)]}
+    tell = partial(say, console)
+    dataset = load(experiment.dataset, tell, experiment.reading)
     for line in changed_identity(record, environment.identity(dataset.fingerprint)):
-        say(console, line)
-    until = min(steps or experiment.num_steps, experiment.num_steps)
-    placements = place(
-        members, len(jax.devices()), experiment.chunks, tile_of(jax.default_backend())
-    )
-    compared = sum(
-        _compare(experiment, placement, dataset, until, rows, record["members"])
-        for placement in placements
-    )
-    count = "1 member" if len(members) == 1 else f"{len(members)} members"
-    final = sum(experiment.solo(m).digest in record["members"] for m in members)
-    hashes = f" and the SHA-256 of {final}" if until == experiment.num_steps and final else ""
-    if not compared and not hashes:
+        tell(line)
+    for digest in last:
+        if record["members"].get(digest, {}).get("identity") == "mixed":
+            tell(f"member {digest} was trained under several identities, one after the other")
+    until = {who: min(steps or stop, stop) for who, stop in last.values()}
+    compared = 0
+    for stop in sorted(set(until.values())):
+        mates = [who for who in until if until[who] == stop]
+        tile = tile_of(jax.default_backend())
+        for placement in place(mates, len(jax.devices()), experiment.chunks, tile):
+            compared += _compare(experiment, placement, dataset, stop, rows, record["members"])
+    ended = [d for d, (who, _) in last.items() if until[who] == experiment.num_steps]
+    final = sum(digest in record["members"] for digest in ended)
+    if not compared and not final:
         raise NotReproduced(f"nothing to compare: {directory} has no metrics of these steps")
-    say(
-        console,
-        f"reproduced bit for bit: {count}, {until} steps; {compared} rows of metrics{hashes} are "
-        "as recorded",
+    count = "1 member" if len(last) == 1 else f"{len(last)} members"
+    hashes = f" and the SHA-256 of {final}" if final else ""
+    tell(
+        f"reproduced bit for bit: {count}, up to {max(until.values())} steps; {compared} rows of "
+        f"metrics{hashes} are as recorded"
     )
 
 
-def _chosen(
-    experiment: Experiment, record: dict[str, Any], rows: Rows, member: str | None
-) -> list[Member]:
-    """The members on record, all or the one asked for."""
-    known = {
-        digest: Member(*(row[axis] for axis in AXES))
-        for found in (*record.get("rungs", {}).values(), record["members"])
-        for digest, row in found.items()
-    }
+def _recorded(
+    experiment: Experiment, record: dict[str, Any], rows: Rows
+) -> dict[str, tuple[Member, int]]:
+    """The members on record by their digests, and up to which step there is something of them."""
+    known = {}
     if experiment.search != "tpe":
         started = {experiment.solo(m).digest: m for m in first_round(experiment).members}
-        known |= {digest: started[digest] for digest, _ in rows if digest in started}
+        for digest, step in sorted(rows):
+            if digest in started:
+                known[digest] = started[digest], step + 1
+    for row_digest, row in record["members"].items():
+        known[row_digest] = Member(*(row[axis] for axis in AXES)), experiment.num_steps
     if not known:
         raise UserError("this run has not trained a step yet: nothing to reproduce")
-    if member is None:
-        return list(known.values())
-    found = [m for digest, m in known.items() if digest.startswith(member)]
-    if len(found) != 1:
-        raise UserError(
-            f"member: {len(found)} members begin with {member!r}; there are "
-            f"{', '.join(list(known)[:5])}{' ...' if len(known) > 5 else ''}"
-        )
-    return found
+    return known
 
 
 def changed_identity(record: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -130,10 +127,10 @@ def _compare(
 
 def _expect_same(member: Member, old: dict[str, Any], new: dict[str, Any]) -> None:
     for name in Metrics._fields:
-        if old.get(name) != new[name]:
-            both = None not in (old.get(name), new[name])
+        if name in old and old[name] != new[name]:
+            both = None not in (old[name], new[name])
             by = f" (by {abs(new[name] - old[name]):.3g})" if both else ""
             raise NotReproduced(
-                f"{member}: differs first at step {new['step']}: {name} {old.get(name)} on record, "
+                f"{member}: differs first at step {new['step']}: {name} {old[name]} on record, "
                 f"{new[name]} now{by}"
             )

@@ -78,7 +78,9 @@ def run(
         show_results(console, results, current.dropped, rows, experiment.log_every)
         current.say(f"{name} lies in {directory}")
     if all(result["diverged_at"] is not None for result in results):
-        raise DivergedError(f"the loss of every member stopped being finite; see {directory}")
+        raise DivergedError(
+            f"the loss of every member stopped being finite; see {directory}", directory
+        )
     return directory
 
 
@@ -100,6 +102,14 @@ def load_data(
         raise UserError(
             f"batch_size: {experiment.batch_size} is more than the {len(dataset.train.labels):,} "
             f"training examples of {dataset.name}"
+        )
+    rows, features = dataset.image_shape
+    if experiment.shift and not (
+        rows == features or (features == 3 * rows and experiment.reading == "rows")
+    ):
+        raise UserError(
+            f"shift: needs square images, grey or, by rows, in colour; {dataset.name} has "
+            f"{rows} x {features}, reading {experiment.reading}"
         )
     return name, experiment, dataset
 
@@ -191,12 +201,18 @@ def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, sto
         for placement in spread(m for m in members if start[m] == step):
             programs = build(experiment, placement, dataset, current.segment_steps)
             state = _first_state(current, placement, programs, saved if step else {})
-            state = _advance(current, placement, programs, state, step, found.until, meter, stop)
+            before = {saved[wanted[m]].identity for m in placement.members} if step else set()
+            identity = environment.digest(current.record["identity"])
+            if before - {identity}:
+                identity = "mixed"  # no other run shall take its members for its own
+            state = _advance(
+                current, placement, programs, state, (step, found.until), identity, meter, stop
+            )
             if found.until < experiment.num_steps:
                 rows = _scores(current, placement, programs, state, found.until, dataset.validation)
                 current.note_rung(found.until, rows)
             else:
-                _finish(current, placement, programs, state, dataset)
+                _finish(current, placement, programs, state, dataset, identity)
                 meter.members_done += len(placement.members)
 
 
@@ -222,12 +238,13 @@ def _advance(
     placement: Placement,
     programs: Programs,
     state: TrainState,
-    step: int,
-    until: int,
+    span: tuple[int, int],
+    identity: str,
     meter: Meter,
     stop: Stop,
 ) -> TrainState:
-    """Segment by segment to a step, each followed by its metrics and a checkpoint."""
+    """Segment by segment over a span of steps, each followed by its metrics and a checkpoint."""
+    step, until = span
     experiment = current.experiment
     digests = tuple(current.digest(member) for member in placement.members)
     state, _ = programs.segment(state, step, step)  # no steps: compiles before the clock starts
@@ -238,7 +255,7 @@ def _advance(
         rows = metric_rows(digests, metrics, step, end, experiment.log_every)
         current.log(rows)
         arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in name_arrays(state).items()}
-        store.save_checkpoint(current.directory, end, digests, arrays)
+        store.save_checkpoint(current.directory, end, digests, arrays, identity)
         loss, accuracy = (float(np.mean(m[: len(digests), end - step - 1])) for m in metrics[:2])
         done = (end - step) * len(digests)
         meter.tick(Tick(placement.hidden_size, done, end, loss, accuracy))
@@ -295,7 +312,12 @@ def _scores(
 
 
 def _finish(
-    current: Run, placement: Placement, programs: Programs, state: TrainState, dataset: Dataset
+    current: Run,
+    placement: Placement,
+    programs: Programs,
+    state: TrainState,
+    dataset: Dataset,
+    identity: str,
 ) -> None:
     """Scores validation and test, once, and records the members as finished."""
     steps = current.experiment.num_steps
@@ -305,8 +327,10 @@ def _finish(
     params = {name: np.asarray(leaf) for name, leaf in name_arrays(state.params).items()}
     for index, row in enumerate(rows.values()):
         row["parameters_sha256"] = store.fingerprint({k: v[index] for k, v in params.items()})
-        row["identity"] = environment.digest(current.record["identity"])
+        row["identity"] = identity
         row["finished"] = now()
         row["from"] = None  # or the sibling directory it was taken over from
     current.results.update(rows)
     current.save_record()
+    if current.scalars:
+        current.scalars.finish(rows)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import mean
 from typing import NamedTuple
 
-from lstm_jax.config import Experiment, Member, SurroundingsError
+from lstm_jax.config import Experiment, Member, not_installed
 
 Scores = Mapping[tuple[Member, int], float]  # validation accuracy after a number of steps
 Setting = tuple[int, float]  # hidden size, learning rate
@@ -111,13 +111,12 @@ def _tpe_rounds(experiment: Experiment, scores: Scores) -> Iterator[Round]:
     try:
         import optuna
     except ImportError:
-        raise SurroundingsError(
-            "search tpe needs Optuna: pip install 'lstm_jax[search]', or `make`, whose .venv has it"
-        ) from None
+        raise not_installed("--search tpe", "Optuna", "search") from None
     optuna.logging.disable_default_handler()
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=experiment.search_seed)
-    )
+    # Drawn at random before it begins to learn: a quarter, ten at most (Optuna's own default).
+    startup = min(10, max(experiment.trials_at_once, experiment.trials // 4))
+    sampler = optuna.samplers.TPESampler(seed=experiment.search_seed, n_startup_trials=startup)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
     low, high = experiment.axis("learning_rate")
     space = {
         "hidden_size": optuna.distributions.CategoricalDistribution(experiment.axis("hidden_size")),

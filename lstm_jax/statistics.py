@@ -49,8 +49,8 @@ def estimate(values: Sequence[float]) -> Estimate:
 def settings(results: Iterable[dict[str, Any]]) -> list[Setting]:
     """The settings of finished members, best mean validation accuracy first: the chosen one.
 
-    A tie goes to fewer parameters, then to the smaller learning rate. The test accuracy plays no
-    part in the order.
+    Settings with a member that diverged come last. A tie goes to fewer parameters, then to the
+    smaller learning rate. The test accuracy plays no part in the order.
     """
 
     def of(result: dict[str, Any]) -> tuple[int, float]:
@@ -63,7 +63,8 @@ def settings(results: Iterable[dict[str, Any]]) -> list[Setting]:
         test = estimate([m["test_accuracy"] for m in members])
         diverged = sum(m["diverged_at"] is not None for m in members)
         found.append(Setting(hidden_size, learning_rate, validation, test, diverged))
-    return sorted(found, key=lambda s: -s.validation.mean)  # stable: the tie rule is the order
+    # Stable: the tie rule is the order.
+    return sorted(found, key=lambda s: (s.diverged > 0, -s.validation.mean))
 
 
 def lead_on_validation(

@@ -14,6 +14,7 @@ kill at any moment leaves the last whole state. A failing disk is a `Surrounding
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import hashlib
@@ -49,10 +50,13 @@ def fingerprint(arrays: Arrays) -> str:
 
 
 class Saved(NamedTuple):
-    """A member's state as it was saved: the steps done and its arrays by name."""
+    """A member's state as it was saved: the steps done, its arrays by name, and under which
+    identity it was trained so far ("mixed": under several).
+    """
 
     step: int
     arrays: Arrays
+    identity: str
 
 
 @contextmanager
@@ -173,7 +177,9 @@ def _is_row(row: dict[str, Any]) -> bool:
     )
 
 
-def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays: Arrays) -> Path:
+def save_checkpoint(
+    directory: Path, step: int, members: tuple[str, ...], arrays: Arrays, identity: str = ""
+) -> Path:
     """Saves the states of members trained side by side; the first axis of every array is theirs."""
     name = hashlib.sha256(" ".join(members).encode()).hexdigest()[:12]
     path = directory / "checkpoints" / name / f"{step:08d}"
@@ -185,6 +191,7 @@ def save_checkpoint(directory: Path, step: int, members: tuple[str, ...], arrays
         manifest = {
             "step": step,
             "members": list(members),
+            "identity": identity,
             "arrays": {name: fingerprint({name: array}) for name, array in arrays.items()},
             "files": _file_digests(path / "arrays"),
         }
@@ -222,13 +229,16 @@ def _quiet_threads() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-def saved_members(directory: Path) -> set[str]:
-    """Digests of the members of which there is a checkpoint, whole or not."""
-    return {
-        digest
-        for path in (directory / "checkpoints").glob("*/*/manifest.json")
-        for digest in (read_json(path) or {}).get("members", [])
-    }
+def saved_members(directory: Path) -> dict[str, int]:
+    """The members of which there is a checkpoint, by their digests: how many steps they have."""
+    steps: dict[str, int] = {}
+    for path in (directory / "checkpoints").glob("*/*/manifest.json"):
+        with contextlib.suppress(SurroundingsError):
+            manifest = read_json(path)
+            if isinstance(manifest, dict) and manifest == sealed(manifest):
+                for digest in manifest["members"]:
+                    steps[digest] = max(manifest["step"], steps.get(digest, 0))
+    return steps
 
 
 def load_members(
@@ -243,19 +253,20 @@ def load_members(
     paths = (directory / "checkpoints").glob("*/*/manifest.json")
     for path in sorted(paths, key=lambda p: p.parent.name, reverse=True):
         try:
-            step, members, arrays = load_checkpoint(path.parent, missing)
+            manifest, arrays = load_checkpoint(path.parent, missing)
         except SurroundingsError as error:
             say(f"{error}; going on from the one before")
             continue
-        for row, member in enumerate(members):
+        for row, member in enumerate(manifest["members"] if arrays else ()):
             if member in missing:
                 missing.discard(member)
-                found[member] = Saved(step, {name: array[row] for name, array in arrays.items()})
+                own = {name: array[row] for name, array in arrays.items()}
+                found[member] = Saved(manifest["step"], own, manifest.get("identity", ""))
     return found
 
 
-def load_checkpoint(path: Path, wanted: set[str]) -> tuple[int, list[str], Arrays]:
-    """Step, members and arrays; no arrays (and no members) when none of the wanted is in it.
+def load_checkpoint(path: Path, wanted: set[str]) -> tuple[dict[str, Any], Arrays]:
+    """Its manifest and its arrays; no arrays when none of the wanted members is in it.
 
     Raises SurroundingsError when a byte is not as it was written.
     """
@@ -264,7 +275,7 @@ def load_checkpoint(path: Path, wanted: set[str]) -> tuple[int, list[str], Array
         if manifest != sealed(manifest):
             raise ValueError("its manifest was changed")
         if not wanted & set(manifest["members"]):
-            return manifest["step"], [], {}
+            return manifest, {}
         # Before anything is decoded: a decoder given damaged bytes may do more than fail.
         if _file_digests(path / "arrays") != manifest["files"]:
             raise ValueError("its files were changed")
@@ -280,7 +291,7 @@ def load_checkpoint(path: Path, wanted: set[str]) -> tuple[int, list[str], Array
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise SurroundingsError(f"checkpoint {path} is damaged ({reason})") from error
-    return manifest["step"], manifest["members"], arrays
+    return manifest, arrays
 
 
 def _file_digests(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.config import SurroundingsError
+from lstm_jax.config import not_installed
 from lstm_jax.store import disk
 
 
@@ -20,10 +20,7 @@ class Scalars:
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            raise SurroundingsError(
-                "--tensorboard needs tensorboardX: pip install 'lstm_jax[tensorboard]', or `make`, "
-                "whose .venv has it"
-            ) from None
+            raise not_installed("--tensorboard", "tensorboardX", "tensorboard") from None
         self.open = SummaryWriter
         self.directory = directory / "tensorboard"
         self.writers: dict[str, Any] = {}
@@ -42,8 +39,11 @@ class Scalars:
             for writer in self.writers.values():
                 writer.flush()
 
-    def close(self) -> None:
-        """Writes what a flush left behind."""
+    def finish(self, members: Iterable[str]) -> None:
+        """Closes the files of members that are done: there may be many more than can be open."""
         with disk(self.directory):
-            for writer in self.writers.values():
-                writer.close()
+            for member in set(members) & self.writers.keys():
+                self.writers.pop(member).close()
+
+    def close(self) -> None:
+        self.finish(list(self.writers))

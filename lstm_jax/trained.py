@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from lstm_jax import diagnose, store
 from lstm_jax.config import AXES, Experiment, Member, SurroundingsError, UserError
 from lstm_jax.data import arranged, ignore
 from lstm_jax.model import RowLSTM
-from lstm_jax.record import read_run
+from lstm_jax.record import beginning_with, read_run
+from lstm_jax.search import first_round
 from lstm_jax.statistics import settings
 from lstm_jax.train import Params
 
@@ -35,7 +35,8 @@ class Trained:
 
     def probabilities(self, images_NTI: np.ndarray) -> np.ndarray:
         """Class probabilities, float32 [N,C], of images as in the data set: uint8 [N,T,I]."""
-        return self.beliefs(images_NTI)[-1]
+        blocks = [_probabilities(self.model, self.params, x) for x in self._read(images_NTI, 1000)]
+        return np.concatenate([np.zeros((0, self.model.num_classes), np.float32), *blocks])
 
     def predict(self, images_NTI: np.ndarray) -> np.ndarray:
         """The most probable class of each image: int [N]."""
@@ -43,21 +44,30 @@ class Trained:
 
     def beliefs(self, images_NTI: np.ndarray) -> np.ndarray:
         """Class probabilities after each step of reading, float32 [steps,N,C]."""
+        rows, features = self.image_shape
+        steps = rows * features // self.model.num_features
+        blocks = [
+            _beliefs(self.model, self.params, x)
+            for x in self._read(images_NTI, max(1, 28_000 // steps))
+        ]
+        none = np.zeros((steps, 0, self.model.num_classes), np.float32)
+        return np.concatenate([none, *blocks], axis=1)
+
+    def _read(self, images_NTI: np.ndarray, block: int) -> Iterator[np.ndarray]:
+        """Blocks of images as they are read, so that any number of them fits into memory."""
         images = np.asarray(images_NTI)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != self.image_shape:
             raise UserError(
                 f"images are {images.dtype} {list(images.shape)}; this model reads uint8 "
                 f"[N, {self.image_shape[0]}, {self.image_shape[1]}]"
             )
-        believe = jax.jit(partial(diagnose.beliefs, self.model))
-        block = 1000  # examples at a time, so that any number of them fits
-        parts = [
-            np.asarray(
-                believe(self.params, arranged(images[i : i + block], self.experiment.reading))
-            )
-            for i in range(0, len(images), block)
-        ]
-        return np.concatenate(parts, axis=1)
+        for first in range(0, len(images), block):
+            yield arranged(images[first : first + block], self.experiment.reading)
+
+
+# Compiled once for each model and shape, however often they are called.
+_beliefs = jax.jit(diagnose.beliefs, static_argnums=0)
+_probabilities = jax.jit(diagnose.probabilities, static_argnums=0)
 
 
 def load(
@@ -71,54 +81,57 @@ def load(
     """
     directory = Path(run_dir)
     experiment, record = read_run(directory)
-    digest = _chosen(record["members"], store.saved_members(directory), member)
+    saved = store.saved_members(directory)
+    if member is not None:
+        digest = beginning_with(member, {*record["members"], *saved})
+    else:
+        digest = _chosen(record["members"], saved)
     # A member that was taken over has its checkpoint where it was trained.
     result = record["members"].get(digest, {})
     home = directory.parent / (result.get("from") or directory.name)
     found = store.load_members(home, [digest], say)
     if digest not in found:
         raise SurroundingsError(f"{home} has no whole checkpoint of member {digest}")
-    rows = [result, *(rung.get(digest, {}) for rung in record["rungs"].values())]
-    row = next((row for row in rows if row), None)
-    unfinished = {experiment.solo(m).digest: m for m in experiment.members()}
-    chosen = Member(*(row[axis] for axis in AXES)) if row else unfinished.get(digest)
-    if chosen is None:
-        raise UserError(f"member {digest} of a search is not finished: resume the run first")
+    if "image_shape" not in record["data"]:
+        raise SurroundingsError(f"{directory} was made by an older version: train it again")
+    who = _who(experiment, record, digest)
     params = _tree(found[digest].arrays)
-    shape = tuple(record["data"]["image_shape"])
+    rows, features = record["data"]["image_shape"]
     model = RowLSTM(
-        hidden_size=chosen.hidden_size,
+        hidden_size=who.hidden_size,
         num_features=params["input"]["kernel"].shape[0],
         num_classes=params["output"]["bias"].shape[0],
         forget_bias=experiment.forget_bias,
         kernel_init=experiment.kernel_init,
     )
     step = found[digest].step
-    return Trained(record["name"], experiment, chosen, step, (shape[0], shape[1]), model, params)
+    return Trained(record["name"], experiment, who, step, (rows, features), model, params)
 
 
-def _chosen(results: dict[str, dict[str, Any]], saved: set[str], member: str | None) -> str:
+def _who(experiment: Experiment, record: dict[str, Any], digest: str) -> Member:
+    """The member of this digest, finished or not."""
+    for rows in (record["members"], *record["rungs"].values()):
+        if digest in rows:
+            return Member(*(rows[digest][axis] for axis in AXES))
+    started = {experiment.solo(m).digest: m for m in first_round(experiment).members}
+    if digest not in started:
+        raise UserError(f"member {digest} of a search is not finished: resume the run first")
+    return started[digest]
+
+
+def _chosen(results: dict[str, dict[str, Any]], saved: dict[str, int]) -> str:
     """The digest of the member to load."""
-    if member is not None:
-        known = sorted({*results, *saved})
-        found = [digest for digest in known if digest.startswith(member)]
-        if len(found) != 1:
-            raise UserError(
-                f"member: {len(found)} members begin with {member!r}; there are "
-                f"{', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
-            )
-        return found[0]
     if results:
         best = settings(results.values())[0]
         mates = [
-            (row["validation_accuracy"], digest)
+            (row["diverged_at"] is None, row["validation_accuracy"], digest)
             for digest, row in results.items()
             if (row["hidden_size"], row["learning_rate"]) == best[:2]
         ]
-        return max(mates)[1]
+        return max(mates)[2]
     if not saved:
         raise SurroundingsError("nothing was saved in this run yet: train it first")
-    return min(saved)
+    return max(saved, key=lambda digest: (saved[digest], digest))
 
 
 def _tree(arrays: dict[str, np.ndarray]) -> Params:

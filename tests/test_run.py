@@ -142,7 +142,7 @@ def test_a_grown_axis_trains_only_what_is_new(whole, tmp_path):
 
 
 def test_a_halving_drops_settings_for_good_and_its_survivors_are_their_solo_runs(whole, tmp_path):
-    """Killed after the rung; five settings with a sixth that diverges."""
+    """Killed after the rung; three settings, one of which diverges."""
     argv = [*SMALL, "--learning-rate", "1e-5", "1e-3", "1e30", "--seed", "0", "1", "--halving", "3"]
     process = start(tmp_path, *argv)
     while "2 members go on, 4 dropped" not in process.stdout.readline():

@@ -3,10 +3,11 @@
 import io
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from rich.console import Console
 
 import lstm_jax
@@ -70,6 +71,13 @@ def test_a_member_that_was_taken_over_is_found_where_it_was_trained(finished):
     grown = train(finished.parent.parent, solo)
     assert json.loads((grown / "record.json").read_text())["members"][solo.digest]["from"]
     assert lstm_jax.load(grown).member == SWEEP.members()[0]
+    again = train(finished.parent.parent, replace(SWEEP, seed=(0, 1, 2)))
+    homes = {
+        row["from"] for row in json.loads((again / "record.json").read_text())["members"].values()
+    }
+    assert homes == {finished.name, None}
+    for member in SWEEP.members():
+        assert lstm_jax.load(again, SWEEP.solo(member).digest).member == member
 
 
 def test_an_unfinished_run_is_used_as_far_as_it_got(tmp_path, test_split, capsys):
@@ -136,6 +144,13 @@ def test_a_picture_comes_back_as_the_image_it_was_made_from(mnist_like, tmp_path
         assert found[0].max() == found[:, 0].max() == 0
 
 
+def test_a_thin_pen_on_a_large_sheet_is_as_white_as_any(tmp_path):
+    sheet = Image.new("L", (3000, 3000), 255)
+    ImageDraw.Draw(sheet).line([(500, 400), (1500, 2400), (2500, 400)], fill=0, width=3)
+    sheet.save(tmp_path / "thin.png")
+    assert read_picture(str(tmp_path / "thin.png"), (28, 28)).max() == 255
+
+
 def test_predictions_are_lines_or_json_and_show_the_rows(finished, tmp_path, test_split):
     path = tmp_path / "digit.png"
     Image.fromarray(test_split.images[0]).resize((64, 64)).save(path)
@@ -175,6 +190,10 @@ def damaged(path, kind):
         path.write_bytes(b"")
     elif kind == "blank":
         Image.new("L", (30, 30), 200).save(path)
+    elif kind == "specks":
+        specks = np.zeros((3000, 3000), np.uint8)
+        specks[5, 5] = specks[-5, -5] = 255
+        Image.fromarray(specks).save(path)
     elif kind == "huge":
         Image.new("1", (8000, 8000)).save(path)
 
@@ -187,6 +206,7 @@ def damaged(path, kind):
         ("cut", "no picture, or a damaged one"),
         ("empty", "no picture, or a damaged one"),
         ("blank", "nothing is drawn on it"),
+        ("specks", "nothing is drawn on it but specks"),
         ("huge", "8000 x 8000 pixels are more than"),
     ],
 )
