@@ -18,8 +18,11 @@ from typing import Any
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SETTINGS = ("JAX_", "XLA_", "PJRT_")
-# Says where compiled programs are kept and how many devices share the work: no effect on bits.
-HARMLESS = ("JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "JAX_PERSISTENT_CACHE")
+# Where compiled programs are kept, how many devices and threads share the work: `make bits` shows
+# that none of it changes a bit.
+HARMLESS = (
+    "JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "JAX_PERSISTENT_CACHE", "PJRT_NPROC"
+)  # fmt: skip
 
 
 def identity(data_fingerprint: str) -> dict[str, Any]:

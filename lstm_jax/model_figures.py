@@ -87,7 +87,7 @@ def of_insides(
     )
     firsts = np.unique(np.asarray(labels), return_index=True)[1]  # one image of each class
     chosen = firsts[:: max(1, len(firsts) // 3)][:3].tolist()
-    beliefs = np.asarray(diagnose.beliefs(model, params, images[jnp.array(chosen)]))
+    beliefs = trained.beliefs(whole[chosen])
     for index, image in enumerate(chosen):
         yield Figure(
             f"belief_{index}",
@@ -157,7 +157,8 @@ def _gradient_flow(
         lines[name] = steps, np.log10(np.maximum(np.asarray(flow), 1e-12))
 
     for name, model in models.items():
-        add(name, model, init_state(model, jnp.uint32(trained.member.seed)).params)
+        first = jax.jit(partial(init_state, model))(jnp.uint32(trained.member.seed))
+        add(name, model, first.params)
     add(f"trained, {trained.steps} steps", trained.model, trained.params)
     return Figure(
         "gradient_flow",

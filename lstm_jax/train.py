@@ -103,7 +103,7 @@ def train_step(
     # Barriers here and in the sum below: without them XLA fuses Adam with what came before, which
     # is not the same on one device and on several; a bias then differed in its last bit (step 13).
     (gradient,) = jax.lax.optimization_barrier(unfold(gradient))
-    norm = optax.tree.norm(gradient)
+    norm = _global_norm(gradient)
     alive = (state.diverged_at < 0) & jnp.isfinite(loss) & jnp.isfinite(norm)
     if recipe.clip_norm:
         scale = jnp.minimum(1.0, recipe.clip_norm / norm)
@@ -118,8 +118,24 @@ def train_step(
         partial(jnp.where, alive), (params, adam), (state.params, state.adam)
     )
     diverged_at = jnp.where(alive | (state.diverged_at >= 0), state.diverged_at, step)
-    update_norm = jnp.where(alive, rate * optax.tree.norm(updates), 0.0)
+    update_norm = jnp.where(alive, rate * _global_norm(updates), 0.0)
     return TrainState(params, adam, diverged_at), Metrics(loss, accuracy, norm, update_norm)
+
+
+def _global_norm(tree: Any) -> jax.Array:
+    """As `optax.tree.norm`, summed by matrix products.
+
+    XLA's CPU backend orders a plain sum, or a dot product, which it takes for one, in one way with
+    one thread and in another with several.
+    """
+
+    def total(array: jax.Array) -> jax.Array:
+        rows_RN = array.reshape(-1, array.shape[-1])
+        sums_R8 = rows_RN @ jax.lax.optimization_barrier(jnp.ones((rows_RN.shape[1], 8)))
+        ones_R8 = jax.lax.optimization_barrier(jnp.ones_like(sums_R8))
+        return (sums_R8[:, :1].T @ ones_R8)[0, 0]
+
+    return jnp.sqrt(sum(total(leaf * leaf) for leaf in jax.tree.leaves(tree)))
 
 
 def rate_factor(recipe: Recipe, step: jax.Array) -> jax.Array | float:

@@ -4,8 +4,13 @@ The tests run on four host devices, whatever the machine has, so that every plac
 """
 
 import os
+from pathlib import Path
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Many tests compile the same programs, here and in processes of their own.
+cache = Path(__file__).parent.parent / ".pytest_cache" / "xla"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"

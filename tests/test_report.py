@@ -71,18 +71,22 @@ def test_it_needs_no_network_and_no_script_and_says_what_each_figure_is_of(page_
     assert "<code>lstm-jax" in page
 
 
-def test_without_the_data_everything_else_is_still_there(finished, monkeypatch):
+@pytest.fixture
+def no_data(monkeypatch):
     def gone(*_):
         raise SurroundingsError("the data set is gone")
 
     monkeypatch.setattr("lstm_jax.report.load", gone)
+
+
+def test_without_the_data_everything_else_is_still_there(finished, no_data):
     page, _ = reported(finished)
     assert "some figures are missing: the data set is gone" in page
     assert '<figure id="loss">' in page
     assert '<figure id="gates">' not in page
 
 
-def test_an_unfinished_run_is_reported_as_such(tmp_path):
+def test_an_unfinished_run_is_reported_as_such(tmp_path, no_data):
     with pytest.raises(Interrupted):
         train(tmp_path, SWEEP, max_minutes=1e-9)
     (directory,) = (tmp_path / "digits").iterdir()
@@ -91,7 +95,7 @@ def test_an_unfinished_run_is_reported_as_such(tmp_path):
     assert "loss" in figures
 
 
-def test_names_are_escaped(tmp_path):
+def test_names_are_escaped(tmp_path, no_data):
     directory = train(tmp_path, SWEEP.solo(SWEEP.members()[0]))
     record = json.loads((directory / "record.json").read_text())
     record["name"] = "<script>alert(1)</script>"

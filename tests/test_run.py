@@ -126,6 +126,15 @@ def test_a_sweeps_member_is_its_solo_run_with_other_devices_threads_and_segments
     assert len(digests(tmp_path)) == 3
 
 
+def test_one_thread_or_several_change_no_bit(tmp_path):
+    """With clipping: the norm is the one sum over all parameters that a step depends on."""
+    argv = ("--num-examples", "1280", "--clip-norm", "0.5", "--hidden-size", "128", "--no-report")
+    one = {"JAX_NUM_CPU_DEVICES": "1", "PJRT_NPROC": "1"}
+    assert run(tmp_path / "one", *argv, **one)[0] == 0
+    here(tmp_path / "several", hidden_size=128, num_examples=1280, clip_norm=0.5)
+    assert digests(tmp_path / "one") == digests(tmp_path / "several")
+
+
 def test_a_grown_axis_trains_only_what_is_new(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "runs")
     assert "1 member was finished in" in here(tmp_path / "runs", seed=(0, 1))
