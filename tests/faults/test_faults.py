@@ -92,7 +92,7 @@ def test_a_sweep_of_twelve_killed_ten_times(whole_sweep, tmp_path, tally, salt):
 
 
 def test_kills_around_every_kind_of_write(whole, tmp_path, tally):
-    """Twenty moments, seeded: before and after an fsync, a rename, a removal, an unsynced write."""
+    """Twenty moments, seeded: before and after an fsync, a rename, a removal."""
     program = str(Path(__file__).parent / "killed_at.py")
     code, lines = finish(start(command(tmp_path / "count", *SMALL), program, "0"))
     assert code == 0
@@ -111,7 +111,7 @@ def test_kills_around_every_kind_of_write(whole, tmp_path, tally):
 
 def test_a_disk_that_fills_up_at_any_point(whole, tmp_path, tally):
     """A limit on the size of files, in blocks of 512 or 1024 bytes, stands for the disk."""
-    limits, survived = (0, 1, 2, 3, 4, 8, 16), 0
+    limits, survived = (1, 2, 3, 4, 6, 8, 16), 0
     for limit in limits:
         runs = tmp_path / str(limit)
         line = " ".join(["-m", "lstm_jax", *command(runs, *SMALL)])
@@ -191,7 +191,8 @@ def _race(directory, barrier, queue):
 
 def test_two_starters_at_once(tmp_path, tally):
     """Fifty races for one lock: each has one winner, and the loser is told who holds it."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lstm_jax.store"])
     survived = 0
     for race in range(50):
         queue, barrier = context.Queue(), context.Barrier(2)
