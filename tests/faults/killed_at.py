@@ -1,7 +1,7 @@
 """`python killed_at.py N ARGUMENTS`: lstm_jax, killed at the Nth moment around a write to the disk.
 
 A moment is before or after an fsync, a rename or the removal of a folder: before an fsync the file
-is written and not yet safe. With N = 0 nothing is killed and the number of moments is the last line.
+is written and not yet safe. With N = 0 nothing is killed; the number of moments is the last line.
 """
 
 import os
