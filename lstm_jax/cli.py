@@ -22,8 +22,8 @@ from rich.console import Console
 from lstm_jax.commands import (
     COMMANDS,
     Export,
-    OfExperiment,
-    OfRun,
+    OnExperiment,
+    OnRun,
     Plan,
     Predict,
     Report,
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(EXIT_CODES[type(error)])
 
 
-def dispatch(command: OfExperiment | OfRun, console: Console) -> None:
+def dispatch(command: OnExperiment | OnRun, console: Console) -> None:
     """Starts JAX as the command wants it, and only then imports what the command needs."""
     check_options(command)
     prepare_jax(command.platform)
@@ -106,7 +106,7 @@ def dispatch(command: OfExperiment | OfRun, console: Console) -> None:
         from lstm_jax.plan import plan
 
         plan(Path(command.name).stem, command.experiment, console, **options)
-    else:
+    elif isinstance(command, Run):
         from lstm_jax.runner import run
 
         try:
@@ -129,19 +129,19 @@ def write_report(command: Run, directory: Path, console: Console) -> None:
         console.print(f"no report: {type(error).__name__}: {error}", soft_wrap=True, markup=False)
 
 
-def check_options(command: OfExperiment | OfRun) -> None:
+def check_options(command: OnExperiment | OnRun) -> None:
     """The numbers that are no part of an experiment."""
     for name, least in {"segment_steps": 1, "steps": 1, "max_minutes": 1e-9}.items():
         value = getattr(command, name, None)
         if value is not None and not value >= least:
             raise UserError(f"{name}: {value} is not at least {least:g}")
-    if isinstance(command, OfRun) and not command.run_dir.is_dir():
+    if isinstance(command, OnRun) and not command.run_dir.is_dir():
         raise UserError(f"{command.run_dir} is no directory; give runs/<name>/<digest>")
     if isinstance(command, Predict) and not command.images:
         raise UserError("predict: give at least one picture, or - for an array on stdin")
 
 
-def parse(argv: list[str]) -> OfExperiment | OfRun:
+def parse(argv: list[str]) -> OnExperiment | OnRun:
     """The command, its overrides laid over the experiment's own values."""
     helps = not argv or bool({"-h", "--help"} & set(argv))
     word = argv[0] if argv and not argv[0].startswith("-") else ""
@@ -168,7 +168,7 @@ def parse(argv: list[str]) -> OfExperiment | OfRun:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed: OfExperiment | OfRun = tyro.cli(
+            parsed: OnExperiment | OnRun = tyro.cli(
                 commands,
                 prog="lstm-jax",
                 args=argv or ["--help"],

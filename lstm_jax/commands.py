@@ -12,8 +12,8 @@ from lstm_jax.config import Experiment
 
 
 @dataclass(frozen=True)
-class Command:
-    """What every command is told."""
+class OnExperiment:
+    """What every command on an experiment is told."""
 
     name: tyro.conf.Positional[str]
     """An experiment in `experiments/`, or a Python file below the working directory."""
@@ -32,7 +32,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Run(Command):
+class Run(OnExperiment):
     """Train an experiment, resume it, or say that it is finished."""
 
     segment_steps: int = 100
@@ -49,19 +49,35 @@ class Run(Command):
 
 
 @dataclass(frozen=True)
-class Plan(Command):
+class Plan(OnExperiment):
     """Say what would run: members, programs, parameters, memory. Trains nothing."""
 
     measure: bool = False
     """Also run a few steps of every program, whose results are thrown away, to tell the minutes."""
 
 
-@dataclass(frozen=True)
-class Reproduce:
-    """Train a run again from its record alone and compare, metric by metric and bit by bit."""
+@dataclass(frozen=True, kw_only=True)
+class OnRun:
+    """What every command on a run directory is told."""
 
     run_dir: tyro.conf.Positional[Path]
-    """A run directory, `runs/<experiment>/<digest>`."""
+    """A run directory, `runs/<experiment>/<digest>`, finished or not."""
+
+    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """The kind of device. One that is absent is refused, never silently another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnModel(OnRun):
+    """And every command on one trained member of it."""
+
+    member: str | None = None
+    """A member's digest or how it begins, instead of the one chosen on validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce(OnRun):
+    """Train a run again from its record alone and compare, metric by metric and bit by bit."""
 
     member: str | None = None
     """Only this member of a sweep: its digest in `record.json`, or how that begins."""
@@ -69,23 +85,14 @@ class Reproduce:
     steps: int | None = None
     """Only the first steps: a quick check of the metrics."""
 
-    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """The kind of device. One that is absent is refused, never silently another."""
 
-
-@dataclass(frozen=True)
-class Predict:
+@dataclass(frozen=True, kw_only=True)
+class Predict(OnModel):
     """Say which digit a picture shows, with the probabilities."""
-
-    run_dir: tyro.conf.Positional[Path]
-    """A run directory, `runs/<experiment>/<digest>`, finished or not."""
 
     images: tyro.conf.Positional[tuple[str, ...]]
     """PNG, JPEG or other pictures of any size, dark on light or light on dark; `-` reads an array
     as `numpy.save` writes it from stdin, uint8 [N, rows, columns] as in the data set."""
-
-    member: str | None = None
-    """A member's digest or how it begins, instead of the one chosen on validation."""
 
     json: bool = False
     """A JSON object a line, with all probabilities."""
@@ -93,43 +100,20 @@ class Predict:
     rows: bool = False
     """Show the belief growing row by row."""
 
-    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """The kind of device. One that is absent is refused, never silently another."""
 
-
-@dataclass(frozen=True)
-class Export:
+@dataclass(frozen=True, kw_only=True)
+class Export(OnModel):
     """Write a trained model as StableHLO and ONNX, run back and compared on all test images."""
-
-    run_dir: tyro.conf.Positional[Path]
-    """A run directory, `runs/<experiment>/<digest>`, finished or not."""
-
-    member: str | None = None
-    """A member's digest or how it begins, instead of the one chosen on validation."""
 
     onnx: bool = False
     """Also as ONNX (extra `onnx`)."""
 
-    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """The kind of device. One that is absent is refused, never silently another."""
 
-
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, kw_only=True)
+class Report(OnModel):
     """Write a run as one page: results, curves, mistakes, gates and gradients."""
 
-    run_dir: tyro.conf.Positional[Path]
-    """A run directory, `runs/<experiment>/<digest>`, finished or not."""
 
-    member: str | None = None
-    """A member's digest or how it begins, instead of the one chosen on validation."""
-
-    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """The kind of device. One that is absent is refused, never silently another."""
-
-
-OfExperiment = Run | Plan
-OfRun = Reproduce | Predict | Export | Report
 COMMANDS: dict[str, type] = {
     "run": Run,
     "plan": Plan,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from lstm_jax.lstm import lstm_trace
 from lstm_jax.model import RowLSTM, apply_folded, read_out
-from lstm_jax.train import Params, fold
+from lstm_jax.train import Params, fold, scale
 
 SATURATED = 0.05  # a gate closer than this to 0 or 1 passes almost no gradient
 
@@ -25,11 +25,6 @@ class Gate(NamedTuple):
     sd_T: jax.Array
     low_T: jax.Array  # share below SATURATED (of the cell: below -1)
     high_T: jax.Array  # share above 1 - SATURATED (of the cell: above 1)
-
-
-def scale(images_BTI: jax.Array) -> jax.Array:
-    """uint8 images as the model reads them: float32 in [0, 1]."""
-    return images_BTI.astype(jnp.float32) / 255.0
 
 
 def probabilities(model: RowLSTM, params: Params, images_BTI: jax.Array) -> jax.Array:

@@ -85,6 +85,11 @@ def fold(model: RowLSTM, params: Params) -> FoldedRowLSTM:
     return folded
 
 
+def scale(images_BTI: jax.Array) -> jax.Array:
+    """uint8 images as the model reads them: float32 in [0, 1]."""
+    return images_BTI.astype(jnp.float32) / 255.0
+
+
 def train_step(
     model: RowLSTM,
     recipe: Recipe,
@@ -198,7 +203,7 @@ def _cross_entropy(
     One-hot labels: the gradient of an integer-label lookup is a scatter, whose order of additions
     a GPU does not fix.
     """
-    logits_bC = apply_folded(folded, images_bTI.astype(jnp.float32) / 255.0)
+    logits_bC = apply_folded(folded, scale(images_bTI))
     target_bC = jax.nn.one_hot(labels_b, logits_bC.shape[-1], dtype=jnp.float32)
     if smoothing:
         target_bC = optax.smooth_labels(target_bC, smoothing)

@@ -9,7 +9,7 @@ from lstm_jax import diagnose
 from lstm_jax.data import arranged, load
 from lstm_jax.lstm import lstm_last_stacked, lstm_trace
 from lstm_jax.model import RowLSTM
-from lstm_jax.train import fold
+from lstm_jax.train import fold, scale
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def images():
 
 
 def test_the_trace_ends_where_the_recurrence_ends(model, params, images):
-    kernel, x_TBI = fold(model, params).kernel_KG, diagnose.scale(images).swapaxes(0, 1)
+    kernel, x_TBI = fold(model, params).kernel_KG, scale(images).swapaxes(0, 1)
     trace = lstm_trace(x_TBI, kernel)
     c, h = lstm_last_stacked(x_TBI, kernel)
     np.testing.assert_allclose(trace.c[-1], c, rtol=1e-5, atol=1e-6)
@@ -40,7 +40,7 @@ def test_the_trace_ends_where_the_recurrence_ends(model, params, images):
 
 def test_the_last_belief_is_the_models_answer(model, params, images):
     beliefs = diagnose.beliefs(model, params, images)
-    logits = model.apply({"params": params}, diagnose.scale(images))
+    logits = model.apply({"params": params}, scale(images))
     np.testing.assert_allclose(beliefs[-1], jax.nn.softmax(logits), rtol=1e-4, atol=1e-6)
     assert beliefs.shape == (8, 20, 10)
 
@@ -49,7 +49,7 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(model, params, images)
     """Along the gradient itself, at one row: the loss changes by its norm."""
     labels = jnp.zeros(1, jnp.int32)
     flow = diagnose.gradient_flow(model, params, images[:1], labels)
-    folded, x_TBI = fold(model, params), diagnose.scale(images[:1]).swapaxes(0, 1)
+    folded, x_TBI = fold(model, params), scale(images[:1]).swapaxes(0, 1)
 
     def loss(nudge_TBH):
         h_BH = lstm_trace(x_TBI, folded.kernel_KG, nudge_TBH).h[-1]
@@ -66,7 +66,7 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(model, params, images)
 
 def test_gates_are_summed_up_over_images_and_units(model, params, images):
     found = diagnose.gates(model, params, images)
-    trace = lstm_trace(diagnose.scale(images).swapaxes(0, 1), fold(model, params).kernel_KG)
+    trace = lstm_trace(scale(images).swapaxes(0, 1), fold(model, params).kernel_KG)
     np.testing.assert_allclose(found["forget gate"].mean_T, trace.f.mean((1, 2)), rtol=1e-5)
     np.testing.assert_allclose(found["cell"].sd_T, trace.c.std((1, 2)), rtol=1e-4)
     np.testing.assert_allclose(found["input gate"].high_T, (trace.i > 0.95).mean((1, 2)))
