@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from lstm_jax import environment, store
+from lstm_jax import checkpoints, environment, store
 from lstm_jax.config import AXES, Experiment, Member, NotReproduced, UserError
 from lstm_jax.data import Dataset, load
 from lstm_jax.record import beginning_with, read_run
@@ -115,7 +115,7 @@ def _compare(
     if until == experiment.num_steps:
         params = {name: np.asarray(leaf) for name, leaf in name_arrays(state.params).items()}
         for index, (digest, member) in enumerate(named.items()):
-            now = store.fingerprint({name: array[index] for name, array in params.items()})
+            now = checkpoints.fingerprint({name: array[index] for name, array in params.items()})
             then = results.get(digest, {}).get("parameters_sha256", now)
             if now != then:
                 raise NotReproduced(

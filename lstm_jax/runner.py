@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from lstm_jax import environment, store
+from lstm_jax import checkpoints, environment, store
 from lstm_jax.config import (
     DivergedError,
     Experiment,
@@ -188,7 +188,7 @@ def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, sto
         need = needed(experiment, placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
     wanted = {member: current.digest(member) for member in members}
-    saved = store.load_members(current.directory, wanted.values(), current.say)
+    saved = checkpoints.load(current.directory, wanted.values(), current.say)
     start = {m: saved[d].step if d in saved else 0 for m, d in wanted.items()}
     store.trim_metrics(current.directory, {d: start[m] for m, d in wanted.items()})
     resumed = {m: step for m, step in start.items() if step > scored.get(m, 0)}
@@ -217,7 +217,7 @@ def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, sto
 
 
 def _first_state(
-    current: Run, placement: Placement, programs: Programs, saved: dict[str, store.Saved]
+    current: Run, placement: Placement, programs: Programs, saved: dict[str, checkpoints.Saved]
 ) -> TrainState:
     """The members' initial state, or the one they were saved in."""
     state = programs.init()
@@ -255,7 +255,7 @@ def _advance(
         rows = metric_rows(digests, metrics, step, end, experiment.log_every)
         current.log(rows)
         arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in name_arrays(state).items()}
-        store.save_checkpoint(current.directory, end, digests, arrays, identity)
+        checkpoints.save(current.directory, end, digests, arrays, identity)
         loss, accuracy = (float(np.mean(m[: len(digests), end - step - 1])) for m in metrics[:2])
         done = (end - step) * len(digests)
         meter.tick(Tick(placement.hidden_size, done, end, loss, accuracy))
@@ -326,7 +326,7 @@ def _finish(
     )
     params = {name: np.asarray(leaf) for name, leaf in name_arrays(state.params).items()}
     for index, row in enumerate(rows.values()):
-        row["parameters_sha256"] = store.fingerprint({k: v[index] for k, v in params.items()})
+        row["parameters_sha256"] = checkpoints.fingerprint({k: v[index] for k, v in params.items()})
         row["identity"] = identity
         row["finished"] = now()
         row["from"] = None  # or the sibling directory it was taken over from

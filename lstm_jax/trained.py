@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax import diagnose, store
+from lstm_jax import checkpoints, diagnose
 from lstm_jax.config import AXES, Experiment, Member, SurroundingsError, UserError
 from lstm_jax.data import arranged, ignore
 from lstm_jax.model import RowLSTM
@@ -81,7 +81,7 @@ def load(
     """
     directory = Path(run_dir)
     experiment, record = read_run(directory)
-    saved = store.saved_members(directory)
+    saved = checkpoints.saved_members(directory)
     if member is not None:
         digest = beginning_with(member, {*record["members"], *saved})
     else:
@@ -89,7 +89,7 @@ def load(
     # A member that was taken over has its checkpoint where it was trained.
     result = record["members"].get(digest, {})
     home = directory.parent / (result.get("from") or directory.name)
-    found = store.load_members(home, [digest], say)
+    found = checkpoints.load(home, [digest], say)
     if digest not in found:
         raise SurroundingsError(f"{home} has no whole checkpoint of member {digest}")
     if "image_shape" not in record["data"]:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lstm_jax import Experiment
-from lstm_jax.cli import available, load_experiment, main, parse
+from lstm_jax.cli import main, parse
 from lstm_jax.config import UserError
+from lstm_jax.lookup import available, load_experiment
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax.cli import available, load_experiment
 from lstm_jax.data import load
+from lstm_jax.lookup import available, load_experiment
 from lstm_jax.memory import needed
 from lstm_jax.sweep import build, place
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax import Experiment, environment, store
+from lstm_jax import Experiment, checkpoints, environment
 from lstm_jax.data import load
 from lstm_jax.sweep import Placement, build, name_arrays
 
@@ -31,7 +31,7 @@ def trained():
         "instruction_set": identity["instruction_set"],
         "data": identity["data"],
         "losses": [float(loss) for loss in np.asarray(metrics.loss)[0, ::10]],
-        "parameters_sha256": store.fingerprint(params),
+        "parameters_sha256": checkpoints.fingerprint(params),
     }
 
 

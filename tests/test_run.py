@@ -17,8 +17,8 @@ from rich.console import Console
 from tensorboardX.proto import event_pb2
 
 from lstm_jax import Experiment, store
-from lstm_jax.cli import load_experiment
 from lstm_jax.config import SurroundingsError, UserError
+from lstm_jax.lookup import load_experiment
 from lstm_jax.plan import plan
 from lstm_jax.runner import run as run_here
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from lstm_jax import store
+from lstm_jax import checkpoints, store
 from lstm_jax.config import SurroundingsError
 
 
@@ -34,13 +34,13 @@ def same(saved, step, row):
 def saved(tmp_path):
     """A run directory with checkpoints of two members at steps 10, 20 and 30."""
     for step in (10, 20, 30):
-        store.save_checkpoint(tmp_path, step, ("a", "b"), arrays_of(step))
+        checkpoints.save(tmp_path, step, ("a", "b"), arrays_of(step))
     return tmp_path
 
 
 def test_the_newest_checkpoint_comes_back_and_the_one_before_is_kept(saved):
     said = []
-    found = store.load_members(saved, ["b", "c"], said.append)
+    found = checkpoints.load(saved, ["b", "c"], said.append)
     assert (found.keys(), said) == ({"b"}, [])
     same(found["b"], 30, row=1)
     steps = sorted(int(path.name) for path in saved.glob("checkpoints/*/*"))
@@ -51,8 +51,8 @@ def test_a_killed_writers_leftover_is_passed_over_and_removed(saved):
     (folder,) = (saved / "checkpoints").iterdir()
     leftover = folder / "00000035" / "arrays"
     leftover.mkdir(parents=True)
-    same(store.load_members(saved, ["a"], print)["a"], 30, row=0)
-    store.save_checkpoint(saved, 40, ("a", "b"), arrays_of(40))
+    same(checkpoints.load(saved, ["a"], print)["a"], 30, row=0)
+    checkpoints.save(saved, 40, ("a", "b"), arrays_of(40))
     assert not leftover.exists()
 
 
@@ -60,9 +60,9 @@ def test_a_damaged_future_does_not_crowd_out_what_is_saved_after_it(saved):
     """Both kept checkpoints damaged, the run starts over: its earlier steps are kept, not those."""
     for path in saved.glob("checkpoints/*/*/manifest.json"):
         path.write_text("{}")
-    store.save_checkpoint(saved, 5, ("a", "b"), arrays_of(5))
-    same(store.load_members(saved, ["a"], print)["a"], 5, row=0)
-    store.save_checkpoint(saved, 10, ("a", "b"), arrays_of(10))
+    checkpoints.save(saved, 5, ("a", "b"), arrays_of(5))
+    same(checkpoints.load(saved, ["a"], print)["a"], 5, row=0)
+    checkpoints.save(saved, 10, ("a", "b"), arrays_of(10))
     assert sorted(int(path.name) for path in saved.glob("checkpoints/*/*")) == [5, 10]
 
 
@@ -87,7 +87,7 @@ def test_a_flipped_or_missing_byte_never_passes_for_the_state(saved):
         ]:
             path.write_bytes(damaged)
             said = []
-            found = store.load_members(saved, ["a"], said.append)
+            found = checkpoints.load(saved, ["a"], said.append)
             same(found["a"], 20 if said else 30, row=0)
             assert all("is damaged" in line and "\n" not in line for line in said)
             detected += bool(said)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax import Experiment, store
+from lstm_jax import Experiment, checkpoints
 from lstm_jax.config import Member
 from lstm_jax.data import load
 from lstm_jax.sweep import Placement, build, name_arrays, place
@@ -31,7 +31,7 @@ def trained(placement, dataset, cuts=(0, 45), capacity=45):
         state, _ = programs.segment(state, start, stop)
     arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
     return [
-        store.fingerprint({name: array[row] for name, array in arrays.items()})
+        checkpoints.fingerprint({name: array[row] for name, array in arrays.items()})
         for row in range(len(placement.members))
     ]
 
@@ -83,7 +83,7 @@ def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
     assert np.all(np.isfinite(np.asarray(metrics.loss)[[0, 2]]))
     assert list(np.asarray(state.diverged_at)) == [-1, 1, -1]
     arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
-    digest = [store.fingerprint({k: v[row] for k, v in arrays.items()}) for row in (0, 2)]
+    digest = [checkpoints.fingerprint({k: v[row] for k, v in arrays.items()}) for row in (0, 2)]
     assert digest == alone[:2]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_jax import store
+from lstm_jax import checkpoints, store
 from lstm_jax.config import SurroundingsError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -136,7 +136,7 @@ def test_flipped_and_missing_bytes_of_a_checkpoint(tmp_path, tally):
         for step in (10, 20)
     }
     for step, arrays in states.items():
-        store.save_checkpoint(tmp_path, step, ("a", "b"), arrays)
+        checkpoints.save(tmp_path, step, ("a", "b"), arrays)
     (folder,) = (tmp_path / "checkpoints").iterdir()
     tries = survived = 0
     for path in (p for p in sorted((folder / "00000020").rglob("*")) if p.is_file()):
@@ -144,7 +144,7 @@ def test_flipped_and_missing_bytes_of_a_checkpoint(tmp_path, tally):
         flips = (whole[:i] + bytes([whole[i] ^ 16]) + whole[i + 1 :] for i in places(whole))
         for damaged in (*flips, *(whole[:i] for i in places(whole))):
             path.write_bytes(damaged)
-            found = store.load_members(tmp_path, ["a"], lambda _: None)["a"]
+            found = checkpoints.load(tmp_path, ["a"], lambda _: None)["a"]
             tries += 1
             wanted = states[found.step]["params/kernel"][0]
             survived += np.array_equal(found.arrays["params/kernel"], wanted)
