@@ -1,6 +1,9 @@
 """Harder than pixel by pixel: the 784 pixels in an order shuffled once for all.
 
 make experiment NAME=permuted_mnist
+
+With all biases at zero it has learnt next to nothing after two epochs; chrono initialisation lets
+its units remember from the first step on.
 """
 
 from lstm_jax import Experiment
@@ -9,8 +12,10 @@ experiment = Experiment(
     reading="permuted",
     hidden_size=64,
     learning_rate=3e-3,
-    num_examples=4 * 55_000,
+    num_examples=8 * 55_000,
     kernel_init="orthogonal",
+    forget_bias=0.0,
+    chrono_steps=784,
     schedule="cosine",
     warmup_steps=100,
     clip_norm=1.0,

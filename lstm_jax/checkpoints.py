@@ -40,31 +40,29 @@ def fingerprint(arrays: Arrays) -> str:
 
 
 class Saved(NamedTuple):
-    """A member's state as it was saved: the steps done, its arrays by name, and under which
-    identity it was trained so far ("mixed": under several).
-    """
+    """A state as it was saved: of one member, or of several along the first axis of each array."""
 
     step: int
     arrays: Arrays
-    identity: str
+    identity: str = ""  # under which it was trained so far; "mixed": under several
+    seconds: Any = 0.0  # of training so far: a float, or a list of them, one a member
 
 
-def save(
-    directory: Path, step: int, members: tuple[str, ...], arrays: Arrays, identity: str = ""
-) -> Path:
-    """Saves the states of members trained side by side; the first axis of every array is theirs."""
+def save(directory: Path, members: tuple[str, ...], saved: Saved) -> Path:
+    """Saves the states of members trained side by side, named by their digests."""
     name = hashlib.sha256(" ".join(members).encode()).hexdigest()[:12]
-    path = directory / "checkpoints" / name / f"{step:08d}"
+    path = directory / "checkpoints" / name / f"{saved.step:08d}"
     with disk(path):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         with _quiet_threads(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
-            saver.save(path.resolve() / "arrays", args=ocp.args.PyTreeSave(arrays))
+            saver.save(path.resolve() / "arrays", args=ocp.args.PyTreeSave(saved.arrays))
         manifest = {
-            "step": step,
+            "step": saved.step,
             "members": list(members),
-            "identity": identity,
-            "arrays": {name: fingerprint({name: array}) for name, array in arrays.items()},
+            "identity": saved.identity,
+            "seconds": saved.seconds,
+            "arrays": {name: fingerprint({name: array}) for name, array in saved.arrays.items()},
             "files": _file_digests(path / "arrays"),
         }
     write_json(path / "manifest.json", sealed(manifest))
@@ -130,7 +128,9 @@ def load(directory: Path, wanted: Iterable[str], say: Callable[[str], None]) -> 
             if member in missing:
                 missing.discard(member)
                 own = {name: array[row] for name, array in arrays.items()}
-                found[member] = Saved(manifest["step"], own, manifest.get("identity", ""))
+                seconds = manifest["seconds"][row] if "seconds" in manifest else 0.0
+                identity = manifest.get("identity", "")
+                found[member] = Saved(manifest["step"], own, identity, seconds)
     return found
 
 

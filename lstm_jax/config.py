@@ -30,6 +30,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (2.0**-126, 1e30),
     "seed": (0, 2**32 - 1),
     "forget_bias": (-100.0, 100.0),
+    "chrono_steps": (0, 10**6),
     "batch_size": (1, 65_536),
     "chunks": (1, 1024),
     "num_examples": (1, 10**10),
@@ -45,6 +46,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "halving": (0, 1000),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
+    "backend": ("scan", "cudnn"),
     "kernel_init": ("notebook", "orthogonal"),
     "schedule": ("constant", "cosine"),
     "search": ("grid", "random", "tpe"),
@@ -124,6 +126,11 @@ class Experiment:
     forget_bias: float = 1.0
     """Added to the forget gate before its sigmoid."""
 
+    chrono_steps: int = 0
+    """Chrono initialisation (Tallec and Ollivier, 2018) for memories of up to so many steps: the
+    biases of forget gates start at log U(1, chrono_steps - 1), beside `forget_bias`, those of input
+    gates at minus as much. 0: off, all start at zero."""
+
     batch_size: int = 128
     """Examples a training step."""
 
@@ -133,6 +140,10 @@ class Experiment:
 
     num_examples: int = 100_000
     """Budget: training goes on while step * batch_size < num_examples."""
+
+    backend: str = "scan"
+    """What runs the recurrence in training: `scan`, this project's own, or NVIDIA's `cudnn` on a
+    GPU, best with chunks 1. Scores and diagnostics are always taken with `scan`."""
 
     kernel_init: str = "notebook"
     """Initial kernels: `notebook` (dense N(0, 1), LSTM Glorot uniform) or `orthogonal` (dense and
@@ -193,6 +204,8 @@ class Experiment:
                 f"warmup_steps: {self.warmup_steps} is not below the {self.num_steps} steps that "
                 f"num_examples {self.num_examples} allows"
             )
+        if 0 < self.chrono_steps < 3:
+            raise UserError(f"chrono_steps: {self.chrono_steps} is no span; give 3 or more, or 0")
         if self.shift and self.reading in ("pixels", "permuted"):
             raise UserError(
                 f"shift: moves rows or columns, not reading {self.reading}; set it to 0"

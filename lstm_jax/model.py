@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax.linen import initializers
 from flax.linen.dtypes import promote_dtype
 
+from lstm_jax.cudnn import lstm_last_cudnn
 from lstm_jax.lstm import Carry, flip, lstm, lstm_last_stacked, stack_kernels
 
 Initializer = initializers.Initializer
@@ -165,6 +166,7 @@ class RowLSTM(nn.Module):
     num_classes: int = 10
     forget_bias: float = 1.0
     kernel_init: str = "notebook"  # or "orthogonal"
+    chrono_steps: int = 0  # as in `Experiment`
 
     @nn.compact
     def fold(self) -> FoldedRowLSTM:
@@ -177,9 +179,8 @@ class RowLSTM(nn.Module):
         normal, lstm_kernel = _kernel_inits(self.kernel_init, hidden)
         dense = normal, initializers.constant(0.1)
         input_DH = _stack(*Affine((self.num_features, hidden), *dense, name="input")())
-        kernel, bias_G = Affine(
-            (2 * hidden, 4 * hidden), lstm_kernel, initializers.zeros_init(), name="lstm"
-        )()
+        lstm_bias = _bias_init(hidden, self.chrono_steps)
+        kernel, bias_G = Affine((2 * hidden, 4 * hidden), lstm_kernel, lstm_bias, name="lstm")()
         output_DC = _stack(*Affine((hidden, self.num_classes), *dense, name="output")())
         input_DG = input_DH @ kernel[:hidden]
         forget_4 = jnp.array([0.0, 0.0, self.forget_bias, 0.0], jnp.float32)
@@ -191,9 +192,10 @@ class RowLSTM(nn.Module):
         return apply_folded(self.fold(), x_BTI)
 
 
-def apply_folded(folded: FoldedRowLSTM, x_BTI: jax.Array) -> jax.Array:
-    """Logits [B,C] of float images [B,T,I] in [0,1]."""
-    _, h_BH = lstm_last_stacked(x_BTI.swapaxes(0, 1), folded.kernel_KG)
+def apply_folded(folded: FoldedRowLSTM, x_BTI: jax.Array, backend: str = "scan") -> jax.Array:
+    """Logits [B,C] of float images [B,T,I] in [0,1]; backend as in `Experiment`."""
+    last = lstm_last_cudnn if backend == "cudnn" else lstm_last_stacked
+    _, h_BH = last(x_BTI.swapaxes(0, 1), folded.kernel_KG)
     return read_out(folded, h_BH)
 
 
@@ -215,6 +217,21 @@ def _kernel_inits(name: str, hidden: int) -> tuple[Initializer, Initializer]:
         return jnp.concatenate([inputs, jnp.concatenate(recurrent, axis=1)])
 
     return lecun, lstm_kernel
+
+
+def _bias_init(hidden: int, chrono_steps: int) -> Initializer:
+    """Of the LSTM, gates i, g, f, o: zeros, or those of Tallec and Ollivier, "Can recurrent neural
+    networks warp time?" (2018), equation 16.
+    """
+    if not chrono_steps:
+        return initializers.zeros_init()
+
+    def chrono(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        forget_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
+        zeros_H = jnp.zeros_like(forget_H)
+        return jnp.concatenate([-forget_H, zeros_H, forget_H, zeros_H])
+
+    return chrono
 
 
 def _stack(kernel: jax.Array, bias: jax.Array) -> jax.Array:

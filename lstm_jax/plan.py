@@ -17,7 +17,7 @@ from lstm_jax.record import read_record, run_directory
 from lstm_jax.runner import load_data
 from lstm_jax.screen import say
 from lstm_jax.search import first_round, member_steps
-from lstm_jax.sweep import Placement, build, place, tile_of
+from lstm_jax.sweep import Placement, build, place_here
 
 MEASURED_STEPS = 20
 
@@ -51,7 +51,7 @@ def plan(
     if measure:
         table.add_column("examples/s")
     seconds = 0.0  # of one step of all members in the table
-    for placement in place(members, len(devices), experiment.chunks, tile_of(platform)):
+    for placement in place_here(experiment, members):
         need = needed(experiment, placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
         row = [

@@ -6,18 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from rich.console import Console
 
-from lstm_jax import checkpoints, environment, store
+from lstm_jax import environment, store
 from lstm_jax.config import AXES, Experiment, Member, NotReproduced, UserError
 from lstm_jax.data import Dataset, load
 from lstm_jax.record import beginning_with, read_run
-from lstm_jax.runner import metric_rows
+from lstm_jax.rows import metric_rows, parameter_digests
 from lstm_jax.screen import say
 from lstm_jax.search import first_round
-from lstm_jax.sweep import Placement, build, name_arrays, place, tile_of
+from lstm_jax.sweep import Placement, build, place_here, refuse_absent_backend
 from lstm_jax.train import Metrics
 
 SEGMENT_STEPS = 100  # between two looks; changes no bit
@@ -34,6 +32,7 @@ def reproduce(
     end, in the SHA-256 of its parameters. With `steps`, only as far as that.
     """
     experiment, record = read_run(directory)
+    refuse_absent_backend(experiment)
     rows = {(row["member"], row["step"]): row for row in store.read_metrics(directory)}
     last = _recorded(experiment, record, rows)
     if member is not None:
@@ -49,8 +48,7 @@ def reproduce(
     compared = 0
     for stop in sorted(set(until.values())):
         mates = [who for who in until if until[who] == stop]
-        tile = tile_of(jax.default_backend())
-        for placement in place(mates, len(jax.devices()), experiment.chunks, tile):
+        for placement in place_here(experiment, mates):
             compared += _compare(experiment, placement, dataset, stop, rows, record["members"])
     ended = [d for d, (who, _) in last.items() if until[who] == experiment.num_steps]
     final = sum(digest in record["members"] for digest in ended)
@@ -113,9 +111,8 @@ def _compare(
                 _expect_same(named[row["member"]], old, row)
                 compared += 1
     if until == experiment.num_steps:
-        params = {name: np.asarray(leaf) for name, leaf in name_arrays(state.params).items()}
-        for index, (digest, member) in enumerate(named.items()):
-            now = checkpoints.fingerprint({name: array[index] for name, array in params.items()})
+        digests_now = parameter_digests(state.params, len(named))
+        for (digest, member), now in zip(named.items(), digests_now, strict=True):
             then = results.get(digest, {}).get("parameters_sha256", now)
             if now != then:
                 raise NotReproduced(

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from lstm_jax.config import (
     DivergedError,
     Experiment,
     Interrupted,
+    Member,
     SurroundingsError,
     UserError,
 )
 from lstm_jax.data import Dataset, Split, load
 from lstm_jax.memory import needed, refuse_what_does_not_fit
 from lstm_jax.record import Run, now, open_run, run_directory, session, take_over
+from lstm_jax.rows import metric_rows, parameter_digests, score_rows
 from lstm_jax.screen import Meter, Tick, metered, say, show_results
 from lstm_jax.search import Round
 from lstm_jax.sweep import (
@@ -33,14 +35,27 @@ from lstm_jax.sweep import (
     Programs,
     build,
     name_arrays,
-    place,
+    place_here,
+    refuse_absent_backend,
     stack_members,
-    tile_of,
 )
 from lstm_jax.tensorboard import Scalars
-from lstm_jax.train import Metrics, TrainState
+from lstm_jax.train import TrainState
 
 Stop = Callable[[], str | None]  # why to stop after this segment, if so
+
+
+@dataclass
+class Cohort:
+    """Members trained side by side, by their digests, and how far they are."""
+
+    hidden_size: int
+    members: dict[str, Member]
+    programs: Programs
+    identity: str  # under which they were trained so far; see `checkpoints.Saved`
+    state: TrainState  # consumed by the next segment
+    step: int
+    seconds: np.ndarray  # of training so far, by member: its share of what all took together
 
 
 def run(
@@ -88,6 +103,7 @@ def load_data(
     name: str, experiment: Experiment, fallback: str | None, console: Console
 ) -> tuple[str, Experiment, Dataset]:
     """The data set, or in plain sight the fallback: then name and experiment carry its name."""
+    refuse_absent_backend(experiment)
     tell = partial(say, console)
     try:
         dataset = load(experiment.dataset, tell, experiment.reading)
@@ -177,14 +193,8 @@ def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, sto
     """Trains the members of a round to its step, each from wherever it stands, and scores them."""
     experiment, scores, scored = current.experiment, current.scores, current.steps_scored()
     platform = jax.default_backend()
-    spread = partial(
-        place,
-        num_devices=len(jax.devices()),
-        chunks=experiment.chunks,
-        tile=tile_of(platform),
-    )
     members = [m for m in found.members if (m, found.until) not in scores]
-    for placement in spread(members):
+    for placement in place_here(experiment, members):
         need = needed(experiment, placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
     wanted = {member: current.digest(member) for member in members}
@@ -198,136 +208,85 @@ def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, sto
         )
         meter.skip({m: step - scored.get(m, 0) for m, step in resumed.items()})
     for step in sorted(set(start.values())):
-        for placement in spread(m for m in members if start[m] == step):
-            programs = build(experiment, placement, dataset, current.segment_steps)
-            state = _first_state(current, placement, programs, saved if step else {})
-            before = {saved[wanted[m]].identity for m in placement.members} if step else set()
-            identity = environment.digest(current.record["identity"])
-            if before - {identity}:
-                identity = "mixed"  # no other run shall take its members for its own
-            state = _advance(
-                current, placement, programs, state, (step, found.until), identity, meter, stop
-            )
+        for placement in place_here(experiment, (m for m in members if start[m] == step)):
+            cohort = _begin(current, placement, dataset, saved if step else {}, step)
+            _advance(current, cohort, found.until, meter, stop)
             if found.until < experiment.num_steps:
-                rows = _scores(current, placement, programs, state, found.until, dataset.validation)
-                current.note_rung(found.until, rows)
+                current.note_rung(found.until, _scores(cohort, validation=dataset.validation))
             else:
-                _finish(current, placement, programs, state, dataset, identity)
+                _finish(current, cohort, dataset)
                 meter.members_done += len(placement.members)
 
 
-def _first_state(
-    current: Run, placement: Placement, programs: Programs, saved: dict[str, checkpoints.Saved]
-) -> TrainState:
-    """The members' initial state, or the one they were saved in."""
-    state = programs.init()
-    if not saved:
-        return state
-    try:
-        rows = [saved[current.digest(member)].arrays for member in placement.rows]
-        return programs.load(stack_members(state, rows))
-    except ValueError as error:
-        raise SurroundingsError(
-            f"{current.directory} holds checkpoints of another version ({error}); move it away "
-            "to start anew"
-        ) from error
-
-
-def _advance(
+def _begin(
     current: Run,
     placement: Placement,
-    programs: Programs,
-    state: TrainState,
-    span: tuple[int, int],
-    identity: str,
-    meter: Meter,
-    stop: Stop,
-) -> TrainState:
-    """Segment by segment over a span of steps, each followed by its metrics and a checkpoint."""
-    step, until = span
-    experiment = current.experiment
-    digests = tuple(current.digest(member) for member in placement.members)
-    state, _ = programs.segment(state, step, step)  # no steps: compiles before the clock starts
+    dataset: Dataset,
+    saved: dict[str, checkpoints.Saved],
+    step: int,
+) -> Cohort:
+    """The members of a placement in their initial state, or in the one they were saved in."""
+    programs = build(current.experiment, placement, dataset, current.segment_steps)
+    members = {current.digest(member): member for member in placement.members}
+    state, identity = programs.init(), environment.digest(current.record["identity"])
+    seconds = np.zeros(len(members))
+    if saved:
+        if {saved[digest].identity for digest in members} - {identity}:
+            identity = "mixed"  # no other run shall take its members for its own
+        seconds = np.array([saved[digest].seconds for digest in members])
+        rows = [saved[current.digest(member)].arrays for member in placement.rows]
+        try:
+            state = programs.load(stack_members(state, rows))
+        except ValueError as error:
+            raise SurroundingsError(
+                f"{current.directory} holds checkpoints of another version ({error}); move it "
+                "away to start anew"
+            ) from error
+    return Cohort(placement.hidden_size, members, programs, identity, state, step, seconds)
+
+
+def _advance(current: Run, cohort: Cohort, until: int, meter: Meter, stop: Stop) -> None:
+    """Segment by segment, each followed by its metrics and a checkpoint."""
+    experiment, segment = current.experiment, cohort.programs.segment
+    digests = tuple(cohort.members)
+    # No steps: compiles before the clock starts.
+    cohort.state, _ = segment(cohort.state, cohort.step, cohort.step)
     meter.start()
-    while step < until:
-        end = min(step + current.segment_steps, until)
-        state, metrics = jax.block_until_ready(programs.segment(state, step, end))
-        rows = metric_rows(digests, metrics, step, end, experiment.log_every)
-        current.log(rows)
-        arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in name_arrays(state).items()}
-        checkpoints.save(current.directory, end, digests, arrays, identity)
+    while cohort.step < until:
+        step, end = cohort.step, min(cohort.step + current.segment_steps, until)
+        clock = time.perf_counter()
+        cohort.state, metrics = jax.block_until_ready(segment(cohort.state, step, end))
+        cohort.seconds = cohort.seconds + (time.perf_counter() - clock) / len(digests)
+        cohort.step = end
+        current.log(metric_rows(digests, metrics, step, end, experiment.log_every))
+        named = name_arrays(cohort.state)
+        saved = checkpoints.Saved(
+            end, {n: np.asarray(leaf)[: len(digests)] for n, leaf in named.items()},
+            cohort.identity, cohort.seconds.tolist(),
+        )  # fmt: skip
+        checkpoints.save(current.directory, digests, saved)
         loss, accuracy = (float(np.mean(m[: len(digests), end - step - 1])) for m in metrics[:2])
         done = (end - step) * len(digests)
-        meter.tick(Tick(placement.hidden_size, done, end, loss, accuracy))
-        step = end
-        if step < experiment.num_steps and (why := stop()):
-            raise Interrupted(f"{why} after step {step}, saved; the same command goes on")
-    return state
+        meter.tick(Tick(cohort.hidden_size, done, end, loss, accuracy))
+        if end < experiment.num_steps and (why := stop()):
+            raise Interrupted(f"{why} after step {end}, saved; the same command goes on")
 
 
-def metric_rows(
-    digests: tuple[str, ...], metrics: Metrics, start: int, stop: int, every: int
-) -> list[dict[str, Any]]:
-    """A row for each member and each step that is a multiple of `every`; null if not finite."""
-    columns = {name: np.asarray(column) for name, column in metrics._asdict().items()}
-
-    def number(name: str, row: int, step: int) -> float | None:
-        value = float(columns[name][row, step - start])
-        return value if np.isfinite(value) else None
-
-    return [
-        {"member": digest, "step": step, **{name: number(name, row, step) for name in columns}}
-        for step in range(start, stop)
-        if step % every == 0
-        for row, digest in enumerate(digests)
-    ]
-
-
-def _scores(
-    current: Run,
-    placement: Placement,
-    programs: Programs,
-    state: TrainState,
-    steps: int,
-    validation: Split,
-    **more: Split,
-) -> dict[str, dict[str, Any]]:
-    """A row for each member, by its digest: who it is and how it does, on validation and `more`."""
-    splits = {"validation": validation, **more}
-    scores = {name: programs.score(state.params, split) for name, split in splits.items()}
-    rows = {}
-    for index, member in enumerate(placement.members):
-        bad = int(state.diverged_at[index])
-        row: dict[str, Any] = {
-            **asdict(member),
-            "steps": steps,
-            "diverged_at": None if bad < 0 else bad,
-        }
-        for name, split in splits.items():
-            row[f"{name}_accuracy"] = int(scores[name].correct[index]) / len(split.labels)
-            loss = float(scores[name].loss[index])
-            row[f"{name}_loss"] = loss if np.isfinite(loss) else None
-        rows[current.digest(member)] = row
+def _scores(cohort: Cohort, **splits: Split) -> dict[str, dict[str, Any]]:
+    """A row for each member, by its digest, on each of the splits."""
+    rows = score_rows(cohort.programs, cohort.state, cohort.members, cohort.step, splits)
+    for row, seconds in zip(rows.values(), cohort.seconds, strict=True):
+        row["seconds"] = round(float(seconds), 3)
     return rows
 
 
-def _finish(
-    current: Run,
-    placement: Placement,
-    programs: Programs,
-    state: TrainState,
-    dataset: Dataset,
-    identity: str,
-) -> None:
+def _finish(current: Run, cohort: Cohort, dataset: Dataset) -> None:
     """Scores validation and test, once, and records the members as finished."""
-    steps = current.experiment.num_steps
-    rows = _scores(
-        current, placement, programs, state, steps, dataset.validation, test=dataset.test
-    )
-    params = {name: np.asarray(leaf) for name, leaf in name_arrays(state.params).items()}
-    for index, row in enumerate(rows.values()):
-        row["parameters_sha256"] = checkpoints.fingerprint({k: v[index] for k, v in params.items()})
-        row["identity"] = identity
+    rows = _scores(cohort, validation=dataset.validation, test=dataset.test)
+    digests = parameter_digests(cohort.state.params, len(rows))
+    for row, digest in zip(rows.values(), digests, strict=True):
+        row["parameters_sha256"] = digest
+        row["identity"] = cohort.identity
         row["finished"] = now()
         row["from"] = None  # or the sibling directory it was taken over from
     current.results.update(rows)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lstm_jax.config import Experiment, Member
+from lstm_jax.config import Experiment, Member, SurroundingsError
 from lstm_jax.data import Dataset, Split
 from lstm_jax.model import RowLSTM
 from lstm_jax.train import (
@@ -93,12 +93,27 @@ def place(
     return placements
 
 
-def tile_of(platform: str) -> int:
+def place_here(experiment: Experiment, members: Iterable[Member]) -> list[Placement]:
+    """`place` on the devices that are here."""
+    tile = tile_of(jax.default_backend(), experiment.backend)
+    return place(members, len(jax.devices()), experiment.chunks, tile)
+
+
+def tile_of(platform: str, backend: str) -> int:
     """Members that run at once on one device of a platform (`jax.default_backend()`).
 
-    On CPU one: more would be no faster, and one alone has the bits of any sweep.
+    On CPU one: more would be no faster, and one alone has the bits of any sweep. cuDNN takes one.
     """
-    return 1 if platform == "cpu" else 8
+    return 1 if platform == "cpu" or backend == "cudnn" else 8
+
+
+def refuse_absent_backend(experiment: Experiment) -> None:
+    """Raises SurroundingsError when the experiment's backend does not run here."""
+    if experiment.backend == "cudnn" and jax.default_backend() != "gpu":
+        raise SurroundingsError(
+            f"backend cudnn needs an NVIDIA GPU, and JAX runs on {jax.default_backend()} here; "
+            "use --backend scan, which runs everywhere"
+        )
 
 
 def build_model(experiment: Experiment, hidden_size: int, dataset: Dataset) -> RowLSTM:
@@ -109,6 +124,7 @@ def build_model(experiment: Experiment, hidden_size: int, dataset: Dataset) -> R
         num_classes=dataset.num_classes,
         forget_bias=experiment.forget_bias,
         kernel_init=experiment.kernel_init,
+        chrono_steps=experiment.chrono_steps,
     )
 
 

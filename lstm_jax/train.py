@@ -57,6 +57,7 @@ class Recipe(NamedTuple):
     batch_size: int
     chunks: int
     num_steps: int
+    backend: str = "scan"
     schedule: str = "constant"
     warmup_steps: int = 0
     clip_norm: float = 0.0
@@ -190,20 +191,20 @@ def _chunk_loss(
     recipe: Recipe, folded: FoldedRowLSTM, images_bTI: jax.Array, labels_b: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """This chunk's part of the batch's mean cross-entropy, and how many it got right (float32)."""
-    loss_b, right_b = _cross_entropy(folded, images_bTI, labels_b, recipe.label_smoothing)
+    logits_bC = apply_folded(folded, scale(images_bTI), recipe.backend)
+    loss_b, right_b = _cross_entropy(logits_bC, labels_b, recipe.label_smoothing)
     weights_b = jnp.full(labels_b.shape, 1.0 / recipe.batch_size, jnp.float32)
     return loss_b @ weights_b, right_b @ jnp.ones_like(weights_b)
 
 
 def _cross_entropy(
-    folded: FoldedRowLSTM, images_bTI: jax.Array, labels_b: jax.Array, smoothing: float = 0.0
+    logits_bC: jax.Array, labels_b: jax.Array, smoothing: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """Cross-entropy and correctness of each example, float32 [b].
 
     One-hot labels: the gradient of an integer-label lookup is a scatter, whose order of additions
     a GPU does not fix.
     """
-    logits_bC = apply_folded(folded, scale(images_bTI))
     target_bC = jax.nn.one_hot(labels_b, logits_bC.shape[-1], dtype=jnp.float32)
     if smoothing:
         target_bC = optax.smooth_labels(target_bC, smoothing)
@@ -286,7 +287,8 @@ def evaluate(model: RowLSTM, params: Params, images_NTI: jax.Array, labels_N: ja
     labels_N = jnp.pad(labels_N, (0, missing), constant_values=-1)  # no class: no loss, never right
 
     def block(carry: Score, chunk: tuple[jax.Array, jax.Array]) -> tuple[Score, None]:
-        loss_b, right_b = _cross_entropy(folded, *chunk)
+        images_bTI, labels_b = chunk
+        loss_b, right_b = _cross_entropy(apply_folded(folded, scale(images_bTI)), labels_b)
         ones_b = jnp.ones_like(loss_b)
         right = (right_b @ ones_b).astype(jnp.int32)
         return Score(carry.loss + loss_b @ ones_b, carry.correct + right), None

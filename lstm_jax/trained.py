@@ -103,6 +103,7 @@ def load(
         num_classes=params["output"]["bias"].shape[0],
         forget_bias=experiment.forget_bias,
         kernel_init=experiment.kernel_init,
+        chrono_steps=experiment.chrono_steps,
     )
     step = found[digest].step
     return Trained(record["name"], experiment, who, step, (rows, features), model, params)

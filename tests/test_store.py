@@ -21,9 +21,16 @@ def arrays_of(step, members=2):
     }
 
 
+def save(directory, step):
+    seconds = [step / 2, step / 4]
+    saved = checkpoints.Saved(step, arrays_of(step), "of this", seconds)
+    checkpoints.save(directory, ("a", "b"), saved)
+
+
 def same(saved, step, row):
     wanted = arrays_of(step)
     assert saved.step == step
+    assert (saved.identity, saved.seconds) == ("of this", step / (4 if row else 2))
     assert saved.arrays.keys() == wanted.keys()
     for name, array in saved.arrays.items():
         assert array.dtype == wanted[name].dtype
@@ -34,7 +41,7 @@ def same(saved, step, row):
 def saved(tmp_path):
     """A run directory with checkpoints of two members at steps 10, 20 and 30."""
     for step in (10, 20, 30):
-        checkpoints.save(tmp_path, step, ("a", "b"), arrays_of(step))
+        save(tmp_path, step)
     return tmp_path
 
 
@@ -52,7 +59,7 @@ def test_a_killed_writers_leftover_is_passed_over_and_removed(saved):
     leftover = folder / "00000035" / "arrays"
     leftover.mkdir(parents=True)
     same(checkpoints.load(saved, ["a"], print)["a"], 30, row=0)
-    checkpoints.save(saved, 40, ("a", "b"), arrays_of(40))
+    save(saved, 40)
     assert not leftover.exists()
 
 
@@ -60,9 +67,9 @@ def test_a_damaged_future_does_not_crowd_out_what_is_saved_after_it(saved):
     """Both kept checkpoints damaged, the run starts over: its earlier steps are kept, not those."""
     for path in saved.glob("checkpoints/*/*/manifest.json"):
         path.write_text("{}")
-    checkpoints.save(saved, 5, ("a", "b"), arrays_of(5))
+    save(saved, 5)
     same(checkpoints.load(saved, ["a"], print)["a"], 5, row=0)
-    checkpoints.save(saved, 10, ("a", "b"), arrays_of(10))
+    save(saved, 10)
     assert sorted(int(path.name) for path in saved.glob("checkpoints/*/*")) == [5, 10]
 
 

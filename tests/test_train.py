@@ -190,3 +190,15 @@ def test_orthogonal_recurrent_kernels_keep_lengths():
     kernel = init_state(model, jnp.uint32(0)).params["lstm"]["kernel"]
     for gate in np.split(np.asarray(kernel[16:]), 4, axis=1):
         np.testing.assert_allclose(gate @ gate.T, np.eye(16), atol=1e-5)
+
+
+def test_chrono_initialisation_spreads_memories_up_to_its_span():
+    model = RowLSTM(hidden_size=500, num_features=2, chrono_steps=784)
+    bias = init_state(model, jnp.uint32(0)).params["lstm"]["bias"]
+    i, g, f, o = np.split(np.exp(np.asarray(bias)), 4)
+    np.testing.assert_allclose(i * f, 1, rtol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([g, o]), 1)
+    assert 1 <= f.min() < 40 < 740 < f.max() <= 783.1
+    assert abs(f.mean() - 392) < 40  # uniform
+    plain = init_state(model.clone(chrono_steps=0), jnp.uint32(0)).params["lstm"]["bias"]
+    assert not plain.any()

@@ -1,0 +1,122 @@
+"""cuDNN's backend where there is no GPU: its weights and its function by JAX's own reference of it,
+its shapes and its calls. Run on one it was not yet.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import rnn
+
+from lstm_jax import Experiment
+from lstm_jax.config import SurroundingsError
+from lstm_jax.cudnn import flat_weights, lstm_last_cudnn
+from lstm_jax.lstm import lstm_last_stacked, stack_kernels
+from lstm_jax.model import RowLSTM
+from lstm_jax.sweep import place, refuse_absent_backend, tile_of
+from lstm_jax.train import Recipe, init_state, train_step
+
+SHAPES = [(1, 1, 1, 1), (7, 3, 5, 4), (28, 16, 28, 32)]  # T, B, I, H
+
+
+def arrays(rows, batch, features, hidden):
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return jnp.asarray(0.3 * rng.normal(size=shape), jnp.float32)
+
+    parts = normal(features, 4 * hidden), normal(hidden, 4 * hidden), normal(4 * hidden)
+    return normal(rows, batch, features), stack_kernels(*parts)
+
+
+def reference(x, h, c, weights, lengths, *, input_size, hidden_size, num_layers, **options):
+    """`rnn.lstm` in plain JAX: what JAX holds cuDNN against."""
+    sizes = input_size, hidden_size, num_layers
+    unpacked = rnn.unpack_lstm_weights(weights, *sizes, options["bidirectional"])
+    return rnn.lstm_ref(x, h, c, *unpacked, lengths, *sizes, 0.0, False)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    monkeypatch.setattr(rnn, "lstm", reference)
+
+
+@pytest.fixture
+def sizes_known(monkeypatch):
+    """The one question that even the shapes need cuDNN for: how much it keeps for the way back."""
+    if rnn.gpu_rnn is None:
+        pytest.skip("this jaxlib has no lowering for cuDNN")
+    monkeypatch.setattr(
+        rnn.gpu_rnn,
+        "compute_rnn_workspace_reserve_space_sizes",
+        lambda *_: (64, 128),
+        raising=False,
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
+    x, kernel = arrays(*shape)
+
+    def both(last):
+        def total(kernel):
+            c, h = last(x, kernel)
+            return jnp.sum(jnp.sin(c) + h), (c, h)
+
+        return jax.value_and_grad(total, has_aux=True)(kernel)
+
+    (_, ours), gradient = both(lstm_last_stacked)
+    (_, theirs), gradient_theirs = both(lstm_last_cudnn)
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    np.testing.assert_allclose(gradient_theirs, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_a_member_trains_as_with_scan(on_cpu):
+    model = RowLSTM(hidden_size=8, num_features=4)
+    rng = np.random.default_rng(1)
+    images = jnp.asarray(rng.integers(0, 256, (16, 6, 4)), jnp.uint8)
+    labels = jnp.asarray(rng.integers(0, 10, 16), jnp.int32)
+
+    def five_steps(backend):
+        recipe = Recipe(batch_size=16, chunks=2, num_steps=5, backend=backend)
+        take = jax.jit(partial(train_step, model, recipe))
+        state, losses = init_state(model, jnp.uint32(0)), []
+        for step in range(5):
+            state, seen = take(state, images, labels, jnp.float32(1e-2), jnp.int32(step))
+            losses.append(float(seen.loss))
+        return losses
+
+    np.testing.assert_allclose(five_steps("cudnn"), five_steps("scan"), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_and_the_calls_of_cudnn(sizes_known, shape):
+    x, kernel = arrays(*shape)
+    _, batch, _, hidden = shape
+    c, h = jax.eval_shape(lstm_last_cudnn, x, kernel)
+    assert (c.shape, h.shape) == ((batch, hidden),) * 2
+    gradient = jax.grad(lambda kernel: lstm_last_cudnn(x, kernel)[1].sum())
+    assert jax.eval_shape(gradient, kernel).shape == kernel.shape
+    program = str(jax.make_jaxpr(gradient)(kernel))
+    assert "rnn_fwd" in program
+    assert "rnn_bwd" in program
+
+
+def test_every_weight_is_handed_over_once():
+    _, kernel = arrays(7, 3, 5, 4)
+    weights = flat_weights(kernel, 5)
+    assert weights.shape == (rnn.get_num_params_in_lstm(5, 4, 1, False),)
+    assert np.count_nonzero(weights) == kernel.size
+
+
+def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
+    experiment = Experiment(seed=(0, 1, 2), backend="cudnn")
+    with pytest.raises(SurroundingsError, match="cudnn needs an NVIDIA GPU"):
+        refuse_absent_backend(experiment)
+    refuse_absent_backend(replace(experiment, backend="scan"))
+    placements = place(experiment.members(), 1, 1, tile_of("gpu", "cudnn"))
+    assert [placement.tile for placement in placements] == [1]
+    assert tile_of("gpu", "scan") > 1
