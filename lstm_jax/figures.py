@@ -1,7 +1,8 @@
-"""Figures as SVG text: drawn once, readable on light and on dark, without a script.
+"""Figures, each as SVG and as PNG: readable without a script.
 
-Text and axes take the colour of the page they are in (`currentColor`); the curves have colours that
-are told apart on both, also by most of those who do not see all colours (Okabe and Ito, 2008).
+In the SVG text and axes take the colour of the page they are in (`currentColor`), light or dark;
+the curves have colours that are told apart on both, also by most of those who do not see all
+colours (Okabe and Ito, 2008). The PNG, for slides and notebooks, is black on white.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure as Canvas
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
+PNG_DPI = 144
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lstm_jax",  # the same figure is the same text
@@ -40,27 +42,34 @@ STYLE: Any = {
 }
 
 
+class Drawing(NamedTuple):
+    svg: str
+    png: bytes
+
+
 class Figure(NamedTuple):
-    """One figure of a page: its file's name, what it shows, of what, and the drawing."""
+    """One figure of a page: its files' name, what it shows, of what, and the drawing."""
 
     name: str
     title: str
     caption: str
-    svg: str
+    drawing: Drawing
 
 
 def draw(
     paint: Callable[..., None], *args: Any, columns: int = 1, size: tuple[float, float] = (5.2, 3.1)
-) -> str:
-    """What `paint(axes, *args)` puts on its axes (one, or a list of `columns`), as SVG."""
+) -> Drawing:
+    """What `paint(axes, *args)` puts on its axes: one, or a list of `columns`."""
     with matplotlib.rc_context(STYLE):
         figure = Canvas(figsize=(size[0] * columns, size[1]), layout="constrained")
         axes = figure.subplots(1, columns)
         paint(axes if columns == 1 else list(axes), *args)
-        text = io.StringIO()
+        text, pixels = io.StringIO(), io.BytesIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(pixels, format="png", dpi=PNG_DPI, facecolor="white")
     svg = text.getvalue()
-    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    return Drawing(svg, pixels.getvalue())
 
 
 def curves(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:

@@ -1,10 +1,9 @@
-"""What a trained model does: its mistakes, its beliefs row by row, its gates and its gradients."""
+"""What a trained model does: its mistakes, its beliefs row by row, its gates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +13,10 @@ from lstm_jax import diagnose, figures
 from lstm_jax.config import Experiment
 from lstm_jax.data import Dataset
 from lstm_jax.figures import Figure
-from lstm_jax.model import RowLSTM
-from lstm_jax.sweep import build_model
-from lstm_jax.train import init_state
 from lstm_jax.trained import Trained
 
 STEPS_LOOKED_AT = 14_000  # of validation images, by the diagnostics: 500 images of 28 rows
 MISTAKES = 8
-FORGET_BIASES = (0.0, 1.0, 3.0)
 
 
 def step_name(experiment: Experiment) -> str:
@@ -99,7 +94,6 @@ def of_insides(
             ),
         )  # fmt: skip
     yield from _of_gates(trained, images, who, step)
-    yield _gradient_flow(experiment, trained, dataset, (images[:100], labels[:100]), step)
 
 
 def _of_gates(trained: Trained, images: jax.Array, who: str, step: str) -> Iterator[Figure]:
@@ -129,42 +123,4 @@ def _of_gates(trained: Trained, images: jax.Array, who: str, step: str) -> Itera
         figures.draw(
             figures.bands, {"cell": (found["cell"].mean_T, found["cell"].sd_T)}, (step, "c")
         ),
-    )
-
-
-def _gradient_flow(
-    experiment: Experiment,
-    trained: Trained,
-    dataset: Dataset,
-    examples: tuple[jax.Array, jax.Array],
-    step: str,
-) -> Figure:
-    """At the first values, for each hidden size and for other forget biases, and trained."""
-    images, _ = examples
-    models: dict[str, RowLSTM] = {}
-    for hidden in experiment.axis("hidden_size")[:4]:
-        models[f"first values, H {hidden}"] = build_model(experiment, hidden, dataset)
-    for bias in FORGET_BIASES:
-        if bias != experiment.forget_bias:
-            models[f"first values, H {trained.model.hidden_size}, forget bias {bias:g}"] = (
-                trained.model.clone(forget_bias=bias)
-            )
-    lines: dict[str, tuple[Any, Any]] = {}
-    steps = np.arange(1, images.shape[1] + 1)
-
-    def add(name: str, model: RowLSTM, params: Any) -> None:
-        flow = jax.jit(partial(diagnose.gradient_flow, model))(params, *examples)
-        lines[name] = steps, np.log10(np.maximum(np.asarray(flow), 1e-12))
-
-    for name, model in models.items():
-        first = jax.jit(partial(init_state, model))(jnp.uint32(trained.member.seed))
-        add(name, model, first.params)
-    add(f"trained, {trained.steps} steps", trained.model, trained.params)
-    return Figure(
-        "gradient_flow",
-        "How far back the gradient reaches",
-        f"{dataset.name}, validation, n = {len(images)}; norm of the gradient of an image's loss "
-        f"by the output after each {step}, mean over images: where it falls to the left it "
-        "vanishes, where it rises it explodes",
-        figures.draw(figures.curves, lines, (step, "log10 |d loss / d h|"), size=(6.4, 3.8)),
     )

@@ -1,6 +1,7 @@
 """A run as one page: what was trained, how well, and what gates and gradients did.
 
-`report/index.html` needs no network and no script to be read; its figures lie beside it as SVG.
+`report/index.html` needs no network and no script to be read; its figures lie beside it, as SVG and
+as PNG.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lstm_jax import store
 from lstm_jax.config import Experiment, SurroundingsError, UserError
 from lstm_jax.data import arranged, load
 from lstm_jax.figures import Figure
+from lstm_jax.gradient_figures import of_gradients
 from lstm_jax.model_figures import of_answers, of_insides, step_name
 from lstm_jax.record import read_run
 from lstm_jax.screen import say
@@ -50,6 +52,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
         dataset = load(experiment.dataset, tell, experiment.reading)
         found += of_answers(trained, dataset, images)
         found += of_insides(experiment, trained, dataset, images)
+        found += of_gradients(trained, dataset)
         square = dataset.image_shape[0] == dataset.image_shape[1]
         if square and trained.model.hidden_size <= LARGEST_DRAWN:
             pages["draw.html"] = draw_page(trained)
@@ -62,7 +65,8 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     with store.disk(folder):
         folder.mkdir(exist_ok=True)
     for figure in found:
-        store.write_text(folder / f"{figure.name}.svg", figure.svg)
+        store.write_text(folder / f"{figure.name}.svg", figure.drawing.svg)
+        store.write_bytes(folder / f"{figure.name}.png", figure.drawing.png)
     for name, page in pages.items():
         store.write_text(folder / name, page)
     say(console, f"report: {folder / 'index.html'}")

@@ -54,6 +54,7 @@ def of_training(
         yield _map(experiment, results)
         if data:
             yield _against_parameters(experiment, results, data)
+        yield from _against_time(experiment, results)
 
 
 def _by_setting(
@@ -149,3 +150,23 @@ def _against_parameters(experiment: Experiment, results: Results, data: dict[str
         f"{experiment.dataset}, validation; a point for each of {len(results)} members",
         figures.draw(figures.scatter, points, ("parameters", "accuracy")),
     )
+
+
+def _against_time(experiment: Experiment, results: Results) -> Iterator[Figure]:
+    """What time buys; members of a run older than the record of times are left out."""
+    timed = [r for r in results.values() if r.get("seconds")]
+    points = {
+        f"H {size}": (
+            [r["seconds"] for r in timed if r["hidden_size"] == size],
+            [r["validation_accuracy"] for r in timed if r["hidden_size"] == size],
+        )
+        for size in sorted({r["hidden_size"] for r in timed})
+    }
+    if points:
+        yield Figure(
+            "time",
+            "Accuracy against time",
+            f"{experiment.dataset}, validation; a point for each of {len(timed)} members; seconds "
+            "of its training: its share of what all took that trained beside it",
+            figures.draw(figures.scatter, points, ("seconds", "accuracy")),
+        )
