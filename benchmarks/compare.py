@@ -50,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Wide enough that no column is cut, also where there is no terminal.
     console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
     cores = available_cores()
-    cases = [make_case(mode, hidden, cores, options.quick) for mode, hidden in chosen(options)]
+    cases = [
+        make_case(mode, hidden, cores, options.quick, options.platform)
+        for mode, hidden in chosen(options)
+    ]
     if os.getloadavg()[0] > BUSY * cores:
         console.print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): only indicative")
     report: dict[str, Any] = {"machine": machine(cores), "options": vars(options), "cases": []}
@@ -86,6 +89,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hidden", nargs="+", type=int, default=[32, 64, 128, 256])
     parser.add_argument("--peers", nargs="+", choices=[peer.name for peer in PEERS],
                         default=[peer.name for peer in PEERS])  # fmt: skip
+    parser.add_argument("--platform", choices=["cpu", "gpu"], default="cpu", help="of all peers")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one peer's turn")
     parser.add_argument("--seed", type=int, default=0, help="of the first weights")

@@ -99,6 +99,35 @@ def nnx(task: Task) -> dict[str, Setting]:
     return settings(task, leaves, logits_of)
 
 
+def cudnn(task: Task) -> dict[str, Setting]:
+    """jax.experimental.rnn: cuDNN's LSTM between two dense layers, as its docstring calls it."""
+    from jax.experimental import rnn
+
+    case, weights = task.case, task.weights
+    inputs, recurrent = np.split(gates_in_order(weights["lstm_kernel"], "ifjo"), 2)
+    bias = forget_plus_one(weights["lstm_bias"], "ifjo")
+    params = {
+        "hidden": _dense(task, "hidden"),
+        "lstm": [inputs.T, recurrent.T, bias],
+        "output": _dense(task, "output"),
+    }
+
+    def logits_of(params: Any, x: jax.Array) -> jax.Array:
+        x = x @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+        # Of the two equal biases one stays zero, or Adam would count it twice.
+        flat = [part.ravel() for part in params["lstm"]]
+        flat_weights = jnp.concatenate([*flat, jnp.zeros_like(flat[-1])])
+        zeros = jnp.zeros((1, len(x), case.hidden_size))
+        lengths = jnp.full(len(x), case.rows, jnp.int32)
+        _, h, _ = rnn.lstm(
+            x, zeros, zeros, flat_weights, lengths, input_size=case.hidden_size,
+            hidden_size=case.hidden_size, num_layers=1, dropout=0.0, bidirectional=False,
+        )  # fmt: skip
+        return h[0] @ params["output"]["kernel"] + params["output"]["bias"]
+
+    return settings(task, params, logits_of)
+
+
 def haiku(task: Task) -> dict[str, Setting]:
     """Haiku: hk.LSTM under hk.dynamic_unroll. Its gates are i, j, f, o with +1 on f, as ours."""
     import haiku as hk

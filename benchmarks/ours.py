@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.jax_peers import settings
+from benchmarks.jax_peers import cudnn, settings
 from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Run, Setting, Task, load_whole
 from lstm_jax.config import Experiment
 from lstm_jax.data import Dataset, Split
 from lstm_jax.model import RowLSTM
-from lstm_jax.sweep import build, place
+from lstm_jax.sweep import build, place_here
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
 
@@ -30,10 +30,18 @@ def ours(task: Task) -> dict[str, Setting]:
     """
     if task.case.forward:
         return plain(task)
-    return {f"{chunks} chunks": partial(_train, task, chunks) for chunks in (8, 4)}
+    several = (1, 8) if task.case.platform == "gpu" else (8, 4)
+    return {f"{chunks} chunks": partial(_train, task, chunks, "scan") for chunks in several}
 
 
-def _train(task: Task, chunks: int) -> Run:
+def by_cudnn(task: Task) -> dict[str, Setting]:
+    """The same with cuDNN's recurrence; forward only, that of `jax_peers.cudnn` is all there is."""
+    if task.case.forward:
+        return cudnn(task)
+    return {"1 chunk": partial(_train, task, 1, "cudnn")}
+
+
+def _train(task: Task, chunks: int, backend: str) -> Run:
     case, split = task.case, Split(*load_whole(task))
     experiment = Experiment(
         hidden_size=case.hidden_size,
@@ -41,9 +49,10 @@ def _train(task: Task, chunks: int) -> Run:
         seed=tuple(range(case.members)),
         batch_size=case.batch_size,
         chunks=chunks,
+        backend=backend,
     )
     dataset = Dataset("benchmark", split, split, split, NUM_CLASSES, "", split.images.shape[1:])
-    (placement,) = place(experiment.members(), len(jax.devices()), experiment.chunks)
+    (placement,) = place_here(experiment, experiment.members())
     programs = build(experiment, placement, dataset, SEGMENT_STEPS)
     state = programs.init()
     params = jax.tree.map(lambda value: np.stack([value] * case.members), _params(task))

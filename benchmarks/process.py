@@ -41,7 +41,7 @@ class Fleet:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 bufsize=0,
-                env=environment(self.peer, self._own_cores),
+                env=environment(self.peer, self._own_cores, self.case.platform),
             )
 
     def wait_ready(self) -> Reply:
@@ -100,13 +100,16 @@ class Fleet:
         return told[-1][:300]
 
 
-def environment(peer: Peer, cores: int) -> dict[str, str]:
-    """On the CPU, a JAX device for each core, and nothing compiled is taken from a cache."""
+def environment(peer: Peer, cores: int, platform: str = "cpu") -> dict[str, str]:
+    """On the CPU a JAX device for each core; on a GPU, which peers share, memory only as needed.
+
+    Nothing compiled is taken from a cache.
+    """
+    cpu = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(cores)}
+    gpu = {"JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     return {
         **os.environ,
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(cores),
+        **(gpu if platform == "gpu" else cpu),
         "JAX_ENABLE_COMPILATION_CACHE": "0",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **peer.env,

@@ -18,15 +18,21 @@ class Peer:
     one_core: bool = False
     one_process_per_core: bool = False
     has_loss: bool = True
+    gpu_only: bool = False
 
-    @property
-    def missing(self) -> str | None:
-        """The first package it needs that is not installed."""
-        return next((name for name in self.needs if importlib.util.find_spec(name) is None), None)
+    def absent(self, platform: str) -> str:
+        """Why it cannot be measured on "cpu" or "gpu": a package it needs, or no such device."""
+        if self.gpu_only and platform != "gpu":
+            return "needs a GPU"
+        if self.one_core and platform == "gpu":
+            return "is of CPU cores"
+        missing = (name for name in self.needs if importlib.util.find_spec(name) is None)
+        return next((f"not installed: {name}" for name in missing), "")
 
 
 OURS, CEILING = "ours", "ceiling"
 BITS_FREE = "ours, bits free"  # the recurrence in a plain step, without the promise of bits
+OURS_CUDNN = "ours, cudnn"  # the same training with the backend cudnn
 ONE_CORE = {OURS: "ours, one core", CEILING: "ceiling, one core"}
 
 _OURS = (
@@ -36,6 +42,7 @@ _OURS = (
 
 PEERS = (
     *_OURS,
+    Peer(OURS_CUDNN, "benchmarks.ours:by_cudnn", gpu_only=True),
     Peer(BITS_FREE, "benchmarks.ours:plain"),
     Peer(CEILING, "benchmarks.ours:ceiling", has_loss=False),
     Peer(ONE_CORE[CEILING], "benchmarks.ours:ceiling", one_core=True, has_loss=False),
@@ -52,6 +59,7 @@ PEERS = (
     Peer("keras_jax", "benchmarks.tf_peers:keras", ("keras",), {"KERAS_BACKEND": "jax"}),
     Peer("flax_linen", "benchmarks.jax_peers:linen", ("flax",)),
     Peer("flax_nnx", "benchmarks.jax_peers:nnx", ("flax",)),
+    Peer("jax_cudnn", "benchmarks.jax_peers:cudnn", gpu_only=True),
     Peer("haiku", "benchmarks.jax_peers:haiku", ("haiku",)),
     Peer("equinox", "benchmarks.jax_peers:equinox", ("equinox",)),
 )  # fmt: skip

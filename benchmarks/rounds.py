@@ -33,8 +33,8 @@ def measure(
     fleets: dict[str, Fleet] = {}
     try:
         for peer in peers:
-            if peer.missing:
-                rows[peer.name].problem = f"not installed: {peer.missing}"
+            if absent := peer.absent(case.platform):
+                rows[peer.name].problem = absent
             else:
                 fleets[peer.name] = Fleet(peer, case, folder, cores)
         for name in list(fleets):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from benchmarks.registry import BITS_FREE, CEILING, ONE_CORE, OURS
+from benchmarks.registry import BITS_FREE, CEILING, ONE_CORE, OURS, OURS_CUDNN
 from benchmarks.task import Case, flop
 
 TOLERANCE = 1e-3  # of losses after the same steps, relative; float32 in another order of sums
@@ -76,7 +76,7 @@ def shares_of_ceiling(measured: Sequence[Measured]) -> dict[str, Spread]:
 
 def fastest_peer(measured: Sequence[Measured]) -> Measured | None:
     """Of the others, by the median of their rounds."""
-    own = {OURS, BITS_FREE, CEILING, *ONE_CORE.values()}
+    own = {OURS, OURS_CUDNN, BITS_FREE, CEILING, *ONE_CORE.values()}
     others = [row for row in measured if row.rates and row.peer not in own]
     return max(others, key=lambda row: median(row.rates), default=None)
 

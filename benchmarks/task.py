@@ -34,6 +34,7 @@ class Case:
     rows: int = 28
     features: int = 28
     members: int = 1  # of a sweep
+    platform: str = "cpu"  # or gpu
     max_settings: int = 99  # that a peer may try; each puts the likeliest first
     warmup_steps: int = 2
     check_steps: int = 30
@@ -50,9 +51,11 @@ class Case:
         return json.dumps(asdict(self))
 
 
-def make_case(mode: str, hidden_size: int, cores: int, quick: bool = False) -> Case:
+def make_case(
+    mode: str, hidden_size: int, cores: int, quick: bool = False, platform: str = "cpu"
+) -> Case:
     """`pixels` reads 784 rows of one pixel; `sweep` trains a member on each core."""
-    case = Case(mode, hidden_size)
+    case = Case(mode, hidden_size, platform=platform)
     if quick:
         case = replace(case, max_settings=2, check_steps=16)
     if mode == "pixels":

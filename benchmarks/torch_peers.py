@@ -54,11 +54,12 @@ def single_thread(task: Task) -> dict[str, Setting]:
 
 def _settings(task: Task, compiled: bool) -> dict[str, Setting]:
     threads = torch.get_num_threads()
+    counts = {threads} if task.case.platform == "gpu" else {1, threads}
     return {
         f"{'batch' if batch_first else 'rows'} first, {count} threads": partial(
             _run, task, compiled, batch_first, count
         )
-        for count in sorted({1, threads}, reverse=True)
+        for count in sorted(counts, reverse=True)
         for batch_first in (False, True)
     }
 
@@ -82,9 +83,12 @@ def _load(model: Model, weights: dict[str, np.ndarray]) -> None:
 
 def _run(task: Task, compiled: bool, batch_first: bool, threads: int) -> Run:
     torch.set_num_threads(threads)
+    device = "cuda" if task.case.platform == "gpu" else "cpu"
     model = Model(task.case.features, task.case.hidden_size, batch_first)
     _load(model, task.weights)
-    images, labels = torch.from_numpy(task.images_SBTI), torch.from_numpy(task.labels_SB).long()
+    model.to(device)
+    images = torch.from_numpy(task.images_SBTI).to(device)
+    labels = torch.from_numpy(task.labels_SB).long().to(device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE, fused=True)
     call = model
@@ -94,7 +98,7 @@ def _run(task: Task, compiled: bool, batch_first: bool, threads: int) -> Run:
 
     def train(start: int, stop: int) -> float:
         torch.set_num_threads(threads)
-        total = torch.zeros(())
+        total = torch.zeros((), device=device)
         for step in range(start, stop):
             optimizer.zero_grad(set_to_none=True)
             loss = nn.functional.cross_entropy(
@@ -108,7 +112,7 @@ def _run(task: Task, compiled: bool, batch_first: bool, threads: int) -> Run:
     @torch.inference_mode()
     def forward(start: int, stop: int) -> float:
         torch.set_num_threads(threads)
-        total = torch.zeros(())
+        total = torch.zeros((), device=device)
         for step in range(start, stop):
             total += call(images[step % NUM_BATCHES]).abs().mean()
         return float(total) / (stop - start)

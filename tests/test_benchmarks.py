@@ -217,3 +217,14 @@ def test_the_command_writes_json_and_tells_of_faults(
 def test_pixels_are_read_for_one_hidden_size_only():
     options = compare.parse(["--modes", "train", "pixels", "--hidden", "32", "128"])
     assert compare.chosen(options) == [("train", 32), ("train", 128), ("pixels", 128)]
+
+
+def test_a_peer_that_its_device_rules_out_is_listed(folder):
+    """A GPU's peers on CPU, one core's on a GPU."""
+    gpu, one_core = Peer("cudnn", "nowhere:none", gpu_only=True), fake("slow", one_core=True)
+    (row,) = run_peers([gpu], folder)
+    assert (row.problem, row.failed) == ("needs a GPU", False)
+    assert one_core.absent("cpu") == ""
+    (row,) = run_peers([one_core], folder, case=Case(platform="gpu"))
+    assert row.problem == "is of CPU cores"
+    assert process.environment(gpu, 1, "gpu")["JAX_PLATFORMS"] == "cuda"

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from jax.experimental import rnn
 
+from benchmarks.jax_peers import cudnn
+from benchmarks.ours import plain
+from benchmarks.task import NUM_BATCHES, Case, Task, make_weights
 from lstm_jax import Experiment
 from lstm_jax.config import SurroundingsError
 from lstm_jax.cudnn import flat_weights, lstm_last_cudnn
@@ -103,6 +106,20 @@ def test_shapes_and_the_calls_of_cudnn(sizes_known, shape):
     program = str(jax.make_jaxpr(gradient)(kernel))
     assert "rnn_fwd" in program
     assert "rnn_bwd" in program
+
+
+def test_the_peer_of_the_benchmark_trains_the_same_model(on_cpu, tmp_path):
+    case = Case(hidden_size=8, batch_size=16, rows=6, features=4)
+    rng = np.random.default_rng(2)
+    images = rng.random((NUM_BATCHES, 16, 6, 4), np.float32)
+    labels = rng.integers(0, 10, (NUM_BATCHES, 16), np.int32)
+    task = Task(case, tmp_path, make_weights(case, 0), images, labels)
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):  # as the peers' own users have it
+        ours, theirs = (peer(task)["jitted loop"]()(0, 5) for peer in (plain, cudnn))
+    assert theirs == pytest.approx(ours, rel=1e-5)
 
 
 def test_every_weight_is_handed_over_once():
