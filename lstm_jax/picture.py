@@ -67,12 +67,12 @@ def as_digit(grey: np.ndarray, side: int, name: str = "the picture") -> np.ndarr
     height, width = bottom - top, right - left
     scale = box / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    crop = Image.fromarray((ink[top:bottom, left:right] * 255).astype(np.uint8))
+    crop = Image.fromarray(np.rint(ink[top:bottom, left:right] * 255).astype(np.uint8))
     small = np.asarray(crop.resize(size, Image.Resampling.LANCZOS)).astype(np.float32)
     if small.max() < 255 * LEAST_CONTRAST / 4:
         raise UserError(f"{name}: nothing is drawn on it but specks")
     # Thin strokes fade when they are scaled down; MNIST's are white in their middle.
-    return _centred((small * (255 / small.max())).astype(np.uint8), side)
+    return _centred(np.rint(small * (255 / small.max())).astype(np.uint8), side)
 
 
 def _extent(profile: np.ndarray) -> tuple[int, int]:

@@ -1,16 +1,20 @@
 """Whatever a user or a file hands in: a correct answer or one clear line, never a traceback."""
 
 import contextlib
+import io
 import json
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lstm_jax import Experiment, store
 from lstm_jax.cli import check_options, parse
 from lstm_jax.commands import COMMANDS
 from lstm_jax.config import KINDS, SurroundingsError, UserError
+from lstm_jax.picture import read_picture
 from lstm_jax.record import RESULT, kept_experiment, read_record
 
 json_values = st.recursive(
@@ -86,6 +90,46 @@ def test_metrics_of_any_bytes_are_read_row_by_row(folder, lines):
     for row in found:
         assert isinstance(row["member"], str)
         assert isinstance(row["step"], int)
+
+
+def as_file(values, kind):
+    """Grey values as the bytes of a picture."""
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, kind)
+    return file.getvalue()
+
+
+grey = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(
+    lambda shape: st.binary(min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]).map(
+        lambda data: np.frombuffer(data, np.uint8).reshape(shape)
+    )
+)
+whole = st.builds(as_file, grey, st.sampled_from(["PNG", "JPEG", "BMP", "GIF", "TIFF"]))
+
+
+def changed(file, place, byte, length):
+    """With a byte changed, and cut."""
+    at = place % len(file)
+    return (file[:at] + bytes([byte]) + file[at + 1 :])[: length % len(file)]
+
+
+damaged = st.builds(
+    changed, whole, st.integers(0, 10**6), st.integers(0, 255), st.integers(0, 10**6)
+)
+
+
+@many
+@given(data=whole | damaged | st.binary(max_size=200), side=st.sampled_from([8, 28]))
+def test_a_picture_of_any_bytes_is_an_image_or_one_line(folder, data, side):
+    path = folder / "picture"
+    path.write_bytes(data)
+    try:
+        image = read_picture(str(path), (side, side))
+    except UserError as error:
+        one_line(error)
+    else:
+        assert (image.shape, image.dtype) == ((side, side), np.uint8)
+        assert image.max() == 255  # its darkest ink is white, whatever it was
 
 
 words = st.sampled_from(["run", "plan", "predict", "digits", "baseline", "1", "1e-3", "-1", "x"])

@@ -8,15 +8,22 @@ import shutil
 import subprocess
 from xml.etree import ElementTree
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from lstm_jax import Experiment, store
 from lstm_jax.config import Interrupted, SurroundingsError, UserError
 from lstm_jax.data import load
+from lstm_jax.diagnose import gradient_flow
+from lstm_jax.gradient_figures import EXPLODING, enlarge_recurrent, train_first
+from lstm_jax.model import RowLSTM
 from lstm_jax.report import draw_page, report
 from lstm_jax.runner import run
+from lstm_jax.train import init_state
 from lstm_jax.trained import load as load_trained
 
 SWEEP = Experiment(
@@ -51,13 +58,21 @@ def page_and_figures(finished):
 
 def test_a_sweep_has_its_map_its_curves_and_its_insides(page_and_figures):
     page, figures = page_and_figures
-    wanted = {"loss", "accuracy", "norms", "settings", "parameters", "confusion", "gates", "cell"}
-    assert wanted | {"gradient_flow", "accuracy_by_row", "belief_0", "saturation"} <= figures.keys()
+    wanted = {"loss", "accuracy", "norms", "settings", "parameters", "time", "confusion", "gates"}
+    wanted |= {"cell", "gradient_flow", "gradient_flow_training", "clipping", "accuracy_by_row"}
+    assert wanted | {"belief_0", "saturation"} <= figures.keys()
     for name, svg in figures.items():
         ElementTree.fromstring(svg)
         assert f'<figure id="{name}">' in page
     assert "Chosen on validation" in page
     assert figures["settings"].count("n=2") == 2
+
+
+def test_every_figure_lies_beside_the_page_as_png_too(finished, page_and_figures):
+    for name in page_and_figures[1]:
+        with Image.open(finished / "report" / f"{name}.png") as picture:
+            assert min(picture.size) > 150
+            assert picture.convert("L").getpixel((0, 0)) == 255  # on white, not on nothing
 
 
 def test_it_needs_no_network_and_no_script_and_says_what_each_figure_is_of(page_and_figures):
@@ -67,8 +82,37 @@ def test_it_needs_no_network_and_no_script_and_says_what_each_figure_is_of(page_
     assert len(page) < 5_000_000
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
     assert len(captions) == len(figures)
-    assert all("digits" in caption for caption in captions)
-    assert "<code>lstm-jax" in page
+    for caption in captions:
+        assert "digits" in caption
+        assert "<code>lstm-jax" in caption
+
+
+def test_the_early_steps_shown_are_the_runs_own(finished):
+    """Taken to the end, they end in its parameters, bit for bit."""
+    trained = load_trained(finished)
+    steps = trained.experiment.num_steps
+    early = train_first(trained.experiment, trained.member, load("digits"), steps, clip_norm=0.0)
+    for one, other in zip(*map(jax.tree.leaves, (early.params, trained.params)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    digest = trained.experiment.solo(trained.member).digest
+    rows = {r["step"]: r for r in store.read_metrics(finished) if r["member"] == digest}
+    assert len(early.norms) == steps
+    assert {step: rows[step]["gradient_norm"] for step in rows} == {
+        step: float(early.norms[step]) for step in rows
+    }
+
+
+def test_larger_recurrent_weights_explode_where_the_runs_own_vanish():
+    model = RowLSTM(hidden_size=64, num_features=28)
+    params = init_state(model, jnp.uint32(0)).params
+    rng = np.random.default_rng(0)
+    strokes = rng.random((9, 28, 28)) < 0.1
+    images = jnp.asarray(strokes * rng.integers(0, 256, strokes.shape), jnp.uint8)
+    labels = jnp.zeros(9, jnp.int32)
+    own = gradient_flow(model, params, images, labels)
+    larger = gradient_flow(model, enlarge_recurrent(params, EXPLODING), images, labels)
+    assert own[0] < 0.1 * own[-1]
+    assert larger[0] > 10 * larger[-1]
 
 
 @pytest.fixture
