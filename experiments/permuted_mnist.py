@@ -2,8 +2,7 @@
 
 make experiment NAME=permuted_mnist
 
-With all biases at zero it has learnt next to nothing after two epochs; chrono initialisation lets
-its units remember from the first step on.
+Recipe as in `sequential_mnist`; about 7 minutes on two CPU cores.
 """
 
 from lstm_jax import Experiment
