@@ -57,13 +57,20 @@ class Figure(NamedTuple):
 
 
 def draw(
-    paint: Callable[..., None], *args: Any, columns: int = 1, size: tuple[float, float] = (5.2, 3.1)
+    paint: Callable[..., None],
+    *args: Any,
+    grid: tuple[int, int] = (1, 1),
+    size: tuple[float, float] = (5.2, 3.1),
 ) -> Drawing:
-    """What `paint(axes, *args)` puts on its axes: one, or a list of `columns`."""
+    """What `paint(axes, *args)` puts on its axes: one, or a list of those of a grid, by rows.
+
+    grid is (rows, columns), size that of each of its axes in inches.
+    """
     with matplotlib.rc_context(STYLE):
-        figure = Canvas(figsize=(size[0] * columns, size[1]), layout="constrained")
-        axes = figure.subplots(1, columns)
-        paint(axes if columns == 1 else list(axes), *args)
+        rows, columns = grid
+        figure = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+        paint(axes[0] if len(axes) == 1 else axes, *args)
         text, pixels = io.StringIO(), io.BytesIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(pixels, format="png", dpi=PNG_DPI, facecolor="white")
@@ -84,8 +91,10 @@ def curves(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, 
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(True, linewidth=0.5)
-    if len(lines) > 1:
-        axes.legend(fontsize=8, ncols=1 + (len(lines) > 6))
+    if len(lines) > 3:  # too many to lie on the curves
+        axes.legend(fontsize=8, ncols=2 + (len(lines) > 6), loc="lower left", bbox_to_anchor=(0, 1))
+    elif len(lines) > 1:
+        axes.legend(fontsize=8)
 
 
 def bands(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:

@@ -57,8 +57,8 @@ def of_answers(trained: Trained, dataset: Dataset, images: np.ndarray) -> Iterat
                 figures.pictures,
                 [picture(image) for image in images[wrong]],
                 titles,
-                columns=MISTAKES,
-                size=(1.15, 1.45),
+                grid=(2, MISTAKES // 2),
+                size=(1.3, 1.5),
             ),
         )
 
@@ -90,7 +90,7 @@ def of_insides(
             f"{who}; probability of each class (columns) after each {step} (downwards)",
             figures.draw(
                 figures.belief, picture(whole[image]), beliefs[:, index], "",
-                columns=2, size=(2.1, 2.6),
+                grid=(1, 2), size=(2.1, 2.6),
             ),
         )  # fmt: skip
     yield from _of_gates(trained, images, who, step)
