@@ -56,7 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     if os.getloadavg()[0] > BUSY * cores:
         console.print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): only indicative")
-    report: dict[str, Any] = {"machine": machine(cores), "options": vars(options), "cases": []}
+    report: dict[str, Any] = {
+        "machine": machine(cores, options.platform),
+        "options": vars(options),
+        "cases": [],
+    }
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
@@ -97,6 +101,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.rounds < 1 or options.seconds <= 0 or min(options.hidden) < 1:
         parser.error("rounds, seconds and hidden must be positive")
+    if options.sweep and options.platform == "gpu":
+        parser.error("--sweep compares CPU cores; leave out --platform gpu")
     if options.quick:
         options.modes, options.hidden, options.rounds, options.seconds = ["train"], [128], 5, 0.3
     if options.sweep:
@@ -127,7 +133,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def machine(cores: int) -> dict[str, Any]:
+def machine(cores: int, platform_asked: str) -> dict[str, Any]:
     """What the numbers were taken on."""
     versions = {}
     for name in LIBRARIES:
@@ -137,6 +143,7 @@ def machine(cores: int) -> dict[str, Any]:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": cores,
         "processor": processor(),
+        "gpu": gpu() if platform_asked == "gpu" else None,
         "load_before": os.getloadavg()[0],
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -151,6 +158,14 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def gpu() -> str:
+    """What NVIDIA's driver calls it."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return "unknown"
 
 
 def as_json(case: Case, source: str, measured: Sequence[Measured]) -> dict[str, Any]:

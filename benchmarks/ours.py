@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.jax_peers import cudnn, settings
+from benchmarks.jax_peers import settings
 from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Run, Setting, Task, load_whole
 from lstm_jax.config import Experiment
 from lstm_jax.data import Dataset, Split
-from lstm_jax.model import RowLSTM
+from lstm_jax.model import RowLSTM, apply_folded
 from lstm_jax.sweep import build, place_here
+from lstm_jax.train import fold
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
 
@@ -35,9 +36,9 @@ def ours(task: Task) -> dict[str, Setting]:
 
 
 def by_cudnn(task: Task) -> dict[str, Setting]:
-    """The same with cuDNN's recurrence; forward only, that of `jax_peers.cudnn` is all there is."""
+    """The same with cuDNN's recurrence."""
     if task.case.forward:
-        return cudnn(task)
+        return plain(task, "cudnn")
     return {"1 chunk": partial(_train, task, 1, "cudnn")}
 
 
@@ -55,7 +56,8 @@ def _train(task: Task, chunks: int, backend: str) -> Run:
     (placement,) = place_here(experiment, experiment.members())
     programs = build(experiment, placement, dataset, SEGMENT_STEPS)
     state = programs.init()
-    params = jax.tree.map(lambda value: np.stack([value] * case.members), _params(task))
+    # On a GPU a lone member runs in a tile of copies of itself, as in every run.
+    params = jax.tree.map(lambda value: np.stack([value] * len(placement.rows)), _params(task))
     state = programs.load(state._replace(params=params))
 
     def run(start: int, stop: int) -> float:
@@ -78,13 +80,12 @@ def _params(task: Task) -> Params:
     }
 
 
-def plain(task: Task) -> dict[str, Setting]:
+def plain(task: Task, backend: str = "scan") -> dict[str, Setting]:
     """The module in exactly the settings that every other peer on JAX is given."""
     model = RowLSTM(task.case.hidden_size, task.case.features, NUM_CLASSES)
 
     def logits_of(params: Params, images: jax.Array) -> jax.Array:
-        logits: Any = model.apply({"params": params}, images)
-        return logits
+        return apply_folded(fold(model, params), images, backend)
 
     return settings(task, _params(task), logits_of)
 

@@ -106,7 +106,7 @@ def environment(peer: Peer, cores: int, platform: str = "cpu") -> dict[str, str]
     Nothing compiled is taken from a cache.
     """
     cpu = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(cores)}
-    gpu = {"JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    gpu = {"JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **peer.gpu_env}
     return {
         **os.environ,
         **(gpu if platform == "gpu" else cpu),

@@ -19,13 +19,15 @@ class Peer:
     one_process_per_core: bool = False
     has_loss: bool = True
     gpu_only: bool = False
+    cpu_only: bool = False
+    gpu_env: Mapping[str, str] = field(default_factory=dict)  # beside env, on a GPU
 
     def absent(self, platform: str) -> str:
         """Why it cannot be measured on "cpu" or "gpu": a package it needs, or no such device."""
         if self.gpu_only and platform != "gpu":
             return "needs a GPU"
-        if self.one_core and platform == "gpu":
-            return "is of CPU cores"
+        if (self.cpu_only or self.one_core) and platform == "gpu":
+            return "is measured on CPU only"
         missing = (name for name in self.needs if importlib.util.find_spec(name) is None)
         return next((f"not installed: {name}" for name in missing), "")
 
@@ -35,14 +37,16 @@ BITS_FREE = "ours, bits free"  # the recurrence in a plain step, without the pro
 OURS_CUDNN = "ours, cudnn"  # the same training with the backend cudnn
 ONE_CORE = {OURS: "ours, one core", CEILING: "ceiling, one core"}
 
+_DETERMINISTIC = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}  # as our command line sets it
+
 _OURS = (
-    Peer(OURS, "benchmarks.ours:ours"),
+    Peer(OURS, "benchmarks.ours:ours", gpu_env=_DETERMINISTIC),
     Peer(ONE_CORE[OURS], "benchmarks.ours:ours", one_core=True),
 )
 
 PEERS = (
     *_OURS,
-    Peer(OURS_CUDNN, "benchmarks.ours:by_cudnn", gpu_only=True),
+    Peer(OURS_CUDNN, "benchmarks.ours:by_cudnn", gpu_only=True, gpu_env=_DETERMINISTIC),
     Peer(BITS_FREE, "benchmarks.ours:plain"),
     Peer(CEILING, "benchmarks.ours:ceiling", has_loss=False),
     Peer(ONE_CORE[CEILING], "benchmarks.ours:ceiling", one_core=True, has_loss=False),
@@ -53,9 +57,10 @@ PEERS = (
         "benchmarks.tf_peers:notebook",
         ("tensorflow", "tf_keras"),
         {"TF_USE_LEGACY_KERAS": "1"},
+        cpu_only=True,  # as the one below: what is installed is tensorflow-cpu
     ),
     Peer("keras_tf", "benchmarks.tf_peers:keras", ("keras", "tensorflow"),
-         {"KERAS_BACKEND": "tensorflow"}),
+         {"KERAS_BACKEND": "tensorflow"}, cpu_only=True),
     Peer("keras_jax", "benchmarks.tf_peers:keras", ("keras",), {"KERAS_BACKEND": "jax"}),
     Peer("flax_linen", "benchmarks.jax_peers:linen", ("flax",)),
     Peer("flax_nnx", "benchmarks.jax_peers:nnx", ("flax",)),

@@ -44,8 +44,8 @@ class Saved(NamedTuple):
 
     step: int
     arrays: Arrays
-    identity: str = ""  # under which it was trained so far; "mixed": under several
-    seconds: Any = 0.0  # of training so far: a float, or a list of them, one a member
+    identity: str  # under which it was trained so far; "mixed": under several
+    seconds: Any  # of training so far: a float or, of several members, a list; None: not known
 
 
 def save(directory: Path, members: tuple[str, ...], saved: Saved) -> Path:
@@ -128,8 +128,8 @@ def load(directory: Path, wanted: Iterable[str], say: Callable[[str], None]) -> 
             if member in missing:
                 missing.discard(member)
                 own = {name: array[row] for name, array in arrays.items()}
-                seconds = manifest["seconds"][row] if "seconds" in manifest else 0.0
-                identity = manifest.get("identity", "")
+                identity, seconds = manifest.get("identity", ""), manifest.get("seconds")
+                seconds = None if seconds is None else seconds[row]
                 found[member] = Saved(manifest["step"], own, identity, seconds)
     return found
 

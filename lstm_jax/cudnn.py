@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import rnn
 
 from lstm_jax.lstm import Carry
 
@@ -26,7 +25,12 @@ def flat_weights(kernel_KG: jax.Array, num_features: int) -> jax.Array:
 
 
 def lstm_last_cudnn(x_TBI: jax.Array, kernel_KG: jax.Array) -> Carry:
-    """`lstm.lstm_last_stacked`, to rounding: cuDNN adds in an order of its own."""
+    """`lstm.lstm_last_stacked` in an order of additions of its own.
+
+    Products are taken as JAX's default precision allows: TF32, as XLA's own are on such GPUs.
+    """
+    from jax.experimental import rnn  # here: an experimental module, which no CPU needs
+
     rows, batch, features = x_TBI.shape
     hidden = kernel_KG.shape[1] // 4
     zeros_1BH = jnp.zeros((1, batch, hidden), kernel_KG.dtype)

@@ -77,7 +77,12 @@ def gradient_flow(
 
     rows, batch, _ = x_TBI.shape
     zeros_TBH = jnp.zeros((rows, batch, model.hidden_size), jnp.float32)
-    return jnp.mean(jnp.linalg.norm(jax.grad(loss_of)(zeros_TBH), axis=-1), axis=1)
+    slopes_TBH = jax.grad(loss_of)(zeros_TBH)
+    # Scaled before they are squared: an exploding gradient is soon beyond the root of the largest
+    # float32.
+    largest_TB1 = jnp.max(jnp.abs(slopes_TBH), axis=-1, keepdims=True)
+    scaled_TBH = slopes_TBH / jnp.where(largest_TB1 > 0, largest_TB1, 1)
+    return jnp.mean(largest_TB1[..., 0] * jnp.linalg.norm(scaled_TBH, axis=-1), axis=1)
 
 
 def _summary(values_TBH: jax.Array, low: float, high: float) -> Gate:

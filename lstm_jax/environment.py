@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
-SETTINGS = ("JAX_", "XLA_", "PJRT_")
+# Where they are installed: a GPU's.
+DEVICE_LIBRARIES = re.compile(r"jax-cuda\d+-plugin|nvidia-(cudnn|cublas)\b.*")
+SETTINGS = ("JAX_", "XLA_", "PJRT_", "CUBLAS_", "NVIDIA_TF32")
 # Where compiled programs are kept, how many devices and threads share the work: `make bits` shows
 # that none of it changes a bit.
 HARMLESS = (
@@ -30,7 +33,7 @@ def identity(data_fingerprint: str) -> dict[str, Any]:
     import jax  # here, since `cores` is asked before JAX may be imported
 
     return {
-        "versions": {name: metadata.version(name) for name in LIBRARIES},
+        "versions": {name: metadata.version(name) for name in LIBRARIES} | _device_libraries(),
         "platform": jax.default_backend(),
         "device_kind": jax.devices()[0].device_kind,
         "instruction_set": _instruction_set(),
@@ -65,6 +68,16 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _device_libraries() -> dict[str, str]:
+    """Versions of the GPU's libraries, where JAX runs on one."""
+    import jax
+
+    if jax.default_backend() == "cpu":
+        return {}
+    found = {dist.name.lower(): dist.version for dist in metadata.distributions()}
+    return {name: found[name] for name in sorted(found) if DEVICE_LIBRARIES.fullmatch(name)}
 
 
 def _settings() -> dict[str, str]:

@@ -56,6 +56,11 @@ class Figure(NamedTuple):
     drawing: Drawing
 
 
+def log10(norms: Any) -> np.ndarray:
+    """Of norms from none at all to more than a float32 can hold."""
+    return np.log10(np.clip(np.nan_to_num(np.asarray(norms, float), posinf=1e38), 1e-12, 1e38))
+
+
 def draw(
     paint: Callable[..., None],
     *args: Any,

@@ -1,11 +1,11 @@
-"""How far back the gradient reaches: before training, in its first steps, and at its end."""
+"""How far back the gradient reaches: at initialisation, in the first steps, and at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +15,22 @@ from lstm_jax import diagnose, figures
 from lstm_jax.config import Experiment, Member
 from lstm_jax.data import Dataset
 from lstm_jax.figures import Figure
+from lstm_jax.memory import needed, refuse_what_does_not_fit
 from lstm_jax.model import RowLSTM
 from lstm_jax.model_figures import step_name
+from lstm_jax.screen import work
 from lstm_jax.sweep import build, build_model, place_here
 from lstm_jax.train import Params, init_state
 from lstm_jax.trained import Trained
+from lstm_jax.training_figures import clipping
 
 EXAMPLES = 100
+MOST_SIZES = 4
 FORGET_BIASES = (0.0, 1.0, 3.0)
-EXPLODING = 8.0  # times the recurrent weights
+EXPLODING = 8.0  # times the recurrent kernel
 CLIP_NORM = 1.0  # where the run itself does not clip
-LEAST_NORM = 1e-12  # of what a logarithm shows
+EARLY_STEPS = 50
+EARLY_WORK = 100 * 128 * 28 * work(128)  # at most: as much as 100 steps of the baseline
 
 Line = tuple[np.ndarray, np.ndarray]
 
@@ -35,76 +40,74 @@ class Early(NamedTuple):
 
     params: Params
     norms: np.ndarray  # of the gradient, before clipping, by step
+    diverged_at: int | None  # frozen since that step
 
 
 def of_gradients(trained: Trained, dataset: Dataset) -> Iterator[Figure]:
-    """Gradient flow at the first values of several models, and of the trained one over time.
+    """Gradient flow at the initial values of several models, and of the trained one over time.
 
-    Trains the member's first steps again, twice: with clipping and without.
+    Trains the member's first steps again, twice: with clipping and without. Raises
+    SurroundingsError when there is no memory for it.
     """
-    experiment, member = trained.experiment, trained.member
     images, labels = (jnp.asarray(array[:EXAMPLES]) for array in dataset.validation)
-    step = step_name(experiment)
-    labels_of_axes = step, "log10 |d loss / d h|"
-    who = f"{dataset.name}, validation, n = {len(labels)}"
+    member, model = trained.member, trained.model
+    step = step_name(trained.experiment)
     rows = np.arange(1, images.shape[1] + 1)
 
     def flow(model: RowLSTM, params: Params) -> Line:
         norms = jax.jit(partial(diagnose.gradient_flow, model))(params, images, labels)
-        return rows, _log10(norms)
+        return rows, figures.log10(norms)
 
-    def first_values(model: RowLSTM) -> Params:
+    def initial(model: RowLSTM) -> Params:
         return jax.jit(partial(init_state, model))(jnp.uint32(member.seed)).params
 
-    lines = {
-        name: flow(model, first_values(model)) for name, model in _models(trained, dataset).items()
-    }
-    first = first_values(trained.model)
-    lines[f"H {member.hidden_size}, recurrent weights x {EXPLODING:g}"] = flow(
-        trained.model, enlarge_recurrent(first, EXPLODING)
-    )
+    first = initial(model)
+    lines = {name: flow(other, initial(other)) for name, other in _models(trained, dataset).items()}
+    enlarged = flow(model, enlarge_recurrent(first, EXPLODING))
+    lines[f"H {member.hidden_size}, recurrent kernel x {EXPLODING:g}"] = enlarged
+    who = f"{dataset.name}, validation, n = {len(labels)}"
+    axes = step, "log10 |d loss / d h|"
     yield Figure(
         "gradient_flow",
-        "How far back the gradient reaches before training",
+        "How far back the gradient reaches at initialisation",
         f"{who}, seed {member.seed}; norm of the gradient of an image's loss by the output after "
         f"each {step}, mean over images: where it falls to the left it vanishes, where it rises "
         "it explodes",
-        figures.draw(figures.curves, lines, labels_of_axes, size=(6.4, 3.8)),
+        figures.draw(figures.curves, lines, axes, size=(6.4, 3.8)),
     )
-    # As many products for images of many rows as for those of 28.
-    steps = min(max(10, 1400 // len(rows)), experiment.num_steps)
-    clip_norm = experiment.clip_norm or CLIP_NORM
-    early = {
-        "not clipped": train_first(experiment, member, dataset, steps, 0.0),
-        f"clipped at {clip_norm:g}": train_first(experiment, member, dataset, steps, clip_norm),
-    }
-    lines = {"first values": flow(trained.model, first)}
-    lines |= {
-        f"after {steps} steps, {how}": flow(trained.model, state.params)
-        for how, state in early.items()
-    }
-    lines[f"after {trained.steps} steps, {_own_clipping(experiment)}"] = flow(
-        trained.model, trained.params
-    )
+    early = _early(trained, dataset)
+    lines = {"at initialisation": flow(model, first)}
+    lines |= {how: flow(model, state.params) for how, state in early.items()}
+    ended = _named(trained.steps, trained.experiment.clip_norm, trained.diverged_at)
+    lines[f"this run, {ended}"] = flow(model, trained.params)
     yield Figure(
         "gradient_flow_training",
         "How far back the gradient reaches while training",
         f"{who}; {member}; norm of the gradient of an image's loss by the output after each "
         f"{step}, mean over images",
-        figures.draw(figures.curves, lines, labels_of_axes),
+        figures.draw(figures.curves, lines, axes),
     )
-    numbers = np.arange(steps)
-    yield Figure(
-        "clipping",
-        f"The first {steps} steps with clipping and without",
-        f"{dataset.name}, training batches of {experiment.batch_size}; {member}; norm of the "
-        "gradient over all parameters, before it is clipped",
-        figures.draw(
-            figures.curves,
-            {how: (numbers, _log10(state.norms)) for how, state in early.items()},
-            ("step", "global norm (log10)"),
-        ),
-    )
+    norms = {how: (np.arange(len(e.norms)), figures.log10(e.norms)) for how, e in early.items()}
+    if norms:
+        yield Figure(
+            "clipping",
+            "The first steps with clipping and without",
+            f"{dataset.name}, training batches of {trained.experiment.batch_size}; {member}; norm "
+            "of the gradient over all parameters, before it is clipped",
+            figures.draw(figures.curves, norms, ("step", "global norm (log10)")),
+        )
+
+
+def _early(trained: Trained, dataset: Dataset) -> dict[str, Early]:
+    """The first steps without clipping and with it, by name; none where a step takes too long."""
+    experiment, hidden = trained.experiment, trained.member.hidden_size
+    a_step = experiment.batch_size * dataset.train.images.shape[1] * work(hidden)
+    steps = min(EARLY_STEPS, int(EARLY_WORK / a_step), experiment.num_steps)
+    found = {}
+    for clip_norm in (0.0, experiment.clip_norm or CLIP_NORM) if steps else ():
+        early = train_first(experiment, trained.member, dataset, steps, clip_norm)
+        found[_named(steps, clip_norm, early.diverged_at)] = early
+    return found
 
 
 def train_first(
@@ -116,14 +119,17 @@ def train_first(
     """
     solo = replace(experiment.solo(member), clip_norm=clip_norm, backend="scan")
     (placement,) = place_here(solo, [member])
+    platform = jax.default_backend()
+    refuse_what_does_not_fit(needed(solo, placement, dataset, platform), 1, platform)
     programs = build(solo, placement, dataset, steps)
     state, metrics = programs.segment(programs.init(), 0, steps)
     params = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[0]), state.params)
-    return Early(params, np.asarray(metrics.gradient_norm)[0])
+    bad = int(state.diverged_at[0])
+    return Early(params, np.asarray(metrics.gradient_norm)[0], None if bad < 0 else bad)
 
 
 def enlarge_recurrent(params: Params, factor: float) -> Params:
-    """The same parameters, those times the factor by which an output reaches the next row."""
+    """The same parameters, the recurrent kernel multiplied by the factor."""
     kernel = params["lstm"]["kernel"]
     hidden = kernel.shape[1] // 4
     larger = kernel.at[hidden:].multiply(factor)
@@ -131,24 +137,18 @@ def enlarge_recurrent(params: Params, factor: float) -> Params:
 
 
 def _models(trained: Trained, dataset: Dataset) -> dict[str, RowLSTM]:
-    """The experiment's hidden sizes, at most four, and the trained one's other forget biases."""
-    experiment = trained.experiment
-    models = {
-        f"H {hidden}": build_model(experiment, hidden, dataset)
-        for hidden in experiment.axis("hidden_size")[:4]
-    }
+    """The trained hidden size and others of the experiment, and its other forget biases."""
+    experiment, model = trained.experiment, trained.model
+    others = [hidden for hidden in experiment.axis("hidden_size") if hidden != model.hidden_size]
+    sizes = sorted([model.hidden_size, *others[: MOST_SIZES - 1]])
+    models = {f"H {hidden}": build_model(experiment, hidden, dataset) for hidden in sizes}
     return models | {
-        f"H {trained.model.hidden_size}, forget bias {bias:g}": trained.model.clone(
-            forget_bias=bias
-        )
+        f"H {model.hidden_size}, forget bias {bias:g}": model.clone(forget_bias=bias)
         for bias in FORGET_BIASES
         if bias != experiment.forget_bias
     }
 
 
-def _own_clipping(experiment: Experiment) -> str:
-    return f"clipped at {experiment.clip_norm:g}" if experiment.clip_norm else "not clipped"
-
-
-def _log10(norms: Any) -> np.ndarray:
-    return np.log10(np.maximum(np.asarray(norms), LEAST_NORM))
+def _named(steps: int, clip_norm: float, diverged_at: int | None) -> str:
+    frozen = "" if diverged_at is None else f", diverged at step {diverged_at}"
+    return f"after {steps} steps, {clipping(clip_norm)}{frozen}"

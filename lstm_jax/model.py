@@ -194,7 +194,7 @@ class RowLSTM(nn.Module):
 
 def apply_folded(folded: FoldedRowLSTM, x_BTI: jax.Array, backend: str = "scan") -> jax.Array:
     """Logits [B,C] of float images [B,T,I] in [0,1]; backend as in `Experiment`."""
-    last = lstm_last_cudnn if backend == "cudnn" else lstm_last_stacked
+    last = {"scan": lstm_last_stacked, "cudnn": lstm_last_cudnn}[backend]
     _, h_BH = last(x_BTI.swapaxes(0, 1), folded.kernel_KG)
     return read_out(folded, h_BH)
 

@@ -12,7 +12,7 @@ from lstm_jax import environment, store
 from lstm_jax.config import AXES, Experiment, Member, NotReproduced, UserError
 from lstm_jax.data import Dataset, load
 from lstm_jax.record import beginning_with, read_run
-from lstm_jax.rows import metric_rows, parameter_digests
+from lstm_jax.results import metric_rows, parameter_digests
 from lstm_jax.screen import say
 from lstm_jax.search import first_round
 from lstm_jax.sweep import Placement, build, place_here, refuse_absent_backend

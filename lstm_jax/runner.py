@@ -27,7 +27,7 @@ from lstm_jax.config import (
 from lstm_jax.data import Dataset, Split, load
 from lstm_jax.memory import needed, refuse_what_does_not_fit
 from lstm_jax.record import Run, now, open_run, run_directory, session, take_over
-from lstm_jax.rows import metric_rows, parameter_digests, score_rows
+from lstm_jax.results import finite, metric_rows, parameter_digests, score_rows
 from lstm_jax.screen import Meter, Tick, metered, say, show_results
 from lstm_jax.search import Round
 from lstm_jax.sweep import (
@@ -55,7 +55,7 @@ class Cohort:
     identity: str  # under which they were trained so far; see `checkpoints.Saved`
     state: TrainState  # consumed by the next segment
     step: int
-    seconds: np.ndarray  # of training so far, by member: its share of what all took together
+    seconds: np.ndarray  # of training so far, by member: its share of what all took; nan: not known
 
 
 def run(
@@ -233,7 +233,7 @@ def _begin(
     if saved:
         if {saved[digest].identity for digest in members} - {identity}:
             identity = "mixed"  # no other run shall take its members for its own
-        seconds = np.array([saved[digest].seconds for digest in members])
+        seconds = np.array([saved[digest].seconds for digest in members], float)  # None: nan
         rows = [saved[current.digest(member)].arrays for member in placement.rows]
         try:
             state = programs.load(stack_members(state, rows))
@@ -262,7 +262,7 @@ def _advance(current: Run, cohort: Cohort, until: int, meter: Meter, stop: Stop)
         named = name_arrays(cohort.state)
         saved = checkpoints.Saved(
             end, {n: np.asarray(leaf)[: len(digests)] for n, leaf in named.items()},
-            cohort.identity, cohort.seconds.tolist(),
+            cohort.identity, [finite(seconds) for seconds in cohort.seconds],
         )  # fmt: skip
         checkpoints.save(current.directory, digests, saved)
         loss, accuracy = (float(np.mean(m[: len(digests), end - step - 1])) for m in metrics[:2])
@@ -276,7 +276,7 @@ def _scores(cohort: Cohort, **splits: Split) -> dict[str, dict[str, Any]]:
     """A row for each member, by its digest, on each of the splits."""
     rows = score_rows(cohort.programs, cohort.state, cohort.members, cohort.step, splits)
     for row, seconds in zip(rows.values(), cohort.seconds, strict=True):
-        row["seconds"] = round(float(seconds), 3)
+        row["seconds"] = finite(np.round(seconds, 3))
     return rows
 
 

@@ -140,8 +140,9 @@ def build(
     mesh = Mesh(devices, ("members", "chunks"))
     model = build_model(experiment, placement.hidden_size, dataset)
     spread = "chunks" if placement.chunk_devices > 1 else None
-    own: dict[str, Any] = {name: getattr(experiment, name, None) for name in Recipe._fields}
-    recipe = Recipe(**own | {"mesh_axis": spread, "mesh_size": placement.chunk_devices})
+    mesh_fields: dict[str, Any] = {"mesh_axis": spread, "mesh_size": placement.chunk_devices}
+    own = {n: getattr(experiment, n) for n in Recipe._fields if n not in mesh_fields}
+    recipe = Recipe(**own, **mesh_fields)
     init, segment, score = _compiled(model, recipe, capacity, mesh, placement.tile)
 
     def put(spec: PartitionSpec, value: Any) -> Any:

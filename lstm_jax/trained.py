@@ -29,6 +29,7 @@ class Trained:
     experiment: Experiment
     member: Member
     steps: int  # done of `experiment.num_steps`
+    diverged_at: int | None  # frozen since that step
     image_shape: tuple[int, int]  # of an image before it is arranged for reading
     model: RowLSTM
     params: Params
@@ -105,8 +106,12 @@ def load(
         kernel_init=experiment.kernel_init,
         chrono_steps=experiment.chrono_steps,
     )
-    step = found[digest].step
-    return Trained(record["name"], experiment, who, step, (rows, features), model, params)
+    saved_state = found[digest]
+    bad = int(saved_state.arrays["diverged_at"])
+    return Trained(
+        record["name"], experiment, who, saved_state.step, None if bad < 0 else bad,
+        (rows, features), model, params,
+    )  # fmt: skip
 
 
 def _who(experiment: Experiment, record: dict[str, Any], digest: str) -> Member:

@@ -42,12 +42,11 @@ def of_training(
         for name, line in _by_setting(results, rows, column, most=1).items()
     }
     if norms:
-        clipping = f"clipped at {experiment.clip_norm:g}" if experiment.clip_norm else "not clipped"
         yield Figure(
             "norms",
             "Norms of gradient and update",
             f"{of_batch}; over all parameters of the best setting; the gradient as it is before "
-            f"clipping (here it is {clipping})",
+            f"clipping (here it is {clipping(experiment.clip_norm)})",
             figures.draw(figures.curves, norms, ("step", "global norm (log10)")),
         )
     if results and len(settings(results.values())) > 1:
@@ -55,6 +54,10 @@ def of_training(
         if data:
             yield _against_parameters(experiment, results, data)
         yield from _against_time(experiment, results)
+
+
+def clipping(clip_norm: float) -> str:
+    return f"clipped at {clip_norm:g}" if clip_norm else "not clipped"
 
 
 def _by_setting(
@@ -66,7 +69,7 @@ def _by_setting(
     for row in rows:
         value = row.get(name)
         if value is not None:
-            shown = np.log10(max(value, 1e-12)) if name.endswith("norm") else value
+            shown = figures.log10(value) if name.endswith("norm") else value
             columns.setdefault(row["member"], {})[row["step"]] = float(shown)
     groups: dict[str, list[str]] = {}
     best = settings(results.values())[:most] if results else []

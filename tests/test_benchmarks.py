@@ -226,5 +226,5 @@ def test_a_peer_that_its_device_rules_out_is_listed(folder):
     assert (row.problem, row.failed) == ("needs a GPU", False)
     assert one_core.absent("cpu") == ""
     (row,) = run_peers([one_core], folder, case=Case(platform="gpu"))
-    assert row.problem == "is of CPU cores"
+    assert row.problem == "is measured on CPU only"
     assert process.environment(gpu, 1, "gpu")["JAX_PLATFORMS"] == "cuda"

@@ -12,7 +12,7 @@ import pytest
 from jax.experimental import rnn
 
 from benchmarks.jax_peers import cudnn
-from benchmarks.ours import plain
+from benchmarks.ours import by_cudnn, ours, plain
 from benchmarks.task import NUM_BATCHES, Case, Task, make_weights
 from lstm_jax import Experiment
 from lstm_jax.config import SurroundingsError
@@ -44,7 +44,15 @@ def reference(x, h, c, weights, lengths, *, input_size, hidden_size, num_layers,
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    monkeypatch.setattr(rnn, "lstm", reference)
+    """The calls of cuDNN, which the reference answers."""
+    calls = []
+
+    def noted(x, *arguments, **options):
+        calls.append(x.shape)
+        return reference(x, *arguments, **options)
+
+    monkeypatch.setattr(rnn, "lstm", noted)
+    return calls
 
 
 @pytest.fixture
@@ -120,6 +128,19 @@ def test_the_peer_of_the_benchmark_trains_the_same_model(on_cpu, tmp_path):
     ):  # as the peers' own users have it
         ours, theirs = (peer(task)["jitted loop"]()(0, 5) for peer in (plain, cudnn))
     assert theirs == pytest.approx(ours, rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["scan", "cudnn"])
+def test_a_run_on_a_gpu_calls_the_backend_it_names(monkeypatch, on_cpu, tmp_path, backend):
+    """As the benchmark's own peer has it: by the runner's placement, which depends on both."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    whole = np.random.default_rng(3).integers(0, 256, (200, 6, 4)).astype(np.uint8)
+    np.savez(tmp_path / "whole.npz", images=whole, labels=np.zeros(200, np.int32))
+    case = Case(hidden_size=8, batch_size=16, rows=6, features=4, platform="gpu")
+    task = Task(case, tmp_path, make_weights(case, 0), np.zeros(1), np.zeros(1))
+    settings = {"scan": ours, "cudnn": by_cudnn}[backend](task)
+    assert 0 < next(iter(settings.values()))()(0, 3) < 20
+    assert bool(on_cpu) == (backend == "cudnn")
 
 
 def test_every_weight_is_handed_over_once():

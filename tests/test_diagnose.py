@@ -64,6 +64,14 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(model, params, images)
         assert difference == pytest.approx(float(flow[row]), rel=2e-2)
 
 
+def test_a_gradient_too_long_to_be_squared_has_its_length(model, params, images):
+    output = {**params["output"], "kernel": params["output"]["kernel"] * 1e25}
+    labels = jnp.zeros(20, jnp.int32)
+    flow = diagnose.gradient_flow(model, {**params, "output": output}, images, labels)
+    assert jnp.isfinite(flow).all()
+    assert flow[-1] > 1e24
+
+
 def test_gates_are_summed_up_over_images_and_units(model, params, images):
     found = diagnose.gates(model, params, images)
     trace = lstm_trace(scale(images).swapaxes(0, 1), fold(model, params).kernel_KG)

@@ -110,7 +110,7 @@ whole = st.builds(as_file, grey, st.sampled_from(["PNG", "JPEG", "BMP", "GIF", "
 def changed(file, place, byte, length):
     """With a byte changed, and cut."""
     at = place % len(file)
-    return (file[:at] + bytes([byte]) + file[at + 1 :])[: length % len(file)]
+    return (file[:at] + bytes([byte]) + file[at + 1 :])[: max(at, length % (2 * len(file)))]
 
 
 damaged = st.builds(

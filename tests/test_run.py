@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
-from lstm_jax import Experiment, store
+from lstm_jax import Experiment, checkpoints, store
 from lstm_jax.config import SurroundingsError, UserError
 from lstm_jax.lookup import load_experiment
 from lstm_jax.plan import plan
@@ -111,9 +111,14 @@ def test_killed_and_resumed_equals_never_killed(whole, tmp_path, cores):
         assert process.poll() is None
     process.kill()
     process.communicate()
+    (before,) = checkpoints.load(
+        next((tmp_path / "digits").iterdir()), digests(whole[0]), print
+    ).values()
     code, out, err = run(tmp_path, *SMALL)
     assert (code, err) == (0, [])
     assert "resuming 1 of 1 members" in out
+    (result,) = record_of(tmp_path)["members"].values()
+    assert 0 < before.seconds < result["seconds"]  # the time before the kill counts
     assert digests(tmp_path) == digests(whole[0])
     (one,), (other,) = (list((r / "digits").iterdir()) for r in (tmp_path, whole[0]))
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()

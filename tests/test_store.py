@@ -54,6 +54,15 @@ def test_the_newest_checkpoint_comes_back_and_the_one_before_is_kept(saved):
     assert steps == [20, 30]
 
 
+def test_a_checkpoint_older_than_the_record_of_times_is_read(saved):
+    for path in saved.glob("checkpoints/*/*/manifest.json"):
+        manifest = store.read_json(path)
+        del manifest["seconds"], manifest["identity"]
+        store.write_json(path, store.sealed(manifest))
+    found = checkpoints.load(saved, ["a"], print)["a"]
+    assert (found.step, found.identity, found.seconds) == (30, "", None)
+
+
 def test_a_killed_writers_leftover_is_passed_over_and_removed(saved):
     (folder,) = (saved / "checkpoints").iterdir()
     leftover = folder / "00000035" / "arrays"

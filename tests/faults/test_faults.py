@@ -136,7 +136,7 @@ def test_flipped_and_missing_bytes_of_a_checkpoint(tmp_path, tally):
         for step in (10, 20)
     }
     for step, arrays in states.items():
-        checkpoints.save(tmp_path, ("a", "b"), checkpoints.Saved(step, arrays, seconds=[1.0, 2.0]))
+        checkpoints.save(tmp_path, ("a", "b"), checkpoints.Saved(step, arrays, "", [1.0, 2.0]))
     (folder,) = (tmp_path / "checkpoints").iterdir()
     tries = survived = 0
     for path in (p for p in sorted((folder / "00000020").rglob("*")) if p.is_file()):

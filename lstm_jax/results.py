@@ -24,7 +24,7 @@ def metric_rows(
         {
             "member": digest,
             "step": step,
-            **{name: _finite(column[row, step - start]) for name, column in columns.items()},
+            **{name: finite(column[row, step - start]) for name, column in columns.items()},
         }
         for step in range(start, stop)
         if step % every == 0
@@ -51,7 +51,7 @@ def score_rows(
         }
         for name, split in splits.items():
             row[f"{name}_accuracy"] = int(scores[name].correct[index]) / len(split.labels)
-            row[f"{name}_loss"] = _finite(scores[name].loss[index])
+            row[f"{name}_loss"] = finite(scores[name].loss[index])
         rows[digest] = row
     return rows
 
@@ -62,5 +62,6 @@ def parameter_digests(params: Params, count: int) -> list[str]:
     return [fingerprint({k: array[row] for k, array in arrays.items()}) for row in range(count)]
 
 
-def _finite(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
+    """As JSON has it, which knows no nan."""
     return float(value) if np.isfinite(value) else None
