@@ -1,4 +1,4 @@
-"""What gates, cells and gradients did: pure functions of parameters and images.
+"""What gates, cells and gradients did: pure functions of a folded model (`train.fold`) and images.
 
 Axes: B images, T rows, I pixels a row, H hidden, C classes.
 """
@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.lstm import lstm_trace
-from lstm_jax.model import RowLSTM, apply_folded, read_out
-from lstm_jax.train import Params, fold, scale
+from lstm_jax.model import FoldedRowLSTM, apply_folded, read_out
+from lstm_jax.train import scale
 
 SATURATED = 0.05  # a gate closer than this to 0 or 1 passes almost no gradient
 
@@ -27,29 +27,25 @@ class Gate(NamedTuple):
     high_T: jax.Array  # share above 1 - SATURATED (of the cell: above 1)
 
 
-def probabilities(model: RowLSTM, params: Params, images_BTI: jax.Array) -> jax.Array:
+def probabilities(folded: FoldedRowLSTM, images_BTI: jax.Array) -> jax.Array:
     """Class probabilities of uint8 images: float32 [B,C]."""
-    return jax.nn.softmax(apply_folded(fold(model, params), scale(images_BTI)))
+    return jax.nn.softmax(apply_folded(folded, scale(images_BTI)))
 
 
-def beliefs(model: RowLSTM, params: Params, images_BTI: jax.Array) -> jax.Array:
+def beliefs(folded: FoldedRowLSTM, images_BTI: jax.Array) -> jax.Array:
     """Class probabilities after each row read, as if it were the last: float32 [T,B,C]."""
-    folded = fold(model, params)
     trace = lstm_trace(scale(images_BTI).swapaxes(0, 1), folded.kernel_KG)
     return jax.nn.softmax(read_out(folded, trace.h))
 
 
-def accuracy_by_row(
-    model: RowLSTM, params: Params, images_BTI: jax.Array, labels_B: jax.Array
-) -> jax.Array:
+def accuracy_by_row(folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Array) -> jax.Array:
     """Share of images whose most probable class after each row is right: float32 [T]."""
-    guesses_TB = jnp.argmax(beliefs(model, params, images_BTI), axis=-1)
+    guesses_TB = jnp.argmax(beliefs(folded, images_BTI), axis=-1)
     return jnp.mean((guesses_TB == labels_B[None]).astype(jnp.float32), axis=1)
 
 
-def gates(model: RowLSTM, params: Params, images_BTI: jax.Array) -> dict[str, Gate]:
+def gates(folded: FoldedRowLSTM, images_BTI: jax.Array) -> dict[str, Gate]:
     """Input, forget and output gate and the cell by row, over images and units."""
-    folded = fold(model, params)
     trace = lstm_trace(scale(images_BTI).swapaxes(0, 1), folded.kernel_KG)
     bounds = (SATURATED, 1 - SATURATED)
     return {
@@ -60,14 +56,11 @@ def gates(model: RowLSTM, params: Params, images_BTI: jax.Array) -> dict[str, Ga
     }
 
 
-def gradient_flow(
-    model: RowLSTM, params: Params, images_BTI: jax.Array, labels_B: jax.Array
-) -> jax.Array:
+def gradient_flow(folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Array) -> jax.Array:
     """|d loss / d h_t| of each image's own cross-entropy, mean over images: float32 [T].
 
     A curve that falls towards the first rows vanishes there, one that rises explodes.
     """
-    folded = fold(model, params)
     x_TBI = scale(images_BTI).swapaxes(0, 1)
     target_BC = jax.nn.one_hot(labels_B, folded.output_kernel_DC.shape[1], dtype=jnp.float32)
 
@@ -76,7 +69,8 @@ def gradient_flow(
         return -jnp.sum(target_BC * jax.nn.log_softmax(read_out(folded, h_BH)))
 
     rows, batch, _ = x_TBI.shape
-    zeros_TBH = jnp.zeros((rows, batch, model.hidden_size), jnp.float32)
+    hidden = folded.kernel_KG.shape[1] // 4
+    zeros_TBH = jnp.zeros((rows, batch, hidden), jnp.float32)
     slopes_TBH = jax.grad(loss_of)(zeros_TBH)
     # Scaled before they are squared: an exploding gradient is soon beyond the root of the largest
     # float32.

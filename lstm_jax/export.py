@@ -73,7 +73,7 @@ def stablehlo(trained: Trained) -> bytes:
 
     def classify(images_NTI: jax.Array) -> jax.Array:
         read = arranged(images_NTI, trained.experiment.reading)
-        return diagnose.probabilities(trained.model, trained.params, read)
+        return diagnose.probabilities(trained.folded, read)
 
     rows, features = trained.image_shape
     shape = jax.export.symbolic_shape(f"n, {rows}, {features}")

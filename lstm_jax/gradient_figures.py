@@ -21,7 +21,7 @@ from lstm_jax.model_figures import step_name
 from lstm_jax.screen import work
 from lstm_jax.sweep import build, build_model, place_here
 from lstm_jax.train import Params, init_state
-from lstm_jax.trained import Trained
+from lstm_jax.trained import Trained, fold_jitted
 from lstm_jax.training_figures import clipping
 
 EXAMPLES = 100
@@ -54,15 +54,22 @@ def of_gradients(trained: Trained, dataset: Dataset) -> Iterator[Figure]:
     step = step_name(trained.experiment)
     rows = np.arange(1, images.shape[1] + 1)
 
+    gradient_flow = jax.jit(diagnose.gradient_flow)
+
     def flow(model: RowLSTM, params: Params) -> Line:
-        norms = jax.jit(partial(diagnose.gradient_flow, model))(params, images, labels)
+        norms = gradient_flow(fold_jitted(model, params), images, labels)
         return rows, figures.log10(norms)
 
-    def initial(model: RowLSTM) -> Params:
-        return jax.jit(partial(init_state, model))(jnp.uint32(member.seed)).params
-
-    first = initial(model)
-    lines = {name: flow(other, initial(other)) for name, other in _models(trained, dataset).items()}
+    first = _initial(model, member)
+    lines = {}
+    for hidden in _sizes(trained):
+        other = build_model(trained.experiment, hidden, dataset)
+        same = hidden == member.hidden_size
+        lines[f"H {hidden}"] = flow(other, first if same else _initial(other, member))
+    for bias in FORGET_BIASES:
+        if bias != model.forget_bias:  # which is no parameter: the initial ones are the same
+            other = model.clone(forget_bias=bias)
+            lines[f"H {member.hidden_size}, forget bias {bias:g}"] = flow(other, first)
     enlarged = flow(model, enlarge_recurrent(first, EXPLODING))
     lines[f"H {member.hidden_size}, recurrent kernel x {EXPLODING:g}"] = enlarged
     who = f"{dataset.name}, validation, n = {len(labels)}"
@@ -136,17 +143,15 @@ def enlarge_recurrent(params: Params, factor: float) -> Params:
     return {**params, "lstm": {**params["lstm"], "kernel": larger}}
 
 
-def _models(trained: Trained, dataset: Dataset) -> dict[str, RowLSTM]:
-    """The trained hidden size and others of the experiment, and its other forget biases."""
-    experiment, model = trained.experiment, trained.model
-    others = [hidden for hidden in experiment.axis("hidden_size") if hidden != model.hidden_size]
-    sizes = sorted([model.hidden_size, *others[: MOST_SIZES - 1]])
-    models = {f"H {hidden}": build_model(experiment, hidden, dataset) for hidden in sizes}
-    return models | {
-        f"H {model.hidden_size}, forget bias {bias:g}": model.clone(forget_bias=bias)
-        for bias in FORGET_BIASES
-        if bias != experiment.forget_bias
-    }
+def _sizes(trained: Trained) -> list[int]:
+    """The trained hidden size and others of the experiment."""
+    own = trained.member.hidden_size
+    others = [hidden for hidden in trained.experiment.axis("hidden_size") if hidden != own]
+    return sorted([own, *others[: MOST_SIZES - 1]])
+
+
+def _initial(model: RowLSTM, member: Member) -> Params:
+    return jax.jit(partial(init_state, model))(jnp.uint32(member.seed)).params
 
 
 def _named(steps: int, clip_norm: float, diverged_at: int | None) -> str:

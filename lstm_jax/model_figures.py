@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -69,9 +68,8 @@ def of_insides(
     """Belief, gates and gradient flow by row; `whole` images are as before reading."""
     looked_at = max(50, STEPS_LOOKED_AT // dataset.validation.images.shape[1])
     images, labels = (jnp.asarray(array[:looked_at]) for array in dataset.validation)
-    model, params = trained.model, trained.params
     who = f"{dataset.name}, validation, n = {len(labels):,}; {trained.member}"
-    accuracy = jax.jit(partial(diagnose.accuracy_by_row, model))(params, images, labels)
+    accuracy = jax.jit(diagnose.accuracy_by_row)(trained.folded, images, labels)
     steps = np.arange(1, len(accuracy) + 1)
     step = step_name(experiment)
     yield Figure(
@@ -98,7 +96,7 @@ def of_insides(
 
 def _of_gates(trained: Trained, images: jax.Array, who: str, step: str) -> Iterator[Figure]:
     """Gates, their saturation, and the cell."""
-    found = jax.jit(partial(diagnose.gates, trained.model))(trained.params, images)
+    found = jax.jit(diagnose.gates)(trained.folded, images)
     steps = np.arange(1, len(found["cell"].mean_T) + 1)
     gates = {name: (g.mean_T, g.sd_T) for name, g in found.items() if name != "cell"}
     yield Figure(

@@ -26,7 +26,6 @@ from lstm_jax.model_figures import of_answers, of_insides, step_name
 from lstm_jax.record import read_run
 from lstm_jax.screen import say
 from lstm_jax.statistics import settings
-from lstm_jax.train import fold
 from lstm_jax.trained import Trained
 from lstm_jax.trained import load as load_trained
 from lstm_jax.training_figures import of_training
@@ -122,7 +121,7 @@ def draw_page(trained: Trained) -> str:
     rows, features = trained.image_shape
     if rows != features:
         raise UserError(f"one cannot draw images of {rows} x {features} on a page")
-    folded = fold(trained.model, trained.params)
+    folded = trained.folded
     order = arranged(
         np.arange(rows * features).reshape(1, rows, features), trained.experiment.reading
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import numpy as np
 from lstm_jax import checkpoints, diagnose
 from lstm_jax.config import AXES, Experiment, Member, SurroundingsError, UserError
 from lstm_jax.data import arranged, ignore
-from lstm_jax.model import RowLSTM
+from lstm_jax.model import FoldedRowLSTM, RowLSTM
 from lstm_jax.record import beginning_with, read_run
 from lstm_jax.search import first_round
 from lstm_jax.statistics import settings
-from lstm_jax.train import Params
+from lstm_jax.train import Params, fold
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,14 @@ class Trained:
     model: RowLSTM
     params: Params
 
+    @cached_property
+    def folded(self) -> FoldedRowLSTM:
+        """The model ready to run, for `diagnose`."""
+        return fold_jitted(self.model, self.params)
+
     def probabilities(self, images_NTI: np.ndarray) -> np.ndarray:
         """Class probabilities, float32 [N,C], of images as in the data set: uint8 [N,T,I]."""
-        blocks = [_probabilities(self.model, self.params, x) for x in self._read(images_NTI, 1000)]
+        blocks = [_probabilities(self.folded, x) for x in self._read(images_NTI, 1000)]
         return np.concatenate([np.zeros((0, self.model.num_classes), np.float32), *blocks])
 
     def predict(self, images_NTI: np.ndarray) -> np.ndarray:
@@ -47,10 +53,7 @@ class Trained:
         """Class probabilities after each step of reading, float32 [steps,N,C]."""
         rows, features = self.image_shape
         steps = rows * features // self.model.num_features
-        blocks = [
-            _beliefs(self.model, self.params, x)
-            for x in self._read(images_NTI, max(1, 28_000 // steps))
-        ]
+        blocks = [_beliefs(self.folded, x) for x in self._read(images_NTI, max(1, 28_000 // steps))]
         none = np.zeros((steps, 0, self.model.num_classes), np.float32)
         return np.concatenate([none, *blocks], axis=1)
 
@@ -67,8 +70,9 @@ class Trained:
 
 
 # Compiled once for each model and shape, however often they are called.
-_beliefs = jax.jit(diagnose.beliefs, static_argnums=0)
-_probabilities = jax.jit(diagnose.probabilities, static_argnums=0)
+fold_jitted = jax.jit(fold, static_argnums=0)
+_beliefs = jax.jit(diagnose.beliefs)
+_probabilities = jax.jit(diagnose.probabilities)
 
 
 def load(

@@ -77,7 +77,7 @@ def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
             c, h = last(x, kernel)
             return jnp.sum(jnp.sin(c) + h), (c, h)
 
-        return jax.value_and_grad(total, has_aux=True)(kernel)
+        return jax.jit(jax.value_and_grad(total, has_aux=True))(kernel)
 
     (_, ours), gradient = both(lstm_last_stacked)
     (_, theirs), gradient_theirs = both(lstm_last_cudnn)
@@ -94,7 +94,7 @@ def test_a_member_trains_as_with_scan(on_cpu):
     def five_steps(backend):
         recipe = Recipe(batch_size=16, chunks=2, num_steps=5, backend=backend)
         take = jax.jit(partial(train_step, model, recipe))
-        state, losses = init_state(model, jnp.uint32(0)), []
+        state, losses = jax.jit(partial(init_state, model))(jnp.uint32(0)), []
         for step in range(5):
             state, seen = take(state, images, labels, jnp.float32(1e-2), jnp.int32(step))
             losses.append(float(seen.loss))

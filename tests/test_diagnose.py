@@ -23,13 +23,18 @@ def params(model):
 
 
 @pytest.fixture(scope="module")
+def folded(model, params):
+    return jax.jit(fold, static_argnums=0)(model, params)
+
+
+@pytest.fixture(scope="module")
 def images():
     return jnp.asarray(load("digits").test.images[:20])
 
 
-def test_the_trace_ends_where_the_recurrence_ends(model, params, images):
-    kernel, x_TBI = fold(model, params).kernel_KG, scale(images).swapaxes(0, 1)
-    trace = lstm_trace(x_TBI, kernel)
+def test_the_trace_ends_where_the_recurrence_ends(folded, images):
+    kernel, x_TBI = folded.kernel_KG, scale(images).swapaxes(0, 1)
+    trace = jax.jit(lstm_trace)(x_TBI, kernel)
     c, h = lstm_last_stacked(x_TBI, kernel)
     np.testing.assert_allclose(trace.c[-1], c, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(trace.h[-1], h, rtol=1e-5, atol=1e-6)
@@ -38,43 +43,42 @@ def test_the_trace_ends_where_the_recurrence_ends(model, params, images):
         assert 0 < gate.min() < gate.max() < 1
 
 
-def test_the_last_belief_is_the_models_answer(model, params, images):
-    beliefs = diagnose.beliefs(model, params, images)
+def test_the_last_belief_is_the_models_answer(model, params, folded, images):
+    beliefs = jax.jit(diagnose.beliefs)(folded, images)
     logits = model.apply({"params": params}, scale(images))
     np.testing.assert_allclose(beliefs[-1], jax.nn.softmax(logits), rtol=1e-4, atol=1e-6)
     assert beliefs.shape == (8, 20, 10)
 
 
-def test_the_gradient_flow_is_that_of_a_finite_difference(model, params, images):
+def test_the_gradient_flow_is_that_of_a_finite_difference(folded, images):
     """Along the gradient itself, at one row: the loss changes by its norm."""
     labels = jnp.zeros(1, jnp.int32)
-    flow = diagnose.gradient_flow(model, params, images[:1], labels)
-    folded, x_TBI = fold(model, params), scale(images[:1]).swapaxes(0, 1)
+    flow = jax.jit(diagnose.gradient_flow)(folded, images[:1], labels)
+    x_TBI = scale(images[:1]).swapaxes(0, 1)
 
     def loss(nudge_TBH):
         h_BH = lstm_trace(x_TBI, folded.kernel_KG, nudge_TBH).h[-1]
         h_BD = jnp.concatenate([h_BH, jnp.ones((1, 1))], axis=1)
         return -jax.nn.log_softmax(h_BD @ folded.output_kernel_DC)[0, 0]
 
-    zeros = jnp.zeros((8, 1, 12))
+    zeros, slopes = jnp.zeros((8, 1, 12)), jax.jit(jax.grad(loss))
     for row in (0, 4, 7):
-        slope = jax.grad(loss)(zeros)[row]
+        slope = slopes(zeros)[row]
         step = zeros.at[row].set(1e-2 * slope / jnp.linalg.norm(slope))
         difference = (loss(step) - loss(-step)) / 2e-2
         assert difference == pytest.approx(float(flow[row]), rel=2e-2)
 
 
-def test_a_gradient_too_long_to_be_squared_has_its_length(model, params, images):
-    output = {**params["output"], "kernel": params["output"]["kernel"] * 1e25}
-    labels = jnp.zeros(20, jnp.int32)
-    flow = diagnose.gradient_flow(model, {**params, "output": output}, images, labels)
+def test_a_gradient_too_long_to_be_squared_has_its_length(folded, images):
+    long = folded._replace(output_kernel_DC=folded.output_kernel_DC * 1e25)
+    flow = jax.jit(diagnose.gradient_flow)(long, images, jnp.zeros(20, jnp.int32))
     assert jnp.isfinite(flow).all()
     assert flow[-1] > 1e24
 
 
-def test_gates_are_summed_up_over_images_and_units(model, params, images):
-    found = diagnose.gates(model, params, images)
-    trace = lstm_trace(scale(images).swapaxes(0, 1), fold(model, params).kernel_KG)
+def test_gates_are_summed_up_over_images_and_units(folded, images):
+    found = jax.jit(diagnose.gates)(folded, images)
+    trace = jax.jit(lstm_trace)(scale(images).swapaxes(0, 1), folded.kernel_KG)
     np.testing.assert_allclose(found["forget gate"].mean_T, trace.f.mean((1, 2)), rtol=1e-5)
     np.testing.assert_allclose(found["cell"].sd_T, trace.c.std((1, 2)), rtol=1e-4)
     np.testing.assert_allclose(found["input gate"].high_T, (trace.i > 0.95).mean((1, 2)))
