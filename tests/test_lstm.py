@@ -63,7 +63,7 @@ def assert_close(actual, expected, tolerance=1e-5):
     """Each array to `tolerance` of its largest number."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(
-            a, b, rtol=0, atol=tolerance * max(1.0, float(jnp.max(jnp.abs(b))))
+            a, b, rtol=0, atol=tolerance * max(1.0, np.max(np.abs(b)))
         ),
         actual,
         expected,
@@ -128,30 +128,34 @@ def test_last_is_the_carry(with_lengths, reverse):
 
 def test_stacked_is_the_same():
     x, *kernels, _ = arguments()
-    assert_equal(lstm_last_stacked(x, stack_kernels(*kernels)), lstm_last(x, *kernels))
+    stacked = jax.jit(lambda x, *kernels: lstm_last_stacked(x, stack_kernels(*kernels)))
+    assert_equal(stacked(x, *kernels), jax.jit(lstm_last)(x, *kernels))
 
 
 def test_scan_is_a_python_loop():
     x, *kernels, carry = arguments()
-    outputs, end = lstm(x, *kernels, carry)
+    call = jax.jit(lstm)
+    outputs, end = call(x, *kernels, carry)
     looped = []
     for row in x:
-        output, carry = lstm(row[None], *kernels, carry)
+        output, carry = call(row[None], *kernels, carry)
         looped.append(output[0])
-    assert_close((outputs, end), (jnp.stack(looped), carry), 1e-6)
+    assert_close((outputs, end), (np.stack(looped), carry), 1e-6)
 
 
 def test_padding_is_never_seen_by_the_carry():
     x, *kernels, carry = arguments()
     lengths = jnp.array([0, 5, 2], jnp.int32)
-    c, h = lstm_last(x, *kernels, carry, lengths)
+    last = jax.jit(lstm_last)
+    c, h = last(x, *kernels, carry, lengths)
     assert_equal((c[0], h[0]), (carry[0][0], carry[1][0]))
     for b in (1, 2):
-        alone = lstm_last(
+        alone = last(
             x[: lengths[b], b : b + 1], *kernels, jax.tree.map(lambda a, b=b: a[b : b + 1], carry)
         )
         assert_close((c[b], h[b]), jax.tree.map(lambda a: a[0], alone), 1e-6)
-    gradient = jax.grad(lambda x: weighted(lstm_last(x, *kernels, carry, lengths)))(x)
+    slope = jax.grad(lambda x, *rest: weighted(lstm_last(x, *rest)))
+    gradient = jax.jit(slope)(x, *kernels, carry, lengths)
     padding = np.arange(5)[:, None] >= lengths[None]
     assert not np.any(np.asarray(gradient)[padding])
 
@@ -192,15 +196,16 @@ def test_shard_map_over_the_batch_is_the_whole_batch(lengths):
 
     lengths = None if lengths is None else jnp.asarray(lengths)
     actual = jax.jit(jax.value_and_grad(sharded))(tuple(kernels), x, lengths)
-    assert_close(actual, jax.value_and_grad(loss)(tuple(kernels), x, lengths))
+    assert_close(actual, jax.jit(jax.value_and_grad(loss))(tuple(kernels), x, lengths))
 
 
 def test_half_precision_has_a_single_precision_state():
     x, *kernels, carry = arguments()
     rounded = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (x, *kernels))
-    half, gradient = jax.value_and_grad(lambda *a: weighted(lstm(*a, carry)), range(4))(*rounded)
+    both = jax.jit(jax.value_and_grad(lambda *a: weighted(lstm(*a, carry)), range(4)))
+    half, gradient = both(*rounded)
     exact = tuple(a.astype(jnp.float32) for a in rounded)
-    single, expected = jax.value_and_grad(lambda *a: weighted(lstm(*a, carry)), range(4))(*exact)
+    single, expected = both(*exact)
     assert half.dtype == jnp.float32
     assert half == single
     assert all(g.dtype == jnp.bfloat16 for g in gradient)

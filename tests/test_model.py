@@ -17,7 +17,7 @@ def assert_close(actual, expected, tolerance=1e-5):
     """Each array to `tolerance` of its largest number; the same tree."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(
-            a, b, rtol=0, atol=tolerance * max(1.0, float(jnp.max(jnp.abs(b))))
+            a, b, rtol=0, atol=tolerance * max(1.0, np.max(np.abs(b)))
         ),
         actual,
         expected,
@@ -25,7 +25,11 @@ def assert_close(actual, expected, tolerance=1e-5):
 
 
 def normal(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def apply(module, variables, *arguments, **options):
+    return jax.jit(partial(module.apply, **options))(variables, *arguments)
 
 
 def weighted(result):
@@ -38,7 +42,7 @@ def weighted(result):
 def variables():
     """Flax's own, with biases other than zero."""
     rnn = nn.RNN(nn.OptimizedLSTMCell(HIDDEN))
-    variables = rnn.init(jax.random.key(0), normal(1, 2, ROWS, FEATURES))
+    variables = jax.jit(rnn.init)(jax.random.key(0), normal(1, 2, ROWS, FEATURES))
     leaves, tree = jax.tree.flatten(variables)
     return tree.unflatten([a + normal(seed, *a.shape) for seed, a in enumerate(leaves)])
 
@@ -46,8 +50,8 @@ def variables():
 @pytest.mark.parametrize("cell", [nn.OptimizedLSTMCell, nn.LSTMCell])
 def test_starts_from_the_same_parameters(cell):
     x = normal(1, 2, ROWS, FEATURES)
-    theirs = nn.RNN(cell(HIDDEN)).init(jax.random.key(0), x)
-    ours = LSTM(HIDDEN).init(jax.random.key(0), x)
+    theirs = jax.jit(nn.RNN(cell(HIDDEN)).init)(jax.random.key(0), x)
+    ours = jax.jit(LSTM(HIDDEN).init)(jax.random.key(0), x)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
@@ -89,32 +93,31 @@ def test_is_flax_rnn(variables, call):
 def test_any_number_of_batch_dimensions(variables, batch, time_major):
     x = normal(2, ROWS, *batch, FEATURES) if time_major else normal(2, *batch, ROWS, FEATURES)
     options = {"time_major": time_major, "return_carry": True}
-    ours = LSTM(HIDDEN, **options).apply(variables, x)
-    theirs = nn.RNN(nn.OptimizedLSTMCell(HIDDEN), **options).apply(variables, x)
+    ours = apply(LSTM(HIDDEN, **options), variables, x)
+    theirs = apply(nn.RNN(nn.OptimizedLSTMCell(HIDDEN), **options), variables, x)
     assert_close(ours, theirs)
 
 
 def test_options_of_the_call_go_before_those_of_the_module(variables):
     x = normal(2, 3, ROWS, FEATURES)
     module = LSTM(HIDDEN, time_major=True, reverse=True, keep_order=True, return_carry=True)
-    ours = module.apply(
-        variables, x, time_major=False, reverse=False, keep_order=False, return_carry=False
-    )
-    assert_close(ours, nn.RNN(nn.OptimizedLSTMCell(HIDDEN)).apply(variables, x))
+    options = dict.fromkeys(("time_major", "reverse", "keep_order", "return_carry"), False)
+    ours = apply(module, variables, x, **options)
+    assert_close(ours, apply(nn.RNN(nn.OptimizedLSTMCell(HIDDEN)), variables, x))
 
 
 def test_half_precision(variables):
     x = normal(2, 3, ROWS, FEATURES)
-    ours = LSTM(HIDDEN, dtype=jnp.bfloat16).apply(variables, x)
+    ours = apply(LSTM(HIDDEN, dtype=jnp.bfloat16), variables, x)
     assert ours.dtype == jnp.float32
-    assert_close(ours, LSTM(HIDDEN).apply(variables, x), 0.05)
+    assert_close(ours, apply(LSTM(HIDDEN), variables, x), 0.05)
 
 
 def test_a_sequence_without_rows_ends_where_it_began(variables):
     x, carry = normal(2, 3, ROWS, FEATURES), (normal(3, 3, HIDDEN), normal(4, 3, HIDDEN))
     lengths = jnp.zeros(3, jnp.int32)
     options = {"initial_carry": carry, "seq_lengths": lengths, "return_carry": True}
-    end, _ = LSTM(HIDDEN).apply(variables, x, **options)
+    end, _ = apply(LSTM(HIDDEN), variables, x, **options)
     jax.tree.map(np.testing.assert_array_equal, end, carry)
 
 
@@ -145,7 +148,7 @@ def unfolded(params, x_BTI, forget_bias):
 def test_row_lstm_is_the_notebook(forget_bias):
     model = RowLSTM(hidden_size=8, num_features=FEATURES, num_classes=4, forget_bias=forget_bias)
     x = jax.random.uniform(jax.random.key(1), (7, 3, FEATURES))
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     params["lstm"]["bias"] = normal(2, 32)
 
     def value_and_gradient(function):
@@ -162,7 +165,7 @@ def test_row_lstm_is_the_notebook(forget_bias):
 
 def test_row_lstm_starts_as_the_notebook_does():
     model = RowLSTM(hidden_size=64, num_features=28)
-    params = model.init(jax.random.key(0), method="fold")["params"]
+    params = jax.jit(partial(model.init, method="fold"))(jax.random.key(0))["params"]
     shapes = {
         "input": {"kernel": (28, 64), "bias": (64,)},
         "lstm": {"kernel": (128, 256), "bias": (256,)},
@@ -180,8 +183,8 @@ def test_row_lstm_starts_as_the_notebook_does():
 def test_folding_once_serves_every_chunk():
     model = RowLSTM(hidden_size=8, num_features=FEATURES)
     x = jax.random.uniform(jax.random.key(1), (8, ROWS, FEATURES))
-    variables = model.init(jax.random.key(0), method="fold")
-    whole = model.apply(variables, x)
-    folded = model.apply(variables, method="fold")
-    chunks = [apply_folded(folded, chunk) for chunk in jnp.split(x, 4)]
-    assert_close(jnp.concatenate(chunks), whole, 1e-6)
+    variables = jax.jit(partial(model.init, method="fold"))(jax.random.key(0))
+    whole = apply(model, variables, x)
+    folded = apply(model, variables, method="fold")
+    chunks = [jax.jit(apply_folded)(folded, chunk) for chunk in jnp.split(x, 4)]
+    assert_close(np.concatenate(chunks), whole, 1e-6)
