@@ -104,7 +104,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.sweep and options.platform == "gpu":
         parser.error("--sweep compares CPU cores; leave out --platform gpu")
     if options.quick:
-        options.modes, options.hidden, options.rounds, options.seconds = ["train"], [128], 5, 0.3
+        options.modes, options.hidden, options.rounds, options.seconds = ["train"], [128], 5, 0.2
     if options.sweep:
         options.modes = ["sweep"]
         options.hidden = [hidden for hidden in options.hidden if hidden <= 128]
