@@ -2,8 +2,8 @@
 
 make experiment NAME=sequential_mnist
 
-Chrono initialisation lets its units remember from the first step on: two epochs with it reach 88 %,
-with a forget bias of 3 alone 49 %. All eight take about 7 minutes on two CPU cores.
+Chrono initialisation lets its units remember from the first step on. Expect a test accuracy of
+0.965 after eight epochs, about 7 minutes on two CPU cores.
 """
 
 from lstm_jax import Experiment
