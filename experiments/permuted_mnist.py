@@ -2,7 +2,7 @@
 
 make experiment NAME=permuted_mnist
 
-The recipe of `sequential_mnist`. Expect a test accuracy of 0.81, about 7 minutes on two CPU cores.
+The recipe of `sequential_mnist`. Expect a test accuracy of 0.81, about 8 minutes on two CPU cores.
 """
 
 from lstm_jax import Experiment

@@ -3,7 +3,7 @@
 make experiment NAME=sequential_mnist
 
 Chrono initialisation lets its units remember from the first step on. Expect a test accuracy of
-0.965 after eight epochs, about 7 minutes on two CPU cores.
+0.965 after eight epochs, about 8 minutes on two CPU cores.
 """
 
 from lstm_jax import Experiment

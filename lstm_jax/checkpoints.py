@@ -122,7 +122,7 @@ def load(directory: Path, wanted: Iterable[str], say: Callable[[str], None]) -> 
         try:
             manifest, arrays = read(path.parent, missing)
         except SurroundingsError as error:
-            say(f"{error}; going on from the one before")
+            say(f"{error}; going on from the one before it, or from the start")
             continue
         for row, member in enumerate(manifest["members"] if arrays else ()):
             if member in missing:

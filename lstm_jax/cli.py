@@ -236,7 +236,7 @@ def prepare_jax(platform: str) -> None:
         reason = str(error) or type(error).__name__
         raise SurroundingsError(
             f"JAX finds no device for platform {platform} ({reason[:200]}); check "
-            "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` for NVIDIA"
+            "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` (cuda12, tpu)"
         ) from error
 
 

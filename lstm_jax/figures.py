@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import LogLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
@@ -57,8 +59,8 @@ class Figure(NamedTuple):
 
 
 def log10(norms: Any) -> np.ndarray:
-    """Of norms from none at all to more than a float32 can hold."""
-    return np.log10(np.clip(np.nan_to_num(np.asarray(norms, float), posinf=1e38), 1e-12, 1e38))
+    """Of norms: less than 1e-12 as that, more than a float32 can hold as 1e38, nan not at all."""
+    return np.log10(np.clip(np.asarray(norms, float), 1e-12, 1e38))
 
 
 def draw(
@@ -71,7 +73,9 @@ def draw(
 
     grid is (rows, columns), size that of each of its axes in inches.
     """
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # Of a model that diverged there may be no number to make room for.
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
         rows, columns = grid
         figure = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
@@ -88,7 +92,8 @@ def curves(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, 
     """Named lines (x, y); where y is [seeds, x], its mean and a band from least to most."""
     for name, (x, y) in lines.items():
         y = np.atleast_2d(np.asarray(y, float))
-        (line,) = axes.plot(x, np.mean(y, axis=0), label=name, linewidth=1.4)
+        alone = "o" if y.shape[1] == 1 else None
+        (line,) = axes.plot(x, np.mean(y, axis=0), label=name, linewidth=1.4, marker=alone)
         if len(y) > 1:
             axes.fill_between(
                 x, y.min(axis=0), y.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0
@@ -161,6 +166,9 @@ def scatter(axes: Axes, points: Mapping[str, tuple[Any, Any]], labels: tuple[str
     for name, (x, y) in points.items():
         axes.plot(x, y, "o", label=name, markersize=4, alpha=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(True, linewidth=0.5)

@@ -39,6 +39,7 @@ class Early(NamedTuple):
     """A member after its first steps."""
 
     params: Params
+    clip_norm: float  # 0: not clipped
     norms: np.ndarray  # of the gradient, before clipping, by step
     diverged_at: int | None  # frozen since that step
 
@@ -94,7 +95,10 @@ def of_gradients(trained: Trained, dataset: Dataset) -> Iterator[Figure]:
         f"{step}, mean over images",
         figures.draw(figures.curves, lines, axes),
     )
-    norms = {how: (np.arange(len(e.norms)), figures.log10(e.norms)) for how, e in early.items()}
+    norms = {
+        clipping(e.clip_norm): (np.arange(len(e.norms)), figures.log10(e.norms))
+        for e in early.values()
+    }
     if norms:
         yield Figure(
             "clipping",
@@ -132,7 +136,7 @@ def train_first(
     state, metrics = programs.segment(programs.init(), 0, steps)
     params = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[0]), state.params)
     bad = int(state.diverged_at[0])
-    return Early(params, np.asarray(metrics.gradient_norm)[0], None if bad < 0 else bad)
+    return Early(params, clip_norm, np.asarray(metrics.gradient_norm)[0], None if bad < 0 else bad)
 
 
 def enlarge_recurrent(params: Params, factor: float) -> Params:

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.config import UserError
 
@@ -27,6 +27,8 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
+    if not data:
+        raise UserError(f"{path}: no picture, or a damaged one (it is empty)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns of pictures that unpack to gigabytes
@@ -40,8 +42,10 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # a decoder given any bytes may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise UserError(f"{path}: no picture, or a damaged one ({reason})") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, UnidentifiedImageError):  # whose words name an object in memory
+            reason = "of no format that Pillow knows"
+        raise UserError(f"{path}: no picture, or a damaged one ({reason[:100]})") from None
     paper = Image.new("RGBA", picture.size, "white")
     picture = Image.alpha_composite(paper, picture)
     rows, features = image_shape

@@ -33,12 +33,6 @@ def predict(
     """Prints a line for each image: its name, the digit, its probability and the next."""
     tell = partial(say, console)
     trained = load(run_dir, member, partial(print, file=sys.stderr))
-    if trained.steps < trained.experiment.num_steps:
-        print(
-            f"note: {run_dir} is unfinished: step {trained.steps} of "
-            f"{trained.experiment.num_steps}",
-            file=sys.stderr,
-        )
     for name in images:
         for image in _read(name, trained):
             beliefs_SC = trained.beliefs(image[None])[:, 0] if rows else np.zeros((0, 0))
@@ -66,8 +60,7 @@ def _read(name: str, trained: Trained) -> list[np.ndarray]:
     try:
         array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     except Exception as error:  # any bytes may come
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise UserError(f"stdin is no array as numpy.save writes it ({reason})") from None
+        raise UserError("stdin is no array of numbers as numpy.save writes it") from error
     images = array[None] if array.ndim == 2 else array
     trained.probabilities(np.atleast_1d(images)[:1])  # refuses an array that it cannot read
     return list(images)

@@ -30,6 +30,8 @@ from lstm_jax.trained import Trained
 from lstm_jax.trained import load as load_trained
 from lstm_jax.training_figures import of_training
 
+# What `make` adds: where it was used, the run's name and data set say so.
+FALLBACK = " --fallback digits"
 LARGEST_DRAWN = 1024  # hidden size: beyond it the page one draws on would take 20 MB
 
 
@@ -39,6 +41,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     Raises UserError when the directory is no run.
     """
     experiment, record = read_run(run_dir)
+    say(console, "writing the report")
     results: dict[str, dict[str, Any]] = record["members"]
     rows = store.read_metrics(run_dir)
     notes: list[str] = []
@@ -89,7 +92,7 @@ def _page(
         "report.html",
         name=record.get("name", ""),
         experiment=experiment,
-        command=" ".join(["lstm-jax", *session.get("command", [])]),
+        command=" ".join(["lstm-jax", *session.get("command", [])]).replace(FALLBACK, ""),
         when=session.get("ended", session.get("started", "")),
         identity=record.get("identity", {}),
         commit=(session.get("commit") or "")[:12],

@@ -55,10 +55,11 @@ def reproduce(
     if not compared and not final:
         raise NotReproduced(f"nothing to compare: {directory} has no metrics of these steps")
     count = "1 member" if len(last) == 1 else f"{len(last)} members"
-    hashes = f" and the SHA-256 of {final}" if final else ""
+    hashes = f" and the final parameters of {final}" if final else ""
     tell(
         f"reproduced bit for bit: {count}, up to {max(until.values())} steps; {compared} rows of "
         f"metrics{hashes} are as recorded"
+        + ("" if final else "; no final parameters were compared")
     )
 
 

@@ -70,11 +70,13 @@ def settings(results: Iterable[dict[str, Any]]) -> list[Setting]:
 def lead_on_validation(
     results: Sequence[dict[str, Any]], one: Setting, other: Setting
 ) -> Estimate | None:
-    """The paired difference of two settings; None where they have no seed in common."""
+    """The paired difference of two settings; None where they have no seed in common or diverged."""
     first, second = (
         [r for r in results if (r["hidden_size"], r["learning_rate"]) == setting[:2]]
         for setting in (one, other)
     )
+    if one.diverged or other.diverged:
+        return None
     if {r["seed"] for r in first}.isdisjoint(r["seed"] for r in second):
         return None
     return paired_difference(first, second, "validation_accuracy")

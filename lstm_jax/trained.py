@@ -112,6 +112,10 @@ def load(
     )
     saved_state = found[digest]
     bad = int(saved_state.arrays["diverged_at"])
+    if saved_state.step < experiment.num_steps:
+        say(f"note: {who} is unfinished: step {saved_state.step} of {experiment.num_steps}")
+    if bad >= 0:
+        say(f"note: {who} diverged at step {bad} and is frozen there: its answers mean little")
     return Trained(
         record["name"], experiment, who, saved_state.step, None if bad < 0 else bad,
         (rows, features), model, params,
