@@ -118,8 +118,14 @@ def dispatch(command: OnExperiment | OnRun, console: Console) -> None:
 
 
 def write_report(command: Run, directory: Path, console: Console) -> None:
-    """At the end of a run, which no failure of its report may spoil."""
-    if not command.report:
+    """At the end of a run, which no failure of its report may spoil.
+
+    A report later than the record has nothing new to say.
+    """
+    page, record = directory / "report" / "index.html", directory / "record.json"
+    if not command.report or (
+        page.exists() and page.stat().st_mtime_ns >= record.stat().st_mtime_ns
+    ):
         return
     from lstm_jax.report import report
 

@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import partial
 from xml.etree import ElementTree
 
@@ -17,6 +19,8 @@ from PIL import Image
 from rich.console import Console
 
 from lstm_jax import Experiment, store
+from lstm_jax.cli import write_report
+from lstm_jax.commands import Run
 from lstm_jax.config import Interrupted, SurroundingsError, UserError
 from lstm_jax.data import load
 from lstm_jax.diagnose import gradient_flow
@@ -138,6 +142,20 @@ def test_an_unfinished_run_is_reported_as_such(tmp_path, no_data):
     page, figures = reported(directory)
     assert "This run is unfinished: 0 of 4 members are done" in page
     assert "loss" in figures
+
+
+def test_a_report_later_than_its_record_is_not_written_again(finished, page_and_figures):
+    """Nor one that nobody asked for; one older than the record is."""
+    page, record = finished / "report" / "index.html", finished / "record.json"
+    command = Run("digits", SWEEP)
+    before = page.stat().st_mtime_ns
+    write_report(command, finished, Console(file=io.StringIO()))
+    assert page.stat().st_mtime_ns == before
+    os.utime(record, ns=(before + 1, before + 1))
+    write_report(replace(command, report=False), finished, Console(file=io.StringIO()))
+    assert page.stat().st_mtime_ns == before
+    write_report(command, finished, Console(file=io.StringIO()))
+    assert page.stat().st_mtime_ns > before
 
 
 def test_names_are_escaped(tmp_path, no_data):
