@@ -65,7 +65,7 @@ def of_answers(trained: Trained, dataset: Dataset, images: np.ndarray) -> Iterat
 def of_insides(
     experiment: Experiment, trained: Trained, dataset: Dataset, whole: np.ndarray
 ) -> Iterator[Figure]:
-    """Belief, gates and gradient flow by row; `whole` images are as before reading."""
+    """Accuracy, belief and gates by row; `whole` images are as before reading."""
     looked_at = max(50, STEPS_LOOKED_AT // dataset.validation.images.shape[1])
     images, labels = (jnp.asarray(array[:looked_at]) for array in dataset.validation)
     who = f"{dataset.name}, validation, n = {len(labels):,}; {trained.member}"

@@ -30,8 +30,7 @@ from lstm_jax.trained import Trained
 from lstm_jax.trained import load as load_trained
 from lstm_jax.training_figures import of_training
 
-# What `make` adds: where it was used, the run's name and data set say so.
-FALLBACK = " --fallback digits"
+FALLBACK = " --fallback digits"  # what `make` adds to every command
 LARGEST_DRAWN = 1024  # hidden size: beyond it the page one draws on would take 20 MB
 
 
@@ -88,11 +87,14 @@ def _page(
     if len(results) + dropped < total:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
     session = record["sessions"][-1] if record["sessions"] else {}
+    command = " ".join(["lstm-jax", *session.get("command", [])])
+    if experiment.dataset != "digits":  # where nothing fell back, it reads as if something had
+        command = command.replace(FALLBACK, "")
     return _render(
         "report.html",
         name=record.get("name", ""),
         experiment=experiment,
-        command=" ".join(["lstm-jax", *session.get("command", [])]).replace(FALLBACK, ""),
+        command=command,
         when=session.get("ended", session.get("started", "")),
         identity=record.get("identity", {}),
         commit=(session.get("commit") or "")[:12],

@@ -24,6 +24,7 @@ from lstm_jax.commands import Run
 from lstm_jax.config import Interrupted, SurroundingsError, UserError
 from lstm_jax.data import load
 from lstm_jax.diagnose import gradient_flow
+from lstm_jax.figures import log10
 from lstm_jax.gradient_figures import EXPLODING, enlarge_recurrent, train_first
 from lstm_jax.model import RowLSTM
 from lstm_jax.report import draw_page, report
@@ -118,6 +119,11 @@ def test_larger_recurrent_weights_explode_where_the_runs_own_vanish():
     own, larger = flow(params), flow(enlarge_recurrent(params, EXPLODING))
     assert own[0] < 0.1 * own[-1]
     assert larger[0] > 10 * larger[-1]
+
+
+def test_a_norm_beyond_all_numbers_is_high_and_one_that_is_none_is_left_out():
+    shown = log10([0.0, 1.0, np.inf, np.nan])
+    np.testing.assert_array_equal(shown, [-12, 0, 38, np.nan])
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from lstm_jax.statistics import estimate, paired_difference, settings
+from lstm_jax.statistics import estimate, lead_on_validation, paired_difference, settings
 
 
 def result(hidden_size, learning_rate, seed, validation, test=0.5, diverged_at=None):
@@ -59,3 +59,11 @@ def test_pairing_removes_what_the_seeds_have_in_common():
     assert found.sd == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError, match="no seed in common"):
         paired_difference(one[:1], other)
+
+
+def test_there_is_no_lead_over_a_setting_that_diverged():
+    good = [result(8, 1e-3, seed, 0.9) for seed in (0, 1)]
+    bad = [result(8, 1e-2, seed, 0.8, diverged_at=step) for seed, step in ((0, None), (1, 3))]
+    assert lead_on_validation(good + bad, *settings(good + bad)) is None
+    whole = [row | {"diverged_at": None} for row in bad]
+    assert lead_on_validation(good + whole, *settings(good + whole)).mean == pytest.approx(0.1)
