@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from benchmarks.task import NUM_BATCHES, Case
-from lstm_jax.config import SurroundingsError
-from lstm_jax.data import Split, epoch_order, load
-from lstm_jax.train import streams
+from lstm_jax.data.load import Split, epoch_order, load
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.train.step import streams
 
 
 def training_data() -> tuple[str, Split]:

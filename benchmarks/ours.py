@@ -12,11 +12,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.jax_peers import settings
 from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Run, Setting, Task, load_whole
-from lstm_jax.config import Experiment
-from lstm_jax.data import Dataset, Split
-from lstm_jax.model import RowLSTM, apply_folded
-from lstm_jax.sweep import build, place_here
-from lstm_jax.train import fold
+from lstm_jax.data.load import Dataset, Split
+from lstm_jax.experiment import Experiment
+from lstm_jax.train.model import RowLSTM, apply_folded
+from lstm_jax.train.step import fold
+from lstm_jax.train.sweep import build, place_here
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
 

@@ -29,16 +29,15 @@ from lstm_jax.commands import (
     Reproduce,
     Run,
 )
-from lstm_jax.config import (
-    KINDS,
+from lstm_jax.errors import (
     DivergedError,
-    Experiment,
     Interrupted,
     NotReproduced,
     SurroundingsError,
     UserError,
     closest,
 )
+from lstm_jax.experiment import KINDS, Experiment
 from lstm_jax.lookup import listing, load_experiment
 
 EXIT_CODES: dict[type[Exception], int] = {
@@ -87,27 +86,27 @@ def dispatch(command: OnExperiment | OnRun, console: Console) -> None:
         if field.name not in ("name", "experiment", "run_dir", "images", "platform", "report")
     }
     if isinstance(command, Reproduce):
-        from lstm_jax.reproduce import reproduce
+        from lstm_jax.runs.reproduce import reproduce
 
         reproduce(command.run_dir, console, **options)
     elif isinstance(command, Predict):
-        from lstm_jax.predict import predict
+        from lstm_jax.use.predict import predict
 
         predict(command.run_dir, command.images, console, **options)
     elif isinstance(command, Export):
-        from lstm_jax.export import export
+        from lstm_jax.use.export import export
 
         export(command.run_dir, console, **options)
     elif isinstance(command, Report):
-        from lstm_jax.report import report
+        from lstm_jax.report.page import report
 
         report(command.run_dir, console, **options)
     elif isinstance(command, Plan):
-        from lstm_jax.plan import plan
+        from lstm_jax.runs.plan import plan
 
         plan(Path(command.name).stem, command.experiment, console, **options)
     elif isinstance(command, Run):
-        from lstm_jax.runner import run
+        from lstm_jax.runs.runner import run
 
         try:
             directory = run(Path(command.name).stem, command.experiment, console, **options)
@@ -127,7 +126,7 @@ def write_report(command: Run, directory: Path, console: Console) -> None:
         page.exists() and page.stat().st_mtime_ns >= record.stat().st_mtime_ns
     ):
         return
-    from lstm_jax.report import report
+    from lstm_jax.report.page import report
 
     try:
         report(directory, console)
@@ -220,7 +219,7 @@ def prepare_jax(platform: str) -> None:
     """
     if "jax" in sys.modules:
         raise SurroundingsError("JAX is already imported: its settings can no longer be made")
-    from lstm_jax.environment import cores
+    from lstm_jax.runs.environment import cores
 
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))  # a host device for each core
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lstm_jax" / "xla"

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from lstm_jax.config import Experiment
+from lstm_jax.experiment import Experiment
 
 
 @dataclass(frozen=True)

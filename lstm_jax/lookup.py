@@ -7,7 +7,8 @@ import re
 import runpy
 from pathlib import Path
 
-from lstm_jax.config import Experiment, UserError, closest
+from lstm_jax.errors import UserError, closest
+from lstm_jax.experiment import Experiment
 
 
 def folders() -> list[Path]:

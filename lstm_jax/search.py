@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import mean
 from typing import NamedTuple
 
-from lstm_jax.config import Experiment, Member, not_installed
+from lstm_jax.errors import not_installed
+from lstm_jax.experiment import Experiment, Member
 
 Scores = Mapping[tuple[Member, int], float]  # validation accuracy after a number of steps
 Setting = tuple[int, float]  # hidden size, learning rate

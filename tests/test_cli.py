@@ -10,7 +10,7 @@ import pytest
 
 from lstm_jax import Experiment
 from lstm_jax.cli import main, parse
-from lstm_jax.config import UserError
+from lstm_jax.errors import UserError
 from lstm_jax.lookup import available, load_experiment
 
 ROOT = Path(__file__).parent.parent

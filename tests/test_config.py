@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_jax.config import KINDS, RANGES, Experiment, Member, UserError
+from lstm_jax.errors import UserError
+from lstm_jax.experiment import KINDS, RANGES, Experiment, Member
 
 sizes = st.integers(1, 8192)
 rates = st.floats(1e-9, 1e3)

@@ -15,12 +15,12 @@ from benchmarks.jax_peers import cudnn
 from benchmarks.ours import by_cudnn, ours, plain
 from benchmarks.task import NUM_BATCHES, Case, Task, make_weights
 from lstm_jax import Experiment
-from lstm_jax.config import SurroundingsError
-from lstm_jax.cudnn import flat_weights, lstm_last_cudnn
-from lstm_jax.lstm import lstm_last_stacked, stack_kernels
-from lstm_jax.model import RowLSTM
-from lstm_jax.sweep import place, refuse_absent_backend, tile_of
-from lstm_jax.train import Recipe, init_state, train_step
+from lstm_jax.cells.cudnn import flat_weights, lstm_last_cudnn
+from lstm_jax.cells.lstm import lstm_last_stacked, stack_kernels
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.train.model import RowLSTM
+from lstm_jax.train.step import Recipe, init_state, train_step
+from lstm_jax.train.sweep import place, refuse_absent_backend, tile_of
 
 SHAPES = [(1, 1, 1, 1), (7, 3, 5, 4), (28, 16, 28, 32)]  # T, B, I, H
 

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax import data, prepare
-from lstm_jax.config import SurroundingsError, UserError
+from lstm_jax.data import load as data
+from lstm_jax.data import tfds as prepare
+from lstm_jax.errors import SurroundingsError, UserError
 
 # Hides an installed TensorFlow, as if it were not there.
 WITHOUT_TENSORFLOW = """
@@ -29,7 +30,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 """
 LOAD_MNIST = """
 import sys
-from lstm_jax import data
+from lstm_jax.data import load as data
 mnist = data.load("mnist", print)
 print(mnist.fingerprint[:6], "tensorflow" in sys.modules)
 """
@@ -286,7 +287,8 @@ def test_without_tensorflow_it_says_what_to_install(nowhere):
     said = in_a_fresh_python(
         WITHOUT_TENSORFLOW
         + """
-from lstm_jax import config, data
+from lstm_jax import experiment as config
+from lstm_jax.data import load as data
 try:
     data.load("mnist", print)
 except config.SurroundingsError as error:

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax import diagnose
-from lstm_jax.data import arranged, load
-from lstm_jax.lstm import lstm_last_stacked, lstm_trace
-from lstm_jax.model import RowLSTM
-from lstm_jax.train import fold, scale
+from lstm_jax.cells.lstm import lstm_last_stacked, lstm_trace
+from lstm_jax.data.load import arranged, load
+from lstm_jax.report import diagnose
+from lstm_jax.train.model import RowLSTM
+from lstm_jax.train.step import fold, scale
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax.data import load
+from lstm_jax.data.load import load
 from lstm_jax.lookup import available, load_experiment
-from lstm_jax.memory import needed
-from lstm_jax.sweep import build, place
+from lstm_jax.train.memory import needed
+from lstm_jax.train.sweep import build, place
 
 
 @pytest.mark.parametrize("name", available())

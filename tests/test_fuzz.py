@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lstm_jax import Experiment, store
+from lstm_jax import Experiment
 from lstm_jax.cli import check_options, parse
 from lstm_jax.commands import COMMANDS
-from lstm_jax.config import KINDS, SurroundingsError, UserError
-from lstm_jax.picture import read_picture
-from lstm_jax.record import RESULT, kept_experiment, read_record
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.experiment import KINDS
+from lstm_jax.runs import store
+from lstm_jax.runs.record import RESULT, kept_experiment, read_record
+from lstm_jax.use.pictures import read_picture
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),

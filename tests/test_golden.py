@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax import Experiment, checkpoints, environment
-from lstm_jax.data import load
-from lstm_jax.sweep import Placement, build, name_arrays
+from lstm_jax import Experiment
+from lstm_jax.data.load import load
+from lstm_jax.runs import checkpoints, environment
+from lstm_jax.train.sweep import Placement, build, name_arrays
 
 RECORDS = Path(__file__).parent / "golden.json"
 STEPS = 60

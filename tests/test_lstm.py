@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, PartitionSpec
 
-from lstm_jax.lstm import flip, lstm, lstm_last, lstm_last_stacked, stack_kernels
+from lstm_jax.cells.lstm import flip, lstm, lstm_last, lstm_last_stacked, stack_kernels
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from lstm_jax import Experiment, memory, sweep
-from lstm_jax.config import SurroundingsError
-from lstm_jax.data import load
-from lstm_jax.sweep import Placement
-from lstm_jax.train import Recipe
+from lstm_jax import Experiment
+from lstm_jax.data.load import load
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.train import memory, sweep
+from lstm_jax.train.step import Recipe
+from lstm_jax.train.sweep import Placement
 
 
 @pytest.mark.parametrize(("hidden_size", "seeds"), [(32, 1), (128, 1), (64, 6), (192, 2)])

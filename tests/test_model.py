@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.model import LSTM, RowLSTM, apply_folded
+from lstm_jax.train.model import LSTM, RowLSTM, apply_folded
 
 HIDDEN, FEATURES, ROWS = 5, 3, 6
 

@@ -18,19 +18,20 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lstm_jax import Experiment, store
+from lstm_jax import Experiment
 from lstm_jax.cli import write_report
 from lstm_jax.commands import Run
-from lstm_jax.config import Interrupted, SurroundingsError, UserError
-from lstm_jax.data import load
-from lstm_jax.diagnose import gradient_flow
-from lstm_jax.figures import log10
-from lstm_jax.gradient_figures import EXPLODING, enlarge_recurrent, train_first
-from lstm_jax.model import RowLSTM
-from lstm_jax.report import draw_page, report
-from lstm_jax.runner import run
-from lstm_jax.train import fold, init_state
-from lstm_jax.trained import load as load_trained
+from lstm_jax.data.load import load
+from lstm_jax.errors import Interrupted, SurroundingsError, UserError
+from lstm_jax.report.diagnose import gradient_flow
+from lstm_jax.report.figures import log10
+from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, train_first
+from lstm_jax.report.page import draw_page, report
+from lstm_jax.runs import store
+from lstm_jax.runs.runner import run
+from lstm_jax.train.model import RowLSTM
+from lstm_jax.train.step import fold, init_state
+from lstm_jax.use.trained import load as load_trained
 
 SWEEP = Experiment(
     dataset="digits",

@@ -6,10 +6,11 @@ import json
 import pytest
 from rich.console import Console
 
-from lstm_jax import Experiment, store
-from lstm_jax.config import NotReproduced, UserError
-from lstm_jax.reproduce import reproduce
-from lstm_jax.runner import run
+from lstm_jax import Experiment
+from lstm_jax.errors import NotReproduced, UserError
+from lstm_jax.runs import store
+from lstm_jax.runs.reproduce import reproduce
+from lstm_jax.runs.runner import run
 
 SWEEP = Experiment(dataset="digits", hidden_size=8, num_examples=16_000, seed=(0, 1, 2))
 

@@ -16,11 +16,12 @@ import pytest
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
-from lstm_jax import Experiment, checkpoints, store
-from lstm_jax.config import SurroundingsError, UserError
+from lstm_jax import Experiment
+from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.lookup import load_experiment
-from lstm_jax.plan import plan
-from lstm_jax.runner import run as run_here
+from lstm_jax.runs import checkpoints, store
+from lstm_jax.runs.plan import plan
+from lstm_jax.runs.runner import run as run_here
 
 ROOT = Path(__file__).parent.parent
 SMALL = (

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_jax.config import Experiment, UserError
+from lstm_jax.errors import UserError
+from lstm_jax.experiment import Experiment
 from lstm_jax.search import finished_rungs, first_round, member_steps, next_round
 
 SWEEPS = {

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from lstm_jax import checkpoints, store
-from lstm_jax.config import SurroundingsError
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.runs import checkpoints, store
 
 
 def arrays_of(step, members=2):

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax import Experiment, checkpoints
-from lstm_jax.config import Member
-from lstm_jax.data import load
-from lstm_jax.sweep import Placement, build, name_arrays, place
+from lstm_jax import Experiment
+from lstm_jax.data.load import load
+from lstm_jax.experiment import Member
+from lstm_jax.runs import checkpoints
+from lstm_jax.train.sweep import Placement, build, name_arrays, place
 
 # The baseline's sizes: smaller ones hid a bit that depended on the number of devices.
 EXPERIMENT = Experiment(dataset="digits")

@@ -9,11 +9,10 @@ import optax
 import pytest
 
 from lstm_jax import Experiment
-from lstm_jax.config import Member
-from lstm_jax.data import Dataset, Split, load
-from lstm_jax.model import RowLSTM
-from lstm_jax.sweep import Placement, build
-from lstm_jax.train import (
+from lstm_jax.data.load import Dataset, Split, load
+from lstm_jax.experiment import Member
+from lstm_jax.train.model import RowLSTM
+from lstm_jax.train.step import (
     Recipe,
     evaluate,
     init_state,
@@ -21,6 +20,7 @@ from lstm_jax.train import (
     shift_images,
     train_step,
 )
+from lstm_jax.train.sweep import Placement, build
 
 
 @pytest.fixture(scope="module")

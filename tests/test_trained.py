@@ -12,12 +12,12 @@ from rich.console import Console
 
 import lstm_jax
 from lstm_jax import Experiment
-from lstm_jax.config import Interrupted, SurroundingsError, UserError
-from lstm_jax.data import load
-from lstm_jax.export import export
-from lstm_jax.picture import as_digit, read_picture
-from lstm_jax.predict import predict
-from lstm_jax.runner import run
+from lstm_jax.data.load import load
+from lstm_jax.errors import Interrupted, SurroundingsError, UserError
+from lstm_jax.runs.runner import run
+from lstm_jax.use.export import export
+from lstm_jax.use.pictures import as_digit, read_picture
+from lstm_jax.use.predict import predict
 
 SWEEP = Experiment(dataset="digits", hidden_size=16, num_examples=30_000, seed=(0, 1))
 

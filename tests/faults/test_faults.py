@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_jax import checkpoints, store
-from lstm_jax.config import SurroundingsError
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.runs import checkpoints, store
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20", "--no-report")
@@ -192,7 +192,7 @@ def _race(directory, barrier, queue):
 def test_two_starters_at_once(tmp_path, tally):
     """Fifty races for one lock: each has one winner, and the loser is told who holds it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lstm_jax.store"])
+    context.set_forkserver_preload(["lstm_jax.runs.store"])
     survived = 0
     for race in range(50):
         queue, barrier = context.Queue(), context.Barrier(2)

@@ -1,0 +1,197 @@
+"""A data set prepared by TFDS on disk: downloaded or found, verified, and never half there.
+
+Preparing is the only thing that needs TensorFlow, so it runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_jax.errors import SurroundingsError, UserError, closest
+
+FALLBACK = "or train on the bundled data with `--fallback digits`"
+
+
+def open_builder(name: str, root: Path) -> Any:
+    """TFDS's builder of an image-classification set whose images all have one size."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=root)
+    except Exception as error:
+        base = name.split("/")[0]
+        known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+        if base in known:
+            known = [
+                base,
+                *(f"{base}/{config}" for config in tfds.builder_cls(base).builder_configs),
+            ]
+        if name not in known:
+            raise UserError(f"dataset: TFDS has no {name!r}.{closest(name, known)}") from None
+        raise SurroundingsError(
+            f"{name}: cannot be opened in {root} ({one_line(error)})"
+        ) from error
+    features = builder.info.features
+    if not {"image", "label"} <= set(features or ()):
+        raise UserError(f"dataset: {name} is no image classification: needs an image and a label")
+    image, label = features["image"], features["label"]
+    if image.np_dtype != np.uint8 or len(image.shape) != 3 or None in image.shape:
+        raise UserError(f"dataset: {name} has no uint8 images of one fixed size: {image}")
+    if not getattr(label, "num_classes", None):
+        raise UserError(f"dataset: the labels of {name} are no classes: {label}")
+    return builder
+
+
+def prepare(name: str, builder: Any, root: Path, say: Callable[[str], None]) -> None:
+    """Has TFDS prepare the set, which appears under `builder.data_path` whole or not at all."""
+    wanted = _to_download(name, builder, root)
+    if importlib.util.find_spec("tensorflow") is None:
+        raise SurroundingsError(
+            f"{name}: not in {root} yet, and preparing it needs TensorFlow, once: `make`, or "
+            f"`pip install 'lstm_jax[datasets]'`, {FALLBACK}"
+        )
+    url = next((url for url in wanted if url.startswith("http")), None)
+    if url and not answers(url):
+        files = ", ".join(filter(None, wanted.values()))
+        raise SurroundingsError(
+            f"{name}: not in {root}, and {url.split('/')[2]} does not answer; connect, "
+            + (f"put {files} into {root / 'downloads' / 'manual'}, " if files else "")
+            + f"set TFDS_DATA_DIR to a folder that holds it, {FALLBACK}"
+        )
+    say(f"{'downloading and ' if wanted else ''}preparing {name} with TFDS (once)")
+    home = Path(builder.data_dir_root)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home, prefix="incomplete.") as extracted:
+            reason = _prepare_apart(name, str(home), str(root / "downloads"), extracted)
+    except OSError as error:
+        raise SurroundingsError(
+            f"{name}: {home} cannot be written ({one_line(error)}); set TFDS_DATA_DIR to a folder "
+            f"that can, {FALLBACK}"
+        ) from error
+    if not Path(builder.data_path).exists():
+        raise SurroundingsError(
+            f"{name}: TFDS could not prepare it in {home} ({reason}); try again, {FALLBACK}"
+        )
+
+
+def _prepare_apart(*arguments: str) -> str:
+    """Runs `prepare_here` in a process of its own, which keeps TensorFlow's memory, threads,
+    chatter and claim on a GPU out of ours. Returns the last line it wrote to stderr.
+    """
+    child = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"from {__name__} import prepare_here; prepare_here()",
+            *arguments,
+        ],
+        env=os.environ
+        | {
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    return (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1][:300]
+
+
+def prepare_here() -> None:
+    """Downloads, verifies and prepares; on failure the last line of stderr says why.
+
+    Extracts into a folder of its own: TFDS's shared one goes by file name, so it would take the
+    images of MNIST for those of Fashion-MNIST when both sets' files were put there by hand.
+    """
+    import tensorflow_datasets as tfds
+
+    name, home, downloads, extracted = sys.argv[1:]
+    try:
+        tfds.builder(name, data_dir=home).download_and_prepare(
+            download_dir=downloads,
+            download_config=tfds.download.DownloadConfig(
+                extract_dir=extracted, try_download_gcs=False
+            ),
+            file_format="array_record",
+        )
+    except Exception as error:
+        sys.exit(one_line(error))
+
+
+def _to_download(name: str, builder: Any, root: Path) -> dict[str, str | None]:
+    """URL and file name of the sources that are not on disk.
+
+    Raises `SurroundingsError` for a file in `downloads/manual` that is not the original.
+    """
+    from tensorflow_datasets.core.download import checksums, resource
+
+    wanted = {}
+    for url, info in builder.url_infos.items():
+        by_hand = root / "downloads" / "manual" / (info.filename or "")
+        if by_hand.is_file():
+            if checksums.compute_url_info(by_hand) != info:
+                raise SurroundingsError(
+                    f"{by_hand}: not the original of {name} (size or SHA-256 differs from what "
+                    f"TFDS knows); replace it, remove it to download it, {FALLBACK}"
+                )
+        elif not (
+            root / "downloads" / builder.name / resource.get_dl_fname(url, info.checksum)
+        ).exists():
+            wanted[url] = info.filename
+    return wanted
+
+
+def answers(url: str, patience: float = 6.0) -> bool:
+    """Whether a download stands a chance, in seconds; TFDS would retry for minutes.
+
+    Asked with `requests`, as TFDS downloads, so that proxies and certificates are the same; in a
+    thread, because no timeout of its own ends a name look-up that hangs.
+    """
+    import requests
+
+    statuses: list[int] = []
+
+    def ask() -> None:
+        with contextlib.suppress(Exception), requests.get(url, stream=True, timeout=4) as response:
+            statuses.append(response.status_code)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return bool(statuses) and statuses[0] < 500
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """TFDS's warnings, such as that OpenCV would be faster, are not for our users."""
+    from absl.logging import get_absl_logger
+
+    logger = get_absl_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def one_line(error: Exception) -> str:
+    """An exception as one short line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,0 +1,44 @@
+"""What can go wrong, each with the exit code of the command that ends so."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """The user's mistake, in one line that says what to do. Exit code 2."""
+
+
+class SurroundingsError(Exception):
+    """Data, disk, device or lock: not the user's mistake, not ours. Exit code 3."""
+
+
+class NotReproduced(Exception):
+    """A run made again is not the one on record. Exit code 1."""
+
+
+class DivergedError(Exception):
+    """The loss of every member stopped being finite. Exit code 4. Names the run directory."""
+
+    def __init__(self, message: str, directory: Path) -> None:
+        super().__init__(message)
+        self.directory = directory
+
+
+def not_installed(option: str, package: str, extra: str) -> SurroundingsError:
+    """What to do when an option needs a package that is not here."""
+    return SurroundingsError(
+        f"{option} needs {package}: pip install 'lstm_jax[{extra}]', or `make`, whose .venv has it"
+    )
+
+
+class Interrupted(Exception):
+    """Stopped by a signal after saving; the same command goes on. Exit code 75."""
+
+
+def closest(word: str, choices: Iterable[str]) -> str:
+    """` Did you mean a, b?`, or nothing when no choice resembles the word."""
+    near = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.5)
+    return f" Did you mean {', '.join(near)}?" if near else ""

@@ -1,0 +1,93 @@
+"""What a placement needs in memory, from the shapes alone, and what there is."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.data.load import Dataset
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.experiment import Experiment
+from lstm_jax.train.step import init_state
+from lstm_jax.train.sweep import Placement, build_model
+
+
+class Need(NamedTuple):
+    """Bytes: of one member's state, and of a whole placement in training."""
+
+    parameters: int  # of one member: their number
+    state: int  # of one member: parameters and Adam's two moments
+    device: int  # on the fullest device
+    host: int  # beside the devices; on CPU the devices' memory is the host's, and counted here too
+
+
+def needed(experiment: Experiment, placement: Placement, dataset: Dataset, platform: str) -> Need:
+    """An estimate; a test holds it against what XLA says of the compiled program.
+
+    A segment has its members' states twice, in and out, and so has the host when it saves them.
+    """
+    model = build_model(experiment, placement.hidden_size, dataset)
+    member = jax.eval_shape(partial(init_state, model), jnp.uint32(0))
+    state, order = _bytes(member), 4 * len(dataset.train.labels)
+    _, rows, features = dataset.train.images.shape
+    hidden, chunk = placement.hidden_size, experiment.batch_size // experiment.chunks
+    folded = 4 * (features + 1 + hidden) * 4 * hidden
+    # A chunk in its backward pass keeps [x, 1, h], four slopes, one more and the forget gate.
+    working = 4 * rows * chunk * (features + 1 + 7 * hidden)
+    working += (experiment.chunks + 3) * folded
+    members = len(placement.rows) // placement.member_devices
+    data = sum(_bytes(tuple(split)) for split in (dataset.train, dataset.validation, dataset.test))
+    device = data + 2 * members * (state + order) + placement.tile * working
+    host = data + 2 * len(placement.rows) * state
+    if platform == "cpu":
+        host += device * placement.member_devices * placement.chunk_devices
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(member.params))
+    return Need(count, state, device, host)
+
+
+def _bytes(arrays: Any) -> int:
+    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(arrays))
+
+
+def refuse_what_does_not_fit(need: Need, members: int, platform: str) -> None:
+    """Before anything is trained. Raises SurroundingsError with the figures."""
+    there = {"host": free_host_memory()}
+    if platform != "cpu":
+        there["device"] = free_device_memory()
+    for place, free in there.items():
+        wanted = getattr(need, place)
+        if free is not None and wanted > free:
+            raise SurroundingsError(
+                f"{members} members need about {wanted / 2**30:.1f} GiB of {place} memory and "
+                f"{free / 2**30:.1f} GiB are free; train fewer members or smaller ones at a time"
+            )
+
+
+def free_host_memory() -> int | None:
+    """Bytes that a process could take, within its control group; None where the system is mute."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(1024 * int(line.split()[1]))
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+            found.append(int(limit) - used)
+    except (OSError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def free_device_memory() -> int | None:
+    """Bytes free on the fullest device; None where its driver does not say."""
+    stats = [device.memory_stats() or {} for device in jax.devices()]
+    free = [s["bytes_limit"] - s["bytes_in_use"] for s in stats if "bytes_limit" in s]
+    return min(free, default=None)
