@@ -1,8 +1,8 @@
 """What an experiment is: one frozen value, checked when it is made, written as JSON and read back.
 
-An experiment is a grid of members; a single run is a grid of one. The three axes `hidden_size`,
-`learning_rate` and `seed` take one value or several; everything else is shared by all members.
-No I/O happens here and nothing heavy is imported, so that a mistake is answered at once.
+Every field, the task's too, takes one value or several: an experiment is the grid of its *members*,
+the experiments in which each field has one value, and a single run is a grid of one. No I/O happens
+here and nothing heavy is imported, so that a mistake is answered at once.
 """
 
 from __future__ import annotations
@@ -12,317 +12,304 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from lstm_jax.cells import check_cell
 from lstm_jax.errors import UserError, closest
+from lstm_jax.fields import Axis, Spec, axis, checked, specs
+from lstm_jax.tasks import TASKS
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import Task
 
-AXES = ("hidden_size", "learning_rate", "seed")
+MOST_MEMBERS = 1_000_000
+TRACED = "traced"  # stands in a group for a value that enters its program as an array
 
-# Which members there are; none of it changes a bit of any of them.
-SWEEP_ONLY = ("search", "trials", "trials_at_once", "search_seed", "halving")
-
-# Inclusive bounds, by field. A learning rate must lie above zero, so its lower bound is the
-# smallest normal float32: anything less would be flushed to zero on the device.
-RANGES: dict[str, tuple[float, float]] = {
-    "hidden_size": (1, 8192),
-    "learning_rate": (2.0**-126, 1e30),
-    "seed": (0, 2**32 - 1),
-    "forget_bias": (-100.0, 100.0),
-    "chrono_steps": (0, 10**6),
-    "batch_size": (1, 65_536),
-    "chunks": (1, 1024),
-    "num_examples": (1, 10**10),
-    "warmup_steps": (0, 10**9),
-    "clip_norm": (0.0, 1e30),
-    "weight_decay": (0.0, 1e3),
-    "label_smoothing": (0.0, 0.999),
-    "shift": (0, 1024),
-    "log_every": (1, 10**6),
-    "trials": (0, 100_000),
-    "trials_at_once": (1, 10_000),
-    "search_seed": (0, 2**32 - 1),
-    "halving": (0, 1000),
-}
-CHOICES: dict[str, tuple[str, ...]] = {
-    "backend": ("scan", "cudnn"),
-    "kernel_init": ("notebook", "orthogonal"),
-    "schedule": ("constant", "cosine"),
-    "search": ("grid", "random", "tpe"),
-    "reading": ("rows", "columns", "pixels", "permuted"),
-}
+# Above zero: anything less than the smallest normal float32 is flushed to zero on the device.
+SMALLEST = 2.0**-126
+Values = Mapping[str, Any]  # by path: `seed`, `task.dataset`
 
 
-@dataclass(frozen=True)
-class Member:
-    """One point of the grid: one hidden size, one learning rate, one seed."""
-
-    hidden_size: int
-    learning_rate: float
-    seed: int
-
-    def __str__(self) -> str:
-        return f"hidden {self.hidden_size}, learning rate {self.learning_rate:g}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Experiment:
-    """Everything that decides the numbers of a run. Raises `UserError` when a value is off."""
+    """Everything that decides the numbers of a run. Raises `UserError` when a value is off.
 
-    dataset: str = "mnist"
-    """`mnist`, `digits` (bundled, no network), or any TFDS image-classification set by its name."""
+    A field is documented where it is declared and by `lstm-jax run --help`.
+    """
 
-    reading: str = "rows"
-    """What a step reads: one of the image's `rows`, `columns` or `pixels` (784 steps for MNIST), or
-    its pixels in an order shuffled once for all, `permuted`: the usual tests of a long memory."""
-
-    hidden_size: int | tuple[int, ...] = 128
-    """Axis. Units H of the input layer and of the LSTM."""
-
-    learning_rate: float | tuple[float, ...] = 1e-3
-    """Axis. Adam's step size."""
-
-    seed: int | tuple[int, ...] = 0
-    """Axis. Initial weights and batch order; the same seed gives the same order to every member."""
-
-    forget_bias: float = 1.0
-    """Added to the forget gate before its sigmoid."""
-
-    chrono_steps: int = 0
-    """Chrono initialisation (Tallec and Ollivier, 2018) for memories of up to so many steps: the
-    biases of forget gates start at log U(1, chrono_steps - 1), beside `forget_bias`, those of input
-    gates at minus as much. 0: off, all start at zero."""
-
-    batch_size: int = 128
-    """Examples a training step."""
-
-    chunks: int = 8
-    """Equal parts of a batch whose gradients are added in a fixed order: the bits of a run depend
-    on it, and not on how many cores or devices share the parts."""
-
-    num_examples: int = 100_000
-    """Budget: training goes on while step * batch_size < num_examples."""
-
-    backend: str = "scan"
-    """What runs the recurrence in training: `scan`, this project's own, or NVIDIA's `cudnn` on a
-    GPU, best with chunks 1. Scores and diagnostics are always taken with `scan`."""
-
-    kernel_init: str = "notebook"
-    """Initial kernels: `notebook` (dense N(0, 1), LSTM Glorot uniform) or `orthogonal` (dense and
-    input LeCun normal, recurrent orthogonal for each gate)."""
-
-    schedule: str = "constant"
-    """The learning rate over the steps: `constant`, or `cosine` down to zero at the last one."""
-
-    warmup_steps: int = 0
-    """Steps over which the learning rate first rises, linearly from zero."""
-
-    clip_norm: float = 0.0
-    """Largest global norm of a gradient; a longer one is scaled down to it. 0: never."""
-
-    weight_decay: float = 0.0
-    """Decoupled, as in AdamW: times learning rate and parameter, each step."""
-
-    label_smoothing: float = 0.0
-    """Share of the training target spread evenly over all classes."""
-
-    shift: int = 0
-    """Training images are moved by up to this many pixels in both directions, zeros moving in."""
-
-    log_every: int = 20
-    """Steps between two rows of metrics."""
-
-    search: str = "grid"
-    """How settings, pairs of a hidden size and a learning rate, are chosen: `grid`, all of them;
-    `random`, hidden sizes out of those given, learning rates log-uniform between the two given; or
-    `tpe`, out of the same space by Optuna, which learns from the validation accuracies."""
-
-    trials: int = 0
-    """Settings that a search chooses; each is trained with every seed."""
-
-    trials_at_once: int = 4
-    """Settings that `tpe` chooses at a time, before their accuracies are known."""
-
-    search_seed: int = 0
-    """Decides what a search draws."""
-
-    halving: int = 0
-    """Successive halving: at fixed rungs only the best 1 / halving of the settings, by mean
-    validation accuracy over their seeds, train on. 0: off."""
+    task: Task = dataclasses.field(default_factory=Images)
+    cell: Axis[str] = axis("lstm", "the recurrent cell: a name, or FILE.py:NAME", check=check_cell)
+    layers: Axis[int] = axis(1, "recurrent layers, each reading the one below", low=1, high=64)
+    hidden_size: Axis[int] = axis(128, "units H of each layer", low=1, high=8192)
+    learning_rate: Axis[float] = axis(
+        1e-3, "the optimiser's step size", low=SMALLEST, high=1e30, traced=True, log=True
+    )
+    seed: Axis[int] = axis(
+        0,
+        "initial weights and order of examples; the same seed gives the same order to every member",
+        low=0,
+        high=2**32 - 1,
+        traced=True,
+    )
+    forget_bias: Axis[float] = axis(
+        1.0,
+        "added to the forget gate before its sigmoid, in cells that have one",
+        low=-100.0,
+        high=100.0,
+        traced=True,
+    )
+    chrono_steps: Axis[int] = axis(
+        0,
+        "chrono initialisation (Tallec and Ollivier, 2018) for memories of up to so many steps: "
+        "the biases of forget gates start at log U(1, chrono_steps - 1), those of input gates at "
+        "minus as much; 0: off",
+        low=0,
+        high=10**6,
+    )
+    kernel_init: Axis[str] = axis(
+        "notebook",
+        "initial kernels: `notebook` (dense N(0, 1), recurrent Glorot uniform) or `orthogonal` "
+        "(dense and input LeCun normal, recurrent orthogonal for each gate)",
+        choices=lambda: ("notebook", "orthogonal"),
+    )
+    optimizer: Axis[str] = axis(
+        "adam",
+        "`adam`, `adamw`, `sgd` (with momentum) or `rmsprop`, as optax has them",
+        choices=lambda: ("adam", "adamw", "sgd", "rmsprop"),
+    )
+    momentum: Axis[float] = axis(0.9, "of `sgd`", low=0.0, high=1.0, traced=True)
+    weight_decay: Axis[float] = axis(
+        0.0,
+        "decoupled: times learning rate and parameter, each step; `adam` has none, use `adamw`",
+        low=0.0,
+        high=1e3,
+        traced=True,
+        log=True,
+    )
+    schedule: Axis[str] = axis(
+        "constant",
+        "the learning rate over the steps: `constant`, or `cosine` down to zero at the last one",
+        choices=lambda: ("constant", "cosine"),
+    )
+    warmup_steps: Axis[int] = axis(
+        0,
+        "steps over which the learning rate first rises, linearly from zero",
+        low=0,
+        high=10**9,
+    )
+    clip_norm: Axis[float | None] = axis(
+        None,
+        "largest global norm of a gradient; a longer one is scaled down to it; none: never",
+        kind=float,
+        low=SMALLEST,
+        high=1e30,
+        traced=True,
+        log=True,
+        optional=True,
+    )
+    batch_size: Axis[int] = axis(128, "examples a training step", low=1, high=65_536)
+    microbatches: Axis[int] = axis(
+        8,
+        "equal parts of a batch whose gradients are added in a fixed order: the bits of a run "
+        "depend on it, and not on how many cores or devices share the parts",
+        low=1,
+        high=1024,
+    )
+    train_examples: Axis[int] = axis(
+        100_000,
+        "budget: training goes on while step * batch_size < train_examples",
+        low=1,
+        high=10**10,
+    )
+    backend: Axis[str] = axis(
+        "scan",
+        "what runs the recurrence in training: `scan`, this project's own, or NVIDIA's `cudnn` on "
+        "a GPU (LSTM only), best with microbatches 1; scores are always taken with `scan`",
+        choices=lambda: ("scan", "cudnn"),
+    )
+    log_every: Axis[int] = axis(20, "steps between two rows of metrics", low=1, high=10**6)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            check = _checked_axis if field.name in AXES else _checked
-            object.__setattr__(self, field.name, check(field.name, value, KINDS[field.name]))
-        if self.batch_size % self.chunks:
+        if not isinstance(self.task, Task):
+            raise UserError(f"task: expected a task such as Images(), got {self.task!r}")
+        for name, spec in specs(self).items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), spec))
+        if self.num_members > MOST_MEMBERS:
+            raise UserError(
+                f"{self.num_members:,} members are more than {MOST_MEMBERS:,}; give fewer values"
+            )
+        if "adam" in self.several("optimizer") and any(self.several("weight_decay")):
+            raise UserError("weight_decay: adam has none; use --optimizer adamw, or 0")
+        # What is traced is a number like any other: no rule ties it to other fields.
+        static = {p: v for p, v in self.axes.items() if not all_specs(self)[p].traced}
+        for values in _points(static):
+            self.having(values).check()
+
+    def check(self) -> None:
+        """Raises UserError where a member's values do not fit together."""
+        self.task.check()
+        if self.batch_size % self.microbatches:
             divisors = [c for c in range(1, self.batch_size + 1) if self.batch_size % c == 0]
             raise UserError(
-                f"chunks: {self.chunks} does not divide batch_size {self.batch_size}; "
+                f"microbatches: {self.microbatches} does not divide batch_size {self.batch_size}; "
                 f"use one of {', '.join(map(str, divisors))}"
             )
         if self.warmup_steps >= self.num_steps:
             raise UserError(
                 f"warmup_steps: {self.warmup_steps} is not below the {self.num_steps} steps that "
-                f"num_examples {self.num_examples} allows"
+                f"train_examples {self.train_examples} allows"
             )
         if 0 < self.chrono_steps < 3:
             raise UserError(f"chrono_steps: {self.chrono_steps} is no span; give 3 or more, or 0")
-        if self.shift and self.reading in ("pixels", "permuted"):
+        if self.backend == "cudnn" and (self.cell, self.layers) != ("lstm", 1):
             raise UserError(
-                f"shift: moves rows or columns, not reading {self.reading}; set it to 0"
+                f"backend: cudnn runs one layer of the cell lstm, not {self.layers} of "
+                f"{self.cell}; use scan"
             )
-        self._check_search()
-        self._check_halving()
 
-    def _check_search(self) -> None:
-        if self.search == "grid":
-            if self.trials:
-                raise UserError("trials: a grid has none; use --search random or tpe")
-            return
-        rates = self.axis("learning_rate")
-        if len(rates) != 2 or rates[0] >= rates[1]:
-            raise UserError(f"learning_rate: search {self.search} needs two, the lower one first")
-        if not self.trials:
-            raise UserError(f"trials: search {self.search} needs to know how many settings to try")
-
-    def _check_halving(self) -> None:
-        if not self.halving:
-            return
-        if self.halving == 1 or self.search == "tpe":
-            raise UserError("halving: 2 or more, of a grid or of a random search; 0 for none")
-        steps = [step for step, _ in self.rungs()]
-        if not steps:
-            raise UserError(
-                f"halving: {self.halving} leaves no rung with {self.num_settings} settings (hidden "
-                f"sizes x learning rates); give at least {self.halving} of them, or 0 for none"
-            )
-        if len({*steps, self.num_steps}) <= len(steps):
-            raise UserError(
-                f"halving: {len(steps)} rungs do not fit into {self.num_steps} steps; raise "
-                "num_examples or halving"
-            )
+    def __repr__(self) -> str:
+        return f"Experiment({', '.join(f'{k}={v!r}' for k, v in self.given.items())})"
 
     @property
     def num_steps(self) -> int:
-        """Training steps: the smallest count with step * batch_size >= num_examples."""
-        return -(-self.num_examples // self.batch_size)
+        """Training steps of a member: the smallest count with step * batch_size >= budget."""
+        return -(-self.train_examples // self.batch_size)
 
-    @property
+    @cached_property
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """The fields that have several values, by path, in the order of the grid: the seed last."""
+        several = {path: value for path, value in self.values.items() if isinstance(value, tuple)}
+        return dict(sorted(several.items(), key=lambda item: item[0] == "seed"))
+
+    def several(self, path: str) -> tuple[Any, ...]:
+        """Returns the values of a field, as a tuple also where there is one."""
+        value = self.values[path]
+        return value if isinstance(value, tuple) else (value,)
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """All fields by path, those of the task as `task.<name>`."""
+        own = {name: getattr(self, name) for name in specs(self)}
+        return own | {f"task.{name}": getattr(self.task, name) for name in specs(self.task)}
+
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """The values that are not the default, by path; `task` is the task's name."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        defaults |= {f"task.{f.name}": f.default for f in dataclasses.fields(self.task)}
+        other_task = {} if isinstance(self.task, Images) else {"task": self.task.name}
+        return other_task | {k: v for k, v in self.values.items() if v != defaults[k]}
+
+    @cached_property
     def digest(self) -> str:
         """Twelve hex digits that name this experiment's values, whatever file they came from.
 
         Values at their defaults do not enter, so that a field added later, off by default, leaves
         the digests of older runs as they were. A default must therefore never change.
         """
-        given = {
-            field.name: value
-            for field in dataclasses.fields(self)
-            if (value := getattr(self, field.name)) != field.default
-        }
-        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
-
-    def differences(self, other: Experiment) -> str:
-        """Field by field, `name: own value, not the other's`; empty when they are equal."""
-        own, others = dataclasses.asdict(self), dataclasses.asdict(other)
-        return "; ".join(f"{k}: {own[k]}, not {others[k]}" for k in own if own[k] != others[k])
-
-    def axis(self, name: str) -> tuple[Any, ...]:
-        """The values of one axis, as a tuple also where there is one."""
-        value = getattr(self, name)
-        return value if isinstance(value, tuple) else (value,)
+        text = json.dumps(self.given, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
-    def num_settings(self) -> int:
-        """Pairs of a hidden size and a learning rate that are tried."""
-        return self.trials or len(self.axis("hidden_size")) * len(self.axis("learning_rate"))
+    def num_members(self) -> int:
+        """The number of points of the grid."""
+        return math.prod(len(values) for values in self.axes.values())
 
-    def rungs(self) -> tuple[tuple[int, int], ...]:
-        """Of successive halving: after how many steps how many settings are kept.
+    def members(self) -> Iterator[Experiment]:
+        """Yields all points of the grid, the seed running fastest."""
+        return map(self.having, _points(self.axes))
 
-        Jamieson and Talwalkar, "Non-stochastic best arm identification" (2016): each rung is
-        `halving` times as long as the one before it, the last one that much before the end.
-        """
-        if self.halving < 2:
-            return ()
-        count = 0
-        while self.halving ** (count + 1) <= self.num_settings:
-            count += 1
-        powers = [self.halving**n for n in range(1, count + 1)]
-        return tuple(
-            (-(-self.num_steps // power), -(-self.num_settings // cut))
-            for power, cut in zip(reversed(powers), powers, strict=True)
+    @cached_property
+    def setting(self) -> Experiment:
+        """This member with the first of all seeds: members of one setting differ in theirs."""
+        return self.having({"seed": 0})
+
+    @cached_property
+    def group(self) -> Experiment:
+        """What decides the compiled program: traced values are replaced by a mark."""
+        return self.having(
+            {
+                path: TRACED
+                for path, spec in all_specs(self).items()
+                if spec.traced and self.values[path] is not None
+            }
         )
 
-    def members(self) -> tuple[Member, ...]:
-        """All points of the grid, the seed running fastest. (What a search draws: `search.py`.)"""
-        return tuple(Member(*point) for point in itertools.product(*map(self.axis, AXES)))
+    def having(self, values: Values) -> Experiment:
+        """Returns this experiment with other values, by path, that were checked before."""
+        own = {path: value for path, value in values.items() if not path.startswith("task.")}
+        of_task = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
+        if of_task:
+            own["task"] = _replaced(self.task, of_task)
+        return _replaced(self, own)
 
-    def solo(self, member: Member) -> Experiment:
-        """The experiment of this member alone. Its digest is the member's, in any sweep."""
-        alone: dict[str, Any] = {
-            f.name: f.default for f in dataclasses.fields(self) if f.name in SWEEP_ONLY
-        }
-        return dataclasses.replace(self, **dataclasses.asdict(member), **alone)
+    def replaced(self, values: Values) -> Experiment:
+        """Returns this experiment with other values, by path. Raises UserError when one is off."""
+        own = {path: value for path, value in values.items() if not path.startswith("task.")}
+        of_task = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
+        return dataclasses.replace(self, task=dataclasses.replace(self.task, **of_task), **own)
 
-    def to_json(self) -> str:
-        """Canonical JSON: keys sorted, floats exact."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2)
+    def differences(self, other: Experiment) -> str:
+        """Returns, field by field, `path: own value, not the other's`; empty when all are equal."""
+        own, others = self.to_values(), other.to_values()
+        paths = dict.fromkeys([*own, *others])
+        return "; ".join(
+            f"{path}: {own.get(path)}, not {others.get(path)}"
+            for path in paths
+            if own.get(path) != others.get(path)
+        )
 
-    @staticmethod
-    def from_json(text: str) -> Experiment:
-        """The experiment that `to_json` wrote. Raises `UserError` on anything else."""
-        try:
-            return Experiment.from_values(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"experiment: not JSON ({error})") from None
+    def describe(self, member: Experiment) -> str:
+        """Returns the values in which a member of this experiment differs from its fellows."""
+        paths = self.axes or ("hidden_size", "learning_rate", "seed")
+        return ", ".join(f"{words(path)} {shown(member.values[path])}" for path in paths)
+
+    def to_values(self) -> dict[str, Any]:
+        """Returns all values by path, as JSON has them, and the task's name as `task`."""
+        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in self.values.items()}
+        return {"task": self.task.name, **listed}
 
     @staticmethod
     def from_values(values: Any) -> Experiment:
-        """The experiment of these values by name. Raises `UserError` on anything else."""
+        """Returns the experiment of what `to_values` gave. Raises UserError on anything else."""
         if not isinstance(values, dict):
             raise UserError(f"experiment: expected a JSON object, got {type(values).__name__}")
-        for name in values:
-            if name not in KINDS:
-                raise UserError(f"experiment: no field {name!r}.{closest(name, KINDS)}")
-        return Experiment(**values)
+        name = values.get("task", Images.name)
+        if name not in TASKS:
+            raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}")
+        bare = Experiment(task=TASKS[name]())
+        for path in values:
+            if path != "task" and path not in bare.values:
+                raise UserError(f"experiment: no field {path!r}.{closest(path, bare.values)}")
+        return bare.replaced({path: value for path, value in values.items() if path != "task"})
 
 
-KINDS: dict[str, type] = {
-    field.name: kind
-    for field in dataclasses.fields(Experiment)
-    for kind in (str, int, float)
-    if str(field.type).startswith(kind.__name__)
-}
+def all_specs(experiment: Experiment) -> dict[str, Spec]:
+    """Returns the declarations of an experiment's fields and its task's, by path."""
+    of_task = {f"task.{name}": spec for name, spec in specs(experiment.task).items()}
+    return specs(experiment) | of_task
 
 
-def _checked_axis(name: str, value: Any, kind: type) -> Any:
-    """One value stays one value, also out of a tuple of one: both are the same experiment."""
-    if not isinstance(value, (tuple, list)):
-        return _checked(name, value, kind)
-    values: Sequence[Any] = tuple(_checked(name, item, kind) for item in value)
-    if not values:
-        raise UserError(f"{name}: needs at least one value")
-    for item in values:
-        if values.count(item) > 1:
-            raise UserError(f"{name}: {item} is there twice; every member must be different")
-    return values[0] if len(values) == 1 else values
+def words(path: str) -> str:
+    """Returns a path as one reads it: `learning rate`."""
+    return path.removeprefix("task.").replace("_", " ")
 
 
-def _checked(name: str, value: Any, kind: type) -> Any:
-    """The value in its field's type, or one line that says which values are good."""
-    if kind is str:
-        if not isinstance(value, str) or not value:
-            raise UserError(f"{name}: expected a name, got {value!r}")
-        if value not in CHOICES.get(name, (value,)):
-            raise UserError(f"{name}: {value!r} is not one of {', '.join(CHOICES[name])}")
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(f"{name}: expected a number, got {value!r}")
-    if kind is int and value != value // 1:
-        raise UserError(f"{name}: expected a whole number, got {value!r}")
-    low, high = RANGES[name]
-    if not (math.isfinite(value) and low <= value <= high):
-        raise UserError(f"{name}: {value} is not between {low:g} and {high:g}")
-    return kind(value)
+def shown(value: Any) -> str:
+    """Returns a value as one reads it."""
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def _points(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    for point in itertools.product(*axes.values()):
+        yield dict(zip(axes, point, strict=True))
+
+
+def _replaced(instance: Any, values: dict[str, Any]) -> Any:
+    """A copy of a frozen dataclass with other values, unchecked: millions are made of them."""
+    copy = object.__new__(type(instance))
+    fields = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
+    copy.__dict__.update(fields | values)
+    return copy

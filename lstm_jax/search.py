@@ -2,133 +2,294 @@
 
 A run is a sequence of rounds: a grid is one, to the last step; successive halving has one for each
 rung, with fewer settings each time; Optuna's search one for each batch of trials. What comes next
-is a function of the experiment and of the validation accuracies on record, so a search that was
-killed goes on exactly as it would have.
+is a function of the study and of the validation metrics on record, so a search that was killed goes
+on exactly as it would have.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from statistics import mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lstm_jax.errors import not_installed
-from lstm_jax.experiment import Experiment, Member
+from lstm_jax.errors import UserError, closest, not_installed
+from lstm_jax.experiment import Experiment, Values, all_specs
+from lstm_jax.fields import Axis, Spec, axis, checked, specs
 
-Scores = Mapping[tuple[Member, int], float]  # validation accuracy after a number of steps
-Setting = tuple[int, float]  # hidden size, learning rate
+Scores = Mapping[tuple[str, int], float]  # validation metric by member's digest and steps
+
+
+@dataclass(frozen=True)
+class Search:
+    """How members are chosen from a grid; none of it changes a bit of any of them."""
+
+    search: Axis[str] = axis(
+        "grid",
+        "`grid`: all members; `random`: settings drawn at random, a real-valued field between its "
+        "two values (log-uniformly where its scale is logarithmic), any other out of those given; "
+        "`tpe`: out of the same space by Optuna, which learns from the validation metric",
+        choices=lambda: ("grid", "random", "tpe"),
+    )
+    trials: Axis[int] = axis(
+        0, "settings that a search chooses; each is trained with every seed", low=0, high=100_000
+    )
+    trials_at_once: Axis[int] = axis(
+        4,
+        "settings that `tpe` chooses at a time, before their metrics are known",
+        low=1,
+        high=10_000,
+    )
+    search_seed: Axis[int] = axis(0, "decides what a search draws", low=0, high=2**32 - 1)
+    halving: Axis[int] = axis(
+        0,
+        "successive halving: at fixed rungs only the best 1 / halving of the settings, by the mean "
+        "of their validation metric over their seeds, train on; 0: off",
+        low=0,
+        high=1000,
+    )
+
+    def __post_init__(self) -> None:
+        for name, spec in specs(self).items():
+            value = checked(name, getattr(self, name), spec)
+            if isinstance(value, tuple):
+                raise UserError(f"{name}: takes one value; it is no axis")
+            object.__setattr__(self, name, value)
 
 
 class Round(NamedTuple):
     """Members to train side by side, until all have done this many steps."""
 
-    members: tuple[Member, ...]
+    members: tuple[Experiment, ...]
     until: int
 
 
-def next_round(experiment: Experiment, scores: Scores) -> Round | None:
-    """The first round with a member whose score is not known; None when all is done."""
-    return next((r for r in _rounds(experiment, scores) if _missing(r, scores)), None)
+@dataclass(frozen=True)
+class Study:
+    """What a run trains: an experiment, and how its members are chosen."""
 
+    experiment: Experiment = field(default_factory=Experiment)
+    search: Search = field(default_factory=Search)
 
-def first_round(experiment: Experiment) -> Round:
-    return next(_rounds(experiment, {}))
+    def __post_init__(self) -> None:
+        if self.search.search == "grid":
+            if self.search.trials:
+                raise UserError("trials: a grid has none; use --search random or tpe")
+        else:
+            self._check_space()
+        self._check_halving()
 
+    def _check_space(self) -> None:
+        for path, values in self._space.items():
+            if _is_range(self._specs[path], values) and values[0] >= values[1]:
+                raise UserError(f"{path}: a search draws between two values, the lower one first")
+        if not self._space:
+            raise UserError(f"search: {self.search.search} needs a field with several values")
+        if not self.search.trials:
+            raise UserError(
+                f"trials: search {self.search.search} needs to know how many settings to try"
+            )
 
-def member_steps(experiment: Experiment) -> int:
-    """Training steps of the whole run, added up over all members."""
-    settings, done, total = experiment.num_settings, 0, 0
-    for step, kept in (*experiment.rungs(), (experiment.num_steps, 0)):
-        total += settings * (step - done)
-        settings, done = kept, step
-    return total * len(experiment.axis("seed"))
-
-
-def finished_rungs(
-    experiment: Experiment, scores: Scores
-) -> Iterator[tuple[Round, tuple[Member, ...]]]:
-    """The rungs of a halving at which all are scored, each with the members that go on."""
-    kept = dict(experiment.rungs())
-    for found in _rounds(experiment, scores):
-        if found.until not in kept or _missing(found, scores):
+    def _check_halving(self) -> None:
+        if not self.search.halving:
             return
-        yield found, _survivors(found, scores, kept[found.until])
+        if self.search.halving == 1 or self.search.search == "tpe":
+            raise UserError("halving: 2 or more, of a grid or of a random search; 0 for none")
+        if {"batch_size", "train_examples"} & self.experiment.axes.keys():
+            raise UserError(
+                "halving: compares settings after as many steps; give one batch_size and one "
+                "train_examples, or halving 0"
+            )
+        steps = [step for step, _ in self.rungs()]
+        if not steps:
+            raise UserError(
+                f"halving: {self.search.halving} leaves no rung with {self.num_settings} settings; "
+                f"give at least {self.search.halving} of them, or 0 for none"
+            )
+        if len({*steps, self.experiment.num_steps}) <= len(steps):
+            raise UserError(
+                f"halving: {len(steps)} rungs do not fit into {self.experiment.num_steps} steps; "
+                "raise train_examples or halving"
+            )
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits that name this study; a grid's are those of its experiment."""
+        default = asdict(Search())
+        given = {k: v for k, v in asdict(self.search).items() if v != default[k]}
+        if not given:
+            return self.experiment.digest
+        text = json.dumps([self.experiment.given, given], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def num_settings(self) -> int:
+        """Settings that are tried."""
+        seeds = len(self.experiment.several("seed"))
+        return self.search.trials or self.experiment.num_members // seeds
+
+    @property
+    def num_members(self) -> int:
+        """Members that are tried, each setting with every seed."""
+        return self.num_settings * len(self.experiment.several("seed"))
+
+    def rungs(self) -> tuple[tuple[int, int], ...]:
+        """Returns, of a successive halving, after how many steps how many settings are kept.
+
+        Jamieson and Talwalkar, "Non-stochastic best arm identification" (2016): each rung is
+        `halving` times as long as the one before it, the last one that much before the end.
+        """
+        eta, steps = self.search.halving, self.experiment.num_steps if self.search.halving else 0
+        if eta < 2:
+            return ()
+        count = 0
+        while eta ** (count + 1) <= self.num_settings:
+            count += 1
+        powers = [eta**n for n in range(1, count + 1)]
+        return tuple(
+            (-(-steps // power), -(-self.num_settings // cut))
+            for power, cut in zip(reversed(powers), powers, strict=True)
+        )
+
+    def next_round(self, scores: Scores) -> Round | None:
+        """Returns the first round with a member whose score is not known; None when all is done."""
+        return next((r for r in self.rounds(scores) if _missing(r, scores)), None)
+
+    def first_round(self) -> Round:
+        """Returns the round before any score is known."""
+        return next(self.rounds({}))
+
+    def finished_rungs(self, scores: Scores) -> Iterator[tuple[Round, tuple[Experiment, ...]]]:
+        """Yields the rungs at which all are scored, each with the members that go on."""
+        kept = dict(self.rungs())
+        for each in self.rounds(scores):
+            if each.until not in kept or _missing(each, scores):
+                return
+            yield each, self._survivors(each, scores, kept[each.until])
+
+    def rounds(self, scores: Scores) -> Iterator[Round]:
+        """Yields the rounds in order; the scores of one must be known before the next is asked."""
+        if self.search.search == "tpe":
+            yield from self._tpe_rounds(scores)
+            return
+        members = tuple(
+            self._with_seeds(self._random_settings())
+            if self.search.search == "random"
+            else self.experiment.members()
+        )
+        for step, kept in self.rungs():
+            each = Round(members, step)
+            yield each
+            members = self._survivors(each, scores, kept)
+        yield from _by_steps(members)
+
+    def _survivors(self, each: Round, scores: Scores, kept: int) -> tuple[Experiment, ...]:
+        """The members of the `kept` settings of best mean metric over their seeds.
+
+        Whole settings stay or go: dropping the unlucky seeds of one would flatter its mean. A tie
+        goes to the setting that comes first in the grid.
+        """
+        metrics: dict[Experiment, list[float]] = {}
+        for member in each.members:
+            metrics.setdefault(member.setting, []).append(scores[member.digest, each.until])
+        sign = -1 if self.experiment.task.higher_is_better else 1
+        best = set(sorted(metrics, key=lambda setting: sign * mean(metrics[setting]))[:kept])
+        return tuple(member for member in each.members if member.setting in best)
+
+    @cached_property
+    def _specs(self) -> dict[str, Spec]:
+        return all_specs(self.experiment)
+
+    @cached_property
+    def _space(self) -> dict[str, tuple[Any, ...]]:
+        """What is searched: all fields with several values but the seed."""
+        return {path: v for path, v in self.experiment.axes.items() if path != "seed"}
+
+    def _with_seeds(self, settings: Iterable[Values]) -> Iterator[Experiment]:
+        for setting, seed in itertools.product(settings, self.experiment.several("seed")):
+            yield self.experiment.having({**setting, "seed": seed})
+
+    def _random_settings(self) -> list[dict[str, Any]]:
+        draw = random.Random(self.search.search_seed)
+        return [
+            {path: _drawn(self._specs[path], v, draw.random()) for path, v in self._space.items()}
+            for _ in range(self.search.trials)
+        ]
+
+    def _tpe_rounds(self, scores: Scores) -> Iterator[Round]:
+        """Optuna's tree-structured Parzen estimator, asked and told again from the first trial."""
+        try:
+            import optuna
+        except ImportError:
+            raise not_installed("--search tpe", "Optuna", "search") from None
+        optuna.logging.disable_default_handler()
+        each_time, trials = self.search.trials_at_once, self.search.trials
+        # Drawn at random before it begins to learn: a quarter, ten at most (Optuna's own default).
+        startup = min(10, max(each_time, trials // 4))
+        sampler = optuna.samplers.TPESampler(seed=self.search.search_seed, n_startup_trials=startup)
+        direction = "maximize" if self.experiment.task.higher_is_better else "minimize"
+        study = optuna.create_study(direction=direction, sampler=sampler)
+        space: dict[str, Any] = {}
+        for path, values in self._space.items():
+            if _is_range(self._specs[path], values):
+                low, high = values
+                log = self._specs[path].log
+                space[path] = optuna.distributions.FloatDistribution(low, high, log=log)
+            else:
+                space[path] = optuna.distributions.CategoricalDistribution(values)
+        for first in range(0, trials, each_time):
+            asked = [study.ask(space) for _ in range(min(each_time, trials - first))]
+            # Two trials may choose the same setting; its members are trained once.
+            members = {m.digest: m for t in asked for m in self._with_seeds([t.params])}
+            yield from _by_steps(members.values())
+            for trial in asked:
+                mates = self._with_seeds([trial.params])
+                study.tell(trial, mean(scores[m.digest, m.num_steps] for m in mates))
+
+    def to_values(self) -> dict[str, Any]:
+        """Returns all values as JSON has them."""
+        return {"experiment": self.experiment.to_values(), "search": asdict(self.search)}
+
+    @staticmethod
+    def from_values(values: Any) -> Study:
+        """Returns the study of what `to_values` gave. Raises UserError on anything else."""
+        if not isinstance(values, dict) or not isinstance(search := values.get("search"), dict):
+            raise UserError("study: expected an experiment and a search")
+        for name in search:
+            if name not in specs(Search):
+                raise UserError(f"search: no field {name!r}.{closest(name, specs(Search))}")
+        return Study(Experiment.from_values(values.get("experiment")), Search(**search))
 
 
-def _survivors(found: Round, scores: Scores, kept: int) -> tuple[Member, ...]:
-    """The members of the `kept` settings of best mean accuracy over their seeds.
-
-    Whole settings stay or go: dropping the unlucky seeds of one would flatter its mean. A tie goes
-    to fewer units, then to the smaller learning rate.
-    """
-    accuracies: dict[Setting, list[float]] = {}
-    for member in found.members:
-        setting = member.hidden_size, member.learning_rate
-        accuracies.setdefault(setting, []).append(scores[member, found.until])
-    best = set(sorted(accuracies, key=lambda s: (-mean(accuracies[s]), s))[:kept])
-    return tuple(m for m in found.members if (m.hidden_size, m.learning_rate) in best)
+def _by_steps(members: Iterable[Experiment]) -> Iterator[Round]:
+    """Rounds to the members' last steps, which are not the same where the budget is an axis."""
+    by_steps: dict[int, list[Experiment]] = {}
+    for member in members:
+        by_steps.setdefault(member.num_steps, []).append(member)
+    for steps, mates in sorted(by_steps.items()):
+        yield Round(tuple(mates), steps)
 
 
-def _rounds(experiment: Experiment, scores: Scores) -> Iterator[Round]:
-    """The rounds in their order; the scores of one must be known before the next is asked for."""
-    if experiment.search == "tpe":
-        yield from _tpe_rounds(experiment, scores)
-        return
-    members = experiment.members()
-    if experiment.search == "random":
-        members = _with_seeds(experiment, _random_settings(experiment))
-    for step, kept in experiment.rungs():
-        found = Round(members, step)
-        yield found
-        members = _survivors(found, scores, kept)
-    yield Round(members, experiment.num_steps)
+def _missing(each: Round, scores: Scores) -> bool:
+    return any((member.digest, each.until) not in scores for member in each.members)
 
 
-def _missing(found: Round, scores: Scores) -> bool:
-    return any((member, found.until) not in scores for member in found.members)
+def _is_range(spec: Spec, values: tuple[Any, ...]) -> bool:
+    """Two values of a real-valued field are the ends of a range; all others are choices."""
+    return spec.kind is float and len(values) == 2 and None not in values
 
 
-def _with_seeds(experiment: Experiment, settings: Iterable[Setting]) -> tuple[Member, ...]:
-    pairs = itertools.product(settings, experiment.axis("seed"))
-    return tuple(Member(*setting, seed) for setting, seed in pairs)
-
-
-def _random_settings(experiment: Experiment) -> list[Setting]:
-    low, high = map(math.log, experiment.axis("learning_rate"))
-    draw = random.Random(experiment.search_seed)
-    hidden_sizes = experiment.axis("hidden_size")
-    return [
-        (hidden_sizes[int(draw.random() * len(hidden_sizes))],
-         math.exp(low + (high - low) * draw.random()))
-        for _ in range(experiment.trials)
-    ]  # fmt: skip
-
-
-def _tpe_rounds(experiment: Experiment, scores: Scores) -> Iterator[Round]:
-    """Optuna's tree-structured Parzen estimator, asked and told again from the first trial on."""
-    try:
-        import optuna
-    except ImportError:
-        raise not_installed("--search tpe", "Optuna", "search") from None
-    optuna.logging.disable_default_handler()
-    # Drawn at random before it begins to learn: a quarter, ten at most (Optuna's own default).
-    startup = min(10, max(experiment.trials_at_once, experiment.trials // 4))
-    sampler = optuna.samplers.TPESampler(seed=experiment.search_seed, n_startup_trials=startup)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    low, high = experiment.axis("learning_rate")
-    space = {
-        "hidden_size": optuna.distributions.CategoricalDistribution(experiment.axis("hidden_size")),
-        "learning_rate": optuna.distributions.FloatDistribution(low, high, log=True),
-    }
-    for first in range(0, experiment.trials, experiment.trials_at_once):
-        count = min(experiment.trials_at_once, experiment.trials - first)
-        trials = [study.ask(space) for _ in range(count)]
-        settings = [(t.params["hidden_size"], t.params["learning_rate"]) for t in trials]
-        # Two trials may choose the same setting; its members are trained once.
-        yield Round(_with_seeds(experiment, dict.fromkeys(settings)), experiment.num_steps)
-        for trial, setting in zip(trials, settings, strict=True):
-            members = _with_seeds(experiment, [setting])
-            study.tell(trial, mean(scores[m, experiment.num_steps] for m in members))
+def _drawn(spec: Spec, values: tuple[Any, ...], uniform: float) -> Any:
+    """The value that a number in [0, 1) picks."""
+    if not _is_range(spec, values):
+        return values[int(uniform * len(values))]
+    low, high = values
+    if not spec.log or low <= 0:
+        return low + (high - low) * uniform
+    return math.exp(math.log(low) + math.log(high / low) * uniform)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from lstm_jax.experiment import Experiment
+from lstm_jax.results import Result
 
 
 class Estimate(NamedTuple):
-    """Of n values. `sd` is the sample's, `half_width` that of the mean's 95 % interval (Student's
-    t, n - 1 degrees of freedom); both are nan for one value.
+    """What n values say. `sd` is the sample's, `half_width` that of the mean's 95 % interval
+    (Student's t, n - 1 degrees of freedom); both are nan for one value.
     """
 
     n: int
@@ -25,19 +27,19 @@ class Estimate(NamedTuple):
         return f"{self.mean:.4f} ± {self.half_width:.4f} (sd {self.sd:.4f}, n {self.n})"
 
 
-class Setting(NamedTuple):
-    """One hidden size and learning rate, over its seeds."""
+class Summary(NamedTuple):
+    """One setting over its seeds."""
 
-    hidden_size: int
-    learning_rate: float
-    validation: Estimate  # accuracy
+    setting: Experiment  # with seed 0
+    validation: Estimate  # of the task's metric
     test: Estimate
     diverged: int  # members whose loss stopped being finite
+    results: list[Result]
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean, sd and 95 % interval of at least one value."""
-    from scipy.stats import t  # half a second to import
+    """Returns mean, sd and 95 % interval of at least one value."""
+    from scipy.stats import t  # a second to import
 
     n = len(values)
     if n == 1:
@@ -46,48 +48,49 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(n, mean(values), sd, float(t.ppf(0.975, n - 1)) * sd / math.sqrt(n))
 
 
-def settings(results: Iterable[dict[str, Any]]) -> list[Setting]:
-    """The settings of finished members, best mean validation accuracy first: the chosen one.
+def summarise(results: Iterable[Result]) -> list[Summary]:
+    """Returns the settings of finished members, best mean validation metric first: the chosen one.
 
-    Settings with a member that diverged come last. A tie goes to fewer parameters, then to the
-    smaller learning rate. The test accuracy plays no part in the order.
+    Settings with a member that diverged come last. A tie goes to the setting that comes first. The
+    test metric plays no part in the order.
     """
+    by_setting: dict[Experiment, list[Result]] = {}
+    for result in results:
+        by_setting.setdefault(result.member.setting, []).append(result)
+    found = [
+        Summary(
+            setting,
+            estimate([mate.validation_metric for mate in mates]),
+            estimate([mate.test_metric for mate in mates]),
+            sum(mate.diverged_at is not None for mate in mates),
+            mates,
+        )
+        for setting, mates in by_setting.items()
+    ]
+    return sorted(found, key=lambda s: (s.diverged > 0, worse_first(s)))
 
-    def of(result: dict[str, Any]) -> tuple[int, float]:
-        return result["hidden_size"], result["learning_rate"]
 
-    found = []
-    for (hidden_size, learning_rate), group in groupby(sorted(results, key=of), of):
-        members = list(group)
-        validation = estimate([m["validation_accuracy"] for m in members])
-        test = estimate([m["test_accuracy"] for m in members])
-        diverged = sum(m["diverged_at"] is not None for m in members)
-        found.append(Setting(hidden_size, learning_rate, validation, test, diverged))
-    # Stable: the tie rule is the order.
-    return sorted(found, key=lambda s: (s.diverged > 0, -s.validation.mean))
+def worse_first(summary: Summary) -> float:
+    """Returns a number that is smaller the better the setting is on validation; nan is worst."""
+    value = summary.validation.mean
+    if not math.isfinite(value):
+        return math.inf
+    return -value if summary.setting.task.higher_is_better else value
 
 
-def lead_on_validation(
-    results: Sequence[dict[str, Any]], one: Setting, other: Setting
-) -> Estimate | None:
-    """The paired difference of two settings; None where they have no seed in common or diverged."""
-    first, second = (
-        [r for r in results if (r["hidden_size"], r["learning_rate"]) == setting[:2]]
-        for setting in (one, other)
-    )
-    if one.diverged or other.diverged:
+def lead_on_validation(one: Summary, other: Summary) -> Estimate | None:
+    """Returns by how much one setting is ahead of another, paired over their common seeds.
+
+    A lead is positive also where the lower metric is better. None where they have no seed in common
+    or one diverged.
+    """
+    by_seed = {result.member.seed: result.validation_metric for result in other.results}
+    sign = 1 if one.setting.task.higher_is_better else -1
+    differences = [
+        sign * (result.validation_metric - by_seed[result.member.seed])
+        for result in one.results
+        if result.member.seed in by_seed
+    ]
+    if one.diverged or other.diverged or not differences:
         return None
-    if {r["seed"] for r in first}.isdisjoint(r["seed"] for r in second):
-        return None
-    return paired_difference(first, second, "validation_accuracy")
-
-
-def paired_difference(
-    one: Iterable[dict[str, Any]], other: Iterable[dict[str, Any]], key: str = "test_accuracy"
-) -> Estimate:
-    """Of `one` minus `other` over the seeds that both have. Raises ValueError without any."""
-    by_seed = {result["seed"]: result[key] for result in other}
-    differences = [r[key] - by_seed[r["seed"]] for r in one if r["seed"] in by_seed]
-    if not differences:
-        raise ValueError("the two settings have no seed in common")
     return estimate(differences)

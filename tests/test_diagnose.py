@@ -1,11 +1,14 @@
 """What the diagnostics show is what the network did."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.cells.lstm import lstm_last_stacked, lstm_trace
+from lstm_jax.cells import recurrence
+from lstm_jax.cells.lstm import lstm_cell
 from lstm_jax.data.load import arranged, load
 from lstm_jax.report import diagnose
 from lstm_jax.train.model import RowLSTM
@@ -34,12 +37,14 @@ def images():
 
 def test_the_trace_ends_where_the_recurrence_ends(folded, images):
     kernel, x_TBI = folded.kernel_KG, scale(images).swapaxes(0, 1)
-    trace = jax.jit(lstm_trace)(x_TBI, kernel)
-    c, h = lstm_last_stacked(x_TBI, kernel)
-    np.testing.assert_allclose(trace.c[-1], c, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(trace.h[-1], h, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(trace.h, trace.o * jnp.tanh(trace.c), rtol=1e-5, atol=1e-6)
-    for gate in (trace.i, trace.f, trace.o):
+    trace = jax.jit(partial(recurrence.trace, lstm_cell))(kernel, x_TBI)
+    _, (c, h) = recurrence.run(lstm_cell, kernel, x_TBI)
+    np.testing.assert_allclose(trace["cell"][-1], c, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trace["h"][-1], h, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        trace["h"], trace["output gate"] * jnp.tanh(trace["cell"]), rtol=1e-5, atol=1e-6
+    )
+    for gate in (trace["input gate"], trace["forget gate"], trace["output gate"]):
         assert 0 < gate.min() < gate.max() < 1
 
 
@@ -57,7 +62,7 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(folded, images):
     x_TBI = scale(images[:1]).swapaxes(0, 1)
 
     def loss(nudge_TBH):
-        h_BH = lstm_trace(x_TBI, folded.kernel_KG, nudge_TBH).h[-1]
+        h_BH = recurrence.trace(lstm_cell, folded.kernel_KG, x_TBI, nudge_TBH=nudge_TBH)["h"][-1]
         h_BD = jnp.concatenate([h_BH, jnp.ones((1, 1))], axis=1)
         return -jax.nn.log_softmax(h_BD @ folded.output_kernel_DC)[0, 0]
 
@@ -78,10 +83,15 @@ def test_a_gradient_too_long_to_be_squared_has_its_length(folded, images):
 
 def test_gates_are_summed_up_over_images_and_units(folded, images):
     found = jax.jit(diagnose.gates)(folded, images)
-    trace = jax.jit(lstm_trace)(scale(images).swapaxes(0, 1), folded.kernel_KG)
-    np.testing.assert_allclose(found["forget gate"].mean_T, trace.f.mean((1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(found["cell"].sd_T, trace.c.std((1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(found["input gate"].high_T, (trace.i > 0.95).mean((1, 2)))
+    look = jax.jit(partial(recurrence.trace, lstm_cell))
+    trace = look(folded.kernel_KG, scale(images).swapaxes(0, 1))
+    np.testing.assert_allclose(
+        found["forget gate"].mean_T, trace["forget gate"].mean((1, 2)), rtol=1e-5
+    )
+    np.testing.assert_allclose(found["cell"].sd_T, trace["cell"].std((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(
+        found["input gate"].high_T, (trace["input gate"] > 0.95).mean((1, 2))
+    )
 
 
 def test_reading_arranges_the_same_pixels():

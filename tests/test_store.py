@@ -1,135 +1,26 @@
-"""The run directory: what is read back is what was written, or it is said to be damaged."""
+"""The run directory: one writer, and what is read is what was written, or damaged."""
 
+import json
 import os
-import random
+import re
+import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lstm_jax.errors import SurroundingsError
-from lstm_jax.runs import checkpoints, store
+from lstm_jax.runs.shape import check
+from lstm_jax.runs.store import locked, read_json, sealed, write_csv, write_json
 
-
-def arrays_of(step, members=2):
-    rng = np.random.default_rng(step)
-    return {
-        "params/kernel": rng.standard_normal((members, 5, 7)).astype(np.float32),
-        "adam/count": np.full(members, step, np.int32),
-        "diverged_at": np.full(members, -1, np.int32),
-    }
-
-
-def save(directory, step):
-    seconds = [step / 2, step / 4]
-    saved = checkpoints.Saved(step, arrays_of(step), "of this", seconds)
-    checkpoints.save(directory, ("a", "b"), saved)
-
-
-def same(saved, step, row):
-    wanted = arrays_of(step)
-    assert saved.step == step
-    assert (saved.identity, saved.seconds) == ("of this", step / (4 if row else 2))
-    assert saved.arrays.keys() == wanted.keys()
-    for name, array in saved.arrays.items():
-        assert array.dtype == wanted[name].dtype
-        np.testing.assert_array_equal(array, wanted[name][row])
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """A run directory with checkpoints of two members at steps 10, 20 and 30."""
-    for step in (10, 20, 30):
-        save(tmp_path, step)
-    return tmp_path
-
-
-def test_the_newest_checkpoint_comes_back_and_the_one_before_is_kept(saved):
-    said = []
-    found = checkpoints.load(saved, ["b", "c"], said.append)
-    assert (found.keys(), said) == ({"b"}, [])
-    same(found["b"], 30, row=1)
-    steps = sorted(int(path.name) for path in saved.glob("checkpoints/*/*"))
-    assert steps == [20, 30]
-
-
-def test_a_checkpoint_older_than_the_record_of_times_is_read(saved):
-    for path in saved.glob("checkpoints/*/*/manifest.json"):
-        manifest = store.read_json(path)
-        del manifest["seconds"], manifest["identity"]
-        store.write_json(path, store.sealed(manifest))
-    found = checkpoints.load(saved, ["a"], print)["a"]
-    assert (found.step, found.identity, found.seconds) == (30, "", None)
-
-
-def test_a_killed_writers_leftover_is_passed_over_and_removed(saved):
-    (folder,) = (saved / "checkpoints").iterdir()
-    leftover = folder / "00000035" / "arrays"
-    leftover.mkdir(parents=True)
-    same(checkpoints.load(saved, ["a"], print)["a"], 30, row=0)
-    save(saved, 40)
-    assert not leftover.exists()
-
-
-def test_a_damaged_future_does_not_crowd_out_what_is_saved_after_it(saved):
-    """Both kept checkpoints damaged, the run starts over: its earlier steps are kept, not those."""
-    for path in saved.glob("checkpoints/*/*/manifest.json"):
-        path.write_text("{}")
-    save(saved, 5)
-    same(checkpoints.load(saved, ["a"], print)["a"], 5, row=0)
-    save(saved, 10)
-    assert sorted(int(path.name) for path in saved.glob("checkpoints/*/*")) == [5, 10]
-
-
-def files_of(checkpoint):
-    return sorted(path for path in checkpoint.rglob("*") if path.is_file())
-
-
-def test_a_flipped_or_missing_byte_never_passes_for_the_state(saved):
-    """Every file of the last checkpoint, damaged in seeded places: found out, or without effect."""
-    (folder,) = (saved / "checkpoints").iterdir()
-    rng = random.Random(0)
-    detected = 0
-    for path in files_of(folder / "00000030"):
-        whole = path.read_bytes()
-        places = sorted(rng.sample(range(len(whole)), min(len(whole), 6)))
-        for damaged in [
-            *(
-                whole[:i] + bytes([whole[i] ^ 1 << rng.randrange(8)]) + whole[i + 1 :]
-                for i in places
-            ),
-            *(whole[:i] for i in places),
-        ]:
-            path.write_bytes(damaged)
-            said = []
-            found = checkpoints.load(saved, ["a"], said.append)
-            same(found["a"], 20 if said else 30, row=0)
-            assert all("is damaged" in line and "\n" not in line for line in said)
-            detected += bool(said)
-        path.write_bytes(whole)
-    assert detected > 20
-
-
-def test_metrics_after_a_kill_hold_each_step_once(tmp_path):
-    def rows(steps):
-        return [
-            {"member": m, "step": s, "loss": 1.0, "accuracy": None} for s in steps for m in "ab"
-        ]
-
-    store.append_metrics(tmp_path, rows([0, 20, 40]))
-    with open(tmp_path / "metrics.jsonl", "a") as handle:
-        handle.write('{"member": "a", "st')  # torn by a kill
-    store.trim_metrics(tmp_path, {"a": 20})
-    left = [(row["member"], row["step"]) for row in store.read_metrics(tmp_path)]
-    assert left == [("a", 0), ("b", 0), ("b", 20), ("b", 40)]
-    store.append_metrics(tmp_path, rows([60]))
-    assert len(store.read_metrics(tmp_path)) == 6
+# The lock.
 
 
 def test_the_lock_keeps_others_out_and_a_crash_frees_it(tmp_path):
     program = (
-        "import sys, pathlib\nfrom lstm_jax import store\n"
+        "import sys, pathlib\nfrom lstm_jax.runs import store\n"
         "with store.locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n"
         "    sys.stdin.read()"
     )
@@ -141,31 +32,182 @@ def test_the_lock_keeps_others_out_and_a_crash_frees_it(tmp_path):
     with holder:
         assert holder.stdout.readline() == b"held\n"
         says = pytest.raises(SurroundingsError, match=f"in use by process {holder.pid}")
-        with says, store.locked(tmp_path):
+        with says, locked(tmp_path):
             pass
         holder.kill()
-    with store.locked(tmp_path):
+    with locked(tmp_path):
         pass
 
 
-def test_a_damaged_record_is_one_line(tmp_path):
-    path = tmp_path / "record.json"
-    assert store.read_json(path) is None
-    store.write_json(path, {"members": {}})
-    assert store.read_json(path) == {"members": {}}
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(SurroundingsError, match="is damaged"):
-        store.read_json(path)
+def test_a_directory_that_is_moved_away_is_no_longer_ours(tmp_path):
+    path = tmp_path / "runs" / "name" / "digest"
+    with locked(path) as lock:
+        lock.still_ours()
+        path.rename(tmp_path / "elsewhere")
+        with pytest.raises(SurroundingsError, match="was moved or removed"):
+            lock.still_ours()
+        with pytest.raises(SurroundingsError, match="cannot write"):
+            write_json(path / "record.json", {})
+        with locked(path), pytest.raises(SurroundingsError, match="was moved or removed"):
+            lock.still_ours()  # another one is at its place
+        shutil.rmtree(path)
+        (tmp_path / "elsewhere").rename(path)
+        lock.still_ours()
 
 
-def test_a_failing_disk_is_one_line_and_the_old_file_stays(tmp_path, monkeypatch):
-    path = tmp_path / "record.json"
-    store.write_json(path, 1)
+def test_what_a_lock_says_of_its_holder_is_harmless(tmp_path):
+    with locked(tmp_path):
+        (tmp_path / "lock").write_bytes(b"\x1b[2J\xff\nyou")
+        with (
+            pytest.raises(SurroundingsError, match=r"in use by \\x1b\[2J.*\\nyou"),
+            locked(tmp_path),
+        ):
+            pass
 
-    def full(_):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(SurroundingsError, match=r"cannot write.*No space left"):
-        store.write_json(path, 2)
-    assert store.read_json(path) == 1
+def test_importing_loads_nothing_heavy():
+    code = "import sys, lstm_jax.runs.store, lstm_jax.runs.environment; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "lstm_jax.runs.store" in modules.split()
+    assert not {"jax", "flax", "safetensors", "numpy"} & set(modules.split())
+
+
+# JSON.
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=6,
+)  # fmt: skip
+fuzz = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("json") / "record.json"
+
+
+@fuzz
+@given(values)
+def test_any_value_comes_back(path, value):
+    write_json(path, value)
+    assert read_json(path) == value
+
+
+@fuzz
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_value_or_one_line(path, content):
+    path.write_bytes(content)
+    try:
+        read_json(path)
+    except SurroundingsError as error:
+        said = str(error)
+    else:
+        return
+    assert "is damaged" in said
+    assert said.isprintable()
+
+
+def test_the_record_of_many_members_has_a_line_for_each(path):
+    write_json(path, {"name": "a", "none": {}, "members": {"x": {"seed": 0}, "y": {"seed": 1}}})
+    assert path.read_text().splitlines() == [
+        *("{", '  "name": "a",', '  "none": {},', '  "members": {'),
+        *('    "x": {"seed": 0},', '    "y": {"seed": 1}', "  }", "}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1", "\x1b]0;owned\x07", "NaN", '{"a": [-Infinity]}', '{"a": 1e999}'),
+        *("[" * 100_000, "[" * 40 + "]" * 40, '{"a":' * 900 + "1" + "}" * 900, "1" * 5000),
+    ],
+)
+def test_what_no_program_of_ours_wrote_is_one_line(path, text):
+    path.write_text(text)
+    with pytest.raises(SurroundingsError, match="is damaged") as caught:
+        read_json(path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_that_is_not_there_is_none(path):
+    assert read_json(path, {"members": {}}) is None
+
+
+DIGEST = re.compile("[0-9a-f]{4}")
+SHAPE = {
+    "members": {DIGEST: {"seed": range(2**31), "accuracy": (float, None)}},
+    "sessions": [{str: object}],
+    "name": str,
+    "done?": bool,
+}
+GOOD = {"members": {"00ff": {"seed": 1, "accuracy": 0.5}}, "sessions": [{"a": []}], "name": "n"}
+
+
+def member(**values):
+    return {"members": {"00ff": {"seed": 0, "accuracy": None} | values}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"done": True},
+        {"more": []},
+        {"sessions": []},
+        {"members": {}},
+        member(),
+        member(accuracy=1),
+    ],
+)
+def test_a_value_of_the_shape_passes(change):
+    check(GOOD | change, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"name": 3}, "it.name is 3"),
+        ({"name": None}, "it.name is None"),
+        ({"done": 1}, "it.done is 1"),
+        ({"members": []}, "it.members is a list"),
+        ({"members": {"xyz": {}}}, "a name in it.members is 'xyz'"),
+        ({"members": {"0000": {}}}, "it.members.0000 has no seed"),
+        ({"sessions": [{}, 7]}, r"it.sessions\[1\] is 7"),
+        (member(seed=-1), "it.members.00ff.seed is -1"),
+        (member(seed=2**31), "it.members.00ff.seed is 2147483648"),
+        (member(seed=True), "it.members.00ff.seed is True"),
+        (member(seed=1.0), r"it.members.00ff.seed is 1\.0"),
+        (member(accuracy="1"), "it.members.00ff.accuracy is '1'"),
+        (member(accuracy=True), "it.members.00ff.accuracy is True"),
+        (member(accuracy=float("nan")), "it.members.00ff.accuracy is nan"),
+        (member(accuracy=10**400), "it.members.00ff.accuracy is 1000"),
+    ],
+)
+def test_a_value_of_another_shape_is_named(change, place):
+    with pytest.raises(ValueError, match=f"^{place}"):
+        check(GOOD | change, SHAPE)
+
+
+def test_a_file_of_another_shape_is_damaged(path):
+    write_json(path, GOOD | {"name": "\x1b[2J"} | {"members": 1})
+    with pytest.raises(SurroundingsError, match=r"is damaged \(it.members is 1\)"):
+        read_json(path, SHAPE)
+
+
+def test_a_seal_fits_only_what_it_was_made_of(path):
+    value = sealed({"b": 1, "a": [0.5, None]})
+    assert value == sealed(json.loads(json.dumps(value)))
+    assert value != sealed(value | {"b": 2})
+
+
+# CSV.
+
+
+def test_rows_of_different_names_share_a_header(tmp_path):
+    write_csv(tmp_path / "results.csv", [{"a": 1, "b": None}, {"a": 2, "c": "x,y"}])
+    assert (tmp_path / "results.csv").read_text() == 'a,b,c\n1,,\n2,,"x,y"\n'
+    assert os.listdir(tmp_path) == ["results.csv"]

@@ -1,0 +1,79 @@
+"""The table of cells: what an experiment can name. A new cell is a file and a line here.
+
+Nothing here starts JAX: the command line asks for the names at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lstm_jax.errors import UserError, closest
+
+if TYPE_CHECKING:
+    from lstm_jax.cells.cell import Cell
+
+CELLS = {
+    "lstm": "lstm_jax.cells.lstm:lstm_cell",
+    "gru": "lstm_jax.cells.gru:gru_cell",
+    "rnn": "lstm_jax.cells.rnn:rnn_cell",
+    "irnn": "lstm_jax.cells.rnn:irnn_cell",
+    "lstm_peephole": "lstm_jax.cells.odyssey:peephole_cell",
+    "lstm_cifg": "lstm_jax.cells.odyssey:cifg_cell",
+    "lstm_nig": "lstm_jax.cells.odyssey:nig_cell",
+    "lstm_nfg": "lstm_jax.cells.odyssey:nfg_cell",
+    "lstm_nog": "lstm_jax.cells.odyssey:nog_cell",
+    "lstm_niaf": "lstm_jax.cells.odyssey:niaf_cell",
+    "lstm_noaf": "lstm_jax.cells.odyssey:noaf_cell",
+    "lstm_fgr": "lstm_jax.cells.odyssey:fgr_cell",
+}
+
+
+@cache
+def get_cell(name: str) -> Cell:
+    """Returns the cell of a name in the table, or of `path/to/file.py:attribute`.
+
+    The same name gives the same object, so that a program is compiled once for it.
+    """
+    if name in CELLS:
+        module, attribute = CELLS[name].split(":")
+        cell: Cell = getattr(importlib.import_module(module), attribute)
+        return cell
+    path, colon, attribute = name.rpartition(":")
+    if not colon and not name.endswith(".py"):
+        raise UserError(
+            f"no cell {name!r}.{closest(name, CELLS)} There are {', '.join(CELLS)}; "
+            "a cell of your own is path/to/file.py:attribute"
+        )
+    return _from_file(name, Path(path), attribute)
+
+
+def _from_file(name: str, path: Path, attribute: str) -> Cell:
+    from lstm_jax.cells.cell import Cell
+
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"cell {name!r}: no such file; expected path/to/file.py:attribute")
+    try:
+        values = runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:  # the file is the user's own program
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"cell {name!r}: {problem}") from error
+    cell = values.get(attribute)
+    if not isinstance(cell, Cell):
+        found = [key for key, value in values.items() if isinstance(value, Cell)]
+        there = f"its cells are {', '.join(found)}" if found else "it has no Cell"
+        raise UserError(f"cell {name!r}: {path} has no Cell {attribute!r}; {there}")
+    return cell
+
+
+def check_cell(name: str) -> str:
+    """Returns the name of a cell. Raises UserError where it cannot be one; imports no file."""
+    if name not in CELLS and ".py:" not in name:
+        raise UserError(
+            f"cell: no cell {name!r}.{closest(name, CELLS)} There are {', '.join(CELLS)}; "
+            "a cell of your own is path/to/file.py:attribute"
+        )
+    return name

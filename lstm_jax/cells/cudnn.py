@@ -1,6 +1,6 @@
 """The recurrence as NVIDIA's cuDNN runs it, by `jax.experimental.rnn`: on a GPU, chosen by name.
 
-Axes as in `lstm.py`. cuDNN has no batching rule: members and chunks go one after another.
+Axes as in `recurrence.py`. cuDNN has no batching rule: members and chunks go one after another.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from lstm_jax.cells.lstm import Carry
 
 
 def flat_weights(kernel_KG: jax.Array, num_features: int) -> jax.Array:
-    """The kernel of `lstm.stack_kernels` as cuDNN's one vector.
+    """Returns the LSTM's kernel of `recurrence.stack_kernels` as cuDNN's one vector.
 
     Input kernel [G,I], recurrent kernel [G,H], then two biases [G], of which the second is zeros;
     gates in the order i, f, g, o, none of them halved.
@@ -25,7 +25,7 @@ def flat_weights(kernel_KG: jax.Array, num_features: int) -> jax.Array:
 
 
 def lstm_last_cudnn(x_TBI: jax.Array, kernel_KG: jax.Array) -> Carry:
-    """`lstm.lstm_last_stacked` in an order of additions of its own.
+    """Returns the LSTM's final carry from zeros, in an order of additions of its own.
 
     Products are taken as JAX's default precision allows: TF32, as XLA's own are on such GPUs.
     """

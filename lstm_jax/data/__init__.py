@@ -1,0 +1,50 @@
+"""A data set as named arrays on the host, with its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]  # by name, the first axis that of the examples
+
+
+class Dataset(NamedTuple):
+    """Three splits of the same arrays, and what a model needs to know of them."""
+
+    name: str
+    train: Arrays
+    validation: Arrays
+    test: Arrays
+    facts: dict[str, Any]  # JSON values: those given, and `shapes`, of one example's arrays
+    fingerprint: str  # SHA-256 of the given facts and of names, shapes, dtypes and bytes
+
+    @property
+    def num_examples(self) -> int:
+        """The number of training examples."""
+        return num_examples(self.train)
+
+
+def num_examples(arrays: Arrays) -> int:
+    """Returns the length of the arrays' first axis."""
+    return len(next(iter(arrays.values())))
+
+
+def make_dataset(
+    name: str, train: Arrays, validation: Arrays, test: Arrays, **facts: Any
+) -> Dataset:
+    """Returns the data set of these splits, fingerprinted."""
+    digest = hashlib.sha256("".join(f"{k} {v}\n" for k, v in facts.items()).encode())
+    splits: Mapping[str, Arrays] = {"train": train, "validation": validation, "test": test}
+    for split_name, split in splits.items():
+        for array_name, array in split.items():
+            digest.update(f"{split_name} {array_name} {array.shape} {array.dtype.str}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    shapes = {array_name: list(array.shape[1:]) for array_name, array in test.items()}
+    return Dataset(name, train, validation, test, {**facts, "shapes": shapes}, digest.hexdigest())
+
+
+def ignore(remark: str) -> None:
+    """Says nothing."""

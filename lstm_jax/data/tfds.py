@@ -6,22 +6,29 @@ Preparing is the only thing that needs TensorFlow, so it runs in a process of it
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import importlib.util
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lstm_jax.errors import SurroundingsError, UserError, closest
+from lstm_jax.errors import Interrupted, SurroundingsError, UserError, closest
 
 FALLBACK = "or train on the bundled data with `--fallback digits`"
+INCOMPLETE, OWNER = "incomplete.lstm_jax.", "owner"
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def open_builder(name: str, root: Path) -> Any:
@@ -71,27 +78,72 @@ def prepare(name: str, builder: Any, root: Path, say: Callable[[str], None]) -> 
             + f"set TFDS_DATA_DIR to a folder that holds it, {FALLBACK}"
         )
     say(f"{'downloading and ' if wanted else ''}preparing {name} with TFDS (once)")
-    home = Path(builder.data_dir_root)
+    home, path = Path(builder.data_dir_root), Path(builder.data_path)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home, prefix="incomplete.") as extracted:
-            reason = _prepare_apart(name, str(home), str(root / "downloads"), extracted)
+        with _own_folder(home) as (own, owner):
+            reason = _prepare_apart(owner, name, str(own), str(root / "downloads"))
+            _appear(own / "data" / path.relative_to(home), path)
     except OSError as error:
         raise SurroundingsError(
             f"{name}: {home} cannot be written ({one_line(error)}); set TFDS_DATA_DIR to a folder "
             f"that can, {FALLBACK}"
         ) from error
-    if not Path(builder.data_path).exists():
+    if not path.exists():
         raise SurroundingsError(
             f"{name}: TFDS could not prepare it in {home} ({reason}); try again, {FALLBACK}"
         )
 
 
-def _prepare_apart(*arguments: str) -> str:
+@contextlib.contextmanager
+def _own_folder(home: Path) -> Iterator[tuple[Path, int]]:
+    """A new folder beside the data sets, and the descriptor that keeps it as long as it is open.
+
+    Those whose owners are dead are removed first: each may hold a whole data set.
+    """
+    for folder in home.glob(f"{INCOMPLETE}*"):
+        if not _is_owned(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # follows no link
+    own = Path(tempfile.mkdtemp(dir=home, prefix=INCOMPLETE))
+    try:
+        with open(own / OWNER, "x") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            print("process", os.getpid(), "on", os.uname().nodename, file=owner, flush=True)
+            yield own, owner.fileno()
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _is_owned(folder: Path) -> bool:
+    """Whether a living process prepares in this folder, or has made it just now."""
+    try:
+        with open(folder / OWNER, "r+") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return time.time() - folder.lstat().st_mtime < 3600
+    except OSError:  # it is locked, or not ours to remove
+        return True
+    return False
+
+
+def _appear(prepared: Path, path: Path) -> None:
+    """Moves what was prepared to where it belongs, unless another process was faster."""
+    if prepared.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            prepared.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+
+
+def _prepare_apart(owner: int, *arguments: str) -> str:
     """Runs `prepare_here` in a process of its own, which keeps TensorFlow's memory, threads,
     chatter and claim on a GPU out of ours. Returns the last line it wrote to stderr.
+
+    The child ends when we do, however we do, and when it is told to: then it is Interrupted.
     """
-    child = subprocess.run(
+    with subprocess.Popen(
         [
             sys.executable,
             "-c",
@@ -105,13 +157,23 @@ def _prepare_apart(*arguments: str) -> str:
             "PYTHONWARNINGS": "ignore",
             "PYTHONPATH": os.pathsep.join(sys.path),
         },
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # nothing is written there: its end is ours
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-    )
-    return (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1][:300]
+        pass_fds=[owner],  # while the child lives, nobody clears its folder
+    ) as child:
+        assert child.stderr is not None
+        try:
+            said = child.stderr.read().strip().splitlines()
+            child.wait()
+        except BaseException:  # such as the first Ctrl-C
+            child.kill()
+            raise
+    if child.returncode in (-signal.SIGINT, -signal.SIGTERM):
+        raise Interrupted("stopped while a data set was prepared; the same command goes on")
+    return (said or [f"exit code {child.returncode}"])[-1][:300]
 
 
 def prepare_here() -> None:
@@ -120,19 +182,34 @@ def prepare_here() -> None:
     Extracts into a folder of its own: TFDS's shared one goes by file name, so it would take the
     images of MNIST for those of Fashion-MNIST when both sets' files were put there by hand.
     """
+    _end_with_our_parent()
     import tensorflow_datasets as tfds
 
-    name, home, downloads, extracted = sys.argv[1:]
+    name, own, downloads = sys.argv[1:]
     try:
-        tfds.builder(name, data_dir=home).download_and_prepare(
+        tfds.builder(name, data_dir=f"{own}/data").download_and_prepare(
             download_dir=downloads,
             download_config=tfds.download.DownloadConfig(
-                extract_dir=extracted, try_download_gcs=False
+                extract_dir=f"{own}/extracted", try_download_gcs=False
             ),
             file_format="array_record",
         )
     except Exception as error:
         sys.exit(one_line(error))
+
+
+def _end_with_our_parent() -> None:
+    """Has this process end at once with its parent, at a Ctrl-C and at a SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":  # where no Python thread has to get its turn for it
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        os.read(0, 1)  # returns when the parent's end is closed
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _to_download(name: str, builder: Any, root: Path) -> dict[str, str | None]:

@@ -1,31 +1,41 @@
 """Checkpoints: states of members trained side by side, saved so that a damaged byte is found out.
 
-    checkpoints/<members>/<step>/arrays, manifest.json
+    checkpoints/<members>/<step>.safetensors, <step>.json
 
-A checkpoint counts once its manifest stands, so a kill at any moment leaves the one before it.
+The first holds the arrays, readable from any framework; the second says whose they are and the
+SHA-256 of the first. It is written last: a kill at any moment leaves the checkpoint before it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import logging
-import shutil
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import os
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import orbax.checkpoint as ocp
+import safetensors
+import safetensors.numpy
 
 from lstm_jax.errors import SurroundingsError
-from lstm_jax.runs.store import disk, read_json, sealed, write_json
+from lstm_jax.runs.files import folder, harmless, make_folder, names, opened, write_bytes
+from lstm_jax.runs.store import read_json, sealed, write_json
 
 KEPT = 2  # checkpoints a placement: the last, and the one before should the last be damaged
+FOLDER = re.compile(r"[0-9a-f]{12}")
+FILE = re.compile(r"([0-9]{8,18})\.(json|safetensors)")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MANIFEST = {
+    "step": range(10**18),
+    "members": [str],
+    "identity": str,
+    "seconds": [(float, None)],
+    "file": {"bytes": range(2**63), "sha256": SHA256},
+    "sha256": SHA256,  # of the manifest itself
+}
 
 Arrays = dict[str, np.ndarray]
 
@@ -51,62 +61,70 @@ class Saved(NamedTuple):
 def save(directory: Path, members: tuple[str, ...], saved: Saved) -> Path:
     """Saves the states of members trained side by side, named by their digests."""
     name = hashlib.sha256(" ".join(members).encode()).hexdigest()[:12]
-    path = directory / "checkpoints" / name / f"{saved.step:08d}"
-    with disk(path):
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-        with _quiet_threads(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
-            saver.save(path.resolve() / "arrays", args=ocp.args.PyTreeSave(saved.arrays))
-        manifest = {
-            "step": saved.step,
-            "members": list(members),
-            "identity": saved.identity,
-            "seconds": saved.seconds,
-            "arrays": {name: fingerprint({name: array}) for name, array in saved.arrays.items()},
-            "files": _file_digests(path / "arrays"),
-        }
-    write_json(path / "manifest.json", sealed(manifest))
-    manifests = path.parent.glob("*/manifest.json")
-    # Later steps than this one were found damaged, or it would not have been trained again.
-    whole = sorted(found.parent for found in manifests if found.parent.name <= path.name)
-    # The others are older, or left by a killed writer.
-    for other in set(path.parent.iterdir()) - set(whole[-KEPT:]):
-        shutil.rmtree(other, ignore_errors=True)
+    path = directory / "checkpoints" / name / f"{saved.step:08d}.json"
+    make_folder(path.parent.parent)
+    make_folder(path.parent)
+    content = safetensors.numpy.save(
+        {name: np.ascontiguousarray(array) for name, array in saved.arrays.items()}
+    )
+    manifest = {
+        "step": saved.step,
+        "members": list(members),
+        "identity": saved.identity,
+        "seconds": saved.seconds,
+        "file": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
+    }
+    write_bytes(path.with_suffix(".safetensors"), content)
+    write_json(path, sealed(manifest))
+    _drop_all_but_the_last(path)
     return path
 
 
-@contextmanager
-def _quiet_threads() -> Iterator[None]:
-    """Turns what tensorstore says of a full disk into an OSError.
+def _drop_all_but_the_last(path: Path) -> None:
+    """Removes checkpoints beside this one that are no longer needed, and halves of such."""
+    found = [match for name in names(path.parent) if (match := FILE.fullmatch(name))]
+    # Later steps than this one were found damaged, or it would not have been trained again.
+    whole = {int(m[1]) for m in found if m[2] == "json" and int(m[1]) <= int(path.stem)}
+    kept = sorted(whole)[-KEPT:]
+    # By name: the manifest goes before its arrays.
+    for name in sorted(match[0] for match in found if int(match[1]) not in kept):
+        with folder(path.parent) as home, contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=home)
 
-    Orbax's threads would print their own traces of the same failure, some of them late: after a
-    failure they stay silent.
-    """
-    hooks = threading.excepthook, sys.unraisablehook
-    threading.excepthook = lambda _: None
-    sys.unraisablehook = lambda _: None
-    logging.disable(logging.ERROR)
-    failed = False
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        failed = True
-        raise OSError(str(error).splitlines()[0].rsplit(": ")[-1]) from error
-    finally:
-        if not failed:
-            threading.excepthook, sys.unraisablehook = hooks
-            logging.disable(logging.NOTSET)
+
+def _manifests(directory: Path) -> list[Path]:
+    """Of all placements, the latest step first."""
+    home = directory / "checkpoints"
+    found = [
+        home / name / file
+        for name in names(home)
+        if FOLDER.fullmatch(name)
+        for file in names(home / name)
+        if FILE.fullmatch(file) and file.endswith(".json")
+    ]
+    return sorted(found, key=lambda path: int(path.stem), reverse=True)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] | None = read_json(path, MANIFEST)
+    if (
+        manifest is None
+        or manifest != sealed(manifest)
+        or manifest["step"] != int(path.stem)
+        or len(manifest["seconds"]) != len(manifest["members"])
+    ):
+        raise ValueError("its manifest was changed")
+    return manifest
 
 
 def saved_members(directory: Path) -> dict[str, int]:
     """The members of which there is a checkpoint, by their digests: how many steps they have."""
     steps: dict[str, int] = {}
-    for path in (directory / "checkpoints").glob("*/*/manifest.json"):
-        with contextlib.suppress(SurroundingsError):
-            manifest = read_json(path)
-            if isinstance(manifest, dict) and manifest == sealed(manifest):
-                for digest in manifest["members"]:
-                    steps[digest] = max(manifest["step"], steps.get(digest, 0))
+    for path in _manifests(directory):
+        with contextlib.suppress(SurroundingsError, ValueError):
+            manifest = _read_manifest(path)
+            for digest in manifest["members"]:
+                steps.setdefault(digest, manifest["step"])
     return steps
 
 
@@ -116,57 +134,55 @@ def load(directory: Path, wanted: Iterable[str], say: Callable[[str], None]) -> 
     A damaged checkpoint is named out loud and the one before it is taken; from whichever state a
     member goes on, it ends in the same bits.
     """
-    missing, found = set(wanted), {}
-    paths = (directory / "checkpoints").glob("*/*/manifest.json")
-    for path in sorted(paths, key=lambda p: p.parent.name, reverse=True):
+    missing, found = set(wanted), dict[str, Saved]()
+    for path in _manifests(directory):
+        if not missing:
+            break
         try:
-            manifest, arrays = read(path.parent, missing)
+            found |= read(path, missing)
         except SurroundingsError as error:
             say(f"{error}; going on from the one before it, or from the start")
-            continue
-        for row, member in enumerate(manifest["members"] if arrays else ()):
-            if member in missing:
-                missing.discard(member)
-                own = {name: array[row] for name, array in arrays.items()}
-                identity, seconds = manifest.get("identity", ""), manifest.get("seconds")
-                seconds = None if seconds is None else seconds[row]
-                found[member] = Saved(manifest["step"], own, identity, seconds)
+        missing -= found.keys()
     return found
 
 
-def read(path: Path, wanted: set[str]) -> tuple[dict[str, Any], Arrays]:
-    """Its manifest and its arrays; no arrays when none of the wanted members is in it.
+def read(path: Path, wanted: set[str]) -> dict[str, Saved]:
+    """Those of the wanted members that are in the checkpoint with this manifest.
 
     Raises SurroundingsError when a byte is not as it was written.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        if manifest != sealed(manifest):
-            raise ValueError("its manifest was changed")
-        if not wanted & set(manifest["members"]):
-            return manifest, {}
-        # Before anything is decoded: a decoder given damaged bytes may do more than fail.
-        if _file_digests(path / "arrays") != manifest["files"]:
-            raise ValueError("its files were changed")
-        as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in manifest["arrays"]}
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
-            arrays = saver.restore(
-                path.resolve() / "arrays", args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+        manifest = _read_manifest(path)
+        rows = {m: row for row, m in enumerate(manifest["members"]) if m in wanted}
+        if not rows:
+            return {}
+        first, last = min(rows.values()), max(rows.values())
+        arrays = _read_rows(path.with_suffix(".safetensors"), manifest, first, last + 1)
+        return {
+            member: Saved(
+                manifest["step"],
+                {name: array[row - first] for name, array in arrays.items()},
+                manifest["identity"],
+                manifest["seconds"][row],
             )
-        for name, digest in manifest["arrays"].items():
-            if fingerprint({name: arrays[name]}) != digest:
-                raise ValueError(f"array {name} was changed")
+            for member, row in rows.items()
+        }
     # Whatever a decoder makes of damaged bytes, the answer is the same.
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        reason = harmless((str(error) or type(error).__name__)[:200])
         raise SurroundingsError(f"checkpoint {path} is damaged ({reason})") from error
-    return manifest, arrays
 
 
-def _file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by its path there."""
-    return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
+def _read_rows(path: Path, manifest: dict[str, Any], start: int, stop: int) -> Arrays:
+    """These members' part of each array, once the file is known to be as it was written."""
+    # Before anything is decoded: a decoder given damaged bytes may do more than fail.
+    with open(opened(path, os.O_RDONLY), "rb") as file:
+        size, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256")
+    if {"bytes": size, "sha256": digest.hexdigest()} != manifest["file"]:
+        raise ValueError("its arrays were changed")
+    with safetensors.safe_open(path, "np") as arrays:
+        stored = arrays.keys()
+        slices = {name: arrays.get_slice(name) for name in stored}
+        if any(part.get_shape()[:1] != [len(manifest["members"])] for part in slices.values()):
+            raise ValueError("its arrays are not those of its members")
+        return {name: part[start:stop] for name, part in slices.items()}

@@ -1,0 +1,8 @@
+"""The table of tasks: a new one is a file and a line here."""
+
+from __future__ import annotations
+
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Images,)}

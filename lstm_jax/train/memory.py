@@ -11,43 +11,57 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.data.load import Dataset
+from lstm_jax.cells import get_cell
+from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import SurroundingsError
 from lstm_jax.experiment import Experiment
+from lstm_jax.tasks.task import Inputs
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import Placement, build_model
+from lstm_jax.train.sweep import Placement, ends_of
 
 
 class Need(NamedTuple):
     """Bytes: of one member's state, and of a whole placement in training."""
 
     parameters: int  # of one member: their number
-    state: int  # of one member: parameters and Adam's two moments
+    state: int  # of one member: parameters and the optimiser's moments
     device: int  # on the fullest device
     host: int  # beside the devices; on CPU the devices' memory is the host's, and counted here too
 
 
-def needed(experiment: Experiment, placement: Placement, dataset: Dataset, platform: str) -> Need:
-    """An estimate; a test holds it against what XLA says of the compiled program.
+def needed(placement: Placement, dataset: Dataset, platform: str) -> Need:
+    """Returns an estimate; a test holds it against what XLA says of the compiled program.
 
     A segment has its members' states twice, in and out, and so has the host when it saves them.
     """
-    model = build_model(experiment, placement.hidden_size, dataset)
-    member = jax.eval_shape(partial(init_state, model), jnp.uint32(0))
-    state, order = _bytes(member), 4 * len(dataset.train.labels)
-    _, rows, features = dataset.train.images.shape
-    hidden, chunk = placement.hidden_size, experiment.batch_size // experiment.chunks
-    folded = 4 * (features + 1 + hidden) * 4 * hidden
-    # A chunk in its backward pass keeps [x, 1, h], four slopes, one more and the forget gate.
-    working = 4 * rows * chunk * (features + 1 + 7 * hidden)
-    working += (experiment.chunks + 3) * folded
+    member = placement.members[0]
+    ends, cell, hidden = ends_of(member, dataset), get_cell(member.cell), member.hidden_size
+    one = jax.eval_shape(partial(init_state, ends), member)
+    state, order = _bytes(one), 4 * dataset.num_examples
+    part = jax.eval_shape(_first_inputs, member, dataset.train)
+    rows, size, features = part.x_TBI.shape
+    blocks, read = len(cell.blocks) * hidden, cell.num_read * hidden
+    folded = working = 0
+    for index in range(member.layers):
+        width = (hidden if index else features) + 1 + read
+        folded += 4 * width * blocks
+        # In its backward pass a layer keeps [x, 1, r], its blocks' slopes and its states.
+        working += 4 * rows * size * (width + blocks + (1 + len(cell.state)) * hidden)
+    working += (member.microbatches + 3) * folded
     members = len(placement.rows) // placement.member_devices
-    data = sum(_bytes(tuple(split)) for split in (dataset.train, dataset.validation, dataset.test))
+    data = sum(_bytes(split) for split in (dataset.train, dataset.validation, dataset.test))
     device = data + 2 * members * (state + order) + placement.tile * working
     host = data + 2 * len(placement.rows) * state
     if platform == "cpu":
-        host += device * placement.member_devices * placement.chunk_devices
-    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(member.params))
+        host += device * placement.member_devices * placement.batch_devices
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(one.params))
     return Need(count, state, device, host)
+
+
+def _first_inputs(member: Experiment, examples: Arrays) -> Inputs:
+    """What the model reads of one microbatch."""
+    index_b = jnp.arange(member.batch_size // member.microbatches, dtype=jnp.int32)
+    return member.task.inputs(member.task.gather(examples, index_b))
 
 
 def _bytes(arrays: Any) -> int:

@@ -1,30 +1,29 @@
 """Members to groups to placements: which members train side by side, on which devices.
 
-Members of one hidden size share every shape, so they share one compiled program. On a mesh of
-devices they are spread over the axis `members`; the chunks of their batches over the axis
-`chunks`. Neither changes a bit of any member.
+Members of one group share every shape, so they share one compiled program. On a mesh of devices
+they are spread over the axis `members`; the microbatches of their batches over the axis
+`microbatches`. Neither changes a bit of any member.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lstm_jax.data.load import Dataset, Split
-from lstm_jax.errors import SurroundingsError
-from lstm_jax.experiment import Experiment, Member
-from lstm_jax.train.model import RowLSTM
+from lstm_jax.data import Arrays, Dataset
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.experiment import Experiment
+from lstm_jax.tasks.task import Ends
+from lstm_jax.train.model import Params
 from lstm_jax.train.step import (
     Metrics,
-    Params,
-    Recipe,
-    Score,
+    Spread,
+    Sums,
     TrainState,
     evaluate,
     init_state,
@@ -35,23 +34,24 @@ MEMBERS, WHOLE = PartitionSpec("members"), PartitionSpec()
 
 
 class Placement(NamedTuple):
-    """Members trained side by side: M of them on a mesh of member_devices x chunk_devices.
+    """Members trained side by side: M of them on a mesh of member_devices x batch_devices.
 
     On one device they run one after another (tile 1), or all at once under `vmap`: then exactly
     `tile` of them, the last rows filled up with copies, so that it is always the same program.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[Experiment, ...]
     member_devices: int
-    chunk_devices: int
+    batch_devices: int
     tile: int = 1
 
     @property
-    def hidden_size(self) -> int:
-        return self.members[0].hidden_size
+    def group(self) -> Experiment:
+        """What all members have in common."""
+        return self.members[0].group
 
     @property
-    def rows(self) -> tuple[Member, ...]:
+    def rows(self) -> tuple[Experiment, ...]:
         """The members as they lie along the first axis of every array, copies at the end."""
         copies = self.tile * self.member_devices - len(self.members) if self.tile > 1 else 0
         return self.members + self.members[-1:] * copies
@@ -62,125 +62,123 @@ class Programs(NamedTuple):
 
     init: Callable[[], TrainState]
     segment: Callable[[TrainState, int, int], tuple[TrainState, Metrics]]  # consumes the state
-    score: Callable[[Params, Split], Score]
-    load: Callable[[TrainState], TrainState]  # from host arrays
+    score: Callable[[Params, Arrays], Sums]
+    put: Callable[[TrainState], TrainState]  # from host arrays
 
 
 def place(
-    members: Iterable[Member], num_devices: int, chunks: int, tile: int = 1
+    members: Iterable[Experiment], num_devices: int, tile_of: Callable[[Experiment], int]
 ) -> list[Placement]:
-    """Members of one hidden size together; as many as fill the devices are spread over them.
+    """Puts members of one group together; as many as fill the devices are spread over them.
 
-    The rest, fewer than there are devices, share all devices through the chunks of their batches,
-    so that no device idles while a last member trains. See `tile_of` for the tile.
+    The rest, fewer than there are devices, share all devices through the microbatches of their
+    batches, so that no device idles while a last member trains.
     """
-    chunk_devices = max(d for d in range(1, num_devices + 1) if chunks % d == 0)
+    groups: dict[Experiment, list[Experiment]] = {}
+    for member in members:
+        groups.setdefault(member.group, []).append(member)
     placements = []
-    for _, group in groupby(sorted(members, key=lambda m: m.hidden_size), lambda m: m.hidden_size):
-        mates = tuple(group)
+    for group, mates in groups.items():
+        tile = tile_of(group)
+        batch_devices = max(d for d in range(1, num_devices + 1) if group.microbatches % d == 0)
         if tile > 1:
             for first in range(0, len(mates), tile * num_devices):
-                some = mates[first : first + tile * num_devices]
+                some = tuple(mates[first : first + tile * num_devices])
                 devices = -(-len(some) // tile)
                 placements.append(
-                    Placement(some, devices, 1 if devices > 1 else chunk_devices, tile)
+                    Placement(some, devices, 1 if devices > 1 else batch_devices, tile)
                 )
             continue
         full = len(mates) - len(mates) % num_devices
         if full:
-            placements.append(Placement(mates[:full], num_devices, 1))
+            placements.append(Placement(tuple(mates[:full]), num_devices, 1))
         if mates[full:]:
-            placements.append(Placement(mates[full:], 1, chunk_devices))
+            placements.append(Placement(tuple(mates[full:]), 1, batch_devices))
     return placements
 
 
-def place_here(experiment: Experiment, members: Iterable[Member]) -> list[Placement]:
-    """`place` on the devices that are here."""
-    tile = tile_of(jax.default_backend(), experiment.backend)
-    return place(members, len(jax.devices()), experiment.chunks, tile)
+def place_here(members: Iterable[Experiment]) -> list[Placement]:
+    """Returns `place` on the devices that are here."""
+    return place(members, len(jax.devices()), partial(tile_size, jax.default_backend()))
 
 
-def tile_of(platform: str, backend: str) -> int:
-    """Members that run at once on one device of a platform (`jax.default_backend()`).
+def tile_size(platform: str, group: Experiment) -> int:
+    """Returns how many members run at once on one device of a platform.
 
     On CPU one: more would be no faster, and one alone has the bits of any sweep. cuDNN takes one.
     """
-    return 1 if platform == "cpu" or backend == "cudnn" else 8
+    return 1 if platform == "cpu" or group.backend == "cudnn" else 8
 
 
 def refuse_absent_backend(experiment: Experiment) -> None:
-    """Raises SurroundingsError when the experiment's backend does not run here."""
-    if experiment.backend == "cudnn" and jax.default_backend() != "gpu":
+    """Raises SurroundingsError when a backend of the experiment does not run here."""
+    if "cudnn" in experiment.several("backend") and jax.default_backend() != "gpu":
         raise SurroundingsError(
             f"backend cudnn needs an NVIDIA GPU, and JAX runs on {jax.default_backend()} here; "
             "use --backend scan, which runs everywhere"
         )
 
 
-def build_model(experiment: Experiment, hidden_size: int, dataset: Dataset) -> RowLSTM:
-    """The row LSTM for this data set's row width and classes."""
-    return RowLSTM(
-        hidden_size=hidden_size,
-        num_features=dataset.train.images.shape[2],
-        num_classes=dataset.num_classes,
-        forget_bias=experiment.forget_bias,
-        kernel_init=experiment.kernel_init,
-        chrono_steps=experiment.chrono_steps,
-    )
+def ends_of(member: Experiment, dataset: Dataset) -> Ends:
+    """Returns the ends of a member's model on this data.
 
-
-def build(
-    experiment: Experiment, placement: Placement, dataset: Dataset, capacity: int
-) -> Programs:
-    """Programs for a placement whose segments have at most `capacity` steps.
-
-    Learning rates, seeds and data enter as arrays: other values run the same compiled programs.
+    Raises UserError when the member does not fit the data.
     """
-    shape = (placement.member_devices, placement.chunk_devices)
+    if member.batch_size > dataset.num_examples:
+        raise UserError(
+            f"batch_size: {member.batch_size} is more than the {dataset.num_examples:,} training "
+            f"examples of {dataset.name}"
+        )
+    return member.task.ends(dataset.facts)
+
+
+def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
+    """Returns programs for a placement whose segments have at most `capacity` steps.
+
+    Traced fields and data enter as arrays: other values run the same compiled programs.
+    """
+    shape = (placement.member_devices, placement.batch_devices)
     devices = np.asarray(jax.devices()[: shape[0] * shape[1]]).reshape(shape)
-    mesh = Mesh(devices, ("members", "chunks"))
-    model = build_model(experiment, placement.hidden_size, dataset)
-    spread = "chunks" if placement.chunk_devices > 1 else None
-    mesh_fields: dict[str, Any] = {"mesh_axis": spread, "mesh_size": placement.chunk_devices}
-    own = {n: getattr(experiment, n) for n in Recipe._fields if n not in mesh_fields}
-    recipe = Recipe(**own, **mesh_fields)
-    init, segment, score = _compiled(model, recipe, capacity, mesh, placement.tile)
+    mesh = Mesh(devices, ("members", "microbatches"))
+    batch_size = placement.group.batch_size
+    ends = ends_of(placement.members[0], dataset)
+    init, segment, score = _compiled(ends, capacity, mesh, placement.tile)
 
     def put(spec: PartitionSpec, value: Any) -> Any:
         return jax.device_put(value, NamedSharding(mesh, spec))
 
-    rates = put(MEMBERS, np.array([m.learning_rate for m in placement.rows], np.float32))
-    seeds = put(MEMBERS, np.array([m.seed for m in placement.rows], np.uint32))
-    train = put(WHOLE, tuple(dataset.train))  # on every device, as uint8
-    num_examples = len(dataset.train.labels)
-    order = put(MEMBERS, np.zeros((len(placement.rows), num_examples), np.int32))
+    members = put(MEMBERS, stack_fields(placement.rows))
+    train = put(WHOLE, dataset.train)  # on every device
+    order = put(MEMBERS, np.zeros((len(placement.rows), dataset.num_examples), np.int32))
     epoch = -1
 
     def run_segment(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
         nonlocal order, epoch  # they spare a sort: whatever they hold, the results are the same
         bounds = put(WHOLE, (np.int32(epoch), np.int32(start), np.int32(stop)))
-        state, order, metrics = segment(state, order, rates, seeds, *train, *bounds)
+        state, order, metrics = segment(members, state, order, train, *bounds)
         if stop > start:
-            epoch = (stop - 1) // (num_examples // experiment.batch_size)
+            epoch = (stop - 1) // (dataset.num_examples // batch_size)
         return state, metrics
 
     return Programs(
-        init=lambda: init(seeds),
+        init=lambda: init(members),
         segment=run_segment,
-        score=lambda params, split: score(params, *put(WHOLE, tuple(split))),
-        load=partial(put, MEMBERS),
+        score=lambda params, split: score(members, params, put(WHOLE, split)),
+        put=partial(put, MEMBERS),
     )
 
 
 @lru_cache(maxsize=64)
 def _compiled(
-    model: RowLSTM, recipe: Recipe, capacity: int, mesh: Mesh, tile: int
+    ends: Ends, capacity: int, mesh: Mesh, tile: int
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """init_state, train_segment and evaluate, mapped over the rows of each device.
 
     `lax.map`, or `vmap` of a fixed number of rows: only so is a member's arithmetic the same
     whatever is beside it.
     """
+    size = mesh.shape["microbatches"]
+    spread = Spread("microbatches", size) if size > 1 else None
 
     def over_members(
         function: Callable[..., Any], num_mapped: int, num_shared: int, consumed: Any = ()
@@ -194,37 +192,46 @@ def _compiled(
             return jax.lax.map(one_member, own) if tile == 1 else jax.vmap(one_member)(own)
 
         specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
-        # check_vma: the gathered chunks are alike on all their devices, which it cannot see.
-        spread = jax.shard_map(
+        # check_vma: the gathered parts are alike on all their devices, which it cannot see.
+        on_mesh = jax.shard_map(
             mapped, mesh=mesh, in_specs=specs, out_specs=MEMBERS, check_vma=False
         )
         # Named in full, or a state from `segment` and one from `init` would differ in their
         # sharding's spelling, and the second segment would compile again.
         out = NamedSharding(mesh, MEMBERS)
-        return jax.jit(spread, out_shardings=out, donate_argnums=consumed)
+        return jax.jit(on_mesh, out_shardings=out, donate_argnums=consumed)
 
     return (
-        over_members(partial(init_state, model), 1, 0),
-        over_members(partial(train_segment, model, recipe, capacity), 4, 5, consumed=(0, 1)),
-        over_members(partial(evaluate, model), 1, 2),
+        over_members(partial(init_state, ends), 1, 0),
+        over_members(partial(train_segment, ends, capacity, spread), 3, 4, consumed=(1, 2)),
+        over_members(partial(evaluate, ends), 2, 1),
     )
 
 
+def stack_fields(members: Sequence[Experiment]) -> Experiment:
+    """Returns members of one group as one whose traced fields are arrays [M]."""
+
+    def stack(*values: Any) -> np.ndarray:
+        return np.array(values, np.uint32 if isinstance(values[0], int) else np.float32)
+
+    return jax.tree.map(stack, *members)
+
+
 def name_arrays(tree: Any) -> dict[str, Any]:
-    """A tree's leaves by their path, such as `params/lstm/kernel`, in the tree's own order."""
+    """Returns a tree's leaves by their path, such as `params/lstm/kernel`, in its own order."""
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 
-def stack_members(like: TrainState, members: Sequence[dict[str, np.ndarray]]) -> TrainState:
-    """Members' arrays by name, stacked into a state with the tree, shapes and dtypes of `like`.
+def stack_states(like: TrainState, states: Sequence[dict[str, np.ndarray]]) -> TrainState:
+    """Returns members' arrays by name, stacked into a state with the tree and types of `like`.
 
     Raises ValueError when a member's arrays are not those of `like` without its first axis.
     """
     named = name_arrays(like)
     wanted = {name: (leaf.shape[1:], leaf.dtype) for name, leaf in named.items()}
-    for arrays in members:
+    for arrays in states:
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != wanted:
             raise ValueError("the saved arrays are not those of this model")
-    leaves = [np.stack([arrays[name] for arrays in members]) for name in named]
+    leaves = [np.stack([arrays[name] for arrays in states]) for name in named]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -1,11 +1,10 @@
 """`python killed_at.py N ARGUMENTS`: lstm_jax, killed at the Nth moment around a write to the disk.
 
-A moment is before or after an fsync, a rename or the removal of a folder: before an fsync the file
-is written and not yet safe. With N = 0 nothing is killed; the number of moments is the last line.
+A moment is before or after an fsync, a rename or the removal of a file: before an fsync the file is
+written and not yet safe. With N = 0 nothing is killed; the number of moments is the last line.
 """
 
 import os
-import shutil
 import signal
 import sys
 
@@ -31,6 +30,6 @@ def watched(function):
     return around
 
 
-os.fsync, os.replace, shutil.rmtree = map(watched, (os.fsync, os.replace, shutil.rmtree))
+os.fsync, os.replace, os.unlink = map(watched, (os.fsync, os.replace, os.unlink))
 cli.main(sys.argv[2:])
 print(seen)

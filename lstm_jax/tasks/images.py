@@ -1,0 +1,152 @@
+"""Which class an image shows, read a row, a column or a pixel at a time.
+
+Axes: N images, B batch, T rows or other steps, I numbers in a step, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from lstm_jax.data import Dataset, images
+from lstm_jax.errors import UserError
+from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+
+if TYPE_CHECKING:
+    import jax
+
+READINGS = ("rows", "columns", "pixels", "permuted")
+
+
+@dataclass(frozen=True)
+class Images(Task):
+    """Which class an image shows."""
+
+    name: ClassVar[str] = "images"
+    metric: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+
+    dataset: Axis[str] = axis(
+        "mnist",
+        "`mnist`, `digits` (bundled, no network), or any TFDS image-classification set by its name",
+    )
+    reading: Axis[str] = axis(
+        "rows",
+        "what a step reads: a row, a column or a pixel of the image (784 steps for MNIST), or "
+        "pixels in an order shuffled once for all: the usual tests of a long memory",
+        choices=lambda: READINGS,
+    )
+    shift: Axis[int] = axis(
+        0,
+        "training images are moved by up to this many pixels in both directions, zeros moving in",
+        low=0,
+        high=1024,
+    )
+    label_smoothing: Axis[float] = axis(
+        0.0,
+        "share of the training target spread evenly over all classes",
+        low=0.0,
+        high=0.999,
+        traced=True,
+    )
+
+    def load(self, say: Say) -> Dataset:
+        return images.load(self.dataset, say)
+
+    def built_in(self) -> Task | None:
+        return None if self.dataset == "digits" else replace(self, dataset="digits")
+
+    def floor(self, dataset: Dataset) -> float:
+        """Returns the share of the class that is commonest in training."""
+        commonest = np.bincount(dataset.train["labels"]).argmax()
+        return float(np.mean(dataset.test["labels"] == commonest))
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        rows, features = facts["shapes"]["images"]
+        if self.shift and features not in (rows, 3 * rows):
+            raise UserError(
+                f"task.shift: needs square images; {self.dataset} has {rows} x {features}"
+            )
+        width = {"rows": features, "columns": rows}.get(self.reading, 1)
+        return Ends(num_features=width, num_outputs=facts["num_classes"])
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        if not self.shift:
+            return batch
+        return {**batch, "images": shift_images(key, batch["images"], self.shift)}
+
+    def inputs(self, batch: Batch) -> Inputs:
+        import jax.numpy as jnp
+
+        x_BTI = arranged(batch["images"], self.reading).astype(jnp.float32) / 255.0
+        return Inputs(x_BTI.swapaxes(0, 1))
+
+    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+        """Scores logits [B,C] by cross-entropy.
+
+        Labels are one-hot: the gradient of an integer-label lookup is a scatter, whose order of
+        additions a GPU does not fix.
+        """
+        import jax
+        import jax.numpy as jnp
+        import optax
+
+        labels_B = batch["labels"]
+        target_BC = jax.nn.one_hot(labels_B, outputs.shape[-1], dtype=jnp.float32)
+        if training:
+            target_BC = optax.smooth_labels(target_BC, self.label_smoothing)
+        loss_B = -jnp.sum(target_BC * jax.nn.log_softmax(outputs), axis=-1)
+        right_B = (jnp.argmax(outputs, axis=-1) == labels_B).astype(jnp.float32)
+        return Items(loss_B, right_B, jnp.ones_like(loss_B))
+
+    @property
+    def step_name(self) -> str:
+        """What a step reads: row, column or pixel."""
+        return {"permuted": "pixel"}.get(self.reading, self.reading.rstrip("s"))
+
+
+def arranged(images_NTI: Any, reading: str) -> Any:
+    """Returns images [N,T,I], of NumPy or JAX, as they are read: `rows` as they are, `columns`
+    [N,I,T], `pixels` [N,T*I,1], or `permuted`, these in an order shuffled once for all.
+    """
+    if reading == "rows":
+        return images_NTI
+    if reading == "columns":
+        return images_NTI.swapaxes(1, 2)
+    rows, features = images_NTI.shape[1:]
+    pixels = images_NTI.reshape(-1, rows * features, 1)
+    # RandomState's streams are frozen; those of numpy's newer generators may change.
+    order = np.random.RandomState(0).permutation(rows * features)
+    return pixels if reading == "pixels" else pixels[:, order]
+
+
+def shift_images(key: jax.Array, images_BTI: jax.Array, most: int) -> jax.Array:
+    """Returns each image moved by up to `most` pixels down or up and right or left.
+
+    A pixel is I / T values wide, its channels lying side by side: images are square.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    size, rows, features = images_BTI.shape
+    channels = max(1, features // rows)
+    padding = ((0, 0), (most, most), (most * channels, most * channels))
+    padded = jnp.pad(images_BTI, padding)
+    pixel_12 = jnp.array([[1, channels]], jnp.int32)
+    offset_B2 = jax.random.randint(key, (size, 2), 0, 2 * most + 1) * pixel_12
+
+    def window(image: jax.Array, offset_2: jax.Array) -> jax.Array:
+        start = offset_2[0], offset_2[1]
+        return jax.lax.dynamic_slice(image, start, (rows, features))
+
+    return jax.vmap(window)(padded, offset_B2)
+
+
+def steps(facts: dict[str, Any], reading: str) -> int:
+    """Returns how many steps reading an image takes."""
+    rows, features = facts["shapes"]["images"]
+    return {"rows": rows, "columns": features}.get(reading, math.prod((rows, features)))

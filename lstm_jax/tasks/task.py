@@ -1,0 +1,110 @@
+"""What a task is: what is read and what is asked, as a frozen dataclass with pure functions.
+
+Axes: N examples, B batch, T rows, I numbers in a row, O outputs, n items that are scored.
+
+A task's fields are declared as an experiment's are (`fields.axis`) and are axes as these. Inside a
+compiled program a traced field of `self` is an array. What the functions compute there is written
+with JAX, which a task imports where it needs it: the command line reads the fields alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from lstm_jax.data import Arrays, Dataset
+from lstm_jax.fields import checked, specs
+
+if TYPE_CHECKING:
+    import jax
+
+Say = Callable[[str], None]
+Batch = dict[str, Any]  # arrays by name, the first axis that of the examples
+
+
+class Ends(NamedTuple):
+    """What a model begins and ends with."""
+
+    num_features: int  # numbers in an input row
+    num_outputs: int  # of the head
+    every_row: bool = False  # the head reads the output of every row; otherwise the last one
+
+
+class Inputs(NamedTuple):
+    """What the first cell reads."""
+
+    x_TBI: jax.Array
+    lengths_B: jax.Array | None = None  # int32 rows that count; None: all
+
+
+class Items(NamedTuple):
+    """What is scored, one entry for each example (or each row of one), float32 [n] each.
+
+    The sums over them are taken by the training step, in an order that does not depend on the
+    device: a batch's loss is the weighted mean of `loss`, its metric that of `metric`.
+    """
+
+    loss: jax.Array
+    metric: jax.Array
+    weight: jax.Array  # 1, or 0 for what does not count
+
+
+@dataclass(frozen=True)
+class Task:
+    """The base of all tasks. Raises `UserError` when a field's value is off."""
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        for name, spec in specs(self).items():
+            value = checked(f"task.{name}", getattr(self, name), spec)
+            object.__setattr__(self, name, value)
+
+    def check(self) -> None:
+        """Raises UserError where fields, of one value each, do not fit together."""
+
+    def load(self, say: Say) -> Dataset:
+        """Returns the data; `say` hears what takes time, a line at a time.
+
+        Raises UserError for a name that is none, and SurroundingsError when the data is damaged or
+        not to be had.
+        """
+        raise NotImplementedError
+
+    def built_in(self) -> Task | None:
+        """Returns the same task on data that needs no network; None where there is none."""
+        return None
+
+    def floor(self, dataset: Dataset) -> float:
+        """Returns what the best answer that ignores the input gets in the metric, on the test."""
+        raise NotImplementedError
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        """Returns the ends of a model for data of these facts (`Dataset.facts`).
+
+        Raises UserError when the fields do not fit the data.
+        """
+        raise NotImplementedError
+
+    def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
+        """Returns the examples of these indices, as arrays by name."""
+        return {name: array[index_B] for name, array in examples.items()}
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        """Returns the batch as it is trained on; scores are taken without."""
+        return batch
+
+    def total(self, batch: Batch) -> Any:
+        """Returns the sum of the weights of a whole batch: a number, or an exact float32 []."""
+        return len(next(iter(batch.values())))
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Returns the rows that the model reads."""
+        raise NotImplementedError
+
+    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+        """Scores the outputs, [B,O] or [T,B,O], of a batch or of a part of one."""
+        raise NotImplementedError

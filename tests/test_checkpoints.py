@@ -1,0 +1,254 @@
+"""Checkpoints: what comes back is what was saved, or the one before it, or nothing. Never else."""
+
+import hashlib
+import itertools
+import os
+import random
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from kills import killed_before
+
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.runs import checkpoints
+from lstm_jax.runs.files import clear_leftovers
+from lstm_jax.runs.store import read_json, sealed, write_json
+
+MEMBERS = ("a", "b", "c")
+
+
+def arrays_of(step):
+    rng = np.random.default_rng(step)
+    return {
+        "params/kernel": rng.standard_normal((3, 5, 7)).astype(np.float32),
+        "adam/count": np.full(3, step, np.int32),
+        "key": rng.integers(0, 2**32, (3, 2), np.uint32),
+        "stopped": np.array([True, False, True]),
+    }
+
+
+def save(directory, step):
+    seconds = [step / 2, None, step / 4]
+    saved = checkpoints.Saved(step, arrays_of(step), "of this", seconds)
+    return checkpoints.save(directory, MEMBERS, saved)
+
+
+def same(found, step, member="a"):
+    wanted, row = arrays_of(step), MEMBERS.index(member)
+    seconds = (step / 2, None, step / 4)[row]
+    assert (found.step, found.identity, found.seconds) == (step, "of this", seconds)
+    assert found.arrays.keys() == wanted.keys()
+    for name, array in found.arrays.items():
+        assert array.dtype == wanted[name].dtype
+        np.testing.assert_array_equal(array, wanted[name][row])
+    return True
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A run directory with checkpoints of three members at steps 10, 20 and 30."""
+    for step in (10, 20, 30):
+        save(tmp_path, step)
+    return tmp_path
+
+
+@pytest.fixture
+def folder(saved):
+    (folder,) = (saved / "checkpoints").iterdir()
+    return folder
+
+
+def steps_in(folder):
+    assert all(path.suffix in (".json", ".safetensors") for path in folder.iterdir())
+    steps = sorted(int(path.stem) for path in folder.glob("*.json"))
+    assert steps == sorted(int(path.stem) for path in folder.glob("*.safetensors"))
+    return steps
+
+
+def test_the_newest_checkpoint_comes_back_and_the_one_before_is_kept(saved, folder):
+    for wanted in (["b", "d"], ["a", "c"], MEMBERS):
+        found = checkpoints.load(saved, wanted, pytest.fail)
+        assert found.keys() == set(wanted) - {"d"}
+        assert all(same(found[member], 30, member) for member in found)
+    assert steps_in(folder) == [20, 30]
+    assert checkpoints.saved_members(saved) == dict.fromkeys(MEMBERS, 30)
+
+
+def test_any_framework_reads_it(folder):
+    arrays = safetensors.numpy.load_file(folder / "00000030.safetensors")
+    np.testing.assert_array_equal(arrays["params/kernel"], arrays_of(30)["params/kernel"])
+
+
+def test_an_array_of_another_order_in_memory_is_saved_as_it_is(tmp_path):
+    array = np.arange(24, dtype=np.float32).reshape(4, 3, 2).T[:, ::2]
+    checkpoints.save(tmp_path, ("a", "b"), checkpoints.Saved(1, {"x": array}, "", [1.0, 2.0]))
+    found = checkpoints.load(tmp_path, ["b"], pytest.fail)["b"]
+    np.testing.assert_array_equal(found.arrays["x"], array[1])
+
+
+def test_the_fingerprint_never_changes():
+    """The records name it."""
+    arrays = {"b": np.arange(6, dtype=np.int32).reshape(2, 3), "a": np.float32(0.5).reshape(())}
+    text = b"a <f4 ()\n" + b"\0\0\0\x3f" + b"b <i4 (2, 3)\n" + arrays["b"].tobytes()
+    assert checkpoints.fingerprint(arrays) == hashlib.sha256(text).hexdigest()
+
+
+def damages(whole):
+    """Every byte flipped in a bit, and every length."""
+    draw = random.Random(0)
+    for place in range(len(whole)):
+        byte = whole[place] ^ 1 << draw.randrange(8)
+        yield whole[:place] + bytes([byte]) + whole[place + 1 :]
+        yield whole[:place]
+    yield whole + b"\0"
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_any_flipped_missing_or_added_byte_is_found_and_the_one_before_is_used(
+    saved, folder, suffix
+):
+    path = folder / f"00000030{suffix}"
+    whole = path.read_bytes()
+    for number, content in enumerate(damages(whole)):
+        path.write_bytes(content)
+        if content == whole[:-1] and suffix == ".json":
+            continue  # without the newline at its end it is the same manifest
+        with pytest.raises(SurroundingsError, match=r"is damaged \(") as caught:
+            checkpoints.read(path.with_suffix(".json"), {"a"})
+        assert type(caught.value) is SurroundingsError
+        assert str(caught.value).isprintable()
+        if number % 50 == 0:
+            said = []
+            assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
+            assert len(said) == 1
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_missing_half_is_no_checkpoint(saved, folder, suffix):
+    (folder / f"00000030{suffix}").unlink()
+    said = []
+    assert same(checkpoints.load(saved, ["c"], said.append)["c"], 20, "c")
+    assert len(said) == (suffix == ".safetensors")
+
+
+def test_halves_of_different_checkpoints_do_not_pass_for_one(saved, folder):
+    (folder / "00000030.safetensors").write_bytes((folder / "00000020.safetensors").read_bytes())
+    said = []
+    assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
+    (folder / "00000040.json").write_bytes((folder / "00000020.json").read_bytes())
+    (folder / "00000040.safetensors").write_bytes((folder / "00000020.safetensors").read_bytes())
+    assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
+    assert len(said) == 3
+    assert checkpoints.saved_members(saved)["a"] == 30  # by its manifest alone
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"seconds": []}, {"seconds": ["1", 1, 1]}, {"members": ["a"]}, {"members": "abc"}),
+        *(
+            {"step": 31},
+            {"step": True},
+            {"identity": None},
+            {"file": {}},
+            {"identity": "\x1b[2J" * 99},
+        ),
+    ],
+)
+def test_a_sealed_manifest_of_odd_values_is_damaged(saved, folder, change):
+    path = folder / "00000030.json"
+    write_json(path, sealed(read_json(path) | change))
+    if change.get("identity"):
+        assert checkpoints.load(saved, ["a"], pytest.fail)["a"].step == 30
+    else:
+        said = []
+        assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
+        assert len(said) == 1
+        assert said[0].isprintable()
+
+
+def test_arrays_of_fewer_members_than_it_says_are_damaged(saved, folder):
+    content = safetensors.numpy.save({"x": np.zeros((2, 4), np.float32)})
+    (folder / "00000030.safetensors").write_bytes(content)
+    file = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    path = folder / "00000030.json"
+    write_json(path, sealed(read_json(path) | {"file": file}))
+    with pytest.raises(SurroundingsError, match="not those of its members"):
+        checkpoints.read(path, {"c"})
+
+
+def test_killed_at_any_step_a_save_leaves_the_last_whole_one(tmp_path):
+    """And what it left lying about is gone after the next start and save."""
+    for moment in itertools.count():
+        home = tmp_path / str(moment)
+        home.mkdir()
+        for step in (10, 20):
+            save(home, step)
+        with killed_before(moment) as kills:
+            save(home, 30)
+        found = checkpoints.load(home, ["a"], pytest.fail)["a"]
+        assert same(found, found.step)
+        assert found.step in ((20, 30) if kills else (30,))
+        if not kills:
+            break
+        save(home, found.step + 10)
+        clear_leftovers(home)
+        assert steps_in(next((home / "checkpoints").iterdir())) == [found.step, found.step + 10]
+    assert moment > 15
+
+
+def test_a_damaged_future_does_not_crowd_out_what_is_saved_after_it(saved, folder):
+    """Both kept checkpoints damaged, the run starts over: its earlier steps are kept, not those."""
+    for path in folder.glob("*.json"):
+        path.write_text("{}")
+    save(saved, 5)
+    assert same(checkpoints.load(saved, ["a"], print)["a"], 5)
+    save(saved, 10)
+    assert steps_in(folder) == [5, 10]
+
+
+def test_more_than_eight_digits_of_steps_are_later_than_less(tmp_path):
+    for step in (99_999_999, 100_000_000):
+        save(tmp_path, step)
+    assert same(checkpoints.load(tmp_path, ["a"], print)["a"], 100_000_000)
+
+
+def test_what_is_no_checkpoint_is_left_alone(saved, folder):
+    for name in ("notes.txt", "30.json", "0000003x.json"):
+        (folder / name).write_text("mine")
+    (saved / "checkpoints" / "notes").mkdir()
+    save(saved, 40)
+    clear_leftovers(saved)
+    assert same(checkpoints.load(saved, ["a"], pytest.fail)["a"], 40)
+    assert {"notes.txt", "30.json", "0000003x.json"} < set(os.listdir(folder))
+
+
+@pytest.mark.parametrize("linked", ["checkpoints", "the placement"])
+def test_a_link_is_refused_and_never_emptied(saved, folder, tmp_path_factory, linked):
+    """It may lead into another run, whose checkpoints look just the same."""
+    link = saved / "checkpoints" if linked == "checkpoints" else folder
+    target = tmp_path_factory.mktemp("other") / "run"
+    link.rename(target)
+    link.symlink_to(target)
+    before = sorted(str(path) for path in target.rglob("*"))
+    for attempt in (
+        lambda: save(saved, 40),
+        lambda: checkpoints.load(saved, ["a"], print),
+        lambda: checkpoints.saved_members(saved),
+    ):
+        with pytest.raises(SurroundingsError, match=f"{link} is a link"):
+            attempt()
+    assert sorted(str(path) for path in target.rglob("*")) == before
+
+
+def test_a_linked_file_is_damaged_and_its_target_stays(saved, folder, tmp_path_factory):
+    target = tmp_path_factory.mktemp("other") / "arrays"
+    (folder / "00000030.safetensors").rename(target)
+    (folder / "00000030.safetensors").symlink_to(target)
+    said = []
+    assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
+    assert "is a link" in said[0]
+    save(saved, 30), save(saved, 40), save(saved, 50)
+    assert target.exists()
+    assert steps_in(folder) == [40, 50]

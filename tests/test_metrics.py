@@ -1,0 +1,149 @@
+"""metrics.jsonl: each row comes back once, and what is no longer as it was written is noticed."""
+
+import json
+import os
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.runs.metrics import append_metrics, read_metrics, trim_metrics
+
+
+def rows(steps, members="ab"):
+    return [{"member": m, "step": s, "bits": s / 3, "f1": None} for s in steps for m in members]
+
+
+def test_rows_come_back_and_the_file_knows_no_segments(tmp_path):
+    for name, segments in {"one": [range(9)], "many": [range(2), [], range(2, 9)]}.items():
+        (tmp_path / name).mkdir()
+        for steps in segments:
+            append_metrics(tmp_path / name, rows(steps))
+        assert read_metrics(tmp_path / name) == rows(range(9))
+    texts = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("one", "many")]
+    assert texts[0] == texts[1]
+    assert all(json.loads(line)["step"] in range(9) for line in texts[0].splitlines())
+
+
+def test_no_metrics_are_no_rows(tmp_path):
+    trim_metrics(tmp_path, {"a": 0})
+    assert (read_metrics(tmp_path), os.listdir(tmp_path)) == ([], [])
+
+
+def test_after_a_kill_each_step_is_there_once(tmp_path):
+    append_metrics(tmp_path, rows([0, 20, 40]))
+    with open(tmp_path / "metrics.jsonl", "a") as handle:
+        handle.write('{"member": "a", "st')  # torn by a kill
+    trim_metrics(tmp_path, {"a": 20})
+    left = [(row["member"], row["step"]) for row in read_metrics(tmp_path)]
+    assert left == [("a", 0), ("b", 0), ("b", 20), ("b", 40)]
+    append_metrics(tmp_path, rows([60]))
+    assert len(read_metrics(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("torn", [1, 9, 60, 100_000])
+def test_nothing_is_glued_to_what_a_kill_left(tmp_path, torn):
+    """Half a row, or the zeros that a power cut leaves in place of rows."""
+    append_metrics(tmp_path, rows([0]))
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + (whole + b"\0" * torn)[:torn].rstrip(b"\n"))
+    if torn < 100_000:
+        append_metrics(tmp_path, rows([20]))
+    else:
+        trim_metrics(tmp_path, {}, lambda _: None)
+        append_metrics(tmp_path, rows([20]))
+    found = read_metrics(tmp_path)
+    assert (found[:2], found[-2:]) == (rows([0]), rows([20]))
+
+
+def test_any_changed_byte_and_any_removed_or_moved_row_is_noticed(tmp_path):
+    append_metrics(tmp_path, rows(range(4)))
+    path, draw = tmp_path / "metrics.jsonl", random.Random(0)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    changed = [
+        *(whole[:i] + bytes([whole[i] ^ 1 << draw.randrange(8)]) + whole[i + 1 :]
+          for i in range(0, len(whole) - 1, 3)),
+        *(b"".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines) - 1)),
+        b"".join([lines[1], lines[0], *lines[2:]]),
+        b"".join([*lines[:3], lines[2], *lines[3:]]),
+    ]  # fmt: skip
+    for content in changed:
+        path.write_bytes(content)
+        with pytest.raises(SurroundingsError, match="is damaged"):
+            read_metrics(tmp_path)
+        said = []
+        found = read_metrics(tmp_path, said.append)
+        assert len(said) == 1
+        assert len(found) >= len(lines) - 3
+        assert all(row in rows(range(4)) for row in found)
+
+
+def test_a_damaged_file_is_mended_out_loud(tmp_path):
+    append_metrics(tmp_path, rows(range(4), "a"))
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], *lines[2:]]))
+    with pytest.raises(SurroundingsError, match="line 2"):
+        trim_metrics(tmp_path, {})
+    said = []
+    trim_metrics(tmp_path, {"a": 3}, said.append)
+    assert "line 2, are not as they were written" in said[0]
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0]  # 2 is held for odd: 1 is gone
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=6,
+)
+odd_rows = st.dictionaries(
+    st.sampled_from(["member", "step", "loss"]) | st.text(max_size=5), values
+)
+fuzz = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@fuzz
+@given(st.lists(odd_rows.map(json.dumps).map(str.encode) | st.binary(max_size=80), max_size=5))
+def test_any_bytes_are_rows_or_one_line(folder, lines):
+    path = folder / "metrics.jsonl"
+    path.unlink(missing_ok=True)
+    append_metrics(folder, rows([3]))
+    with open(path, "ab") as file:
+        file.write(b"\n".join(lines))
+    said = []
+    assert read_metrics(folder, said.append) == rows([3])
+    assert all(line.isprintable() for line in said)
+
+
+@fuzz
+@given(odd_rows)
+def test_a_sealed_row_of_odd_values_is_no_row(folder, row):
+    """Whoever writes a wrong row can seal it."""
+    path = folder / "metrics.jsonl"
+    path.unlink(missing_ok=True)
+    try:
+        append_metrics(folder, [row])
+    except ValueError:
+        return  # nan is refused when it is written
+    for found in read_metrics(folder, lambda _: None):
+        assert isinstance(found.pop("member"), str)
+        assert found.pop("step") >= 0
+        assert all(number is None or abs(number) < float("inf") for number in found.values())
+
+
+@pytest.mark.parametrize("body", ['{"member": ' + "[" * 100_000, '{"member": ' + '{"a":' * 3000])
+def test_nested_brackets_are_no_row(tmp_path, body):
+    (tmp_path / "metrics.jsonl").write_text(f'{body}, "seal": "0123456789abcdef"}}\n')
+    with pytest.raises(SurroundingsError, match="is damaged"):
+        read_metrics(tmp_path)
