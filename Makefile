@@ -32,10 +32,10 @@ $(stamp): $(locks) pyproject.toml
 	@touch $@
 
 experiment: $(stamp)  ## Train NAME, or resume it: make experiment NAME=baseline ARGS="--seed 0 1 2"
-	@$(bin)/python -m lstm_jax run "$(NAME)" --fallback digits $(ARGS)
+	@$(bin)/python -m lstm_jax run "$(NAME)" --fallback $(ARGS)
 
 plan: $(stamp)  ## Say what NAME would run, and train nothing
-	@$(bin)/python -m lstm_jax plan "$(NAME)" --fallback digits $(ARGS)
+	@$(bin)/python -m lstm_jax plan "$(NAME)" --fallback $(ARGS)
 
 test: $(stamp)  ## Run the tests (no network; real MNIST too when TFDS_DATA_DIR holds it)
 	@$(bin)/python -m pytest $(ARGS)

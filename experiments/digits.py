@@ -3,6 +3,6 @@
 make experiment NAME=digits
 """
 
-from lstm_jax import Experiment
+from lstm_jax import Experiment, Images
 
-experiment = Experiment(dataset="digits", hidden_size=64, num_examples=30_000)
+experiment = Experiment(task=Images(dataset="digits"), hidden_size=64, train_examples=30_000)

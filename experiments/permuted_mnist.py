@@ -5,13 +5,13 @@ make experiment NAME=permuted_mnist
 The recipe of `sequential_mnist`. Expect a test accuracy of 0.81, about 8 minutes on two CPU cores.
 """
 
-from lstm_jax import Experiment
+from lstm_jax import Experiment, Images
 
 experiment = Experiment(
-    reading="permuted",
+    task=Images(reading="permuted"),
     hidden_size=64,
     learning_rate=3e-3,
-    num_examples=8 * 55_000,
+    train_examples=8 * 55_000,
     kernel_init="orthogonal",
     forget_bias=0.0,
     chrono_steps=784,

@@ -6,13 +6,13 @@ Chrono initialisation lets its units remember from the first step on. Expect a t
 0.965 after eight epochs, about 8 minutes on two CPU cores.
 """
 
-from lstm_jax import Experiment
+from lstm_jax import Experiment, Images
 
 experiment = Experiment(
-    reading="pixels",
+    task=Images(reading="pixels"),
     hidden_size=64,
     learning_rate=3e-3,
-    num_examples=8 * 55_000,
+    train_examples=8 * 55_000,
     kernel_init="orthogonal",
     forget_bias=0.0,
     chrono_steps=784,

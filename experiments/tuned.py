@@ -6,17 +6,16 @@ Test accuracy 0.9928 +- 0.0007 (95 % interval, 5 seeds; validation 0.9919 +- 0.0
 the five on two CPU cores with other work beside them.
 """
 
-from lstm_jax import Experiment
+from lstm_jax import Experiment, Images
 
 experiment = Experiment(
+    task=Images(shift=2, label_smoothing=0.05),
     learning_rate=3e-3,
     seed=(0, 1, 2, 3, 4),
-    num_examples=40 * 55_000,
+    train_examples=40 * 55_000,
     kernel_init="orthogonal",
     schedule="cosine",
     warmup_steps=400,
     clip_norm=1.0,
-    shift=2,
-    label_smoothing=0.05,
     log_every=430,
 )

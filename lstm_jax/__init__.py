@@ -1,4 +1,4 @@
-"""lstm_jax: a functional JAX research codebase for LSTMs."""
+"""lstm_jax: a functional JAX research codebase for recurrent networks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstm_jax.experiment import Experiment
+from lstm_jax.search import Search
+from lstm_jax.tasks.images import Images
 
 if TYPE_CHECKING:
     from lstm_jax.use.trained import Trained
 
-__all__ = ["Experiment", "load"]
-__version__ = "0.1.0"
+__all__ = ["Experiment", "Images", "Search", "load"]
+__version__ = "0.2.0"
 
 
 def load(run_dir: str | Path, member: str | None = None) -> Trained:
-    """A trained member of a run: `load(run_dir).predict(images)`. See `lstm_jax.trained`."""
+    """Returns a trained member of a run: `load(run_dir).predict(images)`."""
     from lstm_jax.use.trained import load  # starts JAX, which `import lstm_jax` must not
 
     return load(run_dir, member)

@@ -5,30 +5,19 @@ JAX is imported only when a command needs it, so that help and mistakes are answ
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import dataclasses
 import importlib.util
-import io
 import os
-import re
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NoReturn
 
-import tyro
 from rich.console import Console
 
-from lstm_jax.commands import (
-    COMMANDS,
-    Export,
-    OnExperiment,
-    OnRun,
-    Plan,
-    Predict,
-    Report,
-    Reproduce,
-    Run,
-)
+from lstm_jax.commands import COMMANDS, Command, OnStudy
 from lstm_jax.errors import (
     DivergedError,
     Interrupted,
@@ -37,8 +26,11 @@ from lstm_jax.errors import (
     UserError,
     closest,
 )
-from lstm_jax.experiment import KINDS, Experiment
-from lstm_jax.lookup import listing, load_experiment
+from lstm_jax.experiment import all_specs, shown
+from lstm_jax.fields import Spec, parsed, specs
+from lstm_jax.lookup import listing, load_study
+from lstm_jax.runs.files import harmless
+from lstm_jax.search import Search, Study
 
 EXIT_CODES: dict[type[Exception], int] = {
     NotReproduced: 1,
@@ -64,186 +56,197 @@ def main(argv: list[str] | None = None) -> None:
     console = Output(soft_wrap=not (sys.stdout and sys.stdout.isatty()))
     try:
         try:
-            dispatch(parse(sys.argv[1:] if argv is None else argv), console)
+            command = parse(sys.argv[1:] if argv is None else argv)
+            command.check()
+            prepare_jax(command.platform)
+            command.run(console)
         except KeyboardInterrupt:
             raise Interrupted("stopped; the same command goes on from what was saved") from None
         except OSError as error:  # what no room below could name better
             raise SurroundingsError(f"{error}") from error
     except tuple(EXIT_CODES) as error:
-        complaint = Console(stderr=True, soft_wrap=True)
-        line = " ".join(f"lstm_jax: {error}".split())
-        complaint.print(line, highlight=False, markup=False)
+        line = harmless(" ".join(f"lstm_jax: {error}".split()))
+        Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
         sys.exit(EXIT_CODES[type(error)])
 
 
-def dispatch(command: OnExperiment | OnRun, console: Console) -> None:
-    """Starts JAX as the command wants it, and only then imports what the command needs."""
-    check_options(command)
-    prepare_jax(command.platform)
-    options = {
-        field.name: getattr(command, field.name)
-        for field in dataclasses.fields(command)
-        if field.name not in ("name", "experiment", "run_dir", "images", "platform", "report")
-    }
-    if isinstance(command, Reproduce):
-        from lstm_jax.runs.reproduce import reproduce
+class Parser(argparse.ArgumentParser):
+    """One whose complaints are ours."""
 
-        reproduce(command.run_dir, console, **options)
-    elif isinstance(command, Predict):
-        from lstm_jax.use.predict import predict
-
-        predict(command.run_dir, command.images, console, **options)
-    elif isinstance(command, Export):
-        from lstm_jax.use.export import export
-
-        export(command.run_dir, console, **options)
-    elif isinstance(command, Report):
-        from lstm_jax.report.page import report
-
-        report(command.run_dir, console, **options)
-    elif isinstance(command, Plan):
-        from lstm_jax.runs.plan import plan
-
-        plan(Path(command.name).stem, command.experiment, console, **options)
-    elif isinstance(command, Run):
-        from lstm_jax.runs.runner import run
-
-        try:
-            directory = run(Path(command.name).stem, command.experiment, console, **options)
-        except DivergedError as error:
-            write_report(command, error.directory, console)
-            raise
-        write_report(command, directory, console)
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{' '.join(message.split())[:300]}; see --help")
 
 
-def write_report(command: Run, directory: Path, console: Console) -> None:
-    """At the end of a run, which no failure of its report may spoil.
+class Once(argparse.Action):
+    """Stores what an option is given, and refuses to be given it twice."""
 
-    A report later than the record has nothing new to say.
-    """
-    page, record = directory / "report" / "index.html", directory / "record.json"
-    if not command.report or (
-        page.exists() and page.stat().st_mtime_ns >= record.stat().st_mtime_ns
-    ):
-        return
-    from lstm_jax.report.page import report
-
-    try:
-        report(directory, console)
-    except Exception as error:
-        console.print(f"no report: {type(error).__name__}: {error}", soft_wrap=True, markup=False)
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            raise UserError(f"{option} is there twice; give all its values after one")
+        setattr(namespace, self.dest, values)
 
 
-def check_options(command: OnExperiment | OnRun) -> None:
-    """The numbers that are no part of an experiment."""
-    for name, least in {"segment_steps": 1, "steps": 1, "max_minutes": 1e-9}.items():
-        value = getattr(command, name, None)
-        if value is not None and not value >= least:
-            raise UserError(f"{name}: {value} is not at least {least:g}")
-    if isinstance(command, OnRun) and not command.run_dir.is_dir():
-        raise UserError(f"{command.run_dir} is no directory; give runs/<name>/<digest>")
-    if isinstance(command, Predict) and not command.images:
-        raise UserError("predict: give at least one picture, or - for an array on stdin")
-
-
-def parse(argv: list[str]) -> OnExperiment | OnRun:
-    """The command, its overrides laid over the experiment's own values."""
-    helps = not argv or bool({"-h", "--help"} & set(argv))
-    word = argv[0] if argv and not argv[0].startswith("-") else ""
-    if word and word not in COMMANDS:
+def parse(argv: Sequence[str]) -> Command:
+    """Returns the command, its overrides laid over the experiment's own values."""
+    word = argv[0] if argv else "--help"
+    if word in ("-h", "--help"):
+        _overview()
+    if word not in COMMANDS:
         raise UserError(f"no command {word!r}.{closest(word, COMMANDS)} See --help")
-    name = argv[1] if word and len(argv) > 1 and not argv[1].startswith("-") else ""
-    takes_experiment = word in ("run", "plan")
-    experiment = Experiment()
-    if name:
-        if takes_experiment:
-            experiment = load_experiment(name)
-        check_overrides(argv[2:], COMMANDS[word])
-    elif not helps:
-        asked = f"which experiment? {listing()}" if takes_experiment else "which run directory?"
-        raise UserError(f"{word or argv[0]}: {asked}")
-    commands: Any = (
-        Annotated[Run, tyro.conf.subcommand("run", default=Run(name, experiment))]
-        | Annotated[Plan, tyro.conf.subcommand("plan", default=Plan(name, experiment))]
-        | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
-        | Annotated[Predict, tyro.conf.subcommand("predict")]
-        | Annotated[Export, tyro.conf.subcommand("export")]
-        | Annotated[Report, tyro.conf.subcommand("report")]
+    kind, rest = COMMANDS[word], list(argv[1:])
+    helps = bool({"-h", "--help"} & set(rest))
+    study = Study()
+    if issubclass(kind, OnStudy):
+        if rest and not rest[0].startswith("-"):
+            study = load_study(rest[0])
+        elif not helps:
+            raise UserError(f"{word}: which experiment? {listing()}")
+    elif not rest:
+        raise UserError(f"{word}: which run directory?")
+    parser = Parser(prog=f"lstm-jax {word}", description=kind.__doc__, allow_abbrev=False)
+    _add_options(parser, kind)
+    if issubclass(kind, OnStudy):
+        _add_fields(parser, study)
+    given, unknown = parser.parse_known_args(rest)
+    if unknown:
+        _refuse(unknown[0], parser)
+    values = vars(given)
+    if issubclass(kind, OnStudy):
+        names = {f.name for f in dataclasses.fields(kind)}
+        values["study"] = _overridden(study, {k: values.pop(k) for k in {*values} - names})
+    if "images" in values:
+        values["images"] = tuple(values["images"])
+    return kind(**values)
+
+
+def _overview() -> NoReturn:
+    print("usage: lstm-jax COMMAND ... (lstm-jax COMMAND --help for its options)\n")
+    for name, kind in COMMANDS.items():
+        print(f"  {name:12}{(kind.__doc__ or '').splitlines()[0]}")
+    print(f"\n{listing()}")
+    sys.exit(0)
+
+
+def _add_options(parser: Parser, kind: type[Command]) -> None:
+    """Adds a command's own fields."""
+    for each in dataclasses.fields(kind):
+        if "help" not in each.metadata:
+            continue
+        text = each.metadata["help"].replace("%", "%%")
+        choices = each.metadata.get("choices")
+        flag = f"--{each.name.replace('_', '-')}"
+        if positional := each.metadata.get("positional"):
+            nargs = None if positional == 1 else positional
+            convert: Any = Path if "Path" in str(each.type) else str
+            parser.add_argument(each.name, nargs=nargs, help=text, type=convert)
+        elif "bool" in str(each.type):
+            boolean = argparse.BooleanOptionalAction
+            parser.add_argument(flag, action=boolean, default=argparse.SUPPRESS, help=text)
+        else:
+            named = {"int": int, "float": float, "Path": Path}
+            convert = next((t for name, t in named.items() if name in str(each.type)), str)
+            parser.add_argument(
+                flag, action=Once, type=_converted(each.name, convert), choices=choices, help=text,
+                default=argparse.SUPPRESS, metavar=None if choices else convert.__name__.upper(),
+            )  # fmt: skip
+
+
+def _converted(name: str, convert: Any) -> Any:
+    def converted(word: str) -> Any:
+        try:
+            return convert(word)
+        except ValueError:
+            kind = "a whole number" if convert is int else "a number"
+            raise UserError(f"{name}: expected {kind}, got {word!r}") from None
+
+    return converted
+
+
+def _add_fields(parser: Parser, study: Study) -> None:
+    """Adds the fields of an experiment, of its task and of its search, by their paths."""
+    experiment = parser.add_argument_group(
+        "fields of the experiment", "each takes one value or several"
     )
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            parsed: OnExperiment | OnRun = tyro.cli(
-                commands,
-                prog="lstm-jax",
-                args=argv or ["--help"],
-                config=(tyro.conf.ConsolidateSubcommandArgs,),
-            )
-    except SystemExit as left:
-        if not left.code:  # help was asked for
-            raise
-        words = re.sub("[^ -~]+", " ", complaint.getvalue()).split()  # out of its box
-        raise UserError(f"{' '.join(words)[:300]}; see --help") from None
-    return parsed
+    for path, spec in all_specs(study.experiment).items():
+        _add_field(experiment, path, spec, study.experiment.several(path), "+")
+    search = parser.add_argument_group("which members are trained")
+    for path, spec in specs(Search).items():
+        _add_field(search, path, spec, (getattr(study.search, path),), 1)
 
 
-def check_overrides(argv: list[str], command: type) -> None:
-    """One line, with the closest name, for an option or number that cannot be."""
-    fields = {field.name for field in dataclasses.fields(command)}
-    options = fields - {"name", "experiment", "run_dir", "images"}
-    if "experiment" in fields:
-        options |= KINDS.keys()
-    flag, seen = "", set()
-    for word in argv:
-        if word.startswith("--") and word != "--help":
-            name, _, word = word.removeprefix("--").partition("=")
-            flag = name.removeprefix("no-").replace("-", "_")
-            if flag not in options:
-                near = closest(flag, options).replace("_", "-")
-                raise UserError(f"no option --{name}.{near} See --help")
-            if flag in seen:
-                raise UserError(f"--{name} is there twice; give all its values after one")
-            seen.add(flag)
-        if word and not word.startswith("-") and KINDS.get(flag) in (int, float):
-            try:
-                KINDS[flag](word)
-            except ValueError:
-                kind = "a whole number" if KINDS[flag] is int else "a number"
-                raise UserError(f"{flag}: expected {kind}, got {word!r}") from None
+def _add_field(group: Any, path: str, spec: Spec, values: Sequence[Any], nargs: Any) -> None:
+    choices = list(spec.choices()) if spec.choices else []
+    metavar = "{" + ",".join(choices) + "}" if choices else spec.kind.__name__.upper()
+    shown_values = " ".join(map(shown, values))
+    group.add_argument(
+        f"--{path.replace('_', '-')}", action=Once, nargs=nargs, dest=path, metavar=metavar,
+        default=argparse.SUPPRESS, help=f"{spec.help} (here: {shown_values})".replace("%", "%%"),
+    )  # fmt: skip
+
+
+def _overridden(study: Study, words: dict[str, list[str]]) -> Study:
+    """The study with the values that these words stand for."""
+    known: dict[str, Spec] = all_specs(study.experiment) | specs(Search)
+    values = {
+        path: tuple(parsed(path, word, known[path]) for word in given)
+        for path, given in words.items()
+    }
+    of_search = {path: values.pop(path)[0] for path in specs(Search) if path in values}
+    return Study(study.experiment.replaced(values), replace(study.search, **of_search))
+
+
+def _refuse(word: str, parser: Parser) -> NoReturn:
+    if not word.startswith("--"):
+        raise UserError(f"{word!r} belongs to no option; see --help")
+    name = word.removeprefix("--").partition("=")[0]
+    options = [option.removeprefix("--") for option in _options(parser)]
+    raise UserError(f"no option --{name}.{closest(name.replace('_', '-'), options)} See --help")
+
+
+def _options(parser: Parser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings
 
 
 def prepare_jax(platform: str) -> None:
-    """Settings that JAX reads once, when it starts; what the user has set stays.
+    """Makes the settings that JAX reads once, when it starts; what the user has set stays.
 
-    Raises SurroundingsError when the platform asked for is not here.
+    In a process that has imported JAX, its devices are taken as they are. Raises SurroundingsError
+    when the platform asked for is not here.
     """
-    if "jax" in sys.modules:
-        raise SurroundingsError("JAX is already imported: its settings can no longer be made")
-    from lstm_jax.runs.environment import cores
-
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))  # a host device for each core
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lstm_jax" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
-    if platform == "gpu" or (platform == "auto" and _has_cuda()):
-        # Without it XLA may choose kernels that add in whatever order their threads arrive.
-        flags = os.environ.get("XLA_FLAGS", "")
-        if "xla_gpu_deterministic_ops" not in flags:
-            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if platform != "auto":
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform, platform)
+    if "jax" not in sys.modules:
+        _set_environment(platform)
     try:
         import jax
 
-        jax.devices()
+        found = jax.devices()[0].platform
     except Exception as error:  # JAX's own settings may be wrong in any way
-        reason = str(error) or type(error).__name__
+        reason = str(error) or "no such device"
         raise SurroundingsError(
             f"JAX finds no device for platform {platform} ({reason[:200]}); check "
             "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` (cuda12, tpu)"
         ) from error
+    if platform not in ("auto", found):
+        raise SurroundingsError(f"JAX runs on {found} in this process already, not on {platform}")
 
 
-def _has_cuda() -> bool:
-    return any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
+def _set_environment(platform: str) -> None:
+    from lstm_jax.runs.environment import cores
+
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))  # a host device for each core
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lstm_jax" / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
+    has_cuda = any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
+    flags = os.environ.get("XLA_FLAGS", "")
+    names_file = bool(flags) and not flags.startswith("-")  # XLA reads its flags from there
+    if (platform == "gpu" or (platform == "auto" and has_cuda)) and not (
+        names_file or "xla_gpu_deterministic_ops" in flags
+    ):
+        # Without it XLA may choose kernels that add in whatever order their threads arrive.
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if platform != "auto":
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform, platform)

@@ -161,9 +161,23 @@ class Study:
         """Returns the first round with a member whose score is not known; None when all is done."""
         return next((r for r in self.rounds(scores) if _missing(r, scores)), None)
 
-    def first_round(self) -> Round:
-        """Returns the round before any score is known."""
-        return next(self.rounds({}))
+    def members(self) -> list[Experiment]:
+        """Returns all members that are known before any score: all but those of `tpe`'s later
+        trials.
+        """
+        if self.search.search == "tpe" or self.search.halving:
+            return list(next(self.rounds({})).members)
+        return [member for each in self.rounds({}) for member in each.members]
+
+    def work_share(self) -> float:
+        """Returns the share of all members' steps that a halving leaves to train."""
+        if not self.search.halving:
+            return 1.0
+        steps, settings, done, total = self.experiment.num_steps, self.num_settings, 0, 0
+        for step, kept in self.rungs():
+            total += settings * (step - done)
+            settings, done = kept, step
+        return (total + settings * (steps - done)) / (self.num_settings * steps)
 
     def finished_rungs(self, scores: Scores) -> Iterator[tuple[Round, tuple[Experiment, ...]]]:
         """Yields the rungs at which all are scored, each with the members that go on."""
@@ -233,7 +247,8 @@ class Study:
         # Drawn at random before it begins to learn: a quarter, ten at most (Optuna's own default).
         startup = min(10, max(each_time, trials // 4))
         sampler = optuna.samplers.TPESampler(seed=self.search.search_seed, n_startup_trials=startup)
-        direction = "maximize" if self.experiment.task.higher_is_better else "minimize"
+        names = optuna.study.StudyDirection
+        direction = names.MAXIMIZE if self.experiment.task.higher_is_better else names.MINIMIZE
         study = optuna.create_study(direction=direction, sampler=sampler)
         space: dict[str, Any] = {}
         for path, values in self._space.items():

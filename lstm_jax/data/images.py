@@ -141,7 +141,7 @@ def _from_tfds(name: str, root: Path, say: Callable[[str], None]) -> Dataset:
 
 
 def _decode(builder: Any, split: str) -> Arrays:
-    """Returns one split in TFDS's order; the channels [h, w, c] lie side by side in a row, [h, w * c]."""
+    """Returns one split in TFDS's order; channels [h, w, c] lie side by side, [h, w * c]."""
     source = builder.as_data_source(split)
     height, width, channels = builder.info.features["image"].shape
     images = np.empty((len(source), height, width * channels), np.uint8)

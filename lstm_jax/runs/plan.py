@@ -10,13 +10,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lstm_jax.experiment import Experiment
-from lstm_jax.data.load import Dataset
-from lstm_jax.train.memory import needed, refuse_what_does_not_fit
-from lstm_jax.runs.record import read_record, run_directory
+from lstm_jax.data import Dataset
+from lstm_jax.experiment import shown, words
+from lstm_jax.runs.record import Record, read_record, run_directory
 from lstm_jax.runs.runner import load_data
 from lstm_jax.runs.screen import say
-from lstm_jax.search import first_round, member_steps
+from lstm_jax.search import Study
+from lstm_jax.train.memory import needed, refuse_what_does_not_fit
 from lstm_jax.train.sweep import Placement, build, place_here
 
 MEASURED_STEPS = 20
@@ -24,77 +24,80 @@ MEASURED_STEPS = 20
 
 def plan(
     name: str,
-    experiment: Experiment,
+    study: Study,
     console: Console,
     *,
     runs_dir: Path,
-    fallback: str | None = None,
+    fallback: bool = False,
     measure: bool = False,
 ) -> None:
     """Prints a row for each compiled program. Loads (or prepares) the data; trains nothing.
 
     Refuses what `run` would refuse.
     """
-    name, experiment, dataset = load_data(name, experiment, fallback, console)
-    directory = run_directory(runs_dir, name, experiment)
-    record = read_record(directory) or {"members": {}, "rungs": {}}
-    done = set(record["members"])  # or dropped by a halving
-    steps_done = experiment.num_steps * len(done)
-    for step, rung in record["rungs"].items():
-        dropped = {digest for digest, row in rung.items() if row.get("dropped")}
-        done |= dropped
-        steps_done += int(step) * len(dropped)
-    members = first_round(experiment).members
-    devices, platform = jax.devices(), jax.default_backend()
+    name, study, dataset = load_data(name, study, fallback, console)
+    directory = run_directory(runs_dir, name, study)
+    record = read_record(directory) or Record(name, study)
+    done = {*record.results, *(row.member.digest for row in record.dropped)}
+    members, platform = study.members(), jax.default_backend()
 
-    table = Table("members", "hidden size", "devices", "parameters", "memory", "done", box=SIMPLE)
-    if measure:
-        table.add_column("examples/s")
-    seconds = 0.0  # of one step of all members in the table
-    for placement in place_here(experiment, members):
-        need = needed(experiment, placement, dataset, platform)
+    placements = place_here(members)
+    varied = [p for p in study.experiment.axes if len({q.group.values[p] for q in placements}) > 1]
+    columns = [*map(words, varied), "devices", "parameters", "memory", "done"]
+    table = Table("members", *columns, *(["examples/s"] if measure else []), box=SIMPLE)
+    seconds = 0.0
+    for placement in placements:
+        need = needed(placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
         row = [
             str(len(placement.members)),
-            str(placement.hidden_size),
-            f"{placement.member_devices} x {placement.chunk_devices}",
+            *(shown(placement.group.values[path]) for path in varied),
+            f"{placement.member_devices} x {placement.batch_devices}",
             f"{need.parameters:,} each",
             f"{max(need.device, need.host) / 2**20:,.0f} MiB",
-            str(sum(experiment.solo(member).digest in done for member in placement.members)),
+            str(sum(member.digest in done for member in placement.members)),
         ]
         if measure:
-            rate = examples_per_second(experiment, placement, dataset)
-            seconds += len(placement.members) * experiment.batch_size / rate
+            rate = examples_per_second(placement, dataset)
+            left = [m for m in placement.members if m.digest not in done]
+            seconds += sum(m.num_steps * m.batch_size for m in left) / rate
             row.append(f"{rate:,.0f}")
         table.add_row(*row)
     console.print(table, highlight=False)
-
-    total = experiment.num_settings * len(experiment.axis("seed"))
-    lines = [
-        f"{total} members, {total - len(done)} to train, {experiment.num_steps} "
-        f"steps of {experiment.batch_size} examples each on {dataset.name}"
-    ]
-    for step, kept in experiment.rungs():
-        lines.append(f"rung at step {step}: the best {kept} settings go on")
-    if total > len(members):
-        lines.append(
-            f"the table is of the first {experiment.trials_at_once} of {experiment.trials} trials; "
-            "the next are chosen by their accuracies"
-        )
-    if measure:
-        steps = (member_steps(experiment) - steps_done) / len(members)
-        lines.append(f"about {seconds * steps / 60:.1f} minutes of training, compiling apart")
-    lines.append(f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
-    for line in lines:
+    for line in _lines(study, dataset, len(members), len(done)):
         say(console, line)
+    if measure:
+        minutes = seconds * study.work_share() * study.num_members / len(members) / 60
+        say(console, f"about {minutes:.1f} minutes of training, compiling apart")
+    devices = jax.devices()
+    say(console, f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
 
 
-def examples_per_second(experiment: Experiment, placement: Placement, dataset: Dataset) -> float:
-    """Over all members of a placement, from a few steps after as many to warm up."""
-    programs = build(experiment, placement, dataset, MEASURED_STEPS)
+def _lines(study: Study, dataset: Dataset, known: int, done: int) -> list[str]:
+    total, experiment = study.num_members, study.experiment
+    steps = " or ".join(f"{n}" for n in sorted({m.num_steps for m in study.members()}))
+    sizes = " or ".join(map(str, experiment.several("batch_size")))
+    lines = [
+        f"{total} members, {total - done} to train, {steps} steps of {sizes} examples each on "
+        f"{dataset.name}"
+    ]
+    lines += [
+        f"rung at step {step}: the best {kept} settings go on" for step, kept in study.rungs()
+    ]
+    if total > known:
+        lines.append(
+            f"the table is of the first {study.search.trials_at_once} of {study.search.trials} "
+            f"trials; the next are chosen by their {experiment.task.metric}"
+        )
+    return lines
+
+
+def examples_per_second(placement: Placement, dataset: Dataset) -> float:
+    """Returns the rate over all members, from a few steps after as many to warm up."""
+    programs = build(placement, dataset, MEASURED_STEPS)
     state = programs.init()
     for start in (0, MEASURED_STEPS):
         began = time.perf_counter()
         state, _ = jax.block_until_ready(programs.segment(state, start, start + MEASURED_STEPS))
     seconds = time.perf_counter() - began
-    return len(placement.members) * MEASURED_STEPS * experiment.batch_size / seconds
+    return len(placement.members) * MEASURED_STEPS * placement.group.batch_size / seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,38 +15,39 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from lstm_jax.runs import checkpoints
-from lstm_jax.runs import environment
-from lstm_jax.runs import store
+from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError, UserError
-from lstm_jax.experiment import Experiment, Member
-from lstm_jax.data.load import Dataset, Split, load
-from lstm_jax.train.memory import needed, refuse_what_does_not_fit
-from lstm_jax.runs.record import Run, now, open_run, run_directory, session, take_over
-from lstm_jax.runs.results import finite, metric_rows, parameter_digests, score_rows
+from lstm_jax.experiment import Experiment
+from lstm_jax.results import Result
+from lstm_jax.runs import checkpoints, store
+from lstm_jax.runs.metrics import read_metrics, trim_metrics
+from lstm_jax.runs.opened import OpenRun, now, open_run, session
+from lstm_jax.runs.record import run_directory
+from lstm_jax.runs.scoring import finite, metric_rows, parameter_digests, scores
 from lstm_jax.runs.screen import Meter, Tick, metered, say, show_results
-from lstm_jax.search import Round
+from lstm_jax.runs.tensorboard import Scalars
+from lstm_jax.search import Round, Study
+from lstm_jax.train.memory import needed, refuse_what_does_not_fit
+from lstm_jax.train.step import TrainState
 from lstm_jax.train.sweep import (
     Placement,
     Programs,
     build,
+    ends_of,
     name_arrays,
     place_here,
     refuse_absent_backend,
-    stack_members,
+    stack_states,
 )
-from lstm_jax.runs.tensorboard import Scalars
-from lstm_jax.train.step import TrainState
 
 Stop = Callable[[], str | None]  # why to stop after this segment, if so
 
 
 @dataclass
 class Cohort:
-    """Members trained side by side, by their digests, and how far they are."""
+    """Members trained side by side, and how far they are."""
 
-    hidden_size: int
-    members: dict[str, Member]
+    members: tuple[Experiment, ...]
     programs: Programs
     identity: str  # under which they were trained so far; see `checkpoints.Saved`
     state: TrainState  # consumed by the next segment
@@ -56,12 +57,12 @@ class Cohort:
 
 def run(
     name: str,
-    experiment: Experiment,
+    study: Study,
     console: Console,
     *,
     runs_dir: Path,
     segment_steps: int,
-    fallback: str | None = None,
+    fallback: bool = False,
     max_minutes: float | None = None,
     tensorboard: bool = False,
 ) -> Path:
@@ -69,26 +70,30 @@ def run(
 
     Raises UserError, SurroundingsError, DivergedError (when no member is left) and Interrupted.
     """
-    directory = run_directory(runs_dir, name, experiment)
+    directory = run_directory(runs_dir, name, study)
     dataset = None
     if not directory.exists():
-        name, experiment, dataset = load_data(name, experiment, fallback, console)
-        directory = run_directory(runs_dir, name, experiment)
-    with store.locked(directory):
-        current = open_run(name, experiment, directory, console, segment_steps)
+        name, study, dataset = load_data(name, study, fallback, console)
+        directory = run_directory(runs_dir, name, study)
+    with store.locked(directory) as lock:
+        current = open_run(name, study, directory, console, lock, segment_steps)
+        current.distrust()
         if current.next_round() is not None:
             if dataset is None:
-                _, _, dataset = load_data(name, experiment, None, console)
+                _, _, dataset = load_data(name, study, False, console)
             with _reasons_to_stop(max_minutes) as stop, _mirrored(current, tensorboard):
                 _train(current, dataset, stop)
         else:
             current.say("already finished; move the run directory away to train it again")
-        results = list(current.results.values())
-        store.write_csv(directory / "results.csv", results + current.dropped)
-        rows = [row for row in store.read_metrics(directory) if row["member"] in current.results]
-        show_results(console, results, current.dropped, rows, experiment.log_every)
+        results, dropped = list(current.record.results.values()), current.record.dropped
+        store.write_csv(directory / "results.csv", [row.flat() for row in (*results, *dropped)])
+        rows = read_metrics(directory, current.say)
+        show_results(
+            console, study, results, dropped,
+            [row for row in rows if row["member"] in current.record.results],
+        )  # fmt: skip
         current.say(f"{name} lies in {directory}")
-    if all(result["diverged_at"] is not None for result in results):
+    if all(result.diverged_at is not None for result in results):
         raise DivergedError(
             f"the loss of every member stopped being finite; see {directory}", directory
         )
@@ -96,34 +101,28 @@ def run(
 
 
 def load_data(
-    name: str, experiment: Experiment, fallback: str | None, console: Console
-) -> tuple[str, Experiment, Dataset]:
-    """The data set, or in plain sight the fallback: then name and experiment carry its name."""
+    name: str, study: Study, fallback: bool, console: Console
+) -> tuple[str, Study, Dataset]:
+    """Returns the data set, or in plain sight the built-in one, whose name the run then carries."""
+    experiment = study.experiment
     refuse_absent_backend(experiment)
+    if several := [path for path in experiment.axes if path == "task.dataset"]:
+        raise UserError(f"{several[0]}: a run reads one data set; run each by itself")
     tell = partial(say, console)
     try:
-        dataset = load(experiment.dataset, tell, experiment.reading)
+        dataset = experiment.task.load(tell)
     except SurroundingsError as error:
-        if fallback is None or fallback == experiment.dataset:
+        built_in = experiment.task.built_in()
+        if not fallback or built_in is None:
             raise
+        dataset = built_in.load(tell)
         tell(f"{error}")
-        tell(f"FALLING BACK to the data set {fallback}: these are not the results of {name}")
-        name, experiment = f"{name}-{fallback}", replace(experiment, dataset=fallback)
-        dataset = load(fallback, tell, experiment.reading)
-    if experiment.batch_size > len(dataset.train.labels):
-        raise UserError(
-            f"batch_size: {experiment.batch_size} is more than the {len(dataset.train.labels):,} "
-            f"training examples of {dataset.name}"
-        )
-    rows, features = dataset.image_shape
-    if experiment.shift and not (
-        rows == features or (features == 3 * rows and experiment.reading == "rows")
-    ):
-        raise UserError(
-            f"shift: needs square images, grey or, by rows, in colour; {dataset.name} has "
-            f"{rows} x {features}, reading {experiment.reading}"
-        )
-    return name, experiment, dataset
+        tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
+        study = Study(replace(experiment, task=built_in), study.search)
+        name = f"{name}-{dataset.name}"
+    for group in {member.group: member for member in study.members()}.values():
+        ends_of(group, dataset)
+    return name, study, dataset
 
 
 @contextmanager
@@ -154,8 +153,8 @@ def _reasons_to_stop(max_minutes: float | None) -> Iterator[Stop]:
 
 
 @contextmanager
-def _mirrored(current: Run, tensorboard: bool) -> Iterator[None]:
-    """The run's metrics also go to TensorBoard, if they shall."""
+def _mirrored(current: OpenRun, tensorboard: bool) -> Iterator[None]:
+    """Sends the run's metrics to TensorBoard too, if they shall go there."""
     if not tensorboard:
         yield
         return
@@ -166,85 +165,84 @@ def _mirrored(current: Run, tensorboard: bool) -> Iterator[None]:
         current.scalars.close()
 
 
-def _train(current: Run, dataset: Dataset, stop: Stop) -> None:
-    """Round after round, from wherever the run stands to its end."""
-    experiment = current.experiment
-    identity = environment.identity(dataset.fingerprint)
-    current.note_data(dataset)
-    with session(current, identity) as entry, metered(current.console, experiment) as meter:
+def _train(current: OpenRun, dataset: Dataset, stop: Stop) -> None:
+    """Trains round after round, from wherever the run stands to its end."""
+    with session(current, dataset) as entry, metered(current.console, current.study) as meter:
+        record = current.record
         current.decide()  # of a rung after which the run was killed
-        meter.skip(current.steps_scored())
-        meter.members_done = current.members_done
-        while (found := current.next_round()) is not None:
-            taken = take_over(current, identity, found.members)
-            meter.skip(dict.fromkeys(taken, experiment.num_steps))
+        scored = record.steps_done()
+        meter.skip((m, scored[m.digest]) for m in current.study.members() if m.digest in scored)
+        meter.members_done = record.num_done
+        while (each := current.next_round()) is not None:
+            taken = current.take_over(each.members)
+            meter.skip((member, member.num_steps) for member in taken)
             meter.members_done += len(taken)
-            _train_round(current, found, dataset, meter, stop)
+            _train_round(current, each, dataset, meter, stop)
             current.decide()
-            meter.members_done = current.members_done
+            meter.members_done = record.num_done
         entry["examples_per_second"] = round(meter.rate)
 
 
-def _train_round(current: Run, found: Round, dataset: Dataset, meter: Meter, stop: Stop) -> None:
+def _train_round(current: OpenRun, each: Round, dataset: Dataset, meter: Meter, stop: Stop) -> None:
     """Trains the members of a round to its step, each from wherever it stands, and scores them."""
-    experiment, scores, scored = current.experiment, current.scores, current.steps_scored()
+    known, scored = current.record.scores, current.record.steps_done()
     platform = jax.default_backend()
-    members = [m for m in found.members if (m, found.until) not in scores]
-    for placement in place_here(experiment, members):
-        need = needed(experiment, placement, dataset, platform)
+    members = [m for m in each.members if (m.digest, each.until) not in known]
+    for placement in place_here(members):
+        need = needed(placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
-    wanted = {member: current.digest(member) for member in members}
-    saved = checkpoints.load(current.directory, wanted.values(), current.say)
-    start = {m: saved[d].step if d in saved else 0 for m, d in wanted.items()}
-    store.trim_metrics(current.directory, {d: start[m] for m, d in wanted.items()})
-    resumed = {m: step for m, step in start.items() if step > scored.get(m, 0)}
+    saved = checkpoints.load(current.directory, [m.digest for m in members], current.say)
+    # A checkpoint beyond the round is of a finished member whose result was lost.
+    saved = {digest: one for digest, one in saved.items() if one.step <= each.until}
+    start = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
+    trim_metrics(current.directory, start, current.say)
+    resumed = [m for m in members if start[m.digest] > scored.get(m.digest, 0)]
     if resumed:
-        current.say(
-            f"resuming {len(resumed)} of {len(members)} members from step {min(resumed.values())}"
-        )
-        meter.skip({m: step - scored.get(m, 0) for m, step in resumed.items()})
+        first = min(start[m.digest] for m in resumed)
+        current.say(f"resuming {len(resumed)} of {len(members)} members from step {first}")
+        meter.skip((m, start[m.digest] - scored.get(m.digest, 0)) for m in resumed)
     for step in sorted(set(start.values())):
-        for placement in place_here(experiment, (m for m in members if start[m] == step)):
+        for placement in place_here(m for m in members if start[m.digest] == step):
             cohort = _begin(current, placement, dataset, saved if step else {}, step)
-            _advance(current, cohort, found.until, meter, stop)
-            if found.until < experiment.num_steps:
-                current.note_rung(found.until, _scores(cohort, validation=dataset.validation))
+            _advance(current, cohort, each.until, meter, stop)
+            if each.until < placement.group.num_steps:
+                current.note_rung(_score(cohort, validation=dataset.validation))
             else:
                 _finish(current, cohort, dataset)
                 meter.members_done += len(placement.members)
 
 
 def _begin(
-    current: Run,
+    current: OpenRun,
     placement: Placement,
     dataset: Dataset,
     saved: dict[str, checkpoints.Saved],
     step: int,
 ) -> Cohort:
-    """The members of a placement in their initial state, or in the one they were saved in."""
-    programs = build(current.experiment, placement, dataset, current.segment_steps)
-    members = {current.digest(member): member for member in placement.members}
-    state, identity = programs.init(), environment.digest(current.record["identity"])
-    seconds = np.zeros(len(members))
+    """Returns a placement's members in their initial state, or in the one they were saved in."""
+    programs = build(placement, dataset, current.segment_steps)
+    digests = [member.digest for member in placement.members]
+    state, identity = programs.init(), current.identity
+    seconds = np.zeros(len(digests))
     if saved:
-        if {saved[digest].identity for digest in members} - {identity}:
+        if {saved[digest].identity for digest in digests} - {identity}:
             identity = "mixed"  # no other run shall take its members for its own
-        seconds = np.array([saved[digest].seconds for digest in members], float)  # None: nan
-        rows = [saved[current.digest(member)].arrays for member in placement.rows]
+        seconds = np.array([saved[digest].seconds for digest in digests], float)  # None: nan
+        rows = [saved[member.digest].arrays for member in placement.rows]
         try:
-            state = programs.load(stack_members(state, rows))
+            state = programs.put(stack_states(state, rows))
         except ValueError as error:
             raise SurroundingsError(
                 f"{current.directory} holds checkpoints of another version ({error}); move it "
                 "away to start anew"
             ) from error
-    return Cohort(placement.hidden_size, members, programs, identity, state, step, seconds)
+    return Cohort(placement.members, programs, identity, state, step, seconds)
 
 
-def _advance(current: Run, cohort: Cohort, until: int, meter: Meter, stop: Stop) -> None:
-    """Segment by segment, each followed by its metrics and a checkpoint."""
-    experiment, segment = current.experiment, cohort.programs.segment
-    digests = tuple(cohort.members)
+def _advance(current: OpenRun, cohort: Cohort, until: int, meter: Meter, stop: Stop) -> None:
+    """Runs segment by segment, each followed by its metrics and a checkpoint."""
+    members, segment = cohort.members, cohort.programs.segment
+    count, last = len(members), members[0].num_steps
     # No steps: compiles before the clock starts.
     cohort.state, _ = segment(cohort.state, cohort.step, cohort.step)
     meter.start()
@@ -252,40 +250,51 @@ def _advance(current: Run, cohort: Cohort, until: int, meter: Meter, stop: Stop)
         step, end = cohort.step, min(cohort.step + current.segment_steps, until)
         clock = time.perf_counter()
         cohort.state, metrics = jax.block_until_ready(segment(cohort.state, step, end))
-        cohort.seconds = cohort.seconds + (time.perf_counter() - clock) / len(digests)
+        cohort.seconds = cohort.seconds + (time.perf_counter() - clock) / count
         cohort.step = end
-        current.log(metric_rows(digests, metrics, step, end, experiment.log_every))
+        current.lock.still_ours()
+        current.log(metric_rows(members, metrics, step, end))
         named = name_arrays(cohort.state)
         saved = checkpoints.Saved(
-            end, {n: np.asarray(leaf)[: len(digests)] for n, leaf in named.items()},
+            end, {n: np.asarray(leaf)[:count] for n, leaf in named.items()},
             cohort.identity, [finite(seconds) for seconds in cohort.seconds],
         )  # fmt: skip
-        checkpoints.save(current.directory, digests, saved)
-        loss, accuracy = (float(np.mean(m[: len(digests), end - step - 1])) for m in metrics[:2])
-        done = (end - step) * len(digests)
-        meter.tick(Tick(cohort.hidden_size, done, end, loss, accuracy))
-        if end < experiment.num_steps and (why := stop()):
+        checkpoints.save(current.directory, tuple(m.digest for m in members), saved)
+        loss, metric = (float(np.mean(m[:count, end - step - 1])) for m in metrics[:2])
+        meter.tick(Tick(members, end - step, end, loss, metric))
+        if end < last and (why := stop()):
             raise Interrupted(f"{why} after step {end}, saved; the same command goes on")
 
 
-def _scores(cohort: Cohort, **splits: Split) -> dict[str, dict[str, Any]]:
-    """A row for each member, by its digest, on each of the splits."""
-    rows = score_rows(cohort.programs, cohort.state, cohort.members, cohort.step, splits)
-    for row, seconds in zip(rows.values(), cohort.seconds, strict=True):
-        row["seconds"] = finite(np.round(seconds, 3))
-    return rows
+def _score(cohort: Cohort, **splits: Arrays) -> Sequence[Result]:
+    """Returns how the members stand, on each of the splits."""
+    members = cohort.members
+    found = scores(cohort.programs, cohort.state.params, members, splits)
+    results = []
+    for row, member in enumerate(members):
+        bad = int(cohort.state.diverged_at[row])
+        results.append(
+            Result(
+                member=member,
+                steps=cohort.step,
+                validation=found["validation"][row],
+                test=found["test"][row] if "test" in found else None,
+                diverged_at=None if bad < 0 else bad,
+                seconds=finite(np.round(cohort.seconds[row], 3)),
+                identity=cohort.identity,
+            )
+        )
+    return results
 
 
-def _finish(current: Run, cohort: Cohort, dataset: Dataset) -> None:
+def _finish(current: OpenRun, cohort: Cohort, dataset: Dataset) -> None:
     """Scores validation and test, once, and records the members as finished."""
-    rows = _scores(cohort, validation=dataset.validation, test=dataset.test)
-    digests = parameter_digests(cohort.state.params, len(rows))
-    for row, digest in zip(rows.values(), digests, strict=True):
-        row["parameters_sha256"] = digest
-        row["identity"] = cohort.identity
-        row["finished"] = now()
-        row["from"] = None  # or the sibling directory it was taken over from
-    current.results.update(rows)
-    current.save_record()
+    results = _score(cohort, validation=dataset.validation, test=dataset.test)
+    digests = parameter_digests(cohort.state.params, len(results))
+    current.record.results |= {
+        result.member.digest: replace(result, parameters_sha256=digest, finished=now())
+        for result, digest in zip(results, digests, strict=True)
+    }
+    current.save()
     if current.scalars:
-        current.scalars.finish(rows)
+        current.scalars.finish([result.member.digest for result in results])

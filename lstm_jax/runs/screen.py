@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import mean
 from typing import Any, NamedTuple
@@ -13,51 +13,51 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from lstm_jax.experiment import Experiment, Member
-from lstm_jax.search import member_steps
-from lstm_jax.statistics import lead_on_validation, settings
+from lstm_jax.experiment import Experiment, shown, words
+from lstm_jax.results import Result
+from lstm_jax.runs.files import harmless
+from lstm_jax.search import Study
+from lstm_jax.statistics import Summary, lead_on_validation, summarise
 
 
 def say(console: Console, line: str) -> None:
-    """One line as it is: no colours, no markup, no wrapping."""
-    console.print(line, highlight=False, soft_wrap=True, markup=False)
+    """Prints one line as it is: no colours, no markup, no wrapping, no control characters."""
+    console.print(harmless(line), highlight=False, soft_wrap=True, markup=False)
 
 
 class Tick(NamedTuple):
     """After a segment: the work done in it, and how training stands."""
 
-    hidden_size: int
-    member_steps: int  # over all members
+    members: Sequence[Experiment]  # side by side
+    steps: int  # of each in this segment
     step: int
     loss: float  # mean over members, of the last batch
-    accuracy: float
+    metric: float
 
 
-def work(hidden_size: int) -> float:
-    """Of one training step, in units of its own: products, and what every step costs besides.
+def work(member: Experiment) -> float:
+    """Returns the work of one step, in units of its own: products, and what every step costs.
 
-    Within 15 % of the times measured on CPU for 32 to 256 units.
+    Within 15 % of the times measured on CPU for an LSTM of 32 to 256 units.
     """
-    return hidden_size * (hidden_size + 30) + 1000.0
+    hidden = member.hidden_size
+    return member.batch_size * (member.layers * hidden * (hidden + 30) + 1000.0)
 
 
 class Meter:
     """Counts examples over all members of a run; knows the rate and the time left."""
 
-    def __init__(self, console: Console, bar: Progress, experiment: Experiment) -> None:
-        self.console, self.bar, self.experiment = console, bar, experiment
-        self.members = experiment.num_settings * len(experiment.axis("seed"))
+    def __init__(self, console: Console, bar: Progress, study: Study) -> None:
+        self.console, self.bar, self.study = console, bar, study
         self.examples, self.seconds, self.members_done = 0, 0.0, 0
-        self.work_done, self.work_left = (
-            0.0,
-            member_steps(experiment) * mean(map(work, experiment.axis("hidden_size"))),
-        )
+        whole = mean(work(member) * member.num_steps for member in study.members())
+        self.work_done, self.work_left = 0.0, whole * study.num_members * study.work_share()
         self.task = bar.add_task("", total=self.work_left, said="compiling")
         self.start()
 
-    def skip(self, steps: dict[Member, int]) -> None:
-        """Steps that were done before."""
-        self.work_left -= sum(work(member.hidden_size) * n for member, n in steps.items())
+    def skip(self, steps: Iterable[tuple[Experiment, int]]) -> None:
+        """Takes steps off what is left: they were done before."""
+        self.work_left -= sum(work(member) * n for member, n in steps)
 
     def start(self) -> None:
         """Starts the clock: what came before (compiling, scoring) does not count as training."""
@@ -66,17 +66,23 @@ class Meter:
     def tick(self, tick: Tick) -> None:
         now = time.perf_counter()
         self.seconds, self.started = self.seconds + now - self.started, now
-        self.examples += tick.member_steps * self.experiment.batch_size
-        worked = tick.member_steps * work(tick.hidden_size)
+        first, count = tick.members[0], tick.steps * len(tick.members)
+        self.examples += count * first.batch_size
+        worked = count * work(first)
         self.work_done, self.work_left = self.work_done + worked, self.work_left - worked
         left = max(self.work_left, 0.0) * self.seconds / self.work_done
         said = (
-            f"step {tick.step}/{self.experiment.num_steps}  loss {tick.loss:.3f}  accuracy "
-            f"{tick.accuracy:.3f}  {self.rate:,.0f} examples/s  {left:.0f} s left"
+            f"step {tick.step}/{first.num_steps}  loss {tick.loss:.3f}  {first.task.metric} "
+            f"{tick.metric:.3f}  {self.rate:,.0f} examples/s  {left:.0f} s left"
         )
-        if self.members > 1:
-            done = f"{self.members_done} of {self.members} members done"
-            said = f"hidden {tick.hidden_size}  {said}  {done}"
+        if self.study.num_members > 1:
+            named = [  # what all members of this group have in common
+                f"{words(path)} {shown(first.values[path])}  "
+                for path in self.study.experiment.axes
+                if first.group.values[path] == first.values[path]
+            ]
+            done = f"{self.members_done} of {self.study.num_members} members done"
+            said = f"{''.join(named)}{said}  {done}"
         self.bar.update(
             self.task, completed=self.work_done, total=self.work_done + self.work_left, said=said
         )
@@ -90,63 +96,65 @@ class Meter:
 
 
 @contextmanager
-def metered(console: Console, experiment: Experiment) -> Iterator[Meter]:
-    """A meter of all that a run has to train, shown until the block ends."""
+def metered(console: Console, study: Study) -> Iterator[Meter]:
+    """Shows a meter of all that a run has to train until the block ends."""
     percent, said = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[said]}")
     with Progress(
         BarColumn(), percent, said, console=console, disable=not console.is_terminal
     ) as bar:
-        yield Meter(console, bar, experiment)
+        yield Meter(console, bar, study)
 
 
 def show_results(
     console: Console,
-    results: list[dict[str, Any]],
-    dropped: list[dict[str, Any]],
-    rows: list[dict[str, Any]],
-    log_every: int,
+    study: Study,
+    results: Sequence[Result],
+    dropped: Sequence[Result],
+    rows: Sequence[dict[str, Any]],
 ) -> None:
-    """A single run's accuracies, or a sweep's settings over seeds, the best validation first."""
+    """Shows a single run's scores, or a sweep's settings over seeds, the best first."""
     if len(results) == 1 and not dropped:
-        _show_single(console, results[0], rows, log_every)
+        _show_single(console, study.experiment, results[0], rows)
         return
-    found = settings(results)
-    table = Table("hidden size", "learning rate", "validation accuracy", "diverged", box=SIMPLE)
-    for setting in found:
-        table.add_row(
-            str(setting.hidden_size),
-            f"{setting.learning_rate:g}",
-            str(setting.validation),
-            str(setting.diverged or ""),
-        )
+    found, metric = summarise(results), study.experiment.task.metric
+    varied = [path for path in study.experiment.axes if path != "seed"]
+    table = Table(*map(words, varied), f"validation {metric}", "diverged", box=SIMPLE)
+    for summary in found:
+        values = [shown(summary.setting.values[path]) for path in varied]
+        table.add_row(*values, str(summary.validation), str(summary.diverged or ""))
     console.print(table, highlight=False)
-    for step in sorted({row["dropped_at"] for row in dropped}):
-        count = sum(row["dropped_at"] == step for row in dropped)
+    for step in sorted({row.steps for row in dropped}):
+        count = sum(row.steps == step for row in dropped)
         say(console, f"dropped at step {step}: {count} members; see results.csv")
-    best = found[0]
-    say(
-        console,
-        f"chosen on validation: hidden {best.hidden_size}, learning rate {best.learning_rate:g}; "
-        f"its test accuracy {best.test}",
+    _show_chosen(console, study.experiment, found)
+
+
+def _show_chosen(console: Console, experiment: Experiment, found: list[Summary]) -> None:
+    best, metric = found[0], experiment.task.metric
+    named = ", ".join(
+        f"{words(path)} {shown(best.setting.values[path])}"
+        for path in experiment.axes
+        if path != "seed"
     )
-    if len(found) > 1 and (lead := lead_on_validation(results, *found[:2])) is not None:
+    chosen = f"chosen on validation: {named}; its test {metric}" if named else f"test {metric}"
+    say(console, f"{chosen} {best.test}")
+    if len(found) > 1 and (lead := lead_on_validation(*found[:2])) is not None:
         say(console, f"on common seeds ahead of the next setting by {lead} on validation")
 
 
 def _show_single(
-    console: Console, result: dict[str, Any], rows: list[dict[str, Any]], log_every: int
+    console: Console, experiment: Experiment, result: Result, rows: Sequence[dict[str, Any]]
 ) -> None:
-    say(console, f"batch accuracy every {log_every} steps:")
-    seen = [" nan " if r["accuracy"] is None else f"{r['accuracy']:.3f}" for r in rows]
+    metric = experiment.task.metric
+    say(console, f"batch {metric} every {result.member.log_every} steps:")
+    seen = [" nan " if row[metric] is None else f"{row[metric]:.3f}" for row in rows]
     for first in range(0, len(seen), 10):
         say(console, "  " + " ".join(seen[first : first + 10]))
-    bad = result["diverged_at"]
+    frozen = "" if result.diverged_at is None else f", DIVERGED at step {result.diverged_at}"
     say(
         console,
-        f"hidden {result['hidden_size']}, learning rate {result['learning_rate']:g}, "
-        f"seed {result['seed']}: {result['steps']} steps, "
-        f"validation accuracy {result['validation_accuracy']:.4f}, "
-        f"test accuracy {result['test_accuracy']:.4f}"
-        + ("" if bad is None else f", DIVERGED at step {bad} and frozen there"),
+        f"{experiment.describe(result.member)}: {result.steps} steps, "
+        f"validation {metric} {result.validation_metric:.4f}, "
+        f"test {metric} {result.test_metric:.4f}{frozen}{' and frozen there' * bool(frozen)}",
     )
-    say(console, f"parameters SHA-256 {result['parameters_sha256']}")
+    say(console, f"parameters SHA-256 {result.parameters_sha256}")

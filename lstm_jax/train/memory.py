@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.data.load import Dataset
 from lstm_jax.cells import get_cell
 from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import SurroundingsError

@@ -84,7 +84,7 @@ def _unflatten(group: Experiment, leaves: Any) -> Experiment:
 jax.tree_util.register_pytree_node(Experiment, _flatten, _unflatten)
 
 
-def streams(seed: jax.Array) -> dict[str, jax.Array]:
+def streams(seed: jax.typing.ArrayLike) -> dict[str, jax.Array]:
     """Returns keys named by their use, from a member's seed. A new name goes to the end."""
     names = ("init", "order", "augment")
     return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(names)}
@@ -251,9 +251,7 @@ def evaluate(ends: Ends, member: Experiment, params: Params, examples: Arrays) -
         # An example behind the last one does not count; it may have several items.
         real_b = (index_b < num_examples).astype(jnp.float32)
         weight = items.weight * jnp.tile(real_b, items.weight.shape[0] // real_b.shape[0])
-        scored = Sums(
-            items.loss @ weight, items.metric @ weight, weight @ jnp.ones_like(weight)
-        )
+        scored = Sums(items.loss @ weight, items.metric @ weight, weight @ jnp.ones_like(weight))
         return jax.tree.map(jnp.add, sums, scored), None
 
     zeros = Sums(jnp.float32(0), jnp.float32(0), jnp.float32(0))

@@ -1,0 +1,192 @@
+"""An open run: its directory, locked, and what happens to its record while it trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lstm_jax.data import Dataset
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.experiment import Experiment
+from lstm_jax.results import Result
+from lstm_jax.runs import checkpoints, environment
+from lstm_jax.runs.metrics import append_metrics, read_metrics, trim_metrics
+from lstm_jax.runs.record import Record, read_record
+from lstm_jax.runs.screen import say
+from lstm_jax.runs.store import Lock
+from lstm_jax.runs.tensorboard import Scalars
+from lstm_jax.search import Round, Study
+
+
+@dataclass
+class OpenRun:
+    """A locked run directory and what is going on in it."""
+
+    record: Record
+    directory: Path
+    console: Console
+    lock: Lock
+    segment_steps: int
+    identity: str = ""  # digest of that under which this process trains
+    scalars: Scalars | None = None
+
+    @property
+    def study(self) -> Study:
+        return self.record.study
+
+    def say(self, line: str) -> None:
+        say(self.console, line)
+
+    def next_round(self) -> Round | None:
+        return self.study.next_round(self.record.scores)
+
+    def log(self, rows: list[dict[str, Any]]) -> None:
+        """Writes a segment's rows of metrics."""
+        append_metrics(self.directory, rows)
+        if self.scalars:
+            self.scalars.write(rows)
+
+    def save(self) -> None:
+        """Writes the record, unless the directory was moved away under this process."""
+        self.lock.still_ours()
+        self.record.write(self.directory)
+
+    def note_rung(self, results: Iterable[Result]) -> None:
+        """Puts members on record that stand at a rung."""
+        for result in results:
+            self.record.rungs.setdefault(result.steps, {})[result.member.digest] = result
+        self.save()
+
+    def decide(self) -> None:
+        """Puts on record, rung by rung, which members go on and which are dropped."""
+        for each, going_on in self.study.finished_rungs(self.record.scores):
+            rung = self.record.rungs[each.until]
+            if all(row.dropped is not None for row in rung.values()):
+                continue
+            kept = {member.digest for member in going_on}
+            for digest, row in rung.items():
+                rung[digest] = replace(row, dropped=digest not in kept)
+            self.save()
+            self.say(
+                f"rung at step {each.until}: {len(kept)} members go on, "
+                f"{len(rung) - len(kept)} dropped"
+            )
+
+    def distrust(self) -> None:
+        """Takes finished members off the record whose parameters are no longer those on record.
+
+        They are trained again. Members that were taken over lie in another directory.
+        """
+        own = {digest for digest, row in self.record.results.items() if row.taken_from is None}
+        saved = checkpoints.load(self.directory, own, self.say)
+        lost = [
+            digest
+            for digest in sorted(own)
+            if digest not in saved
+            or checkpoints.fingerprint(parameters_of(saved[digest].arrays))
+            != self.record.results[digest].parameters_sha256
+        ]
+        for digest in lost:
+            self.say(f"member {digest} is finished, but its checkpoint is lost or not its own")
+            del self.record.results[digest]
+
+    def take_over(self, members: Iterable[Experiment]) -> list[Experiment]:
+        """Takes over members that a sibling directory finished under the same identity.
+
+        Returns them. A halving takes none: it needs its members' metrics at the rungs.
+        """
+        if self.study.search.halving:
+            return []
+        results = self.record.results
+        wanted = {m.digest: m for m in members if m.digest not in results}
+        for path in sorted(self.directory.parent.glob("*/record.json")):
+            if path.parent == self.directory or not wanted.keys() - results.keys():
+                continue
+            try:
+                other = read_record(path.parent)
+                taken = self._taken(other, path.parent.name, wanted) if other else {}
+                rows = read_metrics(path.parent, self.say) if taken else []
+            except SurroundingsError as error:
+                self.say(f"nothing is taken over: {error}")
+                continue
+            if not taken:
+                continue
+            trim_metrics(self.directory, dict.fromkeys(taken, 0), self.say)
+            self.log([row for row in rows if row["member"] in taken])
+            results.update(taken)
+            self.save()
+            count = "1 member was" if len(taken) == 1 else f"{len(taken)} members were"
+            self.say(f"{count} finished in {path.parent}: taken over from there")
+        return [member for digest, member in wanted.items() if digest in results]
+
+    def _taken(
+        self, other: Record, sibling: str, wanted: dict[str, Experiment]
+    ) -> dict[str, Result]:
+        return {
+            digest: replace(
+                result, member=wanted[digest], taken_from=result.taken_from or sibling, dropped=None
+            )
+            for digest, result in other.results.items()
+            if digest in wanted.keys() - self.record.results.keys()
+            and result.identity == self.identity
+        }
+
+
+def parameters_of(arrays: checkpoints.Arrays) -> checkpoints.Arrays:
+    """Returns the parameters of a saved state, under the names they have on record."""
+    return {
+        name.removeprefix("params/"): array
+        for name, array in arrays.items()
+        if name.startswith("params/")
+    }
+
+
+def open_run(
+    name: str, study: Study, directory: Path, console: Console, lock: Lock, segment_steps: int
+) -> OpenRun:
+    """Returns the run as the directory holds it, or a new one."""
+    record = read_record(directory)
+    if record is None:
+        record = Record(name, study)
+    elif record.study != study:
+        changed = record.study.experiment.differences(study.experiment) or "its search"
+        raise UserError(
+            f"{directory} was begun as another experiment ({changed}); move it away to start anew"
+        )
+    return OpenRun(record, directory, console, lock, segment_steps)
+
+
+@contextmanager
+def session(current: OpenRun, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """Keeps an entry of the record for this process, closed with its time however it ends."""
+    record = current.record
+    libraries = ["optuna"] if current.study.search.search == "tpe" else []
+    identity = environment.identity(dataset.fingerprint, libraries)
+    current.identity = environment.digest(identity)
+    if record.identities and current.identity not in record.identities:
+        before = next(reversed(record.identities.values()))
+        for line in environment.changed(before, identity):
+            current.say(f"note: since this run began {line}: its bits may differ")
+    record.identities[current.identity] = identity
+    record.facts = dataset.facts
+    entry = {"started": now(), "identity": current.identity, **environment.circumstances()}
+    record.sessions.append(entry)
+    current.save()
+    clock = time.perf_counter()
+    try:
+        yield entry
+    finally:
+        entry |= {"ended": now(), "seconds": round(time.perf_counter() - clock, 3)}
+        current.save()
+
+
+def now() -> str:
+    """Returns the time, as ISO 8601 has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
