@@ -3,15 +3,14 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from lstm_jax import Experiment
+from lstm_jax import Experiment, Images
 from lstm_jax.cli import main, parse
 from lstm_jax.errors import UserError
-from lstm_jax.lookup import available, load_experiment
+from lstm_jax.lookup import available, load_study
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,6 +35,13 @@ def complaint(argv, capsys):
         (["run", "/etc/passwd"], "outside the working directory"),
         (["run", "experiments/absent.py"], "no Python file"),
         (["run", "README.md"], "no Python file"),
+        (["run", "baseline", "--cell", "lstn"], "Did you mean lstm"),
+        (["run", "baseline", "--task.reading", "row"], "Did you mean rows"),
+        (["run", "baseline", "--clip-norm", "0"], "none switches it off"),
+        (["run", "baseline", "--weight-decay", "0.1"], "use --optimizer adamw"),
+        (["run", "baseline", "--microbatches", "3"], "3 does not divide batch_size 128"),
+        (["run", "baseline", "--segment-steps", "3000000000"], "more than 1,000,000"),
+        (["run", "baseline", "--search", "random", "grid"], "grid"),
         (["run", "baseline", "--learnig-rate", "1"], "Did you mean learning-rate"),
         (["run", "baseline", "--learning-rate", "0"], "learning_rate: 0.0 is not between"),
         (["run", "baseline", "--learning-rate", "nan"], "learning_rate: nan is not between"),
@@ -44,7 +50,7 @@ def complaint(argv, capsys):
         (["run", "baseline", "--learning-rate", "-1"], "learning_rate: -1.0 is not between"),
         (["run", "baseline", "--hidden-size", "0"], "hidden_size: 0 is not between"),
         (["run", "baseline", "--hidden-size", "1.5"], "expected a whole number"),
-        (["run", "baseline", "--hidden-size"], "hidden_size: needs at least one value"),
+        (["run", "baseline", "--hidden-size"], "expected at least one argument"),
         (["run", "baseline", "--seed", "1", "2", "1"], "1 is there twice"),
         (["run", "baseline", "--segment-steps", "0"], "segment_steps"),
         (["plan", "baseline", "--segment-steps", "9"], "no option --segment-steps"),
@@ -58,7 +64,7 @@ def complaint(argv, capsys):
         (["run", "digits", "--max-minutes", "0"], "max_minutes: 0.0 is not at least"),
         (["run", "digits", "--max-minutes", "nan"], "max_minutes: nan is not at least"),
         (["run", "digits", "--halving", "3"], "halving: 3 leaves no rung with 1 settings"),
-        (["run", "digits", "--search", "tpe"], "learning_rate: search tpe needs two"),
+        (["run", "digits", "--search", "tpe"], "search: tpe needs a field with several values"),
         (["reproduce"], "which run directory?"),
         (["reproduce", "no/such"], "is no directory"),
         (["reproduce", "tests", "--seed", "3"], "no option --seed"),
@@ -89,18 +95,28 @@ def test_a_file_that_is_no_experiment(tmp_path, capsys, monkeypatch):
 def test_overrides_are_laid_over_the_experiments_own_values():
     argv = ["run", "digits", "--hidden-size", "8", "16", "--learning-rate", "3e-3"]
     parsed = parse(argv)
-    own = load_experiment("digits")
-    assert parsed.experiment == Experiment(
-        dataset="digits",
+    own = load_study("digits")
+    assert parsed.study.experiment == Experiment(
+        task=Images(dataset="digits"),
         hidden_size=(8, 16),
         learning_rate=3e-3,
-        num_examples=own.num_examples,
+        train_examples=own.experiment.train_examples,
     )
+
+
+def test_every_field_of_experiment_task_and_search_has_an_option():
+    argv = ["run", "digits", "--task.reading", "rows", "columns", "--clip-norm", "none", "1"]
+    argv += ["--cell", "gru", "lstm", "--train-examples", "1e4", "--search", "random"]
+    study = parse([*argv, "--trials", "3", "--momentum", "0.5"]).study
+    assert study.experiment.several("task.reading") == ("rows", "columns")
+    assert study.experiment.several("clip_norm") == (None, 1.0)
+    assert study.experiment.train_examples == 10_000
+    assert (study.search.search, study.search.trials) == ("random", 3)
 
 
 def test_every_shipped_experiment_opens_with_its_command():
     for name in available():
-        assert isinstance(load_experiment(name), Experiment)
+        assert isinstance(load_study(name).experiment, Experiment)
         text = (ROOT / "experiments" / f"{name}.py").read_text()
         assert f"make experiment NAME={name}" in text.split('"""')[1]
 
@@ -109,7 +125,7 @@ def test_an_unknown_name_in_a_strange_form_never_runs_anything(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     for name in ["a b", "a;b", "..", ".", "a/../../b.py", "x" * 300]:
         with pytest.raises(UserError):
-            load_experiment(name)
+            load_study(name)
 
 
 def python(*argv, **environment):
@@ -136,21 +152,18 @@ def test_help_imports_neither_jax_nor_tfds():
 
 def test_importing_everything_pulls_in_no_tensorflow():
     probe = (
-        "import sys, lstm_jax.plan, lstm_jax.runner\n"
+        "import sys, lstm_jax.runs.plan, lstm_jax.report.page\n"
         "print([m for m in ('tensorflow', 'tensorflow_datasets') if m in sys.modules])"
     )
     assert python("-c", probe).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
-@pytest.mark.parametrize("command", ["run", "plan"])
-def test_an_absent_platform_is_refused(tmp_path, command, platform):
+def test_an_absent_platform_is_refused(tmp_path, platform):
     argv = ("digits", "--platform", platform, "--runs-dir", str(tmp_path))
-    started = time.monotonic()
-    done = python("-m", "lstm_jax", command, *argv)
+    done = python("-m", "lstm_jax", "run", *argv)
     if platform == "gpu" and done.returncode == 0:
         pytest.skip("this machine has a GPU")
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1), done.stderr
     assert platform in done.stderr
-    assert time.monotonic() - started < 60
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ import numpy as np
 
 from lstm_jax.errors import Interrupted, SurroundingsError, UserError, closest
 
-FALLBACK = "or train on the bundled data with `--fallback digits`"
+FALLBACK = "or train on the bundled data with `--fallback`"
 INCOMPLETE, OWNER = "incomplete.lstm_jax.", "owner"
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
