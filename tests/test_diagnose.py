@@ -1,97 +1,134 @@
-"""What the diagnostics show is what the network did."""
+"""What the diagnostics show is what the network did, for any cell and any number of layers."""
 
-from functools import partial
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.cells import recurrence
-from lstm_jax.cells.lstm import lstm_cell
-from lstm_jax.data.load import arranged, load
+from lstm_jax import Experiment
+from lstm_jax.cells import CELLS, get_cell
+from lstm_jax.data.images import load
 from lstm_jax.report import diagnose
-from lstm_jax.train.model import RowLSTM
-from lstm_jax.train.step import fold, scale
+from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.train import model
+from lstm_jax.train.sweep import name_arrays
+from lstm_jax.use import forward
+
+MEMBER = Experiment(task=Images(dataset="digits"), hidden_size=5)
+MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
 
 
 @pytest.fixture(scope="module")
-def model():
-    return RowLSTM(hidden_size=12, num_features=8)
+def digits():
+    return load("digits")
 
 
 @pytest.fixture(scope="module")
-def params(model):
-    return model.init(jax.random.key(0), method="fold")["params"]
+def batch(digits):
+    return {name: jnp.asarray(array[:20]) for name, array in digits.test.items()}
+
+
+class Model:
+    """A member at its initial values, ready to be looked at."""
+
+    def __init__(self, member, dataset):
+        self.ends = member.task.ends(dataset.facts)
+        self.member = forward.ready(member)
+        self.params = forward.initial(member, self.ends)
+        self.folded = forward.fold(member, self.params)
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda p: f"{p[0]}-{p[1]}")
+def any_model(request, digits):
+    cell, layers = request.param
+    return Model(replace(MEMBER, cell=cell, layers=layers), digits)
 
 
 @pytest.fixture(scope="module")
-def folded(model, params):
-    return jax.jit(fold, static_argnums=0)(model, params)
+def lstm(digits):
+    return Model(MEMBER, digits)
 
 
-@pytest.fixture(scope="module")
-def images():
-    return jnp.asarray(load("digits").test.images[:20])
-
-
-def test_the_trace_ends_where_the_recurrence_ends(folded, images):
-    kernel, x_TBI = folded.kernel_KG, scale(images).swapaxes(0, 1)
-    trace = jax.jit(partial(recurrence.trace, lstm_cell))(kernel, x_TBI)
-    _, (c, h) = recurrence.run(lstm_cell, kernel, x_TBI)
-    np.testing.assert_allclose(trace["cell"][-1], c, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(trace["h"][-1], h, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        trace["h"], trace["output gate"] * jnp.tanh(trace["cell"]), rtol=1e-5, atol=1e-6
-    )
-    for gate in (trace["input gate"], trace["forget gate"], trace["output gate"]):
-        assert 0 < gate.min() < gate.max() < 1
-
-
-def test_the_last_belief_is_the_models_answer(model, params, folded, images):
-    beliefs = jax.jit(diagnose.beliefs)(folded, images)
-    logits = model.apply({"params": params}, scale(images))
-    np.testing.assert_allclose(beliefs[-1], jax.nn.softmax(logits), rtol=1e-4, atol=1e-6)
+def test_the_last_belief_is_the_models_answer(any_model, batch):
+    one = any_model
+    beliefs = forward.answer_by_row(one.member, one.folded, batch)
+    answer = forward.answer(one.ends, one.member, one.folded, batch)
+    np.testing.assert_allclose(beliefs[-1], answer, rtol=1e-4, atol=1e-6)
     assert beliefs.shape == (8, 20, 10)
 
 
-def test_the_gradient_flow_is_that_of_a_finite_difference(folded, images):
+def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
     """Along the gradient itself, at one row: the loss changes by its norm."""
-    labels = jnp.zeros(1, jnp.int32)
-    flow = jax.jit(diagnose.gradient_flow)(folded, images[:1], labels)
-    x_TBI = scale(images[:1]).swapaxes(0, 1)
+    one, example = any_model, {name: array[:1] for name, array in batch.items()}
+    task, inputs = one.member.task, one.member.task.inputs(example)
+    flow = jax.jit(diagnose.gradient_flow, static_argnums=0)(
+        one.ends, one.member, one.folded, example
+    )
 
+    @jax.jit
     def loss(nudge_TBH):
-        h_BH = recurrence.trace(lstm_cell, folded.kernel_KG, x_TBI, nudge_TBH=nudge_TBH)["h"][-1]
-        h_BD = jnp.concatenate([h_BH, jnp.ones((1, 1))], axis=1)
-        return -jax.nn.log_softmax(h_BD @ folded.output_kernel_DC)[0, 0]
+        h_TBH = forward.look(one.member, one.folded, inputs, nudge_TBH)["h"]
+        outputs = model.read_out(one.folded, h_TBH[-1])
+        return task.items(outputs, example, training=False).loss[0]
 
-    zeros, slopes = jnp.zeros((8, 1, 12)), jax.jit(jax.grad(loss))
+    zeros = jnp.zeros((8, 1, 5))
+    slopes = jax.jit(jax.grad(loss))(zeros)
     for row in (0, 4, 7):
-        slope = slopes(zeros)[row]
-        step = zeros.at[row].set(1e-2 * slope / jnp.linalg.norm(slope))
+        step = zeros.at[row].set(1e-2 * slopes[row] / jnp.linalg.norm(slopes[row]))
         difference = (loss(step) - loss(-step)) / 2e-2
-        assert difference == pytest.approx(float(flow[row]), rel=2e-2)
+        assert difference == pytest.approx(float(flow[row]), rel=3e-2)
 
 
-def test_a_gradient_too_long_to_be_squared_has_its_length(folded, images):
-    long = folded._replace(output_kernel_DC=folded.output_kernel_DC * 1e25)
-    flow = jax.jit(diagnose.gradient_flow)(long, images, jnp.zeros(20, jnp.int32))
+def test_a_gradient_too_long_to_be_squared_has_its_length(lstm, batch):
+    long = lstm.folded._replace(head_DO=lstm.folded.head_DO * 1e25)
+    flow = jax.jit(diagnose.gradient_flow, static_argnums=0)(lstm.ends, lstm.member, long, batch)
     assert jnp.isfinite(flow).all()
     assert flow[-1] > 1e24
 
 
-def test_gates_are_summed_up_over_images_and_units(folded, images):
-    found = jax.jit(diagnose.gates)(folded, images)
-    look = jax.jit(partial(recurrence.trace, lstm_cell))
-    trace = look(folded.kernel_KG, scale(images).swapaxes(0, 1))
-    np.testing.assert_allclose(
-        found["forget gate"].mean_T, trace["forget gate"].mean((1, 2)), rtol=1e-5
+def test_what_is_looked_at_is_summed_up_over_examples_and_units(lstm, batch):
+    found = jax.jit(diagnose.looks)(lstm.member, lstm.folded, batch)
+    inputs = lstm.member.task.inputs(batch)
+    trace = jax.jit(forward.look)(lstm.member, lstm.folded, inputs)
+    for name, values in trace.items():
+        assert not diagnose.is_gate(name) or 0 < values.min() < values.max() < 1
+    assert set(found) == {"input gate", "forget gate", "output gate", "cell", "h"}
+    forget, cell = trace["forget gate"], trace["cell"]
+    np.testing.assert_allclose(found["forget gate"].mean_T, forget.mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found["forget gate"].high_T, (forget > 0.95).mean((1, 2)))
+    np.testing.assert_allclose(found["cell"].sd_T, cell.std((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(found["cell"].low_T, (cell < -1).mean((1, 2)))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_shows_its_output_and_what_it_has_of_gates_and_cell(digits, batch, name):
+    """Nothing is compiled."""
+    member = forward.ready(replace(MEMBER, cell=name))
+    folded = jax.eval_shape(
+        model.fold, member, forward.shapes(member, member.task.ends(digits.facts))
     )
-    np.testing.assert_allclose(found["cell"].sd_T, trace["cell"].std((1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(
-        found["input gate"].high_T, (trace["input gate"] > 0.95).mean((1, 2))
-    )
+    found = jax.eval_shape(diagnose.looks, member, folded, batch)
+    assert "h" in found
+    assert ("cell" in found) == ("c" in get_cell(name).state)
+    assert any(map(diagnose.is_gate, found)) == (name not in ("rnn", "irnn"))
+
+
+def test_shapes_are_those_of_the_initial_values(any_model, digits):
+    member = MEMBER.having({"cell": any_model.member.cell, "layers": any_model.member.layers})
+    shapes = name_arrays(forward.shapes(member, any_model.ends))
+    assert {n: leaf.shape for n, leaf in shapes.items()} == {
+        n: leaf.shape for n, leaf in name_arrays(any_model.params).items()
+    }
+
+
+def test_seeds_and_forget_biases_of_one_group_compile_nothing_again(lstm, batch):
+    other = MEMBER.replaced({"forget_bias": 3.0, "seed": 2**32 - 1})
+    forward.answer(lstm.ends, lstm.member, lstm.folded, batch)
+    with jax.no_tracing():
+        folded = forward.fold(other, forward.initial(other, lstm.ends))
+        forward.answer(lstm.ends, forward.ready(other), folded, batch)
 
 
 def test_reading_arranges_the_same_pixels():

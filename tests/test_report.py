@@ -3,48 +3,50 @@
 import base64
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_hand import SWEEP, reading, train
 from PIL import Image
 from rich.console import Console
 
 from lstm_jax import Experiment
-from lstm_jax.cli import write_report
-from lstm_jax.commands import Run
-from lstm_jax.data.load import load
-from lstm_jax.errors import Interrupted, SurroundingsError, UserError
-from lstm_jax.report.diagnose import gradient_flow
-from lstm_jax.report.figures import log10
-from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, train_first
-from lstm_jax.report.page import draw_page, report
-from lstm_jax.runs import store
-from lstm_jax.runs.runner import run
-from lstm_jax.train.model import RowLSTM
-from lstm_jax.train.step import fold, init_state
+from lstm_jax.data.images import load
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.report import figures
+from lstm_jax.report.draw import can_be_drawn, draw_page
+from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, flow, train_first
+from lstm_jax.report.model_figures import of_insides
+from lstm_jax.report.page import report
+from lstm_jax.report.settings_figures import of_parameters, of_settings
+from lstm_jax.results import Result
+from lstm_jax.runs.metrics import read_metrics
+from lstm_jax.runs.record import Record
+from lstm_jax.search import Search, Study
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import Task
+from lstm_jax.use import forward
+from lstm_jax.use.trained import Trained
 from lstm_jax.use.trained import load as load_trained
 
-SWEEP = Experiment(
-    dataset="digits",
-    hidden_size=8,
-    learning_rate=(1e-3, 1e-2),
-    seed=(0, 1),
-    num_examples=16_000,
-)
+FACTS = {"shapes": {"images": [8, 8]}, "num_classes": 10}
 
 
-def train(runs, experiment, **options):
-    console = Console(file=io.StringIO())
-    return run("digits", experiment, console, runs_dir=runs, segment_steps=100, **options)
+@pytest.fixture(scope="module")
+def records():
+    """Records by run directory, instead of those on disk; figures small enough to be quick."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lstm_jax.use.trained.read_run", reading(found))
+        patch.setattr("lstm_jax.report.page.read_run", reading(found))
+        patch.setattr("lstm_jax.report.figures.PNG_DPI", 50)
+        yield found
 
 
 def reported(directory):
@@ -54,8 +56,10 @@ def reported(directory):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("runs"), SWEEP)
+def finished(records, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "digits" / SWEEP.digest
+    records[directory] = train(directory, SWEEP)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -63,67 +67,183 @@ def page_and_figures(finished):
     return reported(finished)
 
 
-def test_a_sweep_has_its_map_its_curves_and_its_insides(page_and_figures):
-    page, figures = page_and_figures
+def untrained(**values):
+    """A member at its initial values, on no disk."""
+    member = next(SWEEP.members()).replaced({"hidden_size": 4} | values)
+    params = forward.initial(member, member.task.ends(FACTS))
+    return Trained("digits", member, 0, None, FACTS, params)
+
+
+def test_a_sweep_has_its_settings_its_curves_and_its_insides(page_and_figures):
+    page, found = page_and_figures
     wanted = {"loss", "accuracy", "norms", "settings", "parameters", "time", "confusion", "gates"}
     wanted |= {"cell", "gradient_flow", "gradient_flow_training", "clipping", "accuracy_by_row"}
-    assert wanted | {"belief_0", "saturation"} <= figures.keys()
-    for name, svg in figures.items():
+    assert wanted | {"belief_0", "saturation", "mistakes"} <= found.keys()
+    for name, svg in found.items():
         ElementTree.fromstring(svg)
         assert f'<figure id="{name}">' in page
-    assert "Chosen on validation" in page
-    assert figures["settings"].count("n=2") == 2
+    assert "Chosen on validation: learning rate 0.01" in page
+    assert "<th>learning rate</th><th>validation accuracy</th>" in page
+    assert "learning rate 0.003" in found["loss"]
 
 
 def test_every_figure_lies_beside_the_page_as_png_too(finished, page_and_figures):
     for name in page_and_figures[1]:
         with Image.open(finished / "report" / f"{name}.png") as picture:
-            assert min(picture.size) > 150
+            assert min(picture.size) > 100
             assert picture.convert("L").getpixel((0, 0)) == 255  # on white, not on nothing
 
 
 def test_it_needs_no_network_and_no_script_and_says_what_each_figure_is_of(page_and_figures):
-    page, figures = page_and_figures
+    page, found = page_and_figures
     assert "<script" not in page
     assert not re.findall(r"(?:src|href)=\"(?!#|data:|draw\.html)[^\"]*\"", page)
     assert len(page) < 5_000_000
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
-    assert len(captions) == len(figures)
+    assert len(captions) == len(found)
     for caption in captions:
         assert "digits" in caption
         assert "<code>lstm-jax" in caption
 
 
+@dataclass(frozen=True)
+class Error(Task):
+    """A task whose lower metric is the better one."""
+
+    name = "error"
+    metric = "squared_error"
+    higher_is_better = False
+
+    def ends(self, facts):
+        return Images().ends(facts)
+
+
+def made_up(experiment, search=None, **values):
+    """A record whose metrics are the members' number in the grid."""
+    study = Study(experiment, search or Search())
+    results = {}
+    for number, member in enumerate(study.first_round().members):
+        score = {"loss": 1.0, member.task.metric: float(number)}
+        row = Result(member, member.num_steps, score, score, None, 1.0 + number, "i", "0" * 64)
+        results[member.digest] = replace(row, **values)
+    return Record(
+        name="made up", study=study, facts=FACTS, identities={"i": {"jax": "0"}}, sessions=[],
+        results=results, rungs={},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What each figure was drawn from, instead of the figures; the painters' own arguments."""
+    calls = []
+
+    def draw(paint, *args, **_):
+        calls.append((paint.__name__, args))
+        return figures.Drawing("<svg/>", b"")
+
+    monkeypatch.setattr("lstm_jax.report.figures.draw", draw)
+    return calls
+
+
+def test_two_axes_make_a_map_and_the_best_is_bright_whichever_way_is_better(records):
+    for task in (Images(dataset="digits"), Error()):
+        grid = Experiment(task=task, hidden_size=(4, 8), batch_size=(64, 128), seed=(0, 1))
+        (found, time) = of_settings(made_up(grid))
+        assert (found.name, time.name) == ("settings", "time")
+        svg = found.drawing.svg
+        assert svg.count("n=2") == 4
+        assert "batch size" in svg
+        assert "hidden size" in svg
+        name = task.metric.replace("_", " ").capitalize()
+        assert found.title == f"{name} by hidden size and batch size"
+        assert name in time.title
+
+
+def test_one_axis_makes_points_with_intervals_and_more_than_two_a_scatter_each(drawn):
+    one = Experiment(cell=("lstm", "gru"), seed=(0, 1))
+    assert [figure.name for figure in of_settings(made_up(one))] == ["settings", "time"]
+    paint, (x, y, halves, labels, log, names) = drawn[0]
+    assert (paint, labels, log, names) == ("points", ("cell", "accuracy"), False, ["gru", "lstm"])
+    assert sorted(zip(x, y, strict=True)) == [(0, 2.5), (1, 0.5)]
+    assert np.isfinite(halves).all()
+    drawn.clear()
+    three = Experiment(
+        hidden_size=(4, 8), learning_rate=(1e-3, 1e-2), clip_norm=(None, 1.0), seed=(0, 1)
+    )
+    names = [figure.name for figure in of_settings(made_up(three))]
+    assert names == ["settings_hidden_size", "settings_learning_rate", "settings_clip_norm", "time"]
+    logarithmic = [args[4] for paint, args in drawn if paint == "points"]
+    assert logarithmic == [False, True, False]
+    assert [args[5] for paint, args in drawn if paint == "points"] == [None, None, ["none", "1"]]
+
+
+def test_a_search_has_a_scatter_for_each_axis(drawn):
+    space = Experiment(learning_rate=(1e-4, 1e-1), forget_bias=(0.0, 3.0))
+    record = made_up(space, Search(search="random", trials=20))
+    names = [figure.name for figure in of_settings(record)]
+    assert names == ["settings_learning_rate", "settings_forget_bias", "time"]
+    assert len(drawn[0][1][0]) == 20
+
+
+def test_parameters_are_counted_whatever_the_model(drawn):
+    grid = Experiment(cell=("lstm", "gru"), hidden_size=(4, 8), layers=2)
+    record = made_up(grid)
+    list(of_parameters(record))
+    ((_, (points, *_)),) = drawn
+    counted = {count for counts, _ in points.values() for count in counts}
+    wanted = set()
+    for result in record.results.values():
+        params = forward.initial(result.member, result.member.task.ends(FACTS))
+        wanted.add(sum(leaf.size for leaf in jax.tree.leaves(params)))
+    assert counted == wanted
+    assert len(counted) == 4
+
+
+def test_one_setting_and_metrics_that_are_none_are_no_figure_and_no_fault():
+    assert list(of_settings(made_up(Experiment(seed=(0, 1))))) == []
+    nothing = {"loss": None, "accuracy": None}
+    record = made_up(Experiment(hidden_size=(4, 8)), validation=nothing, diverged_at=3)
+    for figure in of_settings(record):
+        ElementTree.fromstring(figure.drawing.svg)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "wanted"),
+    [("gru", 2, {"gates", "saturation", "output"}), ("rnn", 1, {"output"})],
+)
+def test_a_cell_shows_what_it_has(drawn, cell, layers, wanted):
+    found = list(of_insides(untrained(cell=cell, layers=layers), load("digits"), "who"))
+    names = {figure.name for figure in found}
+    assert names == wanted | {"accuracy_by_row", "belief_0", "belief_1", "belief_2"}
+    assert ("layer 2 of 2" in found[-1].caption) == (layers == 2)
+
+
 def test_the_early_steps_shown_are_the_runs_own(finished):
-    """Taken to the end, they end in its parameters, bit for bit."""
-    trained = load_trained(finished)
-    steps = trained.experiment.num_steps
-    early = train_first(trained.experiment, trained.member, load("digits"), steps, clip_norm=0.0)
-    for one, other in zip(*map(jax.tree.leaves, (early.params, trained.params)), strict=True):
-        np.testing.assert_array_equal(one, other)
-    digest = trained.experiment.solo(trained.member).digest
-    rows = {r["step"]: r for r in store.read_metrics(finished) if r["member"] == digest}
-    assert len(early.norms) == steps
-    assert {step: rows[step]["gradient_norm"] for step in rows} == {
-        step: float(early.norms[step]) for step in rows
-    }
+    """Bit for bit, on other devices than the run had."""
+    member = load_trained(finished).member
+    early = train_first(member, load("digits"), 30, clip_norm=None)
+    rows = {r["step"]: r for r in read_metrics(finished) if r["member"] == member.digest}
+    assert len(early.norms) == 30
+    for step in (0, 20):
+        assert rows[step]["gradient_norm"] == float(early.norms[step])
 
 
 def test_larger_recurrent_weights_explode_where_the_runs_own_vanish():
-    model = RowLSTM(hidden_size=64, num_features=28)
-    params = jax.jit(partial(init_state, model))(jnp.uint32(0)).params
+    member = Experiment(hidden_size=64)
+    ends = member.task.ends({"shapes": {"images": [28, 28]}, "num_classes": 10})
+    params = forward.initial(member, ends)
     rng = np.random.default_rng(0)
     strokes = rng.random((9, 28, 28)) < 0.1
-    images = jnp.asarray(strokes * rng.integers(0, 256, strokes.shape), jnp.uint8)
-    labels = jnp.zeros(9, jnp.int32)
-    flow = jax.jit(lambda params: gradient_flow(fold(model, params), images, labels))
-    own, larger = flow(params), flow(enlarge_recurrent(params, EXPLODING))
-    assert own[0] < 0.1 * own[-1]
-    assert larger[0] > 10 * larger[-1]
+    images = (strokes * rng.integers(0, 256, strokes.shape)).astype(np.uint8)
+    batch = {"images": images, "labels": np.zeros(9, np.int32)}
+    own = flow(ends, member, params, batch)[1]
+    larger = flow(ends, member, enlarge_recurrent(member, params, EXPLODING), batch)[1]
+    assert own[0] < own[-1] - 1
+    assert larger[0] > larger[-1] + 1
 
 
 def test_a_norm_beyond_all_numbers_is_high_and_one_that_is_none_is_left_out():
-    shown = log10([0.0, 1.0, np.inf, np.nan])
+    shown = figures.log10([0.0, 1.0, np.inf, np.nan])
     np.testing.assert_array_equal(shown, [-12, 0, 38, np.nan])
 
 
@@ -132,7 +252,7 @@ def no_data(monkeypatch):
     def gone(*_):
         raise SurroundingsError("the data set is gone")
 
-    monkeypatch.setattr("lstm_jax.report.load", gone)
+    monkeypatch.setattr(Images, "load", gone)
 
 
 def test_without_the_data_everything_else_is_still_there(finished, no_data):
@@ -142,48 +262,51 @@ def test_without_the_data_everything_else_is_still_there(finished, no_data):
     assert '<figure id="gates">' not in page
 
 
-def test_an_unfinished_run_is_reported_as_such(tmp_path, no_data):
-    with pytest.raises(Interrupted):
-        train(tmp_path, SWEEP, max_minutes=1e-9)
-    (directory,) = (tmp_path / "digits").iterdir()
-    page, figures = reported(directory)
-    assert "This run is unfinished: 0 of 4 members are done" in page
-    assert "loss" in figures
+def test_an_unfinished_run_is_reported_as_such(records, finished, no_data):
+    whole = records[finished]
+    first = dict(list(whole.results.items())[:1])
+    rungs = {50: {d: replace(r, steps=50, dropped=d not in first) for d, r in
+                  list(whole.results.items())[:2]}}  # fmt: skip
+    records[finished] = replace(whole, results=first, rungs=rungs)
+    try:
+        page, found = reported(finished)
+    finally:
+        records[finished] = whole
+    assert "This run is unfinished: 1 of 4 members are done" in page
+    assert "at step 50\n1 of 2 members went on" in page
+    assert "loss" in found
 
 
-def test_a_report_later_than_its_record_is_not_written_again(finished, page_and_figures):
-    """Nor one that nobody asked for; one older than the record is."""
-    page, record = finished / "report" / "index.html", finished / "record.json"
-    command = Run("digits", SWEEP)
-    before = page.stat().st_mtime_ns
-    write_report(command, finished, Console(file=io.StringIO()))
-    assert page.stat().st_mtime_ns == before
-    os.utime(record, ns=(before + 1, before + 1))
-    write_report(replace(command, report=False), finished, Console(file=io.StringIO()))
-    assert page.stat().st_mtime_ns == before
-    write_report(command, finished, Console(file=io.StringIO()))
-    assert page.stat().st_mtime_ns > before
-
-
-def test_names_are_escaped(tmp_path, no_data):
-    directory = train(tmp_path, SWEEP.solo(SWEEP.members()[0]))
-    record = json.loads((directory / "record.json").read_text())
-    record["name"] = "<script>alert(1)</script>"
-    store.write_json(directory / "record.json", store.sealed(record))
-    page, _ = reported(directory)
+def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tmp_path, no_data):
+    evil = "<script>alert(1)</script>"
+    member = SWEEP.replaced({"learning_rate": 0.01, "seed": 5, "layers": 2})
+    record = made_up(member)
+    records[tmp_path] = replace(record, name=evil, sessions=[{"command": ["run", evil]}])
+    page, _ = reported(tmp_path)
     assert "<script" not in page
     assert "Result</h2>" in page
+    for key, value in (("layers", "2"), ("seed", "5"), ("learning rate", "0.01")):
+        assert f'<tr><th>{key}</th><td class="wide">{value}</td></tr>' in page
+    assert "test accuracy" in page
 
 
-def test_what_is_no_run_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="is no run"):
-        report(tmp_path, Console(file=io.StringIO()))
+def test_a_member_that_is_none_is_the_users_mistake(finished):
+    with pytest.raises(UserError, match="0 members begin with 'zz'"):
+        report(finished, Console(file=io.StringIO()), member="zz")
+
+
+def test_one_draws_only_for_what_the_page_computes():
+    assert can_be_drawn(untrained())
+    for other in (untrained(cell="gru"), untrained(layers=2)):
+        assert not can_be_drawn(other)
+        with pytest.raises(UserError, match="one layer of the cell lstm"):
+            draw_page(other, "who")
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs the chromium browser")
 def test_the_page_one_draws_on_answers_as_we_do(finished, tmp_path):
     """On 100 test images, in a real browser."""
-    images = load("digits").test.images[:100]
+    images = load("digits").test["images"][:100]
     trained = load_trained(finished)
     data = base64.b64encode(images.tobytes()).decode()
     size = images[0].size
@@ -196,7 +319,7 @@ def test_the_page_one_draws_on_answers_as_we_do(finished, tmp_path):
     document.getElementById("answers").textContent = JSON.stringify(answers);
     </script></body>"""
     page = tmp_path / "draw.html"
-    page.write_text(draw_page(trained).replace("</body>", ask))
+    page.write_text(draw_page(trained, "this run").replace("</body>", ask))
     browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     done = subprocess.run(
         [*browser, f"--user-data-dir={tmp_path / 'profile'}", f"file://{page}"],

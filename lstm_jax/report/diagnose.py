@@ -1,6 +1,6 @@
-"""What gates, cells and gradients did: pure functions of a folded model (`train.fold`) and images.
+"""What gates, cells and gradients did: pure functions of a folded model and a batch.
 
-Axes: B images, T rows, I pixels a row, H hidden, C classes.
+A member comes as `use.forward.ready` returns it. Axes: B batch, T rows, H hidden.
 """
 
 from __future__ import annotations
@@ -11,67 +11,62 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.lstm import lstm_trace
-from lstm_jax.train.model import FoldedRowLSTM, apply_folded, read_out
-from lstm_jax.train.step import scale
+from lstm_jax.experiment import Experiment
+from lstm_jax.tasks.task import Batch, Ends
+from lstm_jax.train.model import Folded, read_out
+from lstm_jax.use import forward
 
 SATURATED = 0.05  # a gate closer than this to 0 or 1 passes almost no gradient
 
 
-class Gate(NamedTuple):
-    """Of one gate or of the cell, over images and units: float32 [T] each."""
+class Look(NamedTuple):
+    """Of a gate, the cell or the output, over examples and units: float32 [T] each."""
 
     mean_T: jax.Array
     sd_T: jax.Array
-    low_T: jax.Array  # share below SATURATED (of the cell: below -1)
-    high_T: jax.Array  # share above 1 - SATURATED (of the cell: above 1)
+    low_T: jax.Array  # share below SATURATED (of what is no gate: below -1)
+    high_T: jax.Array  # share above 1 - SATURATED (of what is no gate: above 1)
 
 
-def probabilities(folded: FoldedRowLSTM, images_BTI: jax.Array) -> jax.Array:
-    """Class probabilities of uint8 images: float32 [B,C]."""
-    return jax.nn.softmax(apply_folded(folded, scale(images_BTI)))
+def is_gate(name: str) -> bool:
+    """Returns whether what is looked at lies between 0 and 1."""
+    return name.endswith("gate")
 
 
-def beliefs(folded: FoldedRowLSTM, images_BTI: jax.Array) -> jax.Array:
-    """Class probabilities after each row read, as if it were the last: float32 [T,B,C]."""
-    trace = lstm_trace(scale(images_BTI).swapaxes(0, 1), folded.kernel_KG)
-    return jax.nn.softmax(read_out(folded, trace.h))
+def looks(member: Experiment, folded: Folded, batch: Batch) -> dict[str, Look]:
+    """Returns what may be looked at in the last layer by row: its gates, its cell, its output h."""
+    found = forward.look(member, folded, member.task.inputs(batch))
+    gate, other = (SATURATED, 1 - SATURATED), (-1.0, 1.0)
+    return {n: _summary(values, *(gate if is_gate(n) else other)) for n, values in found.items()}
 
 
-def accuracy_by_row(folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Array) -> jax.Array:
-    """Share of images whose most probable class after each row is right: float32 [T]."""
-    guesses_TB = jnp.argmax(beliefs(folded, images_BTI), axis=-1)
-    return jnp.mean((guesses_TB == labels_B[None]).astype(jnp.float32), axis=1)
+def accuracy_by_row(member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
+    """Returns the share of examples whose most probable class after each row is right: [T]."""
+    guesses_TB = jnp.argmax(forward.beliefs(member, folded, batch), axis=-1)
+    return jnp.mean((guesses_TB == batch["labels"][None]).astype(jnp.float32), axis=1)
 
 
-def gates(folded: FoldedRowLSTM, images_BTI: jax.Array) -> dict[str, Gate]:
-    """Input, forget and output gate and the cell by row, over images and units."""
-    trace = lstm_trace(scale(images_BTI).swapaxes(0, 1), folded.kernel_KG)
-    bounds = (SATURATED, 1 - SATURATED)
-    return {
-        "input gate": _summary(trace.i, *bounds),
-        "forget gate": _summary(trace.f, *bounds),
-        "output gate": _summary(trace.o, *bounds),
-        "cell": _summary(trace.c, -1.0, 1.0),
-    }
+def gradient_flow(ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
+    """Returns |d loss / d h_t| of each example's own loss, mean over examples: float32 [T].
 
-
-def gradient_flow(folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Array) -> jax.Array:
-    """|d loss / d h_t| of each image's own cross-entropy, mean over images: float32 [T].
-
-    A curve that falls towards the first rows vanishes there, one that rises explodes.
+    h is the last layer's output. A curve that falls towards the first rows vanishes there, one that
+    rises explodes.
     """
-    x_TBI = scale(images_BTI).swapaxes(0, 1)
-    target_BC = jax.nn.one_hot(labels_B, folded.output_kernel_DC.shape[1], dtype=jnp.float32)
+    task, inputs = member.task, member.task.inputs(batch)
 
     def loss_of(nudge_TBH: jax.Array) -> jax.Array:
-        h_BH = lstm_trace(x_TBI, folded.kernel_KG, nudge_TBH).h[-1]
-        return -jnp.sum(target_BC * jax.nn.log_softmax(read_out(folded, h_BH)))
+        h_TBH = forward.look(member, folded, inputs, nudge_TBH)["h"]
+        if ends.every_row:
+            h = h_TBH
+        elif inputs.lengths_B is None:
+            h = h_TBH[-1]
+        else:
+            h = h_TBH[inputs.lengths_B - 1, jnp.arange(len(inputs.lengths_B))]
+        items = task.items(read_out(folded, h), batch, training=False)
+        return items.loss @ items.weight
 
-    rows, batch, _ = x_TBI.shape
-    hidden = folded.kernel_KG.shape[1] // 4
-    zeros_TBH = jnp.zeros((rows, batch, hidden), jnp.float32)
-    slopes_TBH = jax.grad(loss_of)(zeros_TBH)
+    hidden = folded.head_DO.shape[0] - 1
+    slopes_TBH = jax.grad(loss_of)(jnp.zeros((*inputs.x_TBI.shape[:2], hidden), jnp.float32))
     # Scaled before they are squared: an exploding gradient is soon beyond the root of the largest
     # float32.
     largest_TB1 = jnp.max(jnp.abs(slopes_TBH), axis=-1, keepdims=True)
@@ -79,9 +74,9 @@ def gradient_flow(folded: FoldedRowLSTM, images_BTI: jax.Array, labels_B: jax.Ar
     return jnp.mean(largest_TB1[..., 0] * jnp.linalg.norm(scaled_TBH, axis=-1), axis=1)
 
 
-def _summary(values_TBH: jax.Array, low: float, high: float) -> Gate:
+def _summary(values_TBH: jax.Array, low: float, high: float) -> Look:
     over = partial(jnp.mean, axis=(1, 2))
-    return Gate(
+    return Look(
         over(values_TBH),
         jnp.std(values_TBH, axis=(1, 2)),
         over((values_TBH < low).astype(jnp.float32)),

@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
-PNG_DPI = 144
+PNG_DPI = 120
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lstm_jax",  # the same figure is the same text
@@ -126,15 +126,21 @@ def heat_map(
     notes: Sequence[Sequence[str]],
     ticks: tuple[Sequence[str], Sequence[str]],
     labels: tuple[str, str],
+    higher_is_better: bool,
 ) -> None:
-    """values [x, y] as colours, a note in each cell; nan where there is none."""
+    """values [x, y] as colours, the best bright, a note in each cell; nan where there is none.
+
+    The worst tenth has one colour, so that what is near the best is told apart.
+    """
     shown = np.ma.masked_invalid(values.T)
-    low, high = np.nanquantile(values, [0.1, 1.0]) if np.isfinite(values).any() else (0.0, 1.0)
-    axes.imshow(shown, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high)
+    ends = [0.1, 1.0] if higher_is_better else [0.0, 0.9]
+    low, high = np.nanquantile(values, ends) if np.isfinite(values).any() else (0.0, 1.0)
+    colours = "viridis" if higher_is_better else "viridis_r"
+    axes.imshow(shown, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high)
     for x in range(values.shape[0]):
         for y in range(values.shape[1]):
             if math.isfinite(values[x, y]):
-                dark = values[x, y] < (low + high) / 2
+                dark = (values[x, y] < (low + high) / 2) == higher_is_better
                 axes.text(x, y, notes[x][y], ha="center", va="center", fontsize=7.5,
                           color="white" if dark else "black")  # fmt: skip
     axes.set_xticks(range(len(ticks[0])), ticks[0])
@@ -161,18 +167,43 @@ def confusion(axes: Axes, counts_CC: np.ndarray) -> None:
     axes.set_ylabel("label")
 
 
-def scatter(axes: Axes, points: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
+def points(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    half_widths: Sequence[float],
+    labels: tuple[str, str],
+    log: bool,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Points with intervals, none where half_widths is nan; names stand at x = 0, 1, ..."""
+    axes.errorbar(x, y, yerr=half_widths, fmt="o", markersize=5, capsize=3, linewidth=1.2)
+    if log:
+        _logarithmic(axes)
+    if names is not None:
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(True, linewidth=0.5)
+
+
+def scatter(axes: Axes, groups: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
     """Named groups of points (x, y), x on a logarithmic scale."""
-    for name, (x, y) in points.items():
+    for name, (x, y) in groups.items():
         axes.plot(x, y, "o", label=name, markersize=4, alpha=0.8)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _logarithmic(axes)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(True, linewidth=0.5)
     axes.legend(fontsize=8)
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def pictures(axes: Sequence[Axes], images: Sequence[np.ndarray], titles: Sequence[str]) -> None:

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.data.load import Dataset
-from lstm_jax.experiment import Experiment, Member
+from lstm_jax.cells import get_cell
+from lstm_jax.data import Dataset
+from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.report import diagnose, figures
 from lstm_jax.report.figures import Figure
-from lstm_jax.report.model_figures import step_name
+from lstm_jax.report.model_figures import first_examples, step_name
 from lstm_jax.report.training_figures import clipping
-from lstm_jax.runs.screen import work
+from lstm_jax.tasks.task import Batch, Ends
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit
-from lstm_jax.train.model import RowLSTM
-from lstm_jax.train.step import Params, init_state
-from lstm_jax.train.sweep import build, build_model, place_here
-from lstm_jax.use.trained import Trained, fold_jitted
+from lstm_jax.train.model import Params, layer_name
+from lstm_jax.train.sweep import build, place_here
+from lstm_jax.use import forward
+from lstm_jax.use.trained import Trained
 
 EXAMPLES = 100
-MOST_SIZES = 4
+COMPARED = ("cell", "layers", "hidden_size")  # of whose other values the initial ones are shown
+MOST_OTHERS = 3  # of each
 FORGET_BIASES = (0.0, 1.0, 3.0)
 EXPLODING = 8.0  # times the recurrent kernel
 CLIP_NORM = 1.0  # where the run itself does not clip
 EARLY_STEPS = 50
-EARLY_WORK = 100 * 128 * 28 * work(128)  # at most: as much as 100 steps of the baseline
+EARLY_WORK = 100 * 128 * 28 * 160_000  # rows times weights, at most: 100 steps of the baseline
+STEP_WEIGHTS = 20_000  # what a row costs besides its products, as so many weights
 
 Line = tuple[np.ndarray, np.ndarray]
 
@@ -39,125 +40,130 @@ class Early(NamedTuple):
     """A member after its first steps."""
 
     params: Params
-    clip_norm: float  # 0: not clipped
+    clip_norm: float | None
     norms: np.ndarray  # of the gradient, before clipping, by step
     diverged_at: int | None  # frozen since that step
 
 
-def of_gradients(trained: Trained, dataset: Dataset) -> Iterator[Figure]:
-    """Gradient flow at the initial values of several models, and of the trained one over time.
+def of_gradients(
+    trained: Trained, experiment: Experiment, dataset: Dataset, who: str
+) -> Iterator[Figure]:
+    """Yields the gradient flow at the initial values of several models of the experiment, and of
+    the trained one over time.
 
     Trains the member's first steps again, twice: with clipping and without. Raises
     SurroundingsError when there is no memory for it.
     """
-    images, labels = (jnp.asarray(array[:EXAMPLES]) for array in dataset.validation)
-    member, model = trained.member, trained.model
-    step = step_name(trained.experiment)
-    rows = np.arange(1, images.shape[1] + 1)
-
-    gradient_flow = jax.jit(diagnose.gradient_flow)
-
-    def flow(model: RowLSTM, params: Params) -> Line:
-        norms = gradient_flow(fold_jitted(model, params), images, labels)
-        return rows, figures.log10(norms)
-
-    first = _initial(model, member)
-    lines = {}
-    for hidden in _sizes(trained):
-        other = build_model(trained.experiment, hidden, dataset)
-        same = hidden == member.hidden_size
-        lines[f"H {hidden}"] = flow(other, first if same else _initial(other, member))
-    for bias in FORGET_BIASES:
-        if bias != model.forget_bias:  # which is no parameter: the initial ones are the same
-            other = model.clone(forget_bias=bias)
-            lines[f"H {member.hidden_size}, forget bias {bias:g}"] = flow(other, first)
-    enlarged = flow(model, enlarge_recurrent(first, EXPLODING))
-    lines[f"H {member.hidden_size}, recurrent kernel x {EXPLODING:g}"] = enlarged
-    who = f"{dataset.name}, validation, n = {len(labels)}"
-    axes = step, "log10 |d loss / d h|"
+    member, ends = trained.member, trained.ends
+    batch = first_examples(trained, dataset, EXAMPLES)
+    count, step = len(next(iter(batch.values()))), step_name(member.task)
+    where = f"{dataset.name}, validation, n = {count}; {who}"
+    labels = step, "log10 |d loss / d h|"
+    shows = (
+        "norm of the gradient of an example's loss by the "
+        f"{'last layer' if member.layers > 1 else 'layer'}'s output after each {step}, mean over "
+        "examples"
+    )
+    first = forward.initial(member, ends)
+    lines = {"as this run": flow(ends, member, first, batch)}
+    for name, other in _others(member, experiment).items():
+        lines[name] = flow(ends, other, forward.initial(other, ends), batch)
+    enlarged = enlarge_recurrent(member, first, EXPLODING)
+    lines[f"recurrent kernel x {EXPLODING:g}"] = flow(ends, member, enlarged, batch)
     yield Figure(
         "gradient_flow",
         "How far back the gradient reaches at initialisation",
-        f"{who}, seed {member.seed}; norm of the gradient of an image's loss by the output after "
-        f"each {step}, mean over images: where it falls to the left it vanishes, where it rises "
-        "it explodes",
-        figures.draw(figures.curves, lines, axes, size=(6.4, 3.8)),
+        f"{where}, and what differs from it in one thing; {shows}: where it falls to the left it "
+        "vanishes, where it rises it explodes",
+        figures.draw(figures.curves, lines, labels, size=(6.4, 3.8)),
     )
     early = _early(trained, dataset)
-    lines = {"at initialisation": flow(model, first)}
-    lines |= {how: flow(model, state.params) for how, state in early.items()}
-    ended = _named(trained.steps, trained.experiment.clip_norm, trained.diverged_at)
-    lines[f"this run, {ended}"] = flow(model, trained.params)
+    lines = {"at initialisation": flow(ends, member, first, batch)}
+    lines |= {how: flow(ends, member, state.params, batch) for how, state in early.items()}
+    ended = _named(trained.steps, member.clip_norm, trained.diverged_at)
+    lines[f"this run, {ended}"] = flow(ends, member, trained.params, batch)
     yield Figure(
         "gradient_flow_training",
         "How far back the gradient reaches while training",
-        f"{who}; {member}; norm of the gradient of an image's loss by the output after each "
-        f"{step}, mean over images",
-        figures.draw(figures.curves, lines, axes),
+        f"{where}; {shows}",
+        figures.draw(figures.curves, lines, labels),
     )
-    norms = {
-        clipping(e.clip_norm): (np.arange(len(e.norms)), figures.log10(e.norms))
-        for e in early.values()
-    }
-    if norms:
+    if early:
+        norms = {
+            clipping(e.clip_norm): (np.arange(len(e.norms)), figures.log10(e.norms))
+            for e in early.values()
+        }
         yield Figure(
             "clipping",
             "The first steps with clipping and without",
-            f"{dataset.name}, training batches of {trained.experiment.batch_size}; {member}; norm "
-            "of the gradient over all parameters, before it is clipped",
+            f"{dataset.name}, training batches of {member.batch_size}; {who}; norm of the gradient "
+            "over all parameters, before it is clipped",
             figures.draw(figures.curves, norms, ("step", "global norm (log10)")),
         )
 
 
+def flow(ends: Ends, member: Experiment, params: Params, batch: Batch) -> Line:
+    """Returns the rows, from 1, and the logarithm of the gradient's norm at each."""
+    norms = _flow(ends, forward.ready(member), forward.fold(member, params), batch)
+    return np.arange(1, len(norms) + 1), figures.log10(norms)
+
+
+_flow: Any = jax.jit(diagnose.gradient_flow, static_argnums=0)
+
+
+def _others(member: Experiment, experiment: Experiment) -> dict[str, Experiment]:
+    """Members that differ from this one in one thing, by what they differ in."""
+    found = {}
+    for path in COMPARED:
+        others = [value for value in experiment.several(path) if value != member.values[path]]
+        for value in others[:MOST_OTHERS]:
+            found[f"{words(path)} {shown(value)}"] = member.having({path: value})
+    if get_cell(member.cell).forget is not None:
+        for bias in FORGET_BIASES:
+            if bias != member.forget_bias:
+                found[f"forget bias {bias:g}"] = member.having({"forget_bias": bias})
+    return found
+
+
 def _early(trained: Trained, dataset: Dataset) -> dict[str, Early]:
     """The first steps without clipping and with it, by name; none where a step takes too long."""
-    experiment, hidden = trained.experiment, trained.member.hidden_size
-    a_step = experiment.batch_size * dataset.train.images.shape[1] * work(hidden)
-    steps = min(EARLY_STEPS, int(EARLY_WORK / a_step), experiment.num_steps)
+    member = trained.member
+    rows = jax.eval_shape(member.task.inputs, first_examples(trained, dataset, 1)).x_TBI.shape[0]
+    weights = sum(leaf.size for leaf in jax.tree.leaves(trained.params)) + STEP_WEIGHTS
+    steps = min(EARLY_STEPS, EARLY_WORK // (member.batch_size * rows * weights), member.num_steps)
     found = {}
-    for clip_norm in (0.0, experiment.clip_norm or CLIP_NORM) if steps else ():
-        early = train_first(experiment, trained.member, dataset, steps, clip_norm)
+    for clip_norm in (None, member.clip_norm or CLIP_NORM) if steps else ():
+        early = train_first(member, dataset, steps, clip_norm)
         found[_named(steps, clip_norm, early.diverged_at)] = early
     return found
 
 
-def train_first(
-    experiment: Experiment, member: Member, dataset: Dataset, steps: int, clip_norm: float
-) -> Early:
-    """The first steps of a member, as the runner takes them, but for the clipping.
+def train_first(member: Experiment, dataset: Dataset, steps: int, clip_norm: float | None) -> Early:
+    """Takes the first steps of a member, as the runner takes them, but for the clipping.
 
     By `scan`, also of a member that was trained by another backend: this may be another machine.
     """
-    solo = replace(experiment.solo(member), clip_norm=clip_norm, backend="scan")
-    (placement,) = place_here(solo, [member])
+    solo = member.having({"clip_norm": clip_norm, "backend": "scan"})
+    (placement,) = place_here([solo])
     platform = jax.default_backend()
-    refuse_what_does_not_fit(needed(solo, placement, dataset, platform), 1, platform)
-    programs = build(solo, placement, dataset, steps)
+    refuse_what_does_not_fit(needed(placement, dataset, platform), 1, platform)
+    programs = build(placement, dataset, steps)
     state, metrics = programs.segment(programs.init(), 0, steps)
     params = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[0]), state.params)
     bad = int(state.diverged_at[0])
     return Early(params, clip_norm, np.asarray(metrics.gradient_norm)[0], None if bad < 0 else bad)
 
 
-def enlarge_recurrent(params: Params, factor: float) -> Params:
-    """The same parameters, the recurrent kernel multiplied by the factor."""
-    kernel = params["lstm"]["kernel"]
-    hidden = kernel.shape[1] // 4
-    larger = kernel.at[hidden:].multiply(factor)
-    return {**params, "lstm": {**params["lstm"], "kernel": larger}}
+def enlarge_recurrent(member: Experiment, params: Params, factor: float) -> Params:
+    """Returns the same parameters, all recurrent kernels multiplied by the factor."""
+    larger = dict(params)
+    for index in range(member.layers):
+        name = layer_name(get_cell(member.cell), index)
+        kernel = params[name]["kernel"].at[member.hidden_size :].multiply(factor)
+        larger[name] = {**params[name], "kernel": kernel}
+    return larger
 
 
-def _sizes(trained: Trained) -> list[int]:
-    """The trained hidden size and others of the experiment."""
-    own = trained.member.hidden_size
-    others = [hidden for hidden in trained.experiment.axis("hidden_size") if hidden != own]
-    return sorted([own, *others[: MOST_SIZES - 1]])
-
-
-def _initial(model: RowLSTM, member: Member) -> Params:
-    return jax.jit(partial(init_state, model))(jnp.uint32(member.seed)).params
-
-
-def _named(steps: int, clip_norm: float, diverged_at: int | None) -> str:
+def _named(steps: int, clip_norm: float | None, diverged_at: int | None) -> str:
     frozen = "" if diverged_at is None else f", diverged at step {diverged_at}"
     return f"after {steps} steps, {clipping(clip_norm)}{frozen}"

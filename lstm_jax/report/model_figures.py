@@ -8,40 +8,51 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.data.load import Dataset
-from lstm_jax.experiment import Experiment
+from lstm_jax.data import Dataset, num_examples
 from lstm_jax.report import diagnose, figures
 from lstm_jax.report.figures import Figure
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import Batch, Task
 from lstm_jax.use.trained import Trained
 
-STEPS_LOOKED_AT = 14_000  # of validation images, by the diagnostics: 500 images of 28 rows
+ROWS_LOOKED_AT = 14_000  # of validation, by the diagnostics: 500 images of 28 rows
 MISTAKES = 8
 
 
-def step_name(experiment: Experiment) -> str:
-    """What a step reads: row, column or pixel."""
-    return {"permuted": "pixel"}.get(experiment.reading, experiment.reading.rstrip("s"))
+def step_name(task: Task) -> str:
+    """Returns what a step reads: a row, a column, a pixel."""
+    return task.step_name if isinstance(task, Images) else "row"
+
+
+def first_examples(trained: Trained, dataset: Dataset, count: int) -> Batch:
+    """Returns the first examples of validation: the test set is for one number only."""
+    size = min(count, num_examples(dataset.validation))
+    index_B = jnp.arange(size, dtype=jnp.int32)
+    return trained.member.task.gather(dataset.validation, index_B)
 
 
 def picture(image_TI: np.ndarray) -> np.ndarray:
-    """As one shows it: in colour where three channels lie side by side in its rows."""
+    """Returns an image as one shows it: in colour where its rows hold three channels a pixel."""
     rows, features = image_TI.shape
     return image_TI.reshape(rows, rows, 3) if features == 3 * rows else image_TI
 
 
-def of_answers(trained: Trained, dataset: Dataset, images: np.ndarray) -> Iterator[Figure]:
-    """Confusion and worst mistakes on validation: the test set is for one number only."""
-    labels = dataset.validation.labels
+def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]:
+    """Yields confusion and worst mistakes on validation, of images."""
+    if not isinstance(trained.member.task, Images):
+        return
+    images, labels = (dataset.validation[name] for name in ("images", "labels"))
     probabilities = trained.probabilities(images)
     answers = np.argmax(probabilities, axis=1)
-    counts = np.zeros((dataset.num_classes, dataset.num_classes), int)
+    classes = trained.ends.num_outputs
+    counts = np.zeros((classes, classes), int)
     np.add.at(counts, (labels, answers), 1)
-    who = f"{dataset.name}, validation, n = {len(labels):,}; {trained.member}"
-    if dataset.num_classes <= 26:
+    where = f"{dataset.name}, validation, n = {len(labels):,}; {who}"
+    if classes <= 26:
         yield Figure(
             "confusion",
             "What is taken for what",
-            f"{who}; rows are labels, the diagonal is right",
+            f"{where}; rows are labels, the diagonal is right",
             figures.draw(figures.confusion, counts, size=(4.6, 4.2)),
         )
     wrong = np.flatnonzero(answers != labels)
@@ -51,7 +62,7 @@ def of_answers(trained: Trained, dataset: Dataset, images: np.ndarray) -> Iterat
         yield Figure(
             "mistakes",
             "The worst mistakes",
-            f"{who}; least probability for the label first",
+            f"{where}; least probability for the label first",
             figures.draw(
                 figures.pictures,
                 [picture(image) for image in images[wrong]],
@@ -62,63 +73,72 @@ def of_answers(trained: Trained, dataset: Dataset, images: np.ndarray) -> Iterat
         )
 
 
-def of_insides(
-    experiment: Experiment, trained: Trained, dataset: Dataset, whole: np.ndarray
-) -> Iterator[Figure]:
-    """Accuracy, belief and gates by row; `whole` images are as before reading."""
-    looked_at = max(50, STEPS_LOOKED_AT // dataset.validation.images.shape[1])
-    images, labels = (jnp.asarray(array[:looked_at]) for array in dataset.validation)
-    who = f"{dataset.name}, validation, n = {len(labels):,}; {trained.member}"
-    accuracy = jax.jit(diagnose.accuracy_by_row)(trained.folded, images, labels)
-    steps = np.arange(1, len(accuracy) + 1)
-    step = step_name(experiment)
+def of_insides(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]:
+    """Yields, by row, the accuracy and belief about images, and the gates of any model."""
+    one = first_examples(trained, dataset, 1)
+    rows = jax.eval_shape(trained.ready.task.inputs, one).x_TBI.shape[0]
+    batch = first_examples(trained, dataset, max(50, ROWS_LOOKED_AT // rows))
+    where = f"{dataset.name}, validation, n = {num_examples(batch):,}; {who}"
+    if isinstance(trained.member.task, Images):
+        yield from _of_beliefs(trained, batch, where)
+    yield from _of_looks(trained, batch, where)
+
+
+def _of_beliefs(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
+    accuracy = jax.jit(diagnose.accuracy_by_row)(trained.ready, trained.folded, batch)
+    step = step_name(trained.member.task)
     yield Figure(
         "accuracy_by_row",
         f"When it knows: accuracy after each {step}",
-        f"{who}; read out as if the {step} were the last",
-        figures.draw(figures.curves, {"": (steps, accuracy)}, (f"{step}s read", "accuracy")),
+        f"{where}; read out as if the {step} were the last",
+        figures.draw(
+            figures.curves,
+            {"": (np.arange(1, len(accuracy) + 1), accuracy)},
+            (f"{step}s read", "accuracy"),
+        ),
     )
-    firsts = np.unique(np.asarray(labels), return_index=True)[1]  # one image of each class
+    images, labels = (np.asarray(batch[name]) for name in ("images", "labels"))
+    firsts = np.unique(labels, return_index=True)[1]  # one image of each class
     chosen = firsts[:: max(1, len(firsts) // 3)][:3].tolist()
-    beliefs = trained.beliefs(whole[chosen])
+    beliefs = trained.beliefs(images[chosen])
     for index, image in enumerate(chosen):
         yield Figure(
             f"belief_{index}",
             f"Belief {step} by {step}: a {labels[image]}",
-            f"{who}; probability of each class (columns) after each {step} (downwards)",
+            f"{where}; probability of each class (columns) after each {step} (downwards)",
             figures.draw(
-                figures.belief, picture(whole[image]), beliefs[:, index], "",
+                figures.belief, picture(images[image]), beliefs[:, index], "",
                 grid=(1, 2), size=(2.1, 2.6),
             ),
         )  # fmt: skip
-    yield from _of_gates(trained, images, who, step)
 
 
-def _of_gates(trained: Trained, images: jax.Array, who: str, step: str) -> Iterator[Figure]:
-    """Gates, their saturation, and the cell."""
-    found = jax.jit(diagnose.gates)(trained.folded, images)
-    steps = np.arange(1, len(found["cell"].mean_T) + 1)
-    gates = {name: (g.mean_T, g.sd_T) for name, g in found.items() if name != "cell"}
-    yield Figure(
-        "gates",
-        "The gates",
-        f"{who}; mean over images and units, band of one standard deviation",
-        figures.draw(figures.bands, gates, (step, "gate")),
-    )
-    full = {f"{n}, {w}": (steps, v) for n, g in found.items() if n != "cell"
-            for w, v in (("shut", g.low_T), ("open", g.high_T))}  # fmt: skip
-    yield Figure(
-        "saturation",
-        "Saturated gates",
-        f"{who}; share of units below {diagnose.SATURATED} (shut) and above "
-        f"{1 - diagnose.SATURATED} (open)",
-        figures.draw(figures.curves, full, (step, "share")),
-    )
-    yield Figure(
-        "cell",
-        "The cell",
-        f"{who}; mean over images and units, band of one standard deviation",
-        figures.draw(
-            figures.bands, {"cell": (found["cell"].mean_T, found["cell"].sd_T)}, (step, "c")
-        ),
-    )
+def _of_looks(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
+    """Gates and their saturation, in cells that have any; the cell, or else the output."""
+    found = jax.jit(diagnose.looks)(trained.ready, trained.folded, batch)
+    step, last = step_name(trained.member.task), trained.member.layers
+    layer = f"{where}; layer {last} of {last}" if last > 1 else where
+    steps = np.arange(1, len(found["h"].mean_T) + 1)
+    gates = {name: look for name, look in found.items() if diagnose.is_gate(name)}
+    means = f"{layer}; mean over examples and units, band of one standard deviation"
+    if gates:
+        lines = {name: (look.mean_T, look.sd_T) for name, look in gates.items()}
+        yield Figure(
+            "gates", "The gates", means, figures.draw(figures.bands, lines, (step, "gate"))
+        )
+        full = {
+            f"{name}, {way}": (steps, share)
+            for name, look in gates.items()
+            for way, share in (("shut", look.low_T), ("open", look.high_T))
+        }
+        yield Figure(
+            "saturation",
+            "Saturated gates",
+            f"{layer}; share of units below {diagnose.SATURATED} (shut) and above "
+            f"{1 - diagnose.SATURATED} (open)",
+            figures.draw(figures.curves, full, (step, "share")),
+        )
+    name, title, symbol = ("cell", "cell", "c") if "cell" in found else ("output", "h", "h")
+    look = found["cell" if name == "cell" else "h"]
+    drawing = figures.draw(figures.bands, {title: (look.mean_T, look.sd_T)}, (step, symbol))
+    yield Figure(name, f"The {name}", means, drawing)

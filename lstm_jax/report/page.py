@@ -6,106 +6,105 @@ as PNG.
 
 from __future__ import annotations
 
-import base64
-import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-from jinja2 import Environment, PackageLoader, select_autoescape
 from rich.console import Console
 
-from lstm_jax.data.load import arranged, load
 from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.experiment import Experiment
+from lstm_jax.experiment import Experiment, shown, words
+from lstm_jax.report.draw import can_be_drawn, draw_page
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.gradient_figures import of_gradients
-from lstm_jax.report.model_figures import of_answers, of_insides, step_name
-from lstm_jax.report.training_figures import of_training
-from lstm_jax.runs import store
-from lstm_jax.runs.record import read_run
+from lstm_jax.report.model_figures import of_answers, of_insides
+from lstm_jax.report.render import render
+from lstm_jax.report.settings_figures import of_parameters, of_settings
+from lstm_jax.report.training_figures import data_name, of_training, setting_name, varied
+from lstm_jax.results import Result
+from lstm_jax.runs.files import make_folder, write_bytes, write_text
+from lstm_jax.runs.metrics import read_metrics
+from lstm_jax.runs.record import Record, read_run
 from lstm_jax.runs.screen import say
-from lstm_jax.statistics import settings
-from lstm_jax.use.trained import Trained
-from lstm_jax.use.trained import load as load_trained
+from lstm_jax.statistics import Summary, summarise
+from lstm_jax.use.trained import load
 
-FALLBACK = " --fallback digits"  # what `make` adds to every command
-LARGEST_DRAWN = 1024  # hidden size: beyond it the page one draws on would take 20 MB
+FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
+MOST_SETTINGS = 200  # in the page's table
 
 
 def report(run_dir: Path, console: Console, *, member: str | None = None) -> Path:
-    """Writes the page and says where it lies. What needs data that is gone is left out, and said.
+    """Writes the page and returns where it lies. What needs data that is gone is left out, and
+    the page says so.
 
     Raises UserError when the directory is no run.
     """
-    experiment, record = read_run(run_dir)
+    record, notes, pages = read_run(run_dir), list[str](), dict[str, str]()
     say(console, "writing the report")
-    results: dict[str, dict[str, Any]] = record["members"]
-    rows = store.read_metrics(run_dir)
-    notes: list[str] = []
-    pages: dict[str, str] = {}
-    found = list(of_training(experiment, results, rows, record["data"]))
-    tell = partial(say, console)
+    found = [*of_training(record, read_metrics(run_dir, notes.append)), *of_settings(record)]
+    experiment = record.study.experiment
     try:
-        trained = load_trained(run_dir, member, notes.append)
-        images = load(experiment.dataset, tell).validation.images
-        dataset = load(experiment.dataset, tell, experiment.reading)
-        found += of_answers(trained, dataset, images)
-        found += of_insides(experiment, trained, dataset, images)
-        found += of_gradients(trained, dataset)
-        square = dataset.image_shape[0] == dataset.image_shape[1]
-        if square and trained.model.hidden_size <= LARGEST_DRAWN:
-            pages["draw.html"] = draw_page(trained)
+        found += of_parameters(record)
+        trained = load(run_dir, member, notes.append)
+        dataset = trained.member.task.load(partial(say, console))
+        who = experiment.describe(trained.member)
+        found += of_answers(trained, dataset, who)
+        found += of_insides(trained, dataset, who)
+        found += of_gradients(trained, experiment, dataset, who)
+        if can_be_drawn(trained):
+            pages["draw.html"] = draw_page(trained, who)
     except (UserError, SurroundingsError) as error:
         if member is not None and isinstance(error, UserError):
             raise
         notes.append(f"some figures are missing: {error}")
-    pages["index.html"] = _page(experiment, record, found, notes, drawn="draw.html" in pages)
+    pages["index.html"] = _page(record, found, notes, drawn="draw.html" in pages)
     folder = run_dir / "report"
-    with store.disk(folder):
-        folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for figure in found:
-        store.write_text(folder / f"{figure.name}.svg", figure.drawing.svg)
-        store.write_bytes(folder / f"{figure.name}.png", figure.drawing.png)
+        write_text(folder / f"{figure.name}.svg", figure.drawing.svg)
+        write_bytes(folder / f"{figure.name}.png", figure.drawing.png)
     for name, page in pages.items():
-        store.write_text(folder / name, page)
+        write_text(folder / name, page)
     say(console, f"report: {folder / 'index.html'}")
     return folder / "index.html"
 
 
-def _page(
-    experiment: Experiment,
-    record: dict[str, Any],
-    found: list[Figure],
-    notes: list[str],
-    drawn: bool,
-) -> str:
-    results: dict[str, dict[str, Any]] = record["members"]
-    total = experiment.num_settings * len(experiment.axis("seed"))
-    dropped = sum(row.get("dropped", False) for r in record["rungs"].values() for row in r.values())
-    if len(results) + dropped < total:
+def _page(record: Record, found: list[Figure], notes: list[str], drawn: bool) -> str:
+    study, results = record.study, list(record.results.values())
+    experiment, total = study.experiment, study.num_members
+    if len(results) + len(record.dropped) < total:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
-    session = record["sessions"][-1] if record["sessions"] else {}
+    session = record.sessions[-1] if record.sessions else {}
     command = " ".join(["lstm-jax", *session.get("command", [])])
-    if experiment.dataset != "digits":  # where nothing fell back, it reads as if something had
-        command = command.replace(FALLBACK, "")
-    return _render(
+    if experiment.task.built_in() is not None:  # where nothing fell back, it reads as if it had
+        command = re.sub(FALLBACK, "", command)
+    summaries = summarise(results)
+    return render(
         "report.html",
-        name=record.get("name", ""),
-        experiment=experiment,
+        name=record.name,
+        data=data_name(experiment),
+        budget=_budget(experiment),
         command=command,
         when=session.get("ended", session.get("started", "")),
-        identity=record.get("identity", {}),
+        identities=record.identities,
         commit=(session.get("commit") or "")[:12],
-        settings=settings(results.values()) if results else [],
-        single=next(iter(results.values())) if len(results) == total == 1 else None,
+        single=_single(results[0]) if len(results) == total == 1 else None,
+        metric=words(experiment.task.metric),
+        axes=[words(path) for path in varied(experiment)],
+        best=summaries[0] if summaries else None,
+        best_name=setting_name(experiment, summaries[0].setting) if summaries else "",
+        settings=[_row(experiment, summary) for summary in summaries[:MOST_SETTINGS]],
+        others=max(0, len(summaries) - MOST_SETTINGS),
         rungs={
-            step: (sum(not row.get("dropped", False) for row in rung.values()), len(rung))
-            for step, rung in record["rungs"].items()
+            step: (sum(not result.dropped for result in rung.values()), len(rung))
+            for step, rung in record.rungs.items()
         },
-        diverged=[row for row in results.values() if row["diverged_at"] is not None],
+        diverged=[
+            (experiment.describe(result.member), result.diverged_at)
+            for result in results
+            if result.diverged_at is not None
+        ],
         total=total,
         figures=found,
         notes=notes,
@@ -113,45 +112,28 @@ def _page(
     )
 
 
-def _render(template: str, **values: Any) -> str:
-    loader = PackageLoader("lstm_jax", "report")
-    environment = Environment(loader=loader, autoescape=select_autoescape())
-    return environment.get_template(template).render(**values)
+def _budget(experiment: Experiment) -> str:
+    """The steps of a member and their batches."""
+    sizes = experiment.several("batch_size")
+    pairs = [(-(-n // size), size) for n in experiment.several("train_examples") for size in sizes]
+    return " or ".join(f"{steps} steps of {size} examples" for steps, size in pairs)
 
 
-def draw_page(trained: Trained) -> str:
-    """A page to draw a digit on, with the run's own weights, in plain JavaScript.
-
-    UserError where an image is no square of grey pixels.
-    """
-    rows, features = trained.image_shape
-    if rows != features:
-        raise UserError(f"one cannot draw images of {rows} x {features} on a page")
-    folded = trained.folded
-    order = arranged(
-        np.arange(rows * features).reshape(1, rows, features), trained.experiment.reading
-    )
-    model = {
-        "kernel": _base64(folded.kernel_KG),
-        "read_out": _base64(folded.output_kernel_DC),
-        "order": order.ravel().tolist(),
-        "hidden": trained.model.hidden_size,
-        "features": order.shape[2],
-        "steps": order.shape[1],
-        "classes": trained.model.num_classes,
-        "side": rows,
-        "reading": trained.experiment.reading,
-        "step": step_name(trained.experiment),
+def _single(result: Result) -> dict[str, Any]:
+    """The result of a run of one member, a line a value."""
+    scores = {
+        f"{split} {words(name)}": "not finite" if value is None else f"{value:.4f}"
+        for split, score in (("validation", result.validation), ("test", result.test or {}))
+        for name, value in score.items()
     }
-    return _render(
-        "draw.html",
-        name=trained.name,
-        member=str(trained.member),
-        step=model["step"],
-        model=json.dumps(model),
-    )
+    member = result.member
+    basic = ("hidden_size", "learning_rate", "seed")
+    given = {path: member.values[path] for path in basic} | member.given
+    values = {words(path): shown(value) for path, value in given.items()}
+    return scores | values | {"parameters SHA-256": result.parameters_sha256}
 
 
-def _base64(array: jax.Array) -> str:
-    """Little-endian float32, as JavaScript reads them on every machine of today."""
-    return base64.b64encode(np.asarray(array, "<f4").tobytes()).decode()
+def _row(experiment: Experiment, summary: Summary) -> list[str]:
+    """A line of the table of settings."""
+    values = [shown(summary.setting.values[path]) for path in varied(experiment)]
+    return [*values, str(summary.validation), str(summary.diverged or "")]

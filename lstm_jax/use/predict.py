@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from lstm_jax.data.load import arranged
 from lstm_jax.errors import UserError
 from lstm_jax.runs.screen import say
+from lstm_jax.tasks.images import arranged
 from lstm_jax.use.pictures import read_picture
 from lstm_jax.use.trained import Trained, load
 
@@ -30,7 +30,10 @@ def predict(
     json: bool = False,
     rows: bool = False,
 ) -> None:
-    """Prints a line for each image: its name, the digit, its probability and the next."""
+    """Prints a line for each image: its name, the digit, its probability and the next.
+
+    Raises UserError for a model that reads no images, and for a file that is no picture.
+    """
     tell = partial(say, console)
     trained = load(run_dir, member, partial(print, file=sys.stderr))
     for name in images:
@@ -49,12 +52,12 @@ def predict(
                 tell(dumps(answer))
                 continue
             if rows:
-                _show_rows(arranged(image[None], trained.experiment.reading)[0], beliefs_SC, tell)
+                _show_rows(arranged(image[None], trained.images.reading)[0], beliefs_SC, tell)
             tell(f"{name}: {first} ({last_C[first]:.1%}), then {second} ({last_C[second]:.1%})")
 
 
 def _read(name: str, trained: Trained) -> list[np.ndarray]:
-    """The images of an argument: one of a file, any number of an array on stdin."""
+    """Returns the images of an argument: one of a file, any number of an array on stdin."""
     if name != "-":
         return [read_picture(name, trained.image_shape)]
     try:
@@ -67,7 +70,7 @@ def _read(name: str, trained: Trained) -> list[np.ndarray]:
 
 
 def _show_rows(image_SI: np.ndarray, beliefs_SC: np.ndarray, tell: Callable[[str], None]) -> None:
-    """What is read in each step, beside what the network believes after it.
+    """Prints what is read in each step, beside what the network believes after it.
 
     Of the many steps of one pixel each only every so many-th is shown.
     """
