@@ -1,8 +1,11 @@
-"""The same model on scikit-learn's bundled 8x8 scans: no network, a few seconds.
+"""The same model on scikit-learn's bundled 8x8 scans: no network.
 
-make experiment NAME=digits
+    make experiment NAME=digits
+
+Expect a test accuracy of 0.903 (one seed). About 5 seconds on two CPU cores.
 """
 
-from lstm_jax import Experiment, Images
+from lstm_jax import Experiment
+from lstm_jax.tasks.images import Images
 
 experiment = Experiment(task=Images(dataset="digits"), hidden_size=64, train_examples=30_000)

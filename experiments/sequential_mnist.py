@@ -1,12 +1,13 @@
 """The usual test of a long memory: MNIST pixel by pixel, 784 steps, an LSTM of 64 units.
 
-make experiment NAME=sequential_mnist
+    make experiment NAME=sequential_mnist
 
 Chrono initialisation lets its units remember from the first step on. Expect a test accuracy of
-0.965 after eight epochs, about 8 minutes on two CPU cores.
+0.965 after eight epochs (one seed). About 8 minutes on two CPU cores.
 """
 
-from lstm_jax import Experiment, Images
+from lstm_jax import Experiment
+from lstm_jax.tasks.images import Images
 
 experiment = Experiment(
     task=Images(reading="pixels"),

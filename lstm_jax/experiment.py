@@ -199,7 +199,7 @@ class Experiment:
         """The values that are not the default, by path; `task` is the task's name."""
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         defaults |= {f"task.{f.name}": f.default for f in dataclasses.fields(self.task)}
-        other_task = {} if isinstance(self.task, Images) else {"task": self.task.name}
+        other_task = {} if self.task.name == Images.name else {"task": self.task.name}
         return other_task | {k: v for k, v in self.values.items() if v != defaults[k]}
 
     @cached_property
@@ -277,7 +277,7 @@ class Experiment:
         if not isinstance(values, dict):
             raise UserError(f"experiment: expected a JSON object, got {type(values).__name__}")
         name = values.get("task", Images.name)
-        if name not in TASKS:
+        if not isinstance(name, str) or name not in TASKS:
             raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}")
         bare = Experiment(task=TASKS[name]())
         for path in values:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -70,7 +71,7 @@ def checked(path: str, value: Any, spec: Spec) -> Any:
     if not values:
         raise UserError(f"{path}: needs at least one value")
     if len(set(values)) < len(values):
-        twice = next(item for item in values if values.count(item) > 1)
+        twice = Counter(values).most_common(1)[0][0]
         raise UserError(f"{path}: {twice} is there twice; every member must be different")
     return values[0] if len(values) == 1 else values
 
@@ -82,12 +83,12 @@ def _checked_one(path: str, value: Any, spec: Spec) -> Any:
         return _checked_name(path, value, spec)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(f"{path}: expected a number, got {value!r}")
-    if spec.kind is int and (not math.isfinite(value) or value != value // 1):
+    if spec.kind is int and isinstance(value, float) and not value.is_integer():
         raise UserError(f"{path}: expected a whole number, got {value!r}")
-    if not (math.isfinite(value) and spec.low <= value <= spec.high):
+    if not spec.low <= value <= spec.high:  # nan is not, nor an int beyond all floats
         off = "; none switches it off" if spec.optional else ""
         raise UserError(f"{path}: {value} is not between {spec.low:g} and {spec.high:g}{off}")
-    return spec.kind(value)
+    return spec.kind(value) + 0  # -0.0 is 0.0: equal experiments have equal digests
 
 
 def _checked_name(path: str, value: Any, spec: Spec) -> str:

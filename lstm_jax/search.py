@@ -193,7 +193,8 @@ class Study:
             yield from self._tpe_rounds(scores)
             return
         members = tuple(
-            self._with_seeds(self._random_settings())
+            # Two draws may be the same setting; its members are trained once.
+            dict.fromkeys(self._with_seeds(self._random_settings()))
             if self.search.search == "random"
             else self.experiment.members()
         )
@@ -254,7 +255,7 @@ class Study:
         for path, values in self._space.items():
             if _is_range(self._specs[path], values):
                 low, high = values
-                log = self._specs[path].log
+                log = self._specs[path].log and low > 0
                 space[path] = optuna.distributions.FloatDistribution(low, high, log=log)
             else:
                 space[path] = optuna.distributions.CategoricalDistribution(values)

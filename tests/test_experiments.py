@@ -1,27 +1,94 @@
-"""Every shipped experiment is built, planned and stepped once, at its own sizes."""
+"""Every shipped experiment is documented, and its programs lower for every kind of device.
 
-from dataclasses import replace
+Nothing is compiled or trained here: what a program computes is the matter of `test_train.py`.
+"""
+
+import ast
+import re
+from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from lstm_jax.data.load import load
+from lstm_jax.data import make_dataset
+from lstm_jax.experiment import Experiment
 from lstm_jax.lookup import available, load_experiment
 from lstm_jax.train.memory import needed
-from lstm_jax.train.sweep import build, place
+from lstm_jax.train.step import init_state, train_segment
+from lstm_jax.train.sweep import ends_of, place
+
+FOLDER = Path(__file__).parent.parent / "experiments"
+every_experiment = pytest.mark.parametrize("name", available())
 
 
-@pytest.mark.parametrize("name", available())
-def test_a_shipped_experiment_steps(name):
-    """On the bundled data, at the first hidden size of its grid."""
-    experiment = replace(load_experiment(name), dataset="digits")
-    dataset = load("digits", reading=experiment.reading)
-    placements = place(experiment.members(), len(jax.devices()), experiment.chunks)
-    assert sum(len(placement.members) for placement in placements) == len(experiment.members())
-    one = placements[0]._replace(members=placements[0].members[:1], member_devices=1)
-    assert needed(experiment, one, dataset, "cpu").parameters > 0
-    programs = build(experiment, one, dataset, capacity=1)
-    state, metrics = programs.segment(programs.init(), 0, 1)
-    assert np.all(np.isfinite(np.asarray(metrics.loss)))
-    assert np.all(np.asarray(state.diverged_at) == -1)
+def dataset(member):
+    """Black images of the right shape: 65,536 of them, so that any batch fits, in no memory."""
+    side = 8 if member.task.dataset == "digits" else 28
+
+    def split(size):
+        images = np.broadcast_to(np.uint8(0), (size, side, side))
+        return {"images": images, "labels": np.zeros(size, np.int32)}
+
+    few = split(2)
+    black = make_dataset("black", few, few, few, num_classes=10)
+    return black._replace(train=split(65_536))
+
+
+def segment_of(member):
+    """One member's segment as a jitted function, and the shapes of its arguments."""
+    data = dataset(member)
+    ends = ends_of(member, data)
+    state = jax.eval_shape(partial(init_state, ends), member)
+    order = jax.ShapeDtypeStruct((data.num_examples,), np.int32)
+    train = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data.train)
+    bounds = [jax.ShapeDtypeStruct((), np.int32)] * 3
+    numbers = jax.tree.map(
+        lambda v: jax.ShapeDtypeStruct((), np.uint32 if isinstance(v, int) else np.float32), member
+    )
+    segment = jax.jit(partial(train_segment, ends, 10, None))
+    return segment, (numbers, state, order, train, *bounds)
+
+
+@every_experiment
+def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_and_tpu(name):
+    """One member of each of its groups for the CPU; for the others one is enough."""
+    groups = {member.group: member for member in load_experiment(name).members()}
+    for member in groups.values():
+        segment, arguments = segment_of(member)
+        lowered = segment.lower(*arguments)
+        assert "while" in lowered.as_text()  # the loop over the steps
+    exported = jax.export.export(segment, platforms=("cuda", "tpu"))(*arguments)
+    assert exported.platforms == ("cuda", "tpu")
+    state, _, metrics = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), arguments[1]
+    )
+    assert {metric.shape for metric in metrics} == {(10,)}
+
+
+@every_experiment
+@pytest.mark.parametrize("devices", [1, 3])
+def test_a_shipped_experiment_is_placed_whole_and_its_memory_is_known(name, devices):
+    experiment = load_experiment(name)
+    placements = place(experiment.members(), devices, lambda group: 1)
+    placed = [member.digest for placement in placements for member in placement.members]
+    assert sorted(placed) == sorted(member.digest for member in experiment.members())
+    for placement in placements:
+        need = needed(placement, dataset(placement.members[0]), "cpu")
+        assert 0 < 4 * need.parameters < need.state < need.device < need.host
+
+
+@every_experiment
+def test_its_docstring_says_the_command_what_to_expect_and_how_long_it_takes(name):
+    said = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+    assert said.splitlines()[2] == f"    make experiment NAME={name}"
+    assert re.search(r"test\s+accuracy\s+of\s+0\.\d\d", said)
+    assert re.search(r"[Aa]bout\s+[\d.]+\s+(seconds|minutes)", said)
+
+
+@every_experiment
+def test_its_record_gives_the_same_experiment_back(name):
+    experiment = load_experiment(name)
+    assert Experiment.from_values(experiment.to_values()).digest == experiment.digest

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from lstm_jax import Experiment
-from lstm_jax.data.load import load
+from lstm_jax.data import images
 from lstm_jax.runs import checkpoints, environment
+from lstm_jax.tasks.images import Images
 from lstm_jax.train.sweep import Placement, build, name_arrays
 
 RECORDS = Path(__file__).parent / "golden.json"
@@ -23,8 +24,9 @@ STEPS = 60
 
 def trained():
     """Losses every ten steps, and the SHA-256 of all parameters after the last."""
-    dataset, experiment = load("digits"), Experiment(dataset="digits")
-    programs = build(experiment, Placement(experiment.members(), 1, 1), dataset, STEPS)
+    dataset = images.load("digits")
+    members = tuple(Experiment(task=Images(dataset="digits")).members())
+    programs = build(Placement(members, 1, 1), dataset, STEPS)
     state, metrics = programs.segment(programs.init(), 0, STEPS)
     params = {name: np.asarray(leaf)[0] for name, leaf in name_arrays(state.params).items()}
     identity = environment.identity(dataset.fingerprint)

@@ -1,9 +1,13 @@
-"""What is trained next is a function of the experiment and of the accuracies known so far."""
+"""What is trained next is a function of the study and of the metrics known so far."""
 
+import dataclasses
+import json
 import math
 import random
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -11,112 +15,219 @@ from hypothesis import strategies as st
 
 from lstm_jax.errors import UserError
 from lstm_jax.experiment import Experiment
-from lstm_jax.search import finished_rungs, first_round, member_steps, next_round
+from lstm_jax.search import Search, Study
+from lstm_jax.tasks import TASKS
+from lstm_jax.tasks.images import Images
 
-SWEEPS = {
-    "grid": Experiment(hidden_size=(8, 16), learning_rate=(1e-3, 3e-3), seed=(0, 1)),
-    "halving": Experiment(
-        hidden_size=(8, 16, 32), learning_rate=(1e-4, 1e-3, 1e-2), seed=(0, 1), halving=3
-    ),
-    "random": Experiment(
-        hidden_size=(8, 16), learning_rate=(1e-4, 1e-1), search="random", trials=7
-    ),
-    "random, halving": Experiment(
-        hidden_size=(8, 16), learning_rate=(1e-4, 1e-1), search="random", trials=9, halving=2
-    ),
-    "tpe": Experiment(
-        hidden_size=(8, 16), learning_rate=(1e-4, 1e-1), search="tpe", trials=7, trials_at_once=3
+
+@dataclass(frozen=True)
+class Distance(Images):
+    """A task whose lower metric is the better one."""
+
+    name: ClassVar[str] = "distance"
+    metric: ClassVar[str] = "error"
+    higher_is_better: ClassVar[bool] = False
+
+
+RATES = {"learning_rate": (1e-4, 1e-1)}
+GRID = Experiment(hidden_size=(8, 16), learning_rate=(1e-3, 3e-3), seed=(0, 1))
+SPACE = Experiment(hidden_size=(8, 16), **RATES)
+NINE = {"hidden_size": (8, 16, 32), "learning_rate": (1e-4, 1e-3, 1e-2), "seed": (0, 1)}
+STUDIES = {
+    "grid": Study(GRID),
+    "halving": Study(Experiment(**NINE), Search(halving=3)),
+    "halving, lower is better": Study(Experiment(task=Distance(), **NINE), Search(halving=3)),
+    "random": Study(SPACE, Search(search="random", trials=7)),
+    "random, halving": Study(SPACE, Search(search="random", trials=9, halving=2)),
+    "tpe": Study(SPACE, Search(search="tpe", trials=7, trials_at_once=3)),
+    "budgets": Study(Experiment(batch_size=(64, 128), train_examples=(1000, 2000), seed=(0, 1))),
+    "random budgets": Study(
+        Experiment(batch_size=(64, 128, 32), **RATES), Search(search="random", trials=6)
     ),
 }
 
 
-def accuracy(member, step):
+def score(member, step):
     """Of a made-up member: better near a learning rate of 3e-3, a little by width and seed."""
     distance = abs(math.log10(member.learning_rate / 3e-3))
-    return 1 / (1 + distance) + member.hidden_size / 1e4 + member.seed / 1e6 + step / 1e9
+    good = 1 / (1 + distance) + member.hidden_size / 1e4 + member.seed / 1e6 + step / 1e9
+    return good if member.task.higher_is_better else -good
 
 
-def played(experiment, scores=None):
+def played(study, scores=None, score=score):
     """All rounds from the scores at hand to the end, and the scores then."""
     scores, rounds = dict(scores or {}), []
-    while (found := next_round(experiment, scores)) is not None:
+    while (found := study.next_round(scores)) is not None:
         rounds.append(found)
-        scores |= {(m, found.until): accuracy(m, found.until) for m in found.members}
+        scores |= {(m.digest, found.until): score(m, found.until) for m in found.members}
         assert len(rounds) < 100
     return rounds, scores
 
 
-@pytest.mark.parametrize("name", SWEEPS)
-def test_a_run_ends_after_as_many_steps_as_it_said(name):
-    experiment = SWEEPS[name]
-    rounds, _ = played(experiment)
-    reached, steps = {}, 0
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_setting_is_tried_with_every_seed_and_some_reach_their_last_step(name):
+    study = STUDIES[name]
+    rounds, _ = played(study)
+    assert rounds[0] == study.first_round()
+    finished = {m for found in rounds for m in found.members if found.until == m.num_steps}
+    tried = {m for found in rounds for m in found.members}
+    assert len(tried) == study.num_members
+    assert finished if study.search.halving else finished == tried
     for found in rounds:
-        steps += sum(found.until - reached.get(m, 0) for m in found.members)
-        reached |= dict.fromkeys(found.members, found.until)
-    assert steps == member_steps(experiment)
-    assert rounds[-1].until == experiment.num_steps
-    assert rounds[0] == first_round(experiment)
+        assert len(set(found.members)) == len(found.members)
+        assert all(found.until <= m.num_steps for m in found.members)
 
 
-@pytest.mark.parametrize("name", SWEEPS)
-@settings(max_examples=10, deadline=None)
+@pytest.mark.parametrize("name", STUDIES)
+@settings(max_examples=6, deadline=None)
 @given(keep=st.floats(0, 1), salt=st.integers(0, 100))
 def test_whatever_was_scored_before_a_kill_the_rest_is_the_same(name, keep, salt):
     """Rounds are finished one after the other, the members of the last one in any order."""
-    experiment = SWEEPS[name]
-    rounds, scores = played(experiment)
+    study = STUDIES[name]
+    rounds, scores = played(study)
     known, draw = {}, random.Random(salt)
     for found in rounds:
         stop = draw.random() > keep
         chosen = [m for m in found.members if not stop or draw.random() < 0.5]
-        known |= {(m, found.until): scores[m, found.until] for m in chosen}
+        known |= {(m.digest, found.until): scores[m.digest, found.until] for m in chosen}
         if stop:
             break
-    again, final = played(experiment, known)
+    again, final = played(study, known)
     assert again == rounds[len(rounds) - len(again) :]
     assert final == scores
 
 
-def test_halving_keeps_the_best_third_of_the_settings_with_all_their_seeds():
-    experiment = SWEEPS["halving"]
-    assert experiment.rungs() == ((87, 3), (261, 1))  # 9 settings, 782 steps
-    rounds, scores = played(experiment)
+@pytest.mark.parametrize("name", STUDIES)
+def test_json_both_ways_keeps_a_study_and_its_name(name, monkeypatch):
+    monkeypatch.setitem(TASKS, "distance", Distance)
+    study = STUDIES[name]
+    again = Study.from_values(json.loads(json.dumps(study.to_values())))
+    assert (again, again.digest) == (study, study.digest)
+
+
+@pytest.mark.parametrize("name", ["halving", "halving, lower is better"])
+def test_halving_keeps_the_best_third_of_the_settings_with_all_their_seeds(name):
+    study = STUDIES[name]
+    assert study.rungs() == ((87, 3), (261, 1))  # 9 settings, 782 steps
+    rounds, scores = played(study)
     assert [(len(r.members), r.until) for r in rounds] == [(18, 87), (6, 261), (2, 782)]
-    decided = list(finished_rungs(experiment, scores))
+    decided = list(study.finished_rungs(scores))
     assert decided == [(one, other.members) for one, other in pairwise(rounds)]
+    sign = 1 if study.experiment.task.higher_is_better else -1
     for before, after in pairwise(rounds):
 
         def by_mean(m, found=before):
-            mates = [n for n in found.members if n.hidden_size == m.hidden_size]
-            mates = [n for n in mates if n.learning_rate == m.learning_rate]
+            mates = [n for n in found.members if n.setting == m.setting]
             assert len(mates) == 2
-            return mean(scores[n, found.until] for n in mates)
+            return sign * mean(scores[n.digest, found.until] for n in mates)
 
         dropped = set(before.members) - set(after.members)
         assert min(map(by_mean, after.members)) >= max(map(by_mean, dropped))
 
 
-def test_random_settings_are_log_uniform_and_a_function_of_their_seed():
-    def rates(seed):
-        experiment = Experiment(
-            learning_rate=(1e-4, 1e-2), search="random", trials=400, search_seed=seed
-        )
-        return [member.learning_rate for member in first_round(experiment).members]
+def test_both_directions_keep_the_same_members_when_the_metric_is_turned_around():
+    """And the survivor is the best that the made-up metric has."""
+    up, down = (played(STUDIES[n])[0] for n in ("halving", "halving, lower is better"))
+    for one, other in zip(up, down, strict=True):
+        values = [
+            [(m.hidden_size, m.learning_rate, m.seed) for m in r.members] for r in (one, other)
+        ]
+        assert values[0] == values[1]
+    assert {(m.hidden_size, m.learning_rate) for m in up[-1].members} == {(32, 1e-3)}
 
-    logs = [math.log10(rate) for rate in rates(0)]
-    assert rates(0) == rates(0) != rates(1)
-    assert min(logs) >= -4
-    assert max(logs) <= -2
+
+def test_a_tie_goes_to_the_setting_that_comes_first_and_a_diverged_one_loses():
+    study = STUDIES["halving"]
+    rounds, _ = played(study, score=lambda member, step: 0.5)
+    first = [m.setting for m in study.experiment.members()]
+    assert {m.setting for m in rounds[1].members} == set(first[:6])  # two seeds each
+    lost = first[0]
+    rounds, _ = played(study, score=lambda m, step: -math.inf if m.setting == lost else 0.5)
+    assert {m.setting for m in rounds[1].members} == set(first[2:8])
+
+
+def test_a_rung_that_is_not_scored_whole_decides_nothing():
+    study = STUDIES["halving"]
+    members = study.first_round().members
+    scores = {(m.digest, 87): score(m, 87) for m in members[:-1]}
+    assert list(study.finished_rungs(scores)) == []
+    assert study.next_round(scores) == study.first_round()
+
+
+def test_budgets_as_axes_are_rounds_by_their_steps():
+    rounds, _ = played(STUDIES["budgets"])
+    assert [r.until for r in rounds] == [8, 16, 32]
+    for found in rounds:
+        assert {m.num_steps for m in found.members} == {found.until}
+    assert [len(r.members) for r in rounds] == [2, 4, 2]
+
+
+def drawn(path, values, trials=400, seed=0, **others):
+    experiment = Experiment(**others).replaced({path: values})
+    study = Study(experiment, Search(search="random", trials=trials, search_seed=seed))
+    return [member.values[path] for member in study.first_round().members]
+
+
+def test_random_settings_are_a_function_of_their_seed():
+    rates = [drawn("learning_rate", (1e-4, 1e-2), 9, seed) for seed in (0, 0, 1)]
+    assert rates[0] == rates[1] != rates[2]
+
+
+@pytest.mark.parametrize("path", ["learning_rate", "clip_norm"])
+def test_a_range_whose_scale_is_logarithmic_is_drawn_from_log_uniformly(path):
+    logs = [math.log10(value) for value in drawn(path, (1e-4, 1e-2))]
+    assert -4 <= min(logs) < -3.9 < -2.1 < max(logs) <= -2
     assert abs(mean(logs) + 3) < 4 * (2 / math.sqrt(12)) / math.sqrt(len(logs))
     assert 150 < sum(x < -3 for x in logs) < 250
 
 
-def test_tpe_learns_where_the_accuracy_is():
-    experiment = Experiment(
-        learning_rate=(1e-6, 1e1), search="tpe", trials=60, trials_at_once=5, seed=0
+@pytest.mark.parametrize(
+    ("path", "low", "high"),
+    [("forget_bias", -1.0, 3.0), ("task.label_smoothing", 0.0, 0.5), ("weight_decay", 0.0, 0.1)],
+)
+def test_any_other_range_is_drawn_from_uniformly_also_one_from_zero(path, low, high):
+    places = [(v - low) / (high - low) for v in drawn(path, (low, high), optimizer="adamw")]
+    assert 0 <= min(places) < 0.05 < 0.95 < max(places) <= 1
+    assert abs(mean(places) - 0.5) < 4 / math.sqrt(12 * len(places))
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("hidden_size", (8, 64)),
+        ("cell", ("lstm", "gru")),
+        ("task.shift", (0, 2)),
+        ("clip_norm", (None, 1.0)),
+        ("learning_rate", (1e-3, 2e-3, 1e-2)),
+    ],
+)
+def test_whole_numbers_names_and_more_than_two_values_are_choices(path, values):
+    for search in (Search(search="random", trials=40), Search(search="tpe", trials=12)):
+        study = Study(Experiment(seed=(0, 1)).replaced({path: values}), search)
+        rounds, _ = played(study)
+        members = [m for found in rounds for m in found.members]
+        assert {m.values[path] for m in members} == set(values)
+        for found in rounds:  # the same setting drawn twice is trained once
+            assert len(set(found.members)) == len(found.members)
+            assert {m.seed for m in found.members} == {0, 1}
+
+
+def test_tpe_searches_a_range_from_zero():
+    study = Study(
+        Experiment(optimizer="adamw", weight_decay=(0.0, 0.1)), Search(search="tpe", trials=4)
     )
-    rounds, _ = played(experiment)
+    decays = [m.weight_decay for m in study.first_round().members]
+    assert len(set(decays)) == 4
+    assert all(0 <= decay <= 0.1 for decay in decays)
+
+
+@pytest.mark.parametrize("task", [Images(), Distance()])
+def test_tpe_learns_where_the_metric_is_best(task):
+    study = Study(
+        Experiment(task=task, learning_rate=(1e-6, 1e1)),
+        Search(search="tpe", trials=60, trials_at_once=5),
+    )
+    rounds, _ = played(study)
     far = [
         mean(abs(math.log10(m.learning_rate / 3e-3)) for r in part for m in r.members)
         for part in (rounds[:2], rounds[-4:])
@@ -125,43 +236,55 @@ def test_tpe_learns_where_the_accuracy_is():
 
 
 def test_every_seed_of_a_trial_is_trained():
-    experiment = Experiment(
-        learning_rate=(1e-4, 1e-1), search="tpe", trials=2, trials_at_once=2, seed=(3, 4, 5)
+    study = Study(
+        Experiment(seed=(3, 4, 5), **RATES), Search(search="tpe", trials=2, trials_at_once=2)
     )
-    members = first_round(experiment).members
-    assert sorted(m.seed for m in members) == [3, 3, 4, 4, 5, 5]
+    assert sorted(m.seed for m in study.first_round().members) == [3, 3, 4, 4, 5, 5]
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("search", "values", "words"),
     [
-        ({"trials": 3}, "a grid has none"),
-        ({"search": "random", "trials": 3}, "learning_rate: search random needs two"),
-        ({"search": "tpe", "trials": 3, "learning_rate": (1e-2, 1e-3)}, "the lower one first"),
-        ({"search": "tpe", "learning_rate": (1e-3, 1e-2)}, "trials: search tpe"),
-        ({"search": "bayes"}, "not one of grid, random, tpe"),
-        ({"halving": 1}, "halving: 2 or more"),
-        ({"halving": 2}, "halving: 2 leaves no rung with 1 settings"),
-        ({"halving": 4, "learning_rate": (1e-4, 1e-3, 1e-2)}, "give at least 4"),
-        ({"halving": 2, "seed": (0, 1, 2, 3)}, "leaves no rung"),
+        ({"trials": 3}, {}, "a grid has none"),
+        ({"search": "random", "trials": 3}, {}, "search: random needs a field with several"),
+        ({"search": "random", "trials": 3}, {"seed": (0, 1)}, "needs a field with several"),
+        ({"search": "tpe", "trials": 3}, {"learning_rate": (1e-2, 1e-3)}, "the lower one first"),
+        ({"search": "tpe"}, {"learning_rate": (1e-3, 1e-2)}, "trials: search tpe"),
+        ({"search": "bayes"}, {}, "not one of grid, random, tpe"),
+        ({"trials": (1, 2)}, {}, "trials: takes one value"),
+        ({"halving": 1}, {}, "halving: 2 or more"),
+        ({"halving": 2}, {}, "halving: 2 leaves no rung with 1 settings"),
+        ({"halving": 4}, {"learning_rate": (1e-4, 1e-3, 1e-2)}, "give at least 4"),
+        ({"halving": 2}, {"seed": (0, 1, 2, 3)}, "leaves no rung"),
+        ({"halving": 2}, {"batch_size": (64, 128)}, "give one batch_size"),
+        ({"halving": 2}, {"train_examples": (64, 128)}, "give one batch_size"),
         (
-            {"halving": 2, "learning_rate": (1e-3, 1e-2), "num_examples": 1},
+            {"halving": 2},
+            {"learning_rate": (1e-3, 1e-2), "train_examples": 1},
             "1 rungs do not fit into 1 steps",
         ),
         (
-            {"search": "tpe", "trials": 9, "learning_rate": (1e-3, 1e-2), "halving": 3},
+            {"search": "tpe", "trials": 9, "halving": 3},
+            {"learning_rate": (1e-3, 1e-2)},
             "of a grid or of a random search",
         ),
     ],
 )
-def test_a_search_that_cannot_be_is_one_line(values, words):
+def test_a_search_that_cannot_be_is_one_line(search, values, words):
     with pytest.raises(UserError, match=words) as caught:
-        Experiment(**values)
+        Study(Experiment(**values), Search(**search))
     assert "\n" not in str(caught.value)
 
 
-def test_how_members_are_chosen_is_no_part_of_who_they_are():
-    plain = SWEEPS["grid"]
-    member = plain.members()[0]
-    for name in ("halving", "random", "tpe"):
-        assert SWEEPS[name].solo(member).digest == plain.solo(member).digest
+def test_how_members_are_chosen_is_part_of_a_studys_name_alone():
+    assert Study(GRID).digest == GRID.digest
+    others = [Search(halving=2), Search(search="random", trials=4), Search(search_seed=1)]
+    names = {Study(GRID, search).digest for search in others}
+    assert len(names | {GRID.digest}) == 4
+    for search in others[:1]:
+        assert set(Study(GRID, search).first_round().members) == set(GRID.members())
+
+
+def test_every_field_of_a_search_is_declared():
+    for found in dataclasses.fields(Search):
+        assert found.metadata["spec"].help

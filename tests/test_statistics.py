@@ -5,18 +5,31 @@ import random
 
 import pytest
 
-from lstm_jax.statistics import estimate, lead_on_validation, paired_difference, settings
+from lstm_jax.experiment import Experiment
+from lstm_jax.results import Result
+from lstm_jax.statistics import estimate, lead_on_validation, summarise
+from lstm_jax.tasks.images import Images
 
 
-def result(hidden_size, learning_rate, seed, validation, test=0.5, diverged_at=None):
-    return {
-        "hidden_size": hidden_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "validation_accuracy": validation,
-        "test_accuracy": test,
-        "diverged_at": diverged_at,
-    }
+class Distance(Images):
+    """A task whose lower metric is the better one."""
+
+    higher_is_better = False
+
+
+def result(hidden_size, learning_rate, seed, validation, test=0.5, diverged_at=None, task=None):
+    member = Experiment(
+        task=task or Images(), hidden_size=hidden_size, learning_rate=learning_rate, seed=seed
+    )
+    return Result(
+        member=member,
+        steps=member.num_steps,
+        validation={"loss": 1.0, "accuracy": validation},
+        test={"loss": 1.0, "accuracy": test},
+        diverged_at=diverged_at,
+        seconds=1.0,
+        identity="",
+    )
 
 
 def test_the_95_percent_interval_covers_the_mean_95_times_in_100():
@@ -44,26 +57,43 @@ def test_the_choice_is_made_on_validation_alone():
         result(32, 3e-3, 1, 0.93, test=0.10, diverged_at=7),
         result(32, 1e-3, 0, 0.92),
     ]
-    found = settings(results)
-    assert [(s.hidden_size, s.learning_rate) for s in found] == [(32, 1e-3), (64, 1e-3), (32, 3e-3)]
+    found = summarise(results)
+    order = [(s.setting.hidden_size, s.setting.learning_rate) for s in found]
+    assert order == [(32, 1e-3), (64, 1e-3), (32, 3e-3)]
     assert [s.diverged for s in found] == [0, 0, 1]
     assert [s.validation.n for s in found] == [1, 2, 2]
+    assert [s.results for s in found] == [results[4:], results[:2], results[2:4]]
+
+
+def test_where_the_lower_metric_is_better_it_comes_first_and_leads():
+    low = [result(8, 1e-3, seed, 0.1 + seed, task=Distance()) for seed in (0, 1)]
+    high = [result(8, 1e-2, seed, 0.3 + seed, task=Distance()) for seed in (0, 1)]
+    best, next_best = summarise(high + low)
+    assert best.setting.learning_rate == 1e-3
+    assert lead_on_validation(best, next_best).mean == pytest.approx(0.2)
+    assert lead_on_validation(next_best, best).mean == pytest.approx(-0.2)
+
+
+def test_a_metric_that_is_no_number_comes_last_and_a_tie_stays_in_order():
+    values = {1e-4: None, 1e-3: 0.5, 1e-2: 0.5, 1e-1: 0.6}
+    found = summarise(result(8, rate, 0, value) for rate, value in values.items())
+    assert [s.setting.learning_rate for s in found] == [1e-1, 1e-3, 1e-2, 1e-4]
 
 
 def test_pairing_removes_what_the_seeds_have_in_common():
-    one = [result(1, 1, seed, 0, test=0.9 + seed) for seed in range(4)]
-    other = [result(2, 1, seed, 0, test=0.8 + seed) for seed in range(1, 6)]
-    found = paired_difference(one, other)
+    one = [result(1, 1e-3, seed, 0.9 + seed) for seed in range(4)]
+    other = [result(2, 1e-3, seed, 0.8 + seed) for seed in range(1, 6)]
+    (first,), (second,), (alone,) = summarise(one), summarise(other), summarise(one[:1])
+    found = lead_on_validation(first, second)
     assert found.n == 3
     assert found.mean == pytest.approx(0.1)
     assert found.sd == pytest.approx(0, abs=1e-9)
-    with pytest.raises(ValueError, match="no seed in common"):
-        paired_difference(one[:1], other)
+    assert lead_on_validation(alone, second) is None  # no seed in common
 
 
 def test_there_is_no_lead_over_a_setting_that_diverged():
     good = [result(8, 1e-3, seed, 0.9) for seed in (0, 1)]
     bad = [result(8, 1e-2, seed, 0.8, diverged_at=step) for seed, step in ((0, None), (1, 3))]
-    assert lead_on_validation(good + bad, *settings(good + bad)) is None
-    whole = [row | {"diverged_at": None} for row in bad]
-    assert lead_on_validation(good + whole, *settings(good + whole)).mean == pytest.approx(0.1)
+    assert lead_on_validation(*summarise(good + bad)) is None
+    whole = [result(8, 1e-2, seed, 0.8) for seed in (0, 1)]
+    assert lead_on_validation(*summarise(good + whole)).mean == pytest.approx(0.1)

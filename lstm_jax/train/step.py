@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from lstm_jax.data import Arrays
-from lstm_jax.experiment import TRACED, Experiment, all_specs
+from lstm_jax.experiment import Experiment, all_specs
 from lstm_jax.tasks.task import Batch, Ends
 from lstm_jax.train import model
 from lstm_jax.train.model import Folded, Params
@@ -75,8 +75,7 @@ def _flatten(member: Experiment) -> tuple[list[Any], Experiment]:
 
 
 def _unflatten(group: Experiment, leaves: Any) -> Experiment:
-    paths = [path for path, value in group.values.items() if value == TRACED]
-    return group.having(dict(zip(paths, leaves, strict=True)))
+    return group.having(dict(zip(_traced_paths(group), leaves, strict=True)))
 
 
 # A member goes into a compiled program as it is: traced fields are leaves, the rest is static, so
