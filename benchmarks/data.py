@@ -12,12 +12,13 @@ import jax
 import numpy as np
 
 from benchmarks.task import NUM_BATCHES, Case
-from lstm_jax.data.load import Split, epoch_order, load
+from lstm_jax.data import Arrays
+from lstm_jax.data.images import load
 from lstm_jax.errors import SurroundingsError
-from lstm_jax.train.step import streams
+from lstm_jax.train.step import epoch_order, streams
 
 
-def training_data() -> tuple[str, Split]:
+def training_data() -> tuple[str, Arrays]:
     """The training split of MNIST, or of the same shape a synthetic one."""
     try:
         return "mnist", load("mnist", lambda line: print(line, file=sys.stderr)).train
@@ -28,18 +29,18 @@ def training_data() -> tuple[str, Split]:
     labels = rng.integers(0, 10, size=20_000, dtype=np.int32)
     stroke = rng.random((10, 28, 28)) < 0.2  # one picture a class, and noise
     pictures = stroke[labels] * rng.integers(0, 256, size=(20_000, 28, 28))
-    return "synthetic", Split(pictures.astype(np.uint8), labels)
+    return "synthetic", {"images": pictures.astype(np.uint8), "labels": labels}
 
 
-def main(folder: Path) -> None:
+def write(folder: Path, source: str, split: Arrays) -> None:
     """`whole.npz`, and for the peers `batches.npz`: its first batches in seed 0's order."""
-    source, split = training_data()
-    order = epoch_order(streams(jax.numpy.uint32(0))["order"], 0, len(split.labels))
+    order = epoch_order(streams(jax.numpy.uint32(0))["order"], 0, len(split["labels"]))
     first = np.asarray(order)[: NUM_BATCHES * Case().batch_size]
-    np.savez(folder / "whole.npz", **split._asdict())
-    np.savez(folder / "batches.npz", images=split.images[first], labels=split.labels[first])
+    images, labels = split["images"], split["labels"]
+    np.savez(folder / "whole.npz", images=images, labels=labels)
+    np.savez(folder / "batches.npz", images=images[first], labels=labels[first])
     (folder / "source").write_text(source)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), *training_data())

@@ -12,10 +12,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.jax_peers import settings
 from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Run, Setting, Task, load_whole
-from lstm_jax.data.load import Dataset, Split
+from lstm_jax.data import make_dataset
 from lstm_jax.experiment import Experiment
-from lstm_jax.train.model import RowLSTM, apply_folded
-from lstm_jax.train.step import fold
+from lstm_jax.tasks.task import Ends, Inputs
+from lstm_jax.train.model import fold, outputs
 from lstm_jax.train.sweep import build, place_here
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
@@ -24,41 +24,42 @@ Params = Any
 
 
 def ours(task: Task) -> dict[str, Setting]:
-    """The runner's own segments, in chunks of several sizes; forward only, the module as its users
-    call it.
+    """The runner's own segments, in microbatches of several sizes; forward only, the model as a
+    pure function.
 
     A sweep has members with seeds 0, 1, ...; the first of them sees the batches of all peers.
     """
     if task.case.forward:
         return plain(task)
     several = (1, 8) if task.case.platform == "gpu" else (8, 4)
-    return {f"{chunks} chunks": partial(_train, task, chunks, "scan") for chunks in several}
+    return {f"{count} microbatches": partial(_train, task, count, "scan") for count in several}
 
 
 def by_cudnn(task: Task) -> dict[str, Setting]:
     """The same with cuDNN's recurrence."""
     if task.case.forward:
         return plain(task, "cudnn")
-    return {"1 chunk": partial(_train, task, 1, "cudnn")}
+    return {"1 microbatch": partial(_train, task, 1, "cudnn")}
 
 
-def _train(task: Task, chunks: int, backend: str) -> Run:
-    case, split = task.case, Split(*load_whole(task))
+def _train(task: Task, microbatches: int, backend: str) -> Run:
+    case, split = task.case, dict(zip(("images", "labels"), load_whole(task), strict=True))
     experiment = Experiment(
         hidden_size=case.hidden_size,
         learning_rate=LEARNING_RATE,
         seed=tuple(range(case.members)),
         batch_size=case.batch_size,
-        chunks=chunks,
+        microbatches=microbatches,
         backend=backend,
     )
-    dataset = Dataset("benchmark", split, split, split, NUM_CLASSES, "", split.images.shape[1:])
-    (placement,) = place_here(experiment, experiment.members())
-    programs = build(experiment, placement, dataset, SEGMENT_STEPS)
+    few = {name: array[:1] for name, array in split.items()}  # nothing is scored
+    dataset = make_dataset("benchmark", split, few, few, num_classes=NUM_CLASSES)
+    (placement,) = place_here(experiment.members())
+    programs = build(placement, dataset, SEGMENT_STEPS)
     state = programs.init()
     # On a GPU a lone member runs in a tile of copies of itself, as in every run.
     params = jax.tree.map(lambda value: np.stack([value] * len(placement.rows)), _params(task))
-    state = programs.load(state._replace(params=params))
+    state = programs.put(state._replace(params=params))
 
     def run(start: int, stop: int) -> float:
         nonlocal state
@@ -81,11 +82,13 @@ def _params(task: Task) -> Params:
 
 
 def plain(task: Task, backend: str = "scan") -> dict[str, Setting]:
-    """The module in exactly the settings that every other peer on JAX is given."""
-    model = RowLSTM(task.case.hidden_size, task.case.features, NUM_CLASSES)
+    """The model in exactly the settings that every other peer on JAX is given."""
+    member = Experiment(hidden_size=task.case.hidden_size, backend=backend)
+    ends = Ends(task.case.features, NUM_CLASSES)
 
     def logits_of(params: Params, images: jax.Array) -> jax.Array:
-        return apply_folded(fold(model, params), images, backend)
+        inputs = Inputs(images.swapaxes(0, 1))
+        return outputs(member, ends, fold(member, params), inputs)
 
     return settings(task, _params(task), logits_of)
 

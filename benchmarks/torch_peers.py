@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ def _run(task: Task, compiled: bool, batch_first: bool, threads: int) -> Run:
     labels = torch.from_numpy(task.labels_SB).long().to(device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE, fused=True)
-    call = model
+    call: Any = model
     if compiled:
         torch.compiler.reset()  # or a second setting would find the first one's programs
         call = torch.compile(model)
