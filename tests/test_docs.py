@@ -9,6 +9,7 @@ import pytest
 
 from lstm_jax import Experiment
 from lstm_jax.errors import UserError
+from lstm_jax.search import Study
 from lstm_jax.tasks.images import Images
 
 ROOT = Path(__file__).parent.parent
@@ -56,11 +57,11 @@ def test_a_data_set_of_ones_own_trains(files):
     assert np.all(np.isfinite(losses(files, experiment)))
 
 
-def test_the_experiment_of_the_readme_is_one(tmp_path):
+def test_the_experiment_of_the_readme_can_be_run(tmp_path):
     block = next(block for block in blocks("README.md") if "experiment =" in block)
-    (tmp_path / "own.py").write_text(block)
-    experiment = runpy.run_path(str(tmp_path / "own.py"))["experiment"]
-    assert experiment.num_members > 1
+    (tmp_path / "mine.py").write_text(block)
+    values = runpy.run_path(str(tmp_path / "mine.py"))
+    assert Study(values["experiment"], values["search"]).num_members == 36
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def draw_page(trained: Trained, who: str) -> str:
         raise UserError(
             "one draws on a page for one layer of the cell lstm that reads square grey images"
         )
-    task, (side, _) = trained.images, trained.image_shape
+    task, (side, _) = trained.images_task, trained.image_shape
     order = arranged(np.arange(side * side).reshape(1, side, side), task.reading)
     model = {
         "kernel": _base64(trained.folded.layers[0].kernel_KG),

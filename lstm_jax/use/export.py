@@ -44,7 +44,7 @@ def export(
             needed(package)
         writers["model.onnx"] = (to_onnx, run_onnx)
     contents = {name: write(trained) for name, (write, _) in writers.items()}
-    test = trained.images.load(tell).test["images"]
+    test = trained.images_task.load(tell).test["images"]
     wanted = trained.probabilities(test)
     make_folder(run_dir / "export")
     for name, content in contents.items():

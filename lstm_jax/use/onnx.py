@@ -80,7 +80,7 @@ def _reading(trained: Trained) -> tuple[list[Any], Arrays]:
     """The node that arranges the images as they are read, and its constants."""
     from onnx import helper
 
-    reading, (rows, features) = trained.images.reading, trained.image_shape
+    reading, (rows, features) = trained.images_task.reading, trained.image_shape
     if reading == "rows":
         return [helper.make_node("Identity", ["scaled"], ["read"])], {}
     if reading == "columns":

@@ -52,7 +52,7 @@ def predict(
                 tell(dumps(answer))
                 continue
             if rows:
-                _show_rows(arranged(image[None], trained.images.reading)[0], beliefs_SC, tell)
+                _show_rows(arranged(image[None], trained.images_task.reading)[0], beliefs_SC, tell)
             tell(f"{name}: {first} ({last_C[first]:.1%}), then {second} ({last_C[second]:.1%})")
 
 

@@ -54,7 +54,7 @@ class Trained:
         return self.member.task.ends(self.facts)
 
     @property
-    def images(self) -> Images:
+    def images_task(self) -> Images:
         """The task. Raises UserError when it reads no images."""
         if not isinstance(self.member.task, Images):
             raise UserError(f"a model of the task {self.member.task.name} reads no images")
@@ -63,7 +63,7 @@ class Trained:
     @property
     def image_shape(self) -> tuple[int, int]:
         """The rows and features of an image as in the data set, however it is read."""
-        rows, features = self.facts["shapes"]["images"] if self.images else (0, 0)
+        rows, features = self.facts["shapes"]["images"] if self.images_task else (0, 0)
         return rows, features
 
     def probabilities(self, images_NTI: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ class Trained:
 
     def beliefs(self, images_NTI: np.ndarray) -> np.ndarray:
         """Returns class probabilities after each step of reading, float32 [steps,N,C]."""
-        count = steps(self.facts, self.images.reading)
+        count = steps(self.facts, self.images_task.reading)
         none = np.zeros((count, 0, self.ends.num_outputs), np.float32)
         blocks = self._blocks(images_NTI, max(1, 28_000 // count))
         found = [forward.answer_by_row(self.ready, self.folded, batch) for batch in blocks]

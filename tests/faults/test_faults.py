@@ -19,10 +19,10 @@ from lstm_jax.errors import SurroundingsError
 from lstm_jax.runs import checkpoints, store
 
 ROOT = Path(__file__).parent.parent.parent
-SMALL = ("--hidden-size", "8", "--num-examples", "16000", "--segment-steps", "20", "--no-report")
+SMALL = ("--hidden-size", "8", "--train-examples", "16000", "--segment-steps", "20", "--no-report")
 SWEEP = (
     *("--hidden-size", "16", "24", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1", "2"),
-    *("--num-examples", "64000", "--segment-steps", "20", "--no-report"),
+    *("--train-examples", "64000", "--segment-steps", "20", "--no-report"),
 )
 
 
