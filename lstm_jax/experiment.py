@@ -221,6 +221,13 @@ class Experiment:
         """Yields all points of the grid, the seed running fastest."""
         return map(self.having, _points(self.axes))
 
+    def data_tasks(self) -> dict[str, Task]:
+        """Returns a task for each set of data that members read, by its key."""
+        known = all_specs(self)
+        axes = {path: values for path, values in self.axes.items() if known[path].data}
+        tasks = [self.having(values).task for values in _points(axes)]
+        return {task.data_key: task for task in tasks}
+
     @cached_property
     def setting(self) -> Experiment:
         """This member with the first of all seeds: members of one setting differ in theirs."""

@@ -42,6 +42,7 @@ class Spec:
     choices: Callable[[], Iterable[str]] | None = None  # called late: a table may still grow
     check: Callable[[str], str] | None = None  # instead of choices; raises UserError
     traced: bool = False
+    data: bool = False  # decides what data is loaded
     log: bool = False  # a search draws from a range of it log-uniformly
     optional: bool = False  # also takes None, which switches it off; off is another program
 

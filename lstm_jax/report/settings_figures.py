@@ -142,5 +142,5 @@ def _series(
 
 
 def _number_of_parameters(member: Experiment, record: Record) -> int:
-    shapes = forward.shapes(member, member.task.ends(record.facts))
+    shapes = forward.shapes(member, member.task.ends(record.facts_of(member)))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))

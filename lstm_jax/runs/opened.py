@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from lstm_jax.data import Dataset
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
@@ -23,6 +22,7 @@ from lstm_jax.runs.screen import say
 from lstm_jax.runs.store import Lock
 from lstm_jax.runs.tensorboard import Scalars
 from lstm_jax.search import Round, Study
+from lstm_jax.train.sweep import Datasets
 
 
 @dataclass
@@ -34,7 +34,8 @@ class OpenRun:
     console: Console
     lock: Lock
     segment_steps: int
-    identity: str = ""  # digest of that under which this process trains
+    # Digests of those under which this process trains, by the key of the data.
+    identities: dict[str, str] = field(default_factory=dict)
     scalars: Scalars | None = None
 
     @property
@@ -135,7 +136,7 @@ class OpenRun:
             )
             for digest, result in other.results.items()
             if digest in wanted.keys() - self.record.results.keys()
-            and result.identity == self.identity
+            and result.identity == self.identities[wanted[digest].task.data_key]
         }
 
 
@@ -164,19 +165,20 @@ def open_run(
 
 
 @contextmanager
-def session(current: OpenRun, dataset: Dataset) -> Iterator[dict[str, Any]]:
+def session(current: OpenRun, datasets: Datasets) -> Iterator[dict[str, Any]]:
     """Keeps an entry of the record for this process, closed with its time however it ends."""
     record = current.record
     libraries = ["optuna"] if current.study.search.search == "tpe" else []
-    identity = environment.identity(dataset.fingerprint, libraries)
-    current.identity = environment.digest(identity)
-    if record.identities and current.identity not in record.identities:
-        before = next(reversed(record.identities.values()))
-        for line in environment.changed(before, identity):
-            current.say(f"note: since this run began {line}: its bits may differ")
-    record.identities[current.identity] = identity
-    record.facts = dataset.facts
-    entry = {"started": now(), "identity": current.identity, **environment.circumstances()}
+    for key, dataset in datasets.items():
+        identity = environment.identity(dataset.fingerprint, libraries)
+        digest = current.identities[key] = environment.digest(identity)
+        if digest not in record.identities:
+            before = [i for i in record.identities.values() if i["data"] == dataset.fingerprint]
+            for line in environment.changed(before[-1], identity) if before else ():
+                current.say(f"note: since this run began {line}: its bits may differ")
+        record.identities[digest] = identity
+        record.facts[key] = dataset.facts
+    entry = {"started": now(), **environment.circumstances()}
     record.sessions.append(entry)
     current.save()
     clock = time.perf_counter()

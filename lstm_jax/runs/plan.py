@@ -17,7 +17,7 @@ from lstm_jax.runs.runner import load_data
 from lstm_jax.runs.screen import say
 from lstm_jax.search import Study
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit
-from lstm_jax.train.sweep import Placement, build, place_here
+from lstm_jax.train.sweep import Datasets, Placement, build, place_here
 
 MEASURED_STEPS = 20
 
@@ -35,7 +35,7 @@ def plan(
 
     Refuses what `run` would refuse.
     """
-    name, study, dataset = load_data(name, study, fallback, console)
+    name, study, datasets = load_data(name, study, fallback, console)
     directory = run_directory(runs_dir, name, study)
     record = read_record(directory) or Record(name, study)
     done = {*record.results, *(row.member.digest for row in record.dropped)}
@@ -47,6 +47,7 @@ def plan(
     table = Table("members", *columns, *(["examples/s"] if measure else []), box=SIMPLE)
     seconds = 0.0
     for placement in placements:
+        dataset = datasets[placement.data_key]
         need = needed(placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
         row = [
@@ -64,7 +65,7 @@ def plan(
             row.append(f"{rate:,.0f}")
         table.add_row(*row)
     console.print(table, highlight=False)
-    for line in _lines(study, dataset, len(members), len(done)):
+    for line in _lines(study, datasets, len(members), len(done)):
         say(console, line)
     if measure:
         minutes = seconds * study.work_share() * study.num_members / len(members) / 60
@@ -73,13 +74,13 @@ def plan(
     say(console, f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
 
 
-def _lines(study: Study, dataset: Dataset, known: int, done: int) -> list[str]:
+def _lines(study: Study, datasets: Datasets, known: int, done: int) -> list[str]:
     total, experiment = study.num_members, study.experiment
     steps = " or ".join(f"{n}" for n in sorted({m.num_steps for m in study.members()}))
     sizes = " or ".join(map(str, experiment.several("batch_size")))
     lines = [
         f"{total} members, {total - done} to train, {steps} steps of {sizes} examples each on "
-        f"{dataset.name}"
+        f"{' or '.join(dict.fromkeys(dataset.name for dataset in datasets.values()))}"
     ]
     lines += [
         f"rung at step {step}: the best {kept} settings go on" for step, kept in study.rungs()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax import results
-from lstm_jax.errors import UserError
+from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
 from lstm_jax.runs import store
@@ -20,7 +20,7 @@ SHAPE = {
     "name": str,
     "experiment": dict,
     "search": dict,
-    "data": dict,
+    "data": {str: dict},
     "identities": {str: dict},
     "sessions": [dict],
     "members": {str: results.SHAPE},
@@ -35,7 +35,8 @@ class Record:
 
     name: str
     study: Study
-    facts: dict[str, Any] = field(default_factory=dict)  # what a model needs to know of the data
+    # What a model needs to know of its data, by the key of the data.
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     identities: dict[str, Any] = field(default_factory=dict)  # by the digest that results name
     sessions: list[dict[str, Any]] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)  # finished members, by digest
@@ -61,6 +62,12 @@ class Record:
     def steps_done(self) -> dict[str, int]:
         """Returns the last step at which each member was scored, by digest."""
         return dict(sorted(self.scores, key=lambda key: key[1]))
+
+    def facts_of(self, member: Experiment) -> dict[str, Any]:
+        """Returns what a member's model needs to know of its data."""
+        if member.task.data_key not in self.facts:
+            raise SurroundingsError(f"the record knows no data with {member.task.data_key}")
+        return self.facts[member.task.data_key]
 
     def write(self, directory: Path) -> None:
         """Writes the record, sealed."""

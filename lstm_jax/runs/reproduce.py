@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,22 @@ def reproduce(
     if member is not None:
         last = {digest: last[digest] for digest in [beginning_with(member, last)]}
     tell = partial(say, console)
-    dataset = record.study.experiment.task.load(tell)
+    tasks = record.study.experiment.data_tasks()
+    datasets = {key: task.load(tell) for key, task in tasks.items()}
     libraries = ["optuna"] if record.study.search.search == "tpe" else []
-    for line in changed_identities(
-        record, last, environment.identity(dataset.fingerprint, libraries)
-    ):
+    now = {
+        key: environment.identity(dataset.fingerprint, libraries)
+        for key, dataset in datasets.items()
+    }
+    for line in changed_identities(record, [who for who, _ in last.values()], now):
         tell(line)
     until = {who: min(steps or stop, stop) for who, stop in last.values()}
     compared = 0
     for stop in sorted(set(until.values())):
         for placement in place_here(who for who in until if until[who] == stop):
-            compared += _compare(placement, dataset, stop, rows, record.results)
+            compared += _compare(
+                placement, datasets[placement.data_key], stop, rows, record.results
+            )
     final = sum(d in record.results and until[who] == who.num_steps for d, (who, _) in last.items())
     if not compared and not final:
         raise NotReproduced(f"nothing to compare: {directory} has no metrics of these steps")
@@ -77,17 +83,24 @@ def _recorded(record: Record, rows: Rows) -> dict[str, tuple[Experiment, int]]:
     return known
 
 
-def changed_identities(record: Record, digests: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Returns a line for each entry of an identity that is not as it was for a member."""
-    named = {record.results[d].identity for d in digests if d in record.results}
-    lines = []
-    for identity in sorted(named or record.identities.keys()):
-        if identity == "mixed":
-            lines.append("some members were trained under several identities, one after the other")
-        else:
-            before = record.identities.get(identity, {})
-            lines += [f"identity: {line}" for line in environment.changed(before, now)]
-    return lines
+def changed_identities(
+    record: Record, members: Iterable[Experiment], now: dict[str, Any]
+) -> list[str]:
+    """Returns a line for each entry of an identity, by the key of the data, that is not as it was
+    for a member.
+    """
+    lines: dict[str, None] = {}
+    for member in members:
+        result = record.results.get(member.digest)
+        if result is None:
+            continue
+        if result.identity == "mixed":
+            lines["some members were trained under several identities, one after the other"] = None
+            continue
+        before = record.identities.get(result.identity, {})
+        changed = environment.changed(before, now[member.task.data_key])
+        lines |= dict.fromkeys(f"identity: {line}" for line in changed)
+    return list(lines)
 
 
 def _compare(

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from lstm_jax.data import Arrays, Dataset
-from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError, UserError
+from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
 from lstm_jax.runs import checkpoints, store
@@ -30,6 +30,7 @@ from lstm_jax.search import Round, Study
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit
 from lstm_jax.train.step import TrainState
 from lstm_jax.train.sweep import (
+    Datasets,
     Placement,
     Programs,
     build,
@@ -71,18 +72,18 @@ def run(
     Raises UserError, SurroundingsError, DivergedError (when no member is left) and Interrupted.
     """
     directory = run_directory(runs_dir, name, study)
-    dataset = None
+    datasets = None
     if not directory.exists():
-        name, study, dataset = load_data(name, study, fallback, console)
+        name, study, datasets = load_data(name, study, fallback, console)
         directory = run_directory(runs_dir, name, study)
     with store.locked(directory) as lock:
         current = open_run(name, study, directory, console, lock, segment_steps)
         current.distrust()
         if current.next_round() is not None:
-            if dataset is None:
-                _, _, dataset = load_data(name, study, False, console)
+            if datasets is None:
+                _, _, datasets = load_data(name, study, False, console)
             with _reasons_to_stop(max_minutes) as stop, _mirrored(current, tensorboard):
-                _train(current, dataset, stop)
+                _train(current, datasets, stop)
         else:
             current.say("already finished; move the run directory away to train it again")
         results, dropped = list(current.record.results.values()), current.record.dropped
@@ -102,27 +103,26 @@ def run(
 
 def load_data(
     name: str, study: Study, fallback: bool, console: Console
-) -> tuple[str, Study, Dataset]:
-    """Returns the data set, or in plain sight the built-in one, whose name the run then carries."""
+) -> tuple[str, Study, Datasets]:
+    """Returns the data sets, or in plain sight the built-in one, whose name the run carries."""
     experiment = study.experiment
     refuse_absent_backend(experiment)
-    if several := [path for path in experiment.axes if path == "task.dataset"]:
-        raise UserError(f"{several[0]}: a run reads one data set; run each by itself")
     tell = partial(say, console)
     try:
-        dataset = experiment.task.load(tell)
+        datasets = {key: task.load(tell) for key, task in experiment.data_tasks().items()}
     except SurroundingsError as error:
         built_in = experiment.task.built_in()
         if not fallback or built_in is None:
             raise
-        dataset = built_in.load(tell)
+        study = Study(replace(experiment, task=built_in), study.search)
+        datasets = {key: t.load(tell) for key, t in study.experiment.data_tasks().items()}
+        dataset = next(iter(datasets.values()))
         tell(f"{error}")
         tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
-        study = Study(replace(experiment, task=built_in), study.search)
         name = f"{name}-{dataset.name}"
     for group in {member.group: member for member in study.members()}.values():
-        ends_of(group, dataset)
-    return name, study, dataset
+        ends_of(group, datasets[group.task.data_key])
+    return name, study, datasets
 
 
 @contextmanager
@@ -165,9 +165,9 @@ def _mirrored(current: OpenRun, tensorboard: bool) -> Iterator[None]:
         current.scalars.close()
 
 
-def _train(current: OpenRun, dataset: Dataset, stop: Stop) -> None:
+def _train(current: OpenRun, datasets: Datasets, stop: Stop) -> None:
     """Trains round after round, from wherever the run stands to its end."""
-    with session(current, dataset) as entry, metered(current.console, current.study) as meter:
+    with session(current, datasets) as entry, metered(current.console, current.study) as meter:
         record = current.record
         current.decide()  # of a rung after which the run was killed
         scored = record.steps_done()
@@ -177,19 +177,21 @@ def _train(current: OpenRun, dataset: Dataset, stop: Stop) -> None:
             taken = current.take_over(each.members)
             meter.skip((member, member.num_steps) for member in taken)
             meter.members_done += len(taken)
-            _train_round(current, each, dataset, meter, stop)
+            _train_round(current, each, datasets, meter, stop)
             current.decide()
             meter.members_done = record.num_done
         entry["examples_per_second"] = round(meter.rate)
 
 
-def _train_round(current: OpenRun, each: Round, dataset: Dataset, meter: Meter, stop: Stop) -> None:
+def _train_round(
+    current: OpenRun, each: Round, datasets: Datasets, meter: Meter, stop: Stop
+) -> None:
     """Trains the members of a round to its step, each from wherever it stands, and scores them."""
     known, scored = current.record.scores, current.record.steps_done()
     platform = jax.default_backend()
     members = [m for m in each.members if (m.digest, each.until) not in known]
     for placement in place_here(members):
-        need = needed(placement, dataset, platform)
+        need = needed(placement, datasets[placement.data_key], platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
     saved = checkpoints.load(current.directory, [m.digest for m in members], current.say)
     # A checkpoint beyond the round is of a finished member whose result was lost.
@@ -203,6 +205,7 @@ def _train_round(current: OpenRun, each: Round, dataset: Dataset, meter: Meter, 
         meter.skip((m, start[m.digest] - scored.get(m.digest, 0)) for m in resumed)
     for step in sorted(set(start.values())):
         for placement in place_here(m for m in members if start[m.digest] == step):
+            dataset = datasets[placement.data_key]
             cohort = _begin(current, placement, dataset, saved if step else {}, step)
             _advance(current, cohort, each.until, meter, stop)
             if each.until < placement.group.num_steps:
@@ -222,7 +225,7 @@ def _begin(
     """Returns a placement's members in their initial state, or in the one they were saved in."""
     programs = build(placement, dataset, current.segment_steps)
     digests = [member.digest for member in placement.members]
-    state, identity = programs.init(), current.identity
+    state, identity = programs.init(), current.identities[placement.data_key]
     seconds = np.zeros(len(digests))
     if saved:
         if {saved[digest].identity for digest in digests} - {identity}:

@@ -33,6 +33,7 @@ class Images(Task):
     dataset: Axis[str] = axis(
         "mnist",
         "`mnist`, `digits` (bundled, no network), or any TFDS image-classification set by its name",
+        data=True,
     )
     reading: Axis[str] = axis(
         "rows",

@@ -66,9 +66,16 @@ class Task:
     def check(self) -> None:
         """Raises UserError where fields, of one value each, do not fit together."""
 
-    def load(self, say: Say) -> Dataset:
-        """Returns the data; `say` hears what takes time, a line at a time.
+    @property
+    def data_key(self) -> str:
+        """Names the data: the values of the fields that decide what is loaded."""
+        decide = [name for name, spec in specs(self).items() if spec.data]
+        return ", ".join(f"{name} {getattr(self, name)}" for name in decide)
 
+    def load(self, say: Say) -> Dataset:
+        """Returns the data, which the fields declared with `data` alone decide.
+
+        `say` hears what takes time, a line at a time.
         Raises UserError for a name that is none, and SurroundingsError when the data is damaged or
         not to be had.
         """

@@ -31,6 +31,7 @@ from lstm_jax.train.step import (
 )
 
 MEMBERS, WHOLE = PartitionSpec("members"), PartitionSpec()
+Datasets = dict[str, Dataset]  # by their tasks' `data_key`
 
 
 class Placement(NamedTuple):
@@ -49,6 +50,11 @@ class Placement(NamedTuple):
     def group(self) -> Experiment:
         """What all members have in common."""
         return self.members[0].group
+
+    @property
+    def data_key(self) -> str:
+        """Names the data that all members read."""
+        return self.members[0].task.data_key
 
     @property
     def rows(self) -> tuple[Experiment, ...]:

@@ -123,7 +123,8 @@ def load(
     state = checkpoints.load(home, [digest], say).get(digest)
     if state is None:
         raise refusal(f"{home} has no whole checkpoint of member {digest}")
-    params = _params(who, who.task.ends(record.facts), state.arrays, home)
+    facts = record.facts_of(who)
+    params = _params(who, who.task.ends(facts), state.arrays, home)
     if result is not None and checkpoints.fingerprint(_named(params)) != result.parameters_sha256:
         raise refusal(
             f"{home} holds other parameters of member {digest}, at step {state.step}, than those "
@@ -135,7 +136,7 @@ def load(
         say(f"note: {described} is unfinished: step {state.step} of {who.num_steps}")
     if bad >= 0:
         say(f"note: {described} diverged at step {bad} and is frozen there: it knows little")
-    return Trained(record.name, who, state.step, None if bad < 0 else bad, record.facts, params)
+    return Trained(record.name, who, state.step, None if bad < 0 else bad, facts, params)
 
 
 def _chosen(record: Record, saved: dict[str, int]) -> str:
