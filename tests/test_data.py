@@ -8,27 +8,39 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax.data import load as data
+from lstm_jax.data import images as data
+from lstm_jax.data import make_dataset
 from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.train.step import epoch_order, streams
 
 # The order of the batches.
 
 
 @pytest.mark.parametrize("num_examples", [1, 2, 1318, 55_000])
 def test_an_epoch_visits_every_example_once(num_examples):
-    order = data.epoch_order(jax.random.key(0), 3, num_examples)
+    order = epoch_order(jax.random.key(0), 3, num_examples)
     assert order.dtype == np.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(num_examples))
 
 
 def test_the_order_is_a_pure_function_of_key_and_epoch():
     key, other_key = jax.random.split(jax.random.key(7))
-    order = np.asarray(data.epoch_order(key, 0, 1000))
-    jitted = jax.jit(data.epoch_order, static_argnums=2)
-    np.testing.assert_array_equal(order, data.epoch_order(key, 0, 1000))
+    order = np.asarray(epoch_order(key, 0, 1000))
+    jitted = jax.jit(epoch_order, static_argnums=2)
+    np.testing.assert_array_equal(order, epoch_order(key, 0, 1000))
     np.testing.assert_array_equal(order, jitted(key, 0, 1000))
-    for other in (data.epoch_order(key, 1, 1000), data.epoch_order(other_key, 0, 1000)):
+    for other in (epoch_order(key, 1, 1000), epoch_order(other_key, 0, 1000)):
         assert np.sum(order == np.asarray(other)) < 20  # by chance: one place in a thousand agrees
+
+
+def test_the_order_is_the_same_for_all_members_of_a_seed_and_of_no_other():
+    """Whatever else they differ in: the key is of the seed alone."""
+    orders = [
+        np.asarray(epoch_order(streams(np.uint32(seed))["order"], 0, 500)) for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
 
 
 # Digits.
@@ -37,31 +49,98 @@ def test_the_order_is_a_pure_function_of_key_and_epoch():
 def test_digits_are_split_in_order_and_never_change():
     digits = data.load("digits")
     assert digits.name == "digits"
-    assert digits.num_classes == 10
-    sizes = [split.images.shape for split in (digits.train, digits.validation, digits.test)]
+    assert digits.facts == {"num_classes": 10, "shapes": {"images": [8, 8], "labels": []}}
+    sizes = [split["images"].shape for split in (digits.train, digits.validation, digits.test)]
     assert sizes == [(1318, 8, 8), (119, 8, 8), (360, 8, 8)]
-    assert digits.train.images.min() == 0
-    assert digits.train.images.max() == 255
+    assert digits.train["images"].min() == 0
+    assert digits.train["images"].max() == 255
     for split in (digits.train, digits.validation, digits.test):
-        assert split.images.dtype == np.uint8
-        assert split.labels.dtype == np.int32
-        assert split.labels.shape == split.images.shape[:1]
-        assert set(split.labels) == set(range(10))
+        assert split["images"].dtype == np.uint8
+        assert split["labels"].dtype == np.int32
+        assert split["labels"].shape == split["images"].shape[:1]
+        assert set(split["labels"]) == set(range(10))
     assert digits.fingerprint == data.load("digits").fingerprint
     # Change it only when the preparation of `digits` changes on purpose: recorded runs name it.
     assert digits.fingerprint == "40bafce680d6cd84887ca7a86b6f30ac3fce7dea185dbe1d0da7e32628df2be1"
 
 
-def test_the_fingerprint_notices_every_array():
+def small_splits():
+    rng = np.random.default_rng(0)
+    return [
+        {"x": rng.normal(size=(n, 2)).astype(np.float32), "y": np.arange(n, dtype=np.int32)}
+        for n in (4, 2, 3)
+    ]
+
+
+def test_the_fingerprint_notices_every_byte_of_every_array():
+    splits = small_splits()
+    whole = make_dataset("a", *splits, classes=3).fingerprint
+    assert make_dataset("another name", *splits, classes=3).fingerprint == whole
+    for split in splits:
+        for array in split.values():
+            flat = array.view(np.uint8).reshape(-1)
+            for place in range(len(flat)):
+                flat[place] ^= 1
+                assert make_dataset("a", *splits, classes=3).fingerprint != whole
+                flat[place] ^= 1
+    assert make_dataset("a", *splits, classes=3).fingerprint == whole
+
+
+def test_the_fingerprint_notices_names_shapes_types_and_facts():
+    def changed(change):
+        splits, facts = small_splits(), {"classes": 3}
+        change(splits, facts)
+        return make_dataset("a", *splits, **facts).fingerprint
+
+    changes = [
+        lambda splits, facts: None,
+        lambda splits, facts: splits[0].update(z=splits[0].pop("y")),
+        lambda splits, facts: splits[0].update(x=splits[0]["x"].reshape(2, 4)),
+        lambda splits, facts: splits[0].update(y=splits[0]["y"].view(np.uint32)),
+        lambda splits, facts: facts.update(classes=4),
+        lambda splits, facts: facts.update(more=1),
+        lambda splits, facts: splits.reverse(),
+    ]
+    assert len({changed(change) for change in changes}) == len(changes)
+
+
+def test_the_bytes_of_an_array_count_and_not_how_it_lies_in_memory():
+    splits = small_splits()
+    turned = [{k: np.asfortranarray(a) for k, a in split.items()} for split in splits]
+    assert make_dataset("a", *turned).fingerprint == make_dataset("a", *splits).fingerprint
+
+
+def test_the_first_twelfth_of_training_is_held_out_and_nothing_is_lost():
     digits = data.load("digits")
-    train = data.Split(*map(np.concatenate, zip(digits.validation, digits.train, strict=True)))
+    both = zip(digits.validation.values(), digits.train.values(), strict=True)
+    train = dict(zip(digits.train, map(np.concatenate, both), strict=True))
     assert data._dataset("digits", train, digits.test, 10).fingerprint == digits.fingerprint
-    for split in (train, digits.test):
-        for array in split:
-            array[5], before = (array[5] + 1) % 10, array[5].copy()
-            changed = data._dataset("digits", train, digits.test, 10)
-            assert changed.fingerprint != digits.fingerprint
-            array[5] = before
+
+
+# How images are read.
+
+
+@pytest.mark.parametrize("reading", ["rows", "columns", "pixels", "permuted"])
+def test_a_reading_is_an_order_of_the_same_numbers(reading):
+    pixels = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    read = arranged(pixels, reading)
+    shape = {"rows": (2, 3, 4), "columns": (2, 4, 3)}.get(reading, (2, 12, 1))
+    assert read.shape == shape
+    for image, again in zip(pixels, read, strict=True):
+        assert set(again.ravel()) == set(image.ravel())
+    facts = {"shapes": {"images": [3, 4]}, "num_classes": 7}
+    ends = Images(reading=reading).ends(facts)
+    assert (ends.num_features, ends.num_outputs, ends.every_row) == (shape[2], 7, False)
+    if reading == "permuted":  # once for all: the same for every image, and on every machine
+        order = read[0].ravel() - pixels[0].min()
+        np.testing.assert_array_equal(read[1].ravel() - pixels[1].min(), order)
+        np.testing.assert_array_equal(order, np.random.RandomState(0).permutation(12))
+
+
+def test_the_floor_is_the_share_of_the_commonest_class():
+    labels = [np.int32(values) for values in ([0, 1, 1], [0], [1, 1, 0, 2])]
+    made = make_dataset("few", *({"labels": some} for some in labels))
+    assert Images().floor(made) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -79,7 +158,7 @@ def test_the_fingerprint_notices_every_array():
 def test_arrays_that_are_off_are_named(images, labels, problem):
     good = data.load("digits").test
     with pytest.raises(SurroundingsError, match=f"^odd: .*{problem}"):
-        data._dataset("odd", data.Split(images, labels), good, 10)
+        data._dataset("odd", {"images": images, "labels": labels}, good, 10)
 
 
 # The kept arrays.
@@ -100,8 +179,8 @@ def test_kept_arrays_come_back_to_the_bit(kept):
     assert back.fingerprint == digits.fingerprint
     assert back.name == "made_up"
     for split, same in zip(digits[1:4], back[1:4], strict=True):
-        for array, same_array in zip(split, same, strict=True):
-            np.testing.assert_array_equal(array, same_array)
+        for name, array in split.items():
+            np.testing.assert_array_equal(array, same[name])
     assert os.listdir(kept.parent) == [data.ARRAYS]
 
 

@@ -1,6 +1,5 @@
 """Whatever a user or a file hands in: a correct answer or one clear line, never a traceback."""
 
-import contextlib
 import io
 import json
 
@@ -10,13 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lstm_jax import Experiment
-from lstm_jax.cli import check_options, parse
-from lstm_jax.commands import COMMANDS
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.experiment import KINDS
-from lstm_jax.runs import store
-from lstm_jax.runs.record import RESULT, kept_experiment, read_record
+from lstm_jax.errors import UserError
+from lstm_jax.experiment import Experiment
+from lstm_jax.fields import specs
+from lstm_jax.search import Search, Study
 from lstm_jax.use.pictures import read_picture
 
 json_values = st.recursive(
@@ -35,63 +31,49 @@ def one_line(error):
     assert "\n" not in str(error)
 
 
+paths = st.sampled_from(["task", *Experiment().values, "hiden_size"]) | st.text(max_size=9)
+# What a field may hold: also numbers beyond all floats, and several values.
+likely = st.sampled_from([None, 1, 8, 0.5, -1, 10**400, 1e400, "lstm", "adam", "images"])
+values_of = json_values | likely | st.lists(likely, max_size=3)
+names = st.sampled_from(sorted(specs(Search))) | st.text(max_size=9)
+
+
+def in_json(values):
+    return json.loads(json.dumps(values))
+
+
 @many
-@given(st.dictionaries(st.sampled_from(sorted(KINDS)) | st.text(max_size=9), json_values))
+@given(st.dictionaries(paths, values_of) | json_values)
 def test_an_experiment_of_any_values_is_one_or_is_refused(values):
     try:
-        experiment = Experiment.from_json(json.dumps(values))
+        experiment = Experiment.from_values(in_json(values))
     except UserError as error:
         one_line(error)
     else:
-        assert Experiment.from_json(experiment.to_json()) == experiment
+        again = Experiment.from_values(in_json(experiment.to_values()))
+        assert (again, again.digest) == (experiment, experiment.digest)
+        assert next(experiment.members()).group == next(again.members()).group
 
 
 @many
-@given(st.text(max_size=40) | st.binary(max_size=40).map(lambda b: b.decode("latin-1")))
-def test_an_experiment_of_any_text_is_refused(text):
-    with contextlib.suppress(ValueError):
-        json.loads(text)  # a text that is JSON is no object here, but for an empty one
-        return
-    with pytest.raises(UserError) as caught:
-        Experiment.from_json(text)
-    one_line(caught.value)
-
-
-rows = st.fixed_dictionaries(dict.fromkeys(RESULT, json_values))
-records = st.fixed_dictionaries(
-    {
-        "members": st.dictionaries(st.text(max_size=9), rows, max_size=2) | json_values,
-        "sessions": st.just([]) | json_values,
-        "experiment": st.just({}) | json_values,
-    },
-    optional={"rungs": st.dictionaries(st.text(max_size=9), json_values), "name": json_values},
+@given(
+    st.fixed_dictionaries(
+        {
+            "experiment": st.dictionaries(paths, values_of, max_size=3),
+            "search": st.dictionaries(names, values_of | st.sampled_from(["random", "tpe"])),
+        }
+    )
+    | json_values
 )
-
-
-@many
-@given(record=records | json_values)
-def test_a_record_of_any_values_is_whole_or_damaged(folder, record):
-    sealed = store.sealed(record) if isinstance(record, dict) else record
-    (folder / "record.json").write_text(json.dumps(sealed))
+def test_a_study_of_any_values_is_one_or_is_refused(values):
     try:
-        found = read_record(folder)
-        if found is not None:
-            kept_experiment(folder, found)
-    except SurroundingsError as error:
+        study = Study.from_values(in_json(values))
+    except UserError as error:
         one_line(error)
-
-
-@many
-@given(lines=st.lists(json_values.map(json.dumps).map(str.encode) | st.binary(max_size=30)))
-def test_metrics_of_any_bytes_are_read_row_by_row(folder, lines):
-    whole = {"member": "a", "step": 3, "loss": 0.5, "accuracy": None}
-    lines = [json.dumps(whole).encode(), *lines]
-    (folder / "metrics.jsonl").write_bytes(b"\n".join(lines))
-    found = store.read_metrics(folder)
-    assert found[0] == whole
-    for row in found:
-        assert isinstance(row["member"], str)
-        assert isinstance(row["step"], int)
+    else:
+        again = Study.from_values(in_json(study.to_values()))
+        assert (again, again.digest) == (study, study.digest)
+        assert study.num_settings <= study.num_members
 
 
 def as_file(values, kind):
@@ -132,22 +114,3 @@ def test_a_picture_of_any_bytes_is_an_image_or_one_line(folder, data, side):
     else:
         assert (image.shape, image.dtype) == ((side, side), np.uint8)
         assert image.max() == 255  # its darkest ink is white, whatever it was
-
-
-words = st.sampled_from(["run", "plan", "predict", "digits", "baseline", "1", "1e-3", "-1", "x"])
-flags = st.sampled_from([f"--{name.replace('_', '-')}" for name in KINDS])
-others = st.sampled_from(["--platform", "cpu", "--steps", "--member", "--max-minutes", "--measure"])
-
-
-@many
-@given(st.lists(words | flags | others | st.text(max_size=6), max_size=6))
-def test_any_command_line_is_a_command_or_one_line(argv):
-    try:
-        command = parse(argv)
-        check_options(command)
-        assert isinstance(command, tuple(COMMANDS.values()))
-    except UserError as error:
-        one_line(error)
-    except SystemExit as left:
-        if left.code:  # no help was asked for
-            raise

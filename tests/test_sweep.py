@@ -6,116 +6,244 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax import Experiment
-from lstm_jax.data.load import load
-from lstm_jax.experiment import Member
+from lstm_jax.data import images
+from lstm_jax.errors import UserError
+from lstm_jax.experiment import Experiment, all_specs
 from lstm_jax.runs import checkpoints
-from lstm_jax.train.sweep import Placement, build, name_arrays, place
-
-# The baseline's sizes: smaller ones hid a bit that depended on the number of devices.
-EXPERIMENT = Experiment(dataset="digits")
-MEMBERS = tuple(
-    Member(128, rate, seed) for rate, seed in [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
+from lstm_jax.tasks.images import Images
+from lstm_jax.train.sweep import (
+    Placement,
+    build,
+    ends_of,
+    name_arrays,
+    place,
+    stack_fields,
+    stack_states,
+    tile_size,
 )
+
+DIGITS = Images(dataset="digits")
+SMALL = {"task": DIGITS, "hidden_size": 8, "batch_size": 16, "microbatches": 4}
+VALUES = [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
+# The baseline's sizes: smaller ones hid a bit that depended on the number of devices.
+KINDS = {
+    "lstm": {"task": DIGITS},
+    "gru": {**SMALL, "cell": "gru"},
+    "layers": {**SMALL, "layers": 2, "optimizer": "adamw", "weight_decay": 0.1, "clip_norm": 0.5},
+}
+CAPACITY = 14  # over the end of an epoch of `digits` for the baseline: 10 steps of 128
+
+
+def members(kind):
+    return tuple(Experiment(**KINDS[kind], learning_rate=rate, seed=seed) for rate, seed in VALUES)
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return load("digits")
+    return images.load("digits")
 
 
-def trained(placement, dataset, cuts=(0, 45), capacity=45):
-    """Digest of each member's state after the segments between the cuts; 10 steps are an epoch."""
-    programs = build(EXPERIMENT, placement, dataset, capacity)
-    state = programs.init()
-    for start, stop in pairwise(cuts):
-        state, _ = programs.segment(state, start, stop)
+def digests(state, count):
+    """Digest of each member's state."""
     arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
     return [
         checkpoints.fingerprint({name: array[row] for name, array in arrays.items()})
-        for row in range(len(placement.members))
+        for row in range(count)
     ]
+
+
+def trained(placement, dataset, cuts=(0, CAPACITY), capacity=CAPACITY):
+    """Digest of each member's state after the segments between the cuts."""
+    programs = build(placement, dataset, capacity)
+    state = programs.init()
+    for start, stop in pairwise(cuts):
+        state, _ = programs.segment(state, start, stop)
+    return digests(state, len(placement.members))
 
 
 @pytest.fixture(scope="module")
 def alone(digits):
-    """Each member's digest on one device, by itself."""
-    return [trained(Placement((member,), 1, 1), digits)[0] for member in MEMBERS]
+    """Each member's digest on one device, by itself, by kind: trained once for all tests."""
+    found = {}
+
+    def of(kind):
+        if kind not in found:
+            found[kind] = [trained(Placement((m,), 1, 1), digits)[0] for m in members(kind)]
+            assert len(set(found[kind])) == len(VALUES)
+        return found[kind]
+
+    return of
 
 
-def test_members_differ(alone):
-    assert len(set(alone)) == len(MEMBERS)
+SHAPES = [("lstm", m, c) for m, c in [(1, 1), (1, 2), (1, 4), (2, 2), (4, 1)]]
+SHAPES += [(kind, m, c) for kind in ("gru", "layers") for m, c in [(1, 4), (2, 2)]]
 
 
-@pytest.mark.parametrize(("members", "chunks"), [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (4, 1)])
-def test_a_member_of_any_sweep_on_any_devices_equals_itself_alone(digits, alone, members, chunks):
-    assert trained(Placement(MEMBERS, members, chunks), digits) == alone
+@pytest.mark.parametrize(("kind", "devices", "batch_devices"), SHAPES)
+def test_a_member_of_any_grid_on_any_devices_equals_itself_alone(
+    digits, alone, kind, devices, batch_devices
+):
+    placement = Placement(members(kind), devices, batch_devices)
+    assert trained(placement, digits) == alone(kind)
 
 
 def test_order_and_number_of_members_change_no_bit(digits, alone):
     chosen = [2, 0]
-    placement = Placement(tuple(MEMBERS[i] for i in chosen), 1, 2)
-    assert trained(placement, digits) == [alone[i] for i in chosen]
+    placement = Placement(tuple(members("gru")[i] for i in chosen), 1, 1)
+    assert trained(placement, digits) == [alone("gru")[i] for i in chosen]
 
 
-@pytest.mark.parametrize("cuts", [(0, 1, 2, 45), (0, 10, 45), (0, 20, 40, 45)])
+@pytest.mark.parametrize("cuts", [(0, 1, 2, 14), (0, 10, 14), (0, 7, 13, 14)])
 def test_cutting_into_segments_changes_no_bit(digits, alone, cuts):
-    assert trained(Placement(MEMBERS[:1], 1, 1), digits, cuts) == alone[:1]
+    assert trained(Placement(members("lstm")[:1], 1, 1), digits, cuts) == alone("lstm")[:1]
 
 
 def test_the_capacity_of_a_segment_changes_no_bit(digits, alone):
-    assert trained(Placement(MEMBERS[:1], 1, 1), digits, capacity=100) == alone[:1]
+    found = trained(Placement(members("gru")[:1], 1, 1), digits, capacity=40)
+    assert found == alone("gru")[:1]
 
 
-def test_other_rates_seeds_and_steps_trace_nothing_again(digits):
-    first = build(EXPERIMENT, Placement(MEMBERS[:2], 1, 1), digits, 10)
-    first.segment(first.init(), 0, 10)
+def test_a_state_taken_to_the_host_and_back_goes_on_to_the_same_bits(digits, alone):
+    programs = build(Placement(members("gru")[:2], 1, 1), digits, CAPACITY)
+    state, _ = programs.segment(programs.init(), 0, 5)
+    named = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
+    rows = [{name: array[row] for name, array in named.items()} for row in range(2)]
+    state, _ = programs.segment(programs.put(stack_states(state, rows)), 5, CAPACITY)
+    assert digests(state, 2) == alone("gru")[:2]
+    del rows[1]["diverged_at"]
+    with pytest.raises(ValueError, match="not those of this model"):
+        stack_states(state, rows)
+
+
+TRACED = {
+    "seed": (7, 8),
+    "learning_rate": (2e-3, 4e-3),
+    "forget_bias": (0.0, 0.5),
+    "clip_norm": (0.1, 0.2),
+    "momentum": (0.1, 0.2),
+    "weight_decay": (0.2, 0.3),
+    "task.label_smoothing": (0.1, 0.2),
+}
+BASE = Experiment(**KINDS["layers"]).having({"layers": 1})
+
+
+@pytest.fixture(scope="module")
+def built_once(digits):
+    """A placement's programs, compiled, at two members of one device."""
+    rows = tuple(BASE.replaced({"seed": (0, 1)}).members())
+    programs = build(Placement(rows, 1, 1), digits, CAPACITY)
+    state, _ = programs.segment(programs.init(), 0, 3)
+    programs.score(state.params, digits.test)
+    return digests(state, 2)
+
+
+def test_the_list_of_what_is_traced_is_whole():
+    assert set(TRACED) == {path for path, spec in all_specs(BASE).items() if spec.traced}
+
+
+@pytest.mark.parametrize("path", TRACED)
+def test_another_traced_value_traces_nothing_again(digits, built_once, path):
+    """And the seed and the other numbers are what is trained: other bits come out of each."""
+    rows = tuple(BASE.replaced({path: TRACED[path]}).members())
+    assert {row.group for row in rows} == {BASE.group}
     with jax.no_tracing():
-        second = build(EXPERIMENT, Placement(MEMBERS[2:], 1, 1), digits, 10)
-        state, _ = second.segment(second.init(), 0, 10)
-        second.segment(state, 10, 13)
+        programs = build(Placement(rows, 1, 1), digits, CAPACITY)
+        state, _ = programs.segment(programs.init(), 0, 3)
+        programs.score(state.params, digits.test)
+    found = digests(state, 2)
+    if path != "momentum":  # of `sgd` alone
+        assert len({*found, built_once[0]}) == 3
+    else:
+        assert set(found) == {built_once[0]}
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("batch_size", (16, 32)),
+        ("microbatches", (2, 4)),
+        ("cell", ("lstm", "gru")),
+        ("layers", (1, 2)),
+        ("optimizer", ("adamw", "sgd")),
+        ("train_examples", (1000, 2000)),
+        ("clip_norm", (None, 1.0)),
+        ("task.reading", ("rows", "columns")),
+    ],
+)
+def test_a_static_axis_becomes_placements_of_one_group_each(path, values):
+    grid = BASE.replaced({path: values, "seed": (0, 1, 2)})
+    placements = place(grid.members(), 1, lambda group: 1)
+    assert [[m.values[path] for m in p.members] for p in placements] == [[v] * 3 for v in values]
 
 
 def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
-    wild = Member(128, 1e30, 0)  # overflows float32 in its second step
-    experiment_rates = (MEMBERS[0], wild, MEMBERS[1])
-    programs = build(EXPERIMENT, Placement(experiment_rates, 1, 1), digits, 45)
-    state, metrics = programs.segment(programs.init(), 0, 45)
+    one, two = members("lstm")[:2]
+    wild = one.replaced({"learning_rate": 1e30})  # overflows float32 in its second step
+    programs = build(Placement((one, wild, two), 1, 1), digits, CAPACITY)
+    state, metrics = programs.segment(programs.init(), 0, CAPACITY)
     assert np.all(np.isfinite(np.asarray(metrics.loss)[[0, 2]]))
     assert list(np.asarray(state.diverged_at)) == [-1, 1, -1]
-    arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
-    digest = [checkpoints.fingerprint({k: v[row] for k, v in arrays.items()}) for row in (0, 2)]
-    assert digest == alone[:2]
+    assert [digests(state, 3)[row] for row in (0, 2)] == alone("lstm")[:2]
 
 
-def test_in_tiles_a_member_has_the_same_bits_whatever_is_beside_it(digits):
+@pytest.fixture(scope="module")
+def in_tiles(digits):
     """As on a GPU or TPU: members under `vmap`, the last tile filled up with copies."""
-    together = trained(Placement(MEMBERS[:3], 1, 1, tile=3), digits, cuts=(0, 5, 12))
-    for index in (0, 2):
-        alone = trained(Placement(MEMBERS[index : index + 1], 1, 1, tile=3), digits, cuts=(0, 12))
-        assert alone == [together[index]]
+    return trained(Placement(members("gru")[:3], 1, 1, tile=4), digits, cuts=(0, 5, 12))
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_in_tiles_a_member_has_the_same_bits_whatever_is_beside_it(digits, in_tiles, index):
+    placement = Placement(members("gru")[index : index + 1], 1, 1, tile=4)
+    assert len(placement.rows) == 4
+    assert trained(placement, digits, cuts=(0, 12)) == [in_tiles[index]]
 
 
 def test_tiles_train_as_one_after_another_does(digits):
-    """Up to rounding, and over the end of an epoch of ten steps."""
+    """Up to rounding."""
     losses = []
-    for tile in (1, 3):
-        programs = build(EXPERIMENT, Placement(MEMBERS[:3], 1, 1, tile), digits, 12)
-        losses.append(programs.segment(programs.init(), 0, 12)[1].loss)
+    for tile in (1, 4):
+        programs = build(Placement(members("gru")[:3], 1, 1, tile), digits, CAPACITY)
+        losses.append(np.asarray(programs.segment(programs.init(), 0, 12)[1].loss)[:3])
     np.testing.assert_allclose(*losses, rtol=2e-3)
 
 
 @pytest.mark.parametrize("tile", [1, 2, 4])
 def test_placements_hold_every_member_once_and_fill_the_devices(tile):
-    grid = Experiment(hidden_size=(8, 16, 32), seed=tuple(range(7))).members()
+    grid = list(Experiment(hidden_size=(8, 16, 32), seed=tuple(range(7))).members())
     for devices in (1, 2, 3, 4, 8):
-        placements = place(grid, devices, chunks=8, tile=tile)
+        placements = place(grid, devices, lambda group: tile)
         placed = [member for placement in placements for member in placement.members]
-        assert sorted(map(str, placed)) == sorted(map(str, grid))
+        assert sorted(m.digest for m in placed) == sorted(m.digest for m in grid)
         for placement in placements:
-            assert {m.hidden_size for m in placement.members} == {placement.hidden_size}
+            assert {m.group for m in placement.members} == {placement.group}
             assert len(placement.rows) % placement.member_devices == 0
             assert tile == 1 or len(placement.rows) == tile * placement.member_devices
-            assert placement.member_devices * placement.chunk_devices <= devices
-            assert 8 % placement.chunk_devices == 0
+            assert placement.member_devices * placement.batch_devices <= devices
+            assert 8 % placement.batch_devices == 0
         assert len(placements) <= 3 * (2 if tile == 1 else -(-7 // (tile * devices)))
+
+
+def test_one_member_at_a_time_on_cpu_and_for_cudnn_several_elsewhere():
+    scan, cudnn = Experiment().group, Experiment(backend="cudnn").group
+    assert [tile_size(*of) for of in (("cpu", scan), ("gpu", scan), ("gpu", cudnn))] == [1, 8, 1]
+
+
+def test_traced_fields_are_stacked_and_the_static_ones_stay():
+    stacked = stack_fields(members("lstm"))
+    np.testing.assert_array_equal(stacked.seed, np.uint32([0, 1, 2, 0]))
+    np.testing.assert_array_equal(stacked.learning_rate, np.float32([1e-3, 3e-3, 1e-2, 3e-3]))
+    assert (stacked.hidden_size, stacked.clip_norm) == (128, None)
+    assert stacked.group == members("lstm")[0].group
+    high = stack_fields([Experiment(seed=2**32 - 1)])
+    assert high.seed.dtype == np.uint32
+    odd = Experiment(task=Images(dataset="traced"))  # a name as any other
+    assert stack_fields([odd]).task.dataset == "traced"
+
+
+def test_a_member_that_does_not_fit_the_data_is_refused(digits):
+    with pytest.raises(UserError, match="batch_size: 2048 is more than the 1,318 training"):
+        ends_of(Experiment(task=DIGITS, batch_size=2048), digits)
+    wide = digits._replace(facts={**digits.facts, "shapes": {"images": [8, 9], "labels": []}})
+    with pytest.raises(UserError, match="square"):
+        ends_of(Experiment(task=Images(dataset="digits", shift=1)), wide)

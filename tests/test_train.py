@@ -1,121 +1,499 @@
-"""Training: learns what can be learned, sums in a fixed order, starts as it always has."""
+"""Training is what a plain implementation does; numbers that are traced are as if compiled in."""
 
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from axes import checked
+from textbook import assert_close, assert_equal, weighted
 
-from lstm_jax import Experiment
-from lstm_jax.data.load import Dataset, Split, load
-from lstm_jax.experiment import Member
-from lstm_jax.train.model import RowLSTM
-from lstm_jax.train.step import (
-    Recipe,
-    evaluate,
-    init_state,
-    rate_factor,
-    shift_images,
-    train_step,
-)
-from lstm_jax.train.sweep import Placement, build
+from lstm_jax.cells import passes, recurrence
+from lstm_jax.cells.linen import GRU, LSTM
+from lstm_jax.data import images, make_dataset
+from lstm_jax.experiment import Experiment
+from lstm_jax.tasks.images import Images, shift_images
+from lstm_jax.tasks.task import Ends, Inputs, Items, Task
+from lstm_jax.train import model
+from lstm_jax.train.optimizer import rate_factor
+from lstm_jax.train.step import EVALUATION_BLOCK, evaluate, init_state, train_step
+from lstm_jax.train.sweep import Placement, build, ends_of, stack_fields
+
+SMALL = {"hidden_size": 8, "batch_size": 16, "microbatches": 2, "train_examples": 1600}
+DIGITS = Images(dataset="digits")
+initial = jax.jit(init_state, static_argnums=0)
+step = jax.jit(train_step, static_argnums=0)  # one program for all members of a group
+score = jax.jit(evaluate, static_argnums=0)
+shifted = jax.jit(shift_images, static_argnums=2)
+
+
+def small(**values):
+    return Experiment(**{"task": DIGITS, **SMALL, **values})
+
+
+def arrays(member):
+    """A member as it enters a program: its traced fields as arrays []."""
+    return jax.tree.map(lambda a: a[0], stack_fields([member]))
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return load("digits")
+    return images.load("digits")
 
 
-initial = jax.jit(init_state, static_argnums=0)
-step = jax.jit(train_step, static_argnums=(0, 1))  # one program for all tests of a recipe
-shifted = jax.jit(shift_images, static_argnums=2)
+@pytest.fixture(scope="module")
+def batch(digits):
+    return {name: jnp.asarray(array[:16]) for name, array in digits.train.items()}
 
 
-def start(dataset, hidden_size=16):
-    model = RowLSTM(hidden_size=hidden_size, num_features=dataset.train.images.shape[2])
-    batch = jax.tree.map(lambda a: jnp.asarray(a[:32]), tuple(dataset.train))
-    return model, initial(model, jnp.uint32(0)), batch
+ENDS = Ends(num_features=8, num_outputs=10)
 
 
-def test_a_step_is_adam_on_the_mean_cross_entropy(digits):
-    """Against the plain form: one batch, integer labels, optax's own Adam."""
-    model, state, (images, labels) = start(digits)
+def begun(member, ends=ENDS):
+    return initial(ends, arrays(member))
+
+
+def stepped(member, batch, steps=3, ends=ENDS, compiled_in=False):
+    """The state after steps on the same batch, and the metrics of the last."""
+    state = begun(member, ends)
+    if compiled_in:  # every number a constant of the program
+        numbers = arrays(member)
+        take = jax.jit(lambda state, step: train_step(ends, numbers, state, batch, step))
+    else:
+        take = lambda state, at: step(ends, arrays(member), state, batch, at)  # noqa: E731
+    for at in range(steps):
+        state, metrics = take(state, jnp.int32(at))
+    return state, metrics
+
+
+# The model against the notebook's graph and against Flax.
+
+
+def unfolded(params, x_TBI, forget_bias):
+    """The notebook's graph, layer after layer: `BasicLSTMCell`, gates i, j, f, o."""
+    layer = params["input"]
+    x_TBH = x_TBI @ layer["kernel"] + layer["bias"][None, None]
+    c = h = jnp.zeros_like(x_TBH[0])
+
+    def row(state, x_BH):
+        c, h = state
+        gates = jnp.concatenate([x_BH, h], axis=1) @ params["lstm"]["kernel"]
+        i, j, f, o = jnp.split(gates + params["lstm"]["bias"][None], 4, axis=1)
+        c = c * jax.nn.sigmoid(f + forget_bias) + jax.nn.sigmoid(i) * jnp.tanh(j)
+        return (c, jnp.tanh(c) * jax.nn.sigmoid(o)), None
+
+    (_, h), _ = jax.lax.scan(row, (c, h), x_TBH)
+    return h @ params["output"]["kernel"] + params["output"]["bias"][None]
+
+
+def noisy(params):
+    """The parameters with no number left at zero."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(9), len(leaves))
+    added = [a + 0.3 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+    return tree.unflatten(added)
+
+
+def folded_outputs(member, ends, params, x_TBI):
+    return model.outputs(member, ends, model.fold(member, params), Inputs(x_TBI))
+
+
+@pytest.mark.parametrize("forget_bias", [0.0, 1.0])
+def test_the_folded_model_is_the_notebooks_graph_layer_after_layer(forget_bias):
+    """Outputs, and the gradients of all parameters."""
+    member = small(forget_bias=forget_bias)
+    params = noisy(begun(member).params)
+    x_TBI = jax.random.uniform(jax.random.key(1), (3, 7, 8))
+
+    def value_and_gradient(function):
+        def scalar(params):
+            result = function(params)
+            return weighted(result), result
+
+        return jax.jit(jax.value_and_grad(scalar, has_aux=True))(params)
+
+    ours = value_and_gradient(lambda p: folded_outputs(member, ENDS, p, x_TBI))
+    assert_close(ours, value_and_gradient(lambda p: unfolded(p, x_TBI, forget_bias)))
+
+
+@pytest.mark.parametrize(("cell", "module"), [("lstm", LSTM), ("gru", GRU)])
+@pytest.mark.parametrize("every_row", [False, True])
+def test_layers_are_flax_modules_one_upon_the_other(cell, module, every_row):
+    """Our Linen modules are Flax's (test_linen.py); their weights are these, in Flax's names."""
+    member = small(cell=cell, layers=2, forget_bias=0.0)
+    ends = Ends(8, 3, every_row)
+    params = noisy(begun(member, ends).params)
+    assert set(params) == {"input", cell, f"{cell}_1", "output"}
+    x_TBI = jax.random.uniform(jax.random.key(1), (4, 5, 8))
+    ours = jax.jit(partial(folded_outputs, member, ends))(params, x_TBI)
+
+    class Peer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(2):
+                x = module(8, time_major=True)(x)
+            return x
+
+    peer = Peer()
+    h_TBH = nn.Dense(8).apply({"params": params["input"]}, x_TBI)
+    shapes = jax.eval_shape(peer.init, jax.random.key(0), h_TBH)["params"]
+    weights = {}
+    for (name, own), place in zip(sorted(shapes.items()), (cell, f"{cell}_1"), strict=True):
+        weights[name] = in_flax(cell, params[place], own)
+    h_TBH = jax.jit(peer.apply)({"params": weights}, h_TBH)
+    out = nn.Dense(3).apply({"params": params["output"]}, h_TBH if every_row else h_TBH[-1])
+    assert ours.shape == out.shape
+    assert_close(ours, out)
+
+
+def in_flax(cell, own, shapes):
+    """One of our layers as the parameters of a Flax cell."""
+    columns = {"lstm": "igfo", "gru": "run"}[cell]
+    kernel, bias = np.asarray(own["kernel"]), np.asarray(own["bias"])
+    inputs = dict(zip(columns, np.split(kernel[:8], len(columns), axis=1), strict=True))
+    states = dict(zip(columns, np.split(kernel[8:], len(columns), axis=1), strict=True))
+    if cell == "lstm":
+        biases = {f"h{k}": b for k, b in zip(columns, np.split(bias, 4), strict=True)}
+    else:
+        r, u, n_h, n_x = np.split(bias, 4)
+        biases = {"ir": r, "iz": u, "hn": n_h, "in": n_x}
+    letter = {"u": "z"} if cell == "gru" else {}
+    flat = {f"i{letter.get(k, k)}": {"kernel": v} for k, v in inputs.items()}
+    flat |= {f"h{letter.get(k, k)}": {"kernel": v} for k, v in states.items()}
+    for name, value in biases.items():
+        flat[name]["bias"] = value
+    (inner,) = shapes.values() if len(shapes) == 1 else (None,)
+    if inner is None:
+        return flat
+    assert jax.tree.map(jnp.shape, flat) == jax.tree.map(jnp.shape, inner)
+    return {next(iter(shapes)): flat}
+
+
+def test_the_baseline_starts_as_the_notebook_does():
+    member = Experiment(hidden_size=64)
+    params = begun(member, Ends(28, 10)).params
+    shapes = {
+        "input": {"kernel": (28, 64), "bias": (64,)},
+        "lstm": {"kernel": (128, 256), "bias": (256,)},
+        "output": {"kernel": (64, 10), "bias": (10,)},
+    }
+    assert jax.tree.map(jnp.shape, params) == shapes
+    for name in ("input", "output"):
+        np.testing.assert_array_equal(params[name]["bias"], np.float32(0.1))
+        assert abs(float(jnp.std(params[name]["kernel"])) - 1) < 0.1
+    limit = np.sqrt(6 / (128 + 256))
+    assert 0.99 * limit < float(jnp.max(jnp.abs(params["lstm"]["kernel"]))) <= limit
+    assert not np.any(params["lstm"]["bias"])
+
+
+def test_orthogonal_recurrent_kernels_keep_lengths():
+    kernel = begun(small(kernel_init="orthogonal")).params["lstm"]["kernel"]
+    for gate in np.split(np.asarray(kernel[8:]), 4, axis=1):
+        np.testing.assert_allclose(gate @ gate.T, np.eye(8), atol=1e-5)
+
+
+def test_chrono_initialisation_spreads_memories_up_to_its_span():
+    member = small(hidden_size=500, chrono_steps=784)
+    bias = begun(member, Ends(2, 2)).params["lstm"]["bias"]
+    i, g, f, o = np.split(np.exp(np.asarray(bias)), 4)
+    np.testing.assert_allclose(i * f, 1, rtol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([g, o]), 1)
+    assert 1 <= f.min() < 40 < 740 < f.max() <= 783.1
+    assert abs(f.mean() - 392) < 40  # uniform
+    plain = begun(small(hidden_size=500), Ends(2, 2)).params["lstm"]["bias"]
+    assert not plain.any()
+
+
+# A step against optax on the plain model.
+
+
+OWN = {
+    "adam": lambda m: optax.adam(m.learning_rate),
+    "adamw": lambda m: optax.adamw(m.learning_rate, weight_decay=m.weight_decay),
+    "sgd": lambda m: optax.sgd(m.learning_rate, momentum=m.momentum),
+    "rmsprop": lambda m: optax.rmsprop(m.learning_rate, decay=0.9, eps=1e-8),
+}
+MEMBERS = {
+    "adam": small(learning_rate=3e-3),
+    "adamw": small(optimizer="adamw", learning_rate=3e-3, weight_decay=0.3),
+    "sgd": small(optimizer="sgd", learning_rate=0.1, momentum=0.7),
+    "rmsprop": small(optimizer="rmsprop", learning_rate=3e-3),
+    "clipped": small(optimizer="sgd", learning_rate=0.1, clip_norm=0.5),
+    "smoothed": small(task=replace(DIGITS, label_smoothing=0.2), optimizer="sgd"),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_steps_are_optaxs_own_on_the_mean_cross_entropy_of_the_plain_model(batch, name):
+    """From the same weights: the whole batch at once, layer after layer, autodiff, optax.
+
+    A step of Adam or RMSProp is the gradient by its own size: where that is rounding, so is the
+    step. These are held where the first gradient is clear, `sgd` everywhere.
+    """
+    member = MEMBERS[name]
+    state = begun(member)
+    x_TBI = (batch["images"].astype(jnp.float32) / 255).swapaxes(0, 1)
+    smoothing = member.task.label_smoothing
 
     def loss_of(params):
-        logits = model.apply({"params": params}, images.astype(jnp.float32) / 255)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        logits = unfolded(params, x_TBI, 1.0)
+        target = optax.smooth_labels(jax.nn.one_hot(batch["labels"], 10), smoothing)
+        return optax.softmax_cross_entropy(logits, target).mean(), logits
 
-    loss, gradient = jax.jit(jax.value_and_grad(loss_of))(state.params)
-    adam = optax.adam(3e-3)
-    with jax.numpy_dtype_promotion("standard"):
-        updates, _ = adam.update(gradient, adam.init(state.params))
-    recipe = Recipe(32, 4, 100)
-    after, metrics = step(model, recipe, state, images, labels, jnp.float32(3e-3), jnp.int32(0))
-    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
-    # Adam's first step is the sign of the gradient: compared where that is no rounding.
-    wanted = optax.apply_updates(state.params, updates)
-    for got, want, slope in zip(
-        *map(jax.tree.leaves, (after.params, wanted, gradient)), strict=True
-    ):
-        clear = np.abs(slope) > 1e-5
-        np.testing.assert_allclose(got[clear], want[clear], rtol=1e-4, atol=1e-6)
+    optimizer = OWN[member.optimizer](member)
+    if member.clip_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(member.clip_norm), optimizer)
+    gradient_of = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+    params, opt_state, first = state.params, optimizer.init(state.params), None
+    for at in range(3):
+        (loss, logits), gradient = gradient_of(params)
+        state, metrics = step(ENDS, arrays(member), state, batch, jnp.int32(at))
+        norm = optax.tree.norm(gradient)
+        np.testing.assert_allclose(metrics.loss, loss, rtol=1e-4)
+        assert metrics.metric == np.mean(np.argmax(logits, -1) == batch["labels"])
+        np.testing.assert_allclose(metrics.gradient_norm, norm, rtol=1e-3)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(gradient, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        if member.weight_decay == 0:
+            np.testing.assert_allclose(metrics.update_norm, optax.tree.norm(updates), rtol=1e-2)
+        first = gradient if first is None else first
+    assert (member.clip_norm is None) or norm > member.clip_norm  # it was clipped
+    for got, want, slope in zip(*map(jax.tree.leaves, (state.params, params, first)), strict=True):
+        clear = np.abs(slope) > (0 if member.optimizer == "sgd" else 1e-4)
+        np.testing.assert_allclose(got[clear], want[clear], rtol=1e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("chunks", [1, 2, 8, 32])
-def test_chunks_change_the_gradient_by_rounding_only(digits, chunks):
-    model, state, (images, labels) = start(digits)
+@pytest.mark.parametrize("microbatches", [1, 4, 16])
+def test_microbatches_change_the_gradient_by_rounding_only(batch, microbatches):
     one, other = (
-        step(model, Recipe(32, c, 100), state, images, labels, jnp.float32(1e-3), jnp.int32(0))
-        for c in (4, chunks)
+        stepped(small(microbatches=count, optimizer="sgd"), batch, 1)[0]
+        for count in (2, microbatches)
     )
-    for a, b in zip(
-        jax.tree.leaves(one[0].adam.mu), jax.tree.leaves(other[0].adam.mu), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert_close(other.optimizer, one.optimizer)
 
 
-def test_a_state_that_is_not_finite_stays_as_it_was(digits):
-    model, state, (images, labels) = start(digits)
-    broken = jax.tree.map(lambda leaf: leaf, state)
-    broken.params["output"]["bias"] = broken.params["output"]["bias"].at[0].set(jnp.nan)
-    take = partial(step, model, Recipe(32, 4, 100))
-    after, metrics = take(broken, images, labels, jnp.float32(1e-3), jnp.int32(7))
+TRACED = [
+    {"forget_bias": 0.3},
+    {"clip_norm": 0.7, "learning_rate": 0.02, "optimizer": "sgd"},
+    {"optimizer": "adamw", "weight_decay": 0.25},
+    {"optimizer": "sgd", "momentum": 0.35},
+    {"task": replace(DIGITS, label_smoothing=0.15)},
+]
+
+
+@pytest.mark.parametrize("values", TRACED, ids=lambda values: next(iter(values)))
+def test_a_number_that_enters_as_an_array_gives_what_it_gives_compiled_in(batch, values):
+    """And another number gives something else, from the same program."""
+    member = small(**values)
+    traced, _ = stepped(member, batch)
+    constant, _ = stepped(member, batch, compiled_in=True)
+    assert_close(traced.params, constant.params, 2e-5)
+    neutral = {"forget_bias": 1.0, "clip_norm": 1e6, "weight_decay": 0.0, "momentum": 0.0}
+    off = {k: neutral[k] for k in values if k in neutral} or {"task.label_smoothing": 0.0}
+    without, _ = stepped(member.replaced(off), batch)
+    kernels = [state.params["output"]["kernel"] for state in (traced, without)]
+    assert np.max(np.abs(kernels[0] - kernels[1])) > 1e-4
+
+
+def test_weight_decay_shrinks_what_the_gradient_leaves_alone(batch):
+    member = small(optimizer="adamw", weight_decay=0.5, learning_rate=0.1)
+    black = {**batch, "images": batch["images"] * 0}
+    before = begun(member).params["input"]["kernel"]  # of black images it gets no gradient
+    after = stepped(member, black, 1)[0].params["input"]["kernel"]
+    np.testing.assert_allclose(after, before * 0.95, rtol=1e-6)
+
+
+def test_clipping_bounds_the_gradient_that_the_optimiser_sees(batch):
+    free, clipped = (
+        stepped(small(clip_norm=norm), batch, 1)[0].optimizer.mu for norm in (1e6, 0.5)
+    )
+    assert optax.tree.norm(free) > 0.06  # mu is a tenth of the first gradient
+    np.testing.assert_allclose(optax.tree.norm(clipped), 0.05, rtol=1e-5)
+
+
+def test_a_state_that_is_not_finite_stays_as_it_was(batch):
+    member, state = small(), begun(small())
+    state.params["output"]["bias"] = state.params["output"]["bias"].at[0].set(jnp.nan)
+    after, metrics = step(ENDS, arrays(member), state, batch, jnp.int32(7))
     assert np.isnan(metrics.loss)
-    assert after.diverged_at == 7
-    later, _ = take(after, images, labels, jnp.float32(1e-3), jnp.int32(8))
+    assert (after.diverged_at, metrics.update_norm) == (7, 0)
+    later, _ = step(ENDS, arrays(member), after, batch, jnp.int32(8))
     assert later.diverged_at == 7
-    for a, b in zip(jax.tree.leaves(later.params), jax.tree.leaves(broken.params), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_equal((later.params, later.optimizer), (state.params, state.optimizer))
+
+
+# The schedule and the augmentation.
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+def test_the_rate_rises_then_falls_to_zero(warmup):
+    member = small(schedule="cosine", warmup_steps=warmup)
+    assert member.num_steps == 100
+    factors = np.asarray(jax.vmap(partial(rate_factor, member))(jnp.arange(101, dtype=jnp.int32)))
+    peak = int(np.argmax(factors))
+    assert factors[peak] == 1.0
+    assert max(warmup - 1, 0) <= peak <= warmup
+    assert np.all(factors[:100] > 0)
+    assert np.all(np.diff(factors[: peak + 1]) > 0)
+    assert np.all(np.diff(factors[max(peak, warmup) :]) < 0)
+    assert factors[100] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_constant_rate_is_exactly_the_learning_rate():
+    assert rate_factor(small(), jnp.int32(7)) == 1.0
+
+
+def test_the_schedule_scales_the_step(batch):
+    member = small(optimizer="sgd", momentum=0.0, schedule="cosine", warmup_steps=10)
+    norms = []
+    for at in (0, 4, 9):
+        _, metrics = step(ENDS, arrays(member), begun(member), batch, jnp.int32(at))
+        norms.append(metrics.update_norm / metrics.gradient_norm / member.learning_rate)
+    np.testing.assert_allclose(norms, [0.1, 0.5, 1.0], rtol=1e-5)
+
+
+def test_a_shift_moves_each_image_as_a_whole_and_loses_only_its_edge():
+    black = np.zeros((200, 8, 8), np.uint8)
+    black[:, 4, 3] = 7
+    moved = np.asarray(shifted(jax.random.key(0), jnp.asarray(black), 2))
+    assert (moved.shape, moved.dtype) == (black.shape, np.uint8)
+    assert np.all(moved.sum(axis=(1, 2)) == 7)
+    _, rows, columns = np.nonzero(moved)
+    seen = set(zip(rows - 4, columns - 3, strict=True))
+    assert seen == {(i, j) for i in range(-2, 3) for j in range(-2, 3)}
+
+
+def test_a_shift_moves_the_channels_of_a_pixel_together():
+    colours = np.arange(1, 4 * 12 + 1, dtype=np.uint8).reshape(1, 4, 12)  # 4 x 4 pixels of 3
+    for seed in range(20):
+        moved = np.asarray(shifted(jax.random.key(seed), jnp.asarray(colours), 1))[0]
+        pixels = {tuple(pixel) for pixel in moved.reshape(-1, 3)}
+        assert pixels <= {tuple(pixel) for pixel in colours.reshape(-1, 3)} | {(0, 0, 0)}
+
+
+def test_no_shift_leaves_a_batch_as_it_is(batch):
+    assert DIGITS.augment(batch, jax.random.key(0)) is batch
+    moved = replace(DIGITS, shift=1).augment(batch, jax.random.key(0))
+    assert_equal(moved["labels"], batch["labels"])
+    assert not np.array_equal(moved["images"], batch["images"])
+
+
+# A task of every row, some of which do not count.
+
+
+@dataclass(frozen=True)
+class Echo(Task):
+    """Say each row's number again; rows behind a sequence's length do not count."""
+
+    name: ClassVar[str] = "echo"
+    metric: ClassVar[str] = "error"
+    higher_is_better: ClassVar[bool] = False
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        return Ends(num_features=1, num_outputs=1, every_row=True)
+
+    def total(self, batch):
+        return jnp.sum(batch["lengths"]).astype(jnp.float32)
+
+    def inputs(self, batch):
+        return Inputs(batch["x"].swapaxes(0, 1)[:, :, None], batch["lengths"])
+
+    def items(self, outputs, batch, *, training):
+        x_TB = batch["x"].swapaxes(0, 1)
+        loss_TB = (outputs[:, :, 0] - x_TB) ** 2
+        rows_T1 = jnp.arange(len(x_TB), dtype=jnp.int32)[:, None]
+        weight_TB = (rows_T1 < batch["lengths"][None]).astype(jnp.float32)
+        return Items(loss_TB.ravel(), jnp.sqrt(loss_TB).ravel(), weight_TB.ravel())
+
+
+def echoes(size, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "x": rng.normal(size=(size, 6)).astype(np.float32),
+        "lengths": rng.integers(0, 7, size).astype(np.int32),
+    }
+
+
+@pytest.mark.parametrize("size", [16, EVALUATION_BLOCK + 7])
+def test_of_masked_items_loss_and_metric_are_the_mean_over_what_counts(size):
+    """In a step, whose microbatches hold unequal weights, and in a score of whole blocks and not."""
+    member = small(task=Echo(), batch_size=size - size % 8, microbatches=4)
+    ends, data = Echo().ends({}), echoes(size)
+    params = noisy(begun(member, ends).params)
+    outputs = np.asarray(
+        jax.jit(partial(folded_outputs, member, ends))(params, data["x"].T[:, :, None])
+    )
+    errors = (outputs[:, :, 0].T - data["x"]).astype(np.float64)
+    counts = np.arange(6)[None] < data["lengths"][:, None]
+    sums = score(ends, arrays(member), params, data)
+    assert float(sums.weight) == counts.sum()
+    np.testing.assert_allclose(sums.loss, (errors**2)[counts].sum(), rtol=1e-4)
+    np.testing.assert_allclose(sums.metric, np.abs(errors)[counts].sum(), rtol=1e-4)
+    some = {name: array[: member.batch_size] for name, array in data.items()}
+    state = begun(member, ends)._replace(params=params)
+    _, metrics = step(ends, arrays(member), state, some, jnp.int32(0))
+    counts[member.batch_size :] = False
+    np.testing.assert_allclose(metrics.loss, (errors**2)[counts].mean(), rtol=1e-4)
+    np.testing.assert_allclose(metrics.metric, np.abs(errors)[counts].mean(), rtol=1e-4)
+    # What does not count has no part in the gradient either.
+    counted = np.arange(6)[None] < some["lengths"][:, None]
+    spoilt = {**some, "x": np.where(counted, some["x"], np.float32(9))}
+    moments = [
+        step(ends, arrays(member), state, given, jnp.int32(0))[0].optimizer.mu
+        for given in (some, spoilt)
+    ]
+    assert_close(*moments, 1e-6)
 
 
 def test_evaluation_counts_every_example_once(digits):
     """137 examples fill no whole number of blocks."""
-    model, state, _ = start(digits)
-    images, labels = (jnp.asarray(array[:137]) for array in digits.train)
-    logits = jax.jit(model.apply)({"params": state.params}, images.astype(jnp.float32) / 255)
-    score = jax.jit(partial(evaluate, model))(state.params, images, labels)
-    assert score.correct == jnp.sum(jnp.argmax(logits, -1) == labels)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    np.testing.assert_allclose(score.loss, losses.mean(), rtol=1e-5)
+    member, params = small(), begun(small()).params
+    data = {name: jnp.asarray(array[:137]) for name, array in digits.train.items()}
+    x_TBI = (data["images"].astype(jnp.float32) / 255).swapaxes(0, 1)
+    logits = jax.jit(unfolded)(params, x_TBI, 1.0)
+    sums = score(ENDS, arrays(member), params, data)
+    assert float(sums.weight) == 137
+    assert float(sums.metric) == np.sum(np.argmax(logits, -1) == data["labels"])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, data["labels"])
+    np.testing.assert_allclose(sums.loss, losses.sum(), rtol=1e-5)
+
+
+def test_scores_are_taken_without_smoothing(digits):
+    data = {name: array[:60] for name, array in digits.test.items()}
+    params = begun(small()).params
+    sums = [
+        score(ENDS, arrays(small(task=replace(DIGITS, label_smoothing=share))), params, data)
+        for share in (0.0, 0.5)
+    ]
+    assert_equal(*sums)
+
+
+# From the first step to the last.
 
 
 def first_bright_row(num_examples, seed):
     """A probe whose answer is known: the class is the one bright row among dark noise."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 8, num_examples).astype(np.int32)
-    images = rng.integers(0, 60, (num_examples, 8, 8)).astype(np.uint8)
-    images[np.arange(num_examples), labels] += 180
-    return Split(images, labels)
+    pixels = rng.integers(0, 60, (num_examples, 8, 8)).astype(np.uint8)
+    pixels[np.arange(num_examples), labels] += 180
+    return {"images": pixels, "labels": labels}
 
 
-def test_a_probe_whose_answer_is_known_is_learned_whole():
-    probe = Dataset("probe", *(first_bright_row(n, n) for n in (960, 96, 384)), 8, "", (8, 8))
-    experiment = Experiment(batch_size=32, chunks=2)
-    programs = build(experiment, Placement((Member(32, 1e-2, 0),), 1, 1), probe, 300)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_probe_whose_answer_is_known_is_learned_whole(cell):
+    splits = [first_bright_row(n, n) for n in (960, 96, 384)]
+    probe = make_dataset("probe", *splits, num_classes=8)
+    member = small(cell=cell, hidden_size=24, batch_size=32, learning_rate=1e-2)
+    programs = build(Placement((member,), 1, 1), probe, 300)
     state, metrics = programs.segment(programs.init(), 0, 300)
-    assert np.asarray(programs.score(state.params, probe.test).correct) == [384]
+    assert np.asarray(programs.score(state.params, probe.test).metric) == [384]
     loss = np.asarray(metrics.loss)[0]
     assert loss[-1] < loss[0] / 20
 
@@ -129,80 +507,53 @@ def test_golden_first_steps(digits):
     Change them only with a change that is meant to alter training (initial values, batch order,
     loss, optimiser), and say so in the commit: every result published before is then another one.
     """
-    experiment = Experiment(dataset="digits", hidden_size=16, batch_size=32, chunks=4)
-    programs = build(experiment, Placement((Member(16, 1e-3, 0),), 1, 1), digits, 5)
+    member = Experiment(task=DIGITS, hidden_size=16, batch_size=32, microbatches=4)
+    programs = build(Placement((member,), 1, 1), digits, 5)
     _, metrics = programs.segment(programs.init(), 0, 5)
     np.testing.assert_allclose(np.asarray(metrics.loss)[0], GOLDEN_LOSSES, rtol=2e-4)
 
 
-@pytest.mark.parametrize("warmup", [0, 1, 10])
-def test_the_rate_rises_then_falls_to_zero(warmup):
-    recipe = Recipe(32, 4, 100, schedule="cosine", warmup_steps=warmup)
-    factors = np.asarray(jax.vmap(partial(rate_factor, recipe))(jnp.arange(101, dtype=jnp.int32)))
-    peak = int(np.argmax(factors))
-    assert factors[peak] == 1.0
-    assert max(warmup - 1, 0) <= peak <= warmup
-    assert np.all(factors[:100] > 0)
-    assert np.all(np.diff(factors[: peak + 1]) > 0)
-    assert np.all(np.diff(factors[max(peak, warmup) :]) < 0)
-    assert factors[100] == pytest.approx(0, abs=1e-6)
+# Axes are what their names say.
 
 
-def test_a_constant_rate_is_exactly_the_learning_rate():
-    assert rate_factor(Recipe(32, 4, 100), jnp.int32(7)) == 1.0
+@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole"])
+def test_every_letter_of_the_names_in_a_step_is_one_size(monkeypatch, batch, cell):
+    """jaxtyping while a step of two layers and a score are traced: B is one size in a call."""
+    called = set()
+
+    def watched(module, name):
+        function = checked(getattr(module, name))
+
+        def seen(*args, **options):
+            called.add(name)
+            return function(*args, **options)
+
+        monkeypatch.setattr(module, name, seen)
+
+    watched(recurrence, "run")
+    watched(recurrence, "recur")
+    watched(recurrence, "stack_kernels")
+    watched(model, "_to_blocks")
+    watched(passes, "_kernel_gradient")
+    member = small(cell=cell, layers=2)
+    state = jax.eval_shape(partial(init_state, ENDS), arrays(member))
+    abstract = jax.eval_shape(lambda: batch)
+    jax.eval_shape(partial(train_step, ENDS), arrays(member), state, abstract, jnp.int32(0))
+    assert called >= {"run", "recur", "stack_kernels", "_kernel_gradient"}
 
 
-def test_a_shift_moves_each_image_as_a_whole_and_loses_only_its_edge():
-    images = np.zeros((200, 8, 8), np.uint8)
-    images[:, 4, 3] = 7
-    moved = np.asarray(shifted(jax.random.key(0), jnp.asarray(images), 2))
-    assert (moved.shape, moved.dtype) == (images.shape, np.uint8)
-    assert np.all(moved.sum(axis=(1, 2)) == 7)
-    _, rows, columns = np.nonzero(moved)
-    seen = set(zip(rows - 4, columns - 3, strict=True))
-    assert seen == {(i, j) for i in range(-2, 3) for j in range(-2, 3)}
+def test_an_axis_that_is_not_what_its_name_says_is_found():
+    def product(x_BI, kernel_IH):
+        return x_BI @ kernel_IH
+
+    right = checked(product)(jnp.ones((2, 3)), jnp.ones((3, 4)))
+    assert right.shape == (2, 4)
+    with pytest.raises(Exception, match="kernel_IH"):
+        checked(product)(jnp.ones((2, 3)), jnp.ones((4, 4)))
+    with pytest.raises(Exception, match="x_BI"):
+        checked(product)(jnp.ones((2, 3, 1)), jnp.ones((3, 4)))
 
 
-def test_a_shift_moves_the_channels_of_a_pixel_together():
-    images = np.arange(1, 4 * 12 + 1, dtype=np.uint8).reshape(1, 4, 12)  # 4 x 4 pixels of 3
-    for seed in range(20):
-        moved = np.asarray(shifted(jax.random.key(seed), jnp.asarray(images), 1))[0]
-        pixels = {tuple(pixel) for pixel in moved.reshape(-1, 3)}
-        assert pixels <= {tuple(pixel) for pixel in images.reshape(-1, 3)} | {(0, 0, 0)}
-
-
-def test_clipping_bounds_the_gradient_adam_sees(digits):
-    model, state, (images, labels) = start(digits)
-    arguments = (state, images, labels, jnp.float32(1e-3), jnp.int32(0))
-    free, clipped = (
-        step(model, Recipe(32, 4, 100, clip_norm=bound), *arguments)[0] for bound in (1e6, 0.5)
-    )
-    assert optax.tree.norm(free.adam.mu) > 0.06  # mu is a tenth of the first gradient
-    np.testing.assert_allclose(optax.tree.norm(clipped.adam.mu), 0.05, rtol=1e-5)
-
-
-def test_weight_decay_shrinks_what_the_gradient_leaves_alone(digits):
-    model, state, (images, labels) = start(digits)
-    recipe = Recipe(32, 4, 100, weight_decay=0.5)
-    after, _ = step(model, recipe, state, images * 0, labels, jnp.float32(0.1), jnp.int32(0))
-    before = state.params["input"]["kernel"]  # of black images it gets no gradient
-    np.testing.assert_allclose(after.params["input"]["kernel"], before * 0.95, rtol=1e-6)
-
-
-def test_orthogonal_recurrent_kernels_keep_lengths():
-    model = RowLSTM(hidden_size=16, num_features=8, kernel_init="orthogonal")
-    kernel = initial(model, jnp.uint32(0)).params["lstm"]["kernel"]
-    for gate in np.split(np.asarray(kernel[16:]), 4, axis=1):
-        np.testing.assert_allclose(gate @ gate.T, np.eye(16), atol=1e-5)
-
-
-def test_chrono_initialisation_spreads_memories_up_to_its_span():
-    model = RowLSTM(hidden_size=500, num_features=2, chrono_steps=784)
-    bias = initial(model, jnp.uint32(0)).params["lstm"]["bias"]
-    i, g, f, o = np.split(np.exp(np.asarray(bias)), 4)
-    np.testing.assert_allclose(i * f, 1, rtol=1e-5)
-    np.testing.assert_array_equal(np.concatenate([g, o]), 1)
-    assert 1 <= f.min() < 40 < 740 < f.max() <= 783.1
-    assert abs(f.mean() - 392) < 40  # uniform
-    plain = initial(model.clone(chrono_steps=0), jnp.uint32(0)).params["lstm"]["bias"]
-    assert not plain.any()
+def test_members_that_do_not_fit_their_data_are_refused(digits):
+    with pytest.raises(Exception, match="batch_size: 2000 is more than the 1,318 training"):
+        ends_of(small(batch_size=2000), digits)
