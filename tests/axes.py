@@ -15,7 +15,7 @@ NAMED = re.compile(r"[a-z0-9_]*_([A-Z][A-Z0-9]*|[a-z])")
 
 
 def annotation(name):
-    """`x_TBI` -> Shaped[Array, "T B I"]; digits stand for themselves; None where no axes are named."""
+    """`x_TBI` -> Shaped[Array, "T B I"]; digits stand for themselves, or None."""
     match = NAMED.fullmatch(name)
     return None if match is None else Shaped[jax.Array, " ".join(match[1])]
 

@@ -54,8 +54,8 @@ def train(directory, experiment, *, steps=None, name="digits"):
     session = {"command": ["run", name], "started": "2026-01-01", "commit": "0" * 40}
     identities = {"i": {"jax": "0", "data": dataset.fingerprint}}
     return Record(
-        name=name, study=study, facts={experiment.task.data_key: dataset.facts}, identities=identities, sessions=[session],
-        results=results, rungs={},
+        name=name, study=study, facts={experiment.task.data_key: dataset.facts},
+        identities=identities, sessions=[session], results=results, rungs={},
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 # A file is run by one worker: the longest are begun first, so that none is waited for at the end.
-LONGEST = ("test_run", "test_sweep", "test_data", "test_trained", "test_experiments")
+LONGEST = ("test_run", "test_sweep", "test_train", "test_trained", "test_experiments")
 
 
 def pytest_collection_modifyitems(items):
