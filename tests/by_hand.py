@@ -27,7 +27,7 @@ def train(directory, experiment, *, steps=None, name="digits"):
     """Returns the record of the members trained for so many steps; finished where that is all."""
     directory.mkdir(parents=True)
     dataset, study, results = experiment.task.load(print), Study(experiment), {}
-    for placement in place(study.first_round().members, 1, lambda _: 1):
+    for placement in place(study.members(), 1, lambda _: 1):
         until = steps or placement.group.num_steps
         programs = build(placement, dataset, placement.group.num_steps)
         state, metrics = programs.segment(programs.init(), 0, until)

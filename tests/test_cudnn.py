@@ -19,9 +19,9 @@ from lstm_jax.cells.cudnn import flat_weights, lstm_last_cudnn
 from lstm_jax.cells.lstm import lstm_cell
 from lstm_jax.cells.recurrence import run, stack_kernels
 from lstm_jax.errors import SurroundingsError
-from lstm_jax.train.model import RowLSTM
-from lstm_jax.train.step import Recipe, init_state, train_step
-from lstm_jax.train.sweep import place, refuse_absent_backend, tile_of
+from lstm_jax.tasks.task import Ends
+from lstm_jax.train.step import init_state, train_step
+from lstm_jax.train.sweep import place, refuse_absent_backend, stack_fields, tile_size
 
 SHAPES = [(1, 1, 1, 1), (7, 3, 5, 4), (28, 16, 28, 32)]  # T, B, I, H
 
@@ -87,17 +87,21 @@ def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
 
 
 def test_a_member_trains_as_with_scan(on_cpu):
-    model = RowLSTM(hidden_size=8, num_features=4)
+    ends = Ends(num_features=4, num_outputs=10)
     rng = np.random.default_rng(1)
     images = jnp.asarray(rng.integers(0, 256, (16, 6, 4)), jnp.uint8)
     labels = jnp.asarray(rng.integers(0, 10, 16), jnp.int32)
 
     def five_steps(backend):
-        recipe = Recipe(batch_size=16, chunks=2, num_steps=5, backend=backend)
-        take = jax.jit(partial(train_step, model, recipe))
-        state, losses = jax.jit(partial(init_state, model))(jnp.uint32(0)), []
+        member = Experiment(
+            hidden_size=8, batch_size=16, microbatches=2, learning_rate=1e-2, backend=backend
+        )
+        member = jax.tree.map(lambda a: jnp.asarray(a[0]), stack_fields([member]))
+        take = jax.jit(partial(train_step, ends))
+        state, losses = jax.jit(partial(init_state, ends))(member), []
+        batch = {"images": images, "labels": labels}
         for step in range(5):
-            state, seen = take(state, images, labels, jnp.float32(1e-2), jnp.int32(step))
+            state, seen = take(member, state, batch, jnp.int32(step))
             losses.append(float(seen.loss))
         return losses
 
@@ -156,6 +160,6 @@ def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
     with pytest.raises(SurroundingsError, match="cudnn needs an NVIDIA GPU"):
         refuse_absent_backend(experiment)
     refuse_absent_backend(replace(experiment, backend="scan"))
-    placements = place(experiment.members(), 1, 1, tile_of("gpu", "cudnn"))
+    placements = place(experiment.members(), 1, partial(tile_size, "gpu"))
     assert [placement.tile for placement in placements] == [1]
-    assert tile_of("gpu", "scan") > 1
+    assert tile_size("gpu", Experiment()) > 1

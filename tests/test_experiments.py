@@ -14,7 +14,7 @@ import pytest
 
 from lstm_jax.data import make_dataset
 from lstm_jax.experiment import Experiment
-from lstm_jax.lookup import available, load_experiment
+from lstm_jax.lookup import available, load_study
 from lstm_jax.train.memory import needed
 from lstm_jax.train.step import init_state, train_segment
 from lstm_jax.train.sweep import ends_of, place
@@ -54,7 +54,7 @@ def segment_of(member):
 @every_experiment
 def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_and_tpu(name):
     """One member of each of its groups for the CPU; for the others one is enough."""
-    groups = {member.group: member for member in load_experiment(name).members()}
+    groups = {member.group: member for member in load_study(name).members()}
     for member in groups.values():
         segment, arguments = segment_of(member)
         lowered = segment.lower(*arguments)
@@ -71,7 +71,7 @@ def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_
 @every_experiment
 @pytest.mark.parametrize("devices", [1, 3])
 def test_a_shipped_experiment_is_placed_whole_and_its_memory_is_known(name, devices):
-    experiment = load_experiment(name)
+    experiment = load_study(name).experiment
     placements = place(experiment.members(), devices, lambda group: 1)
     placed = [member.digest for placement in placements for member in placement.members]
     assert sorted(placed) == sorted(member.digest for member in experiment.members())
@@ -90,5 +90,5 @@ def test_its_docstring_says_the_command_what_to_expect_and_how_long_it_takes(nam
 
 @every_experiment
 def test_its_record_gives_the_same_experiment_back(name):
-    experiment = load_experiment(name)
+    experiment = load_study(name).experiment
     assert Experiment.from_values(experiment.to_values()).digest == experiment.digest

@@ -122,7 +122,7 @@ def made_up(experiment, search=None, **values):
     """A record whose metrics are the members' number in the grid."""
     study = Study(experiment, search or Search())
     results = {}
-    members = study.first_round().members if search else experiment.members()
+    members = study.members() if search else experiment.members()
     for number, member in enumerate(members):
         score = {"loss": 1.0, member.task.metric: float(number)}
         row = Result(member, member.num_steps, score, score, None, 1.0 + number, "i", "0" * 64)

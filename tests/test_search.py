@@ -68,7 +68,7 @@ def played(study, scores=None, score=score):
 def test_every_setting_is_tried_with_every_seed_and_some_reach_their_last_step(name):
     study = STUDIES[name]
     rounds, _ = played(study)
-    assert rounds[0] == study.first_round()
+    assert rounds[0] == next(study.rounds({}))
     finished = {m for found in rounds for m in found.members if found.until == m.num_steps}
     tried = {m for found in rounds for m in found.members}
     assert len(tried) == study.num_members
@@ -148,10 +148,10 @@ def test_a_tie_goes_to_the_setting_that_comes_first_and_a_diverged_one_loses():
 
 def test_a_rung_that_is_not_scored_whole_decides_nothing():
     study = STUDIES["halving"]
-    members = study.first_round().members
+    members = study.members()
     scores = {(m.digest, 87): score(m, 87) for m in members[:-1]}
     assert list(study.finished_rungs(scores)) == []
-    assert study.next_round(scores) == study.first_round()
+    assert study.next_round(scores) == next(study.rounds({}))
 
 
 def test_budgets_as_axes_are_rounds_by_their_steps():
@@ -165,7 +165,7 @@ def test_budgets_as_axes_are_rounds_by_their_steps():
 def drawn(path, values, trials=400, seed=0, **others):
     experiment = Experiment(**others).replaced({path: values})
     study = Study(experiment, Search(search="random", trials=trials, search_seed=seed))
-    return [member.values[path] for member in study.first_round().members]
+    return [member.values[path] for member in study.members()]
 
 
 def test_random_settings_are_a_function_of_their_seed():
@@ -216,7 +216,7 @@ def test_tpe_searches_a_range_from_zero():
     study = Study(
         Experiment(optimizer="adamw", weight_decay=(0.0, 0.1)), Search(search="tpe", trials=4)
     )
-    decays = [m.weight_decay for m in study.first_round().members]
+    decays = [m.weight_decay for m in study.members()]
     assert len(set(decays)) == 4
     assert all(0 <= decay <= 0.1 for decay in decays)
 
@@ -239,7 +239,7 @@ def test_every_seed_of_a_trial_is_trained():
     study = Study(
         Experiment(seed=(3, 4, 5), **RATES), Search(search="tpe", trials=2, trials_at_once=2)
     )
-    assert sorted(m.seed for m in study.first_round().members) == [3, 3, 4, 4, 5, 5]
+    assert sorted(m.seed for m in study.members()) == [3, 3, 4, 4, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_how_members_are_chosen_is_part_of_a_studys_name_alone():
     names = {Study(GRID, search).digest for search in others}
     assert len(names | {GRID.digest}) == 4
     for search in others[:1]:
-        assert set(Study(GRID, search).first_round().members) == set(GRID.members())
+        assert set(Study(GRID, search).members()) == set(GRID.members())
 
 
 def test_every_field_of_a_search_is_declared():

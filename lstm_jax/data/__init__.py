@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-Arrays = dict[str, np.ndarray]  # by name, the first axis that of the examples
+Arrays = dict[str, "np.ndarray"]  # by name, the first axis that of the examples
 
 
 class Dataset(NamedTuple):
@@ -36,6 +37,8 @@ def make_dataset(
     name: str, train: Arrays, validation: Arrays, test: Arrays, **facts: Any
 ) -> Dataset:
     """Returns the data set of these splits, fingerprinted."""
+    import numpy as np  # a tenth of a second, which the command line need not wait for
+
     digest = hashlib.sha256("".join(f"{k} {v}\n" for k, v in facts.items()).encode())
     splits: Mapping[str, Arrays] = {"train": train, "validation": validation, "test": test}
     for split_name, split in splits.items():

@@ -9,9 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from lstm_jax.data import Dataset, images
+from lstm_jax.data import Dataset
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
@@ -56,6 +54,8 @@ class Images(Task):
     )
 
     def load(self, say: Say) -> Dataset:
+        from lstm_jax.data import images
+
         return images.load(self.dataset, say)
 
     def built_in(self) -> Task | None:
@@ -63,6 +63,8 @@ class Images(Task):
 
     def floor(self, dataset: Dataset) -> float:
         """Returns the share of the class that is commonest in training."""
+        import numpy as np
+
         commonest = np.bincount(dataset.train["labels"]).argmax()
         return float(np.mean(dataset.test["labels"] == commonest))
 
@@ -114,6 +116,8 @@ def arranged(images_NTI: Any, reading: str) -> Any:
     """Returns images [N,T,I], of NumPy or JAX, as they are read: `rows` as they are, `columns`
     [N,I,T], `pixels` [N,T*I,1], or `permuted`, these in an order shuffled once for all.
     """
+    import numpy as np
+
     if reading == "rows":
         return images_NTI
     if reading == "columns":
