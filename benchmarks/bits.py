@@ -29,6 +29,7 @@ EXPERIMENTS = {
         *("--optimizer", "adamw", "--weight-decay", "0.01", "--kernel-init", "orthogonal"),
         *("--warmup-steps", "10", "--schedule", "cosine"),
     ],
+    "pixels": ["--task.reading", "pixels", "--hidden-size", "32", "--learning-rate", "3e-3"],
     "two GRUs": [
         *("--cell", "gru", "--layers", "2", "--optimizer", "adamw", "--weight-decay", "0.01"),
     ],
