@@ -9,9 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lstm_jax.errors import UserError
+from lstm_jax import results
+from lstm_jax.cli import parse
+from lstm_jax.commands import COMMANDS
+from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.fields import specs
+from lstm_jax.runs import store
+from lstm_jax.runs.record import read_record
 from lstm_jax.search import Search, Study
 from lstm_jax.use.pictures import read_picture
 
@@ -114,3 +119,61 @@ def test_a_picture_of_any_bytes_is_an_image_or_one_line(folder, data, side):
     else:
         assert (image.shape, image.dtype) == ((side, side), np.uint8)
         assert image.max() == 255  # its darkest ink is white, whatever it was
+
+
+def plain(shape):
+    """Values of about the shape of `runs/shape.py`, now and then of another."""
+    if isinstance(shape, dict):
+        entries = {k.removesuffix("?"): plain(v) for k, v in shape.items() if isinstance(k, str)}
+        return st.fixed_dictionaries(entries) | json_values
+    return json_values
+
+
+digests = st.sampled_from(["0" * 12, Experiment().digest]) | st.text(max_size=9)
+rows = st.dictionaries(digests, plain(results.SHAPE), max_size=2)
+records = st.fixed_dictionaries(
+    {
+        "name": st.just("digits") | json_values,
+        "experiment": st.just(Experiment().to_values()) | json_values,
+        "search": st.just(Study().to_values()["search"]) | json_values,
+        "data": st.just({}) | json_values,
+        "identities": st.just({}) | json_values,
+        "sessions": st.just([]) | json_values,
+        "members": rows | json_values,
+        "rungs": st.dictionaries(st.text(max_size=9), rows) | json_values,
+    }
+)
+
+
+@many
+@given(record=records | json_values)
+def test_a_record_of_any_values_is_whole_or_damaged(folder, record):
+    sealed = store.sealed(record) if isinstance(record, dict) else record
+    (folder / "record.json").write_text(json.dumps(sealed))
+    try:
+        found = read_record(folder)
+    except SurroundingsError as error:
+        one_line(error)
+    else:
+        assert found.study.experiment == Experiment()
+        found.write(folder)
+        assert read_record(folder) == found
+
+
+some_words = st.sampled_from(["run", "plan", "predict", "digits", "baseline", "1", "1e-3", "-1"])
+flags = st.sampled_from([f"--{path.replace('_', '-')}" for path in Experiment().values])
+others = st.sampled_from(["--platform", "cpu", "--steps", "--member", "--max-minutes", "--measure"])
+
+
+@many
+@given(st.lists(some_words | flags | others | st.text(max_size=6), max_size=6))
+def test_any_command_line_is_a_command_or_one_line(argv):
+    try:
+        command = parse(argv)
+        command.check()
+        assert isinstance(command, tuple(COMMANDS.values()))
+    except UserError as error:
+        one_line(error)
+    except SystemExit as left:
+        if left.code:  # no help was asked for
+            raise
