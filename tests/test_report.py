@@ -128,7 +128,7 @@ def made_up(experiment, search=None, **values):
         row = Result(member, member.num_steps, score, score, None, 1.0 + number, "i", "0" * 64)
         results[member.digest] = replace(row, **values)
     return Record(
-        name="made up", study=study, facts={"dataset digits": FACTS},
+        name="made up", study=study, facts={experiment.task.data_key: FACTS},
         identities={"i": {"jax": "0"}}, sessions=[], results=results, rungs={},
     )  # fmt: skip
 

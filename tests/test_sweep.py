@@ -75,8 +75,7 @@ def alone(digits):
     return of
 
 
-SHAPES = [("lstm", m, c) for m, c in [(1, 1), (1, 2), (1, 4), (2, 2), (4, 1)]]
-SHAPES += [(kind, m, c) for kind in ("gru", "layers") for m, c in [(1, 4), (2, 2)]]
+SHAPES = [("lstm", 1, 4), ("lstm", 2, 2), ("lstm", 4, 1), ("gru", 2, 2), ("layers", 1, 4)]
 
 
 @pytest.mark.parametrize(("kind", "devices", "batch_devices"), SHAPES)
@@ -93,7 +92,7 @@ def test_order_and_number_of_members_change_no_bit(digits, alone):
     assert trained(placement, digits) == [alone("gru")[i] for i in chosen]
 
 
-@pytest.mark.parametrize("cuts", [(0, 1, 2, 14), (0, 10, 14), (0, 7, 13, 14)])
+@pytest.mark.parametrize("cuts", [(0, 1, 2, 14), (0, 7, 13, 14)])
 def test_cutting_into_segments_changes_no_bit(digits, alone, cuts):
     assert trained(Placement(members("lstm")[:1], 1, 1), digits, cuts) == alone("lstm")[:1]
 
