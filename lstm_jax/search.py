@@ -12,11 +12,9 @@ import hashlib
 import itertools
 import json
 import math
-import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from statistics import mean
 from typing import Any, NamedTuple
 
 from lstm_jax.errors import UserError, closest, not_installed
@@ -214,7 +212,7 @@ class Study:
         for member in each.members:
             metrics.setdefault(member.setting, []).append(scores[member.digest, each.until])
         sign = -1 if self.experiment.task.higher_is_better else 1
-        best = set(sorted(metrics, key=lambda setting: sign * mean(metrics[setting]))[:kept])
+        best = set(sorted(metrics, key=lambda setting: sign * _mean(metrics[setting]))[:kept])
         return tuple(member for member in each.members if member.setting in best)
 
     @cached_property
@@ -231,6 +229,8 @@ class Study:
             yield self.experiment.having({**setting, "seed": seed})
 
     def _random_settings(self) -> list[dict[str, Any]]:
+        import random  # a hundredth of a second
+
         draw = random.Random(self.search.search_seed)
         return [
             {path: _drawn(self._specs[path], v, draw.random()) for path, v in self._space.items()}
@@ -266,7 +266,7 @@ class Study:
             yield from _by_steps(members.values())
             for trial in asked:
                 mates = self._with_seeds([trial.params])
-                study.tell(trial, mean(scores[m.digest, m.num_steps] for m in mates))
+                study.tell(trial, _mean([scores[m.digest, m.num_steps] for m in mates]))
 
     def to_values(self) -> dict[str, Any]:
         """Returns all values as JSON has them."""
@@ -290,6 +290,10 @@ def _by_steps(members: Iterable[Experiment]) -> Iterator[Round]:
         by_steps.setdefault(member.num_steps, []).append(member)
     for steps, mates in sorted(by_steps.items()):
         yield Round(tuple(mates), steps)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)  # `statistics` takes a hundredth of a second
 
 
 def _missing(each: Round, scores: Scores) -> bool:

@@ -6,7 +6,6 @@ Nothing here starts JAX: the command line asks for the names at once.
 from __future__ import annotations
 
 import importlib
-import runpy
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +51,8 @@ def get_cell(name: str) -> Cell:
 
 
 def _from_file(name: str, path: Path, attribute: str) -> Cell:
+    import runpy  # a hundredth of a second, which few experiments need
+
     from lstm_jax.cells.cell import Cell
 
     if path.suffix != ".py" or not path.is_file():
