@@ -116,7 +116,7 @@ def test_kills_while_data_is_prepared(tmp_path, tally):
         pytest.skip("needs the four MNIST files in TFDS_DATA_DIR/downloads/manual")
     home = tmp_path / "data"
     shutil.copytree(manual, home / "downloads" / "manual")
-    load = ("-c", "from lstm_jax.data.load import load; print(load('mnist').fingerprint)")
+    load = ("-c", "from lstm_jax.data.images import load; print(load('mnist').fingerprint)")
     draw, survived = random.Random(0), 0
     for _ in range(6):
         process = start((), *load, TFDS_DATA_DIR=str(home))
