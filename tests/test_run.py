@@ -17,7 +17,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from lstm_jax.cli import main
-from lstm_jax.runs import store
+from lstm_jax.runs import checkpoints, store
 from lstm_jax.runs.metrics import read_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -274,6 +274,28 @@ def test_a_finished_member_whose_checkpoint_is_lost_is_trained_again(run, whole,
     assert digests(tmp_path / "runs") == digests(whole)
     rows = read_metrics(next((tmp_path / "runs" / "digits").iterdir()))
     assert [row["step"] for row in rows] == list(range(0, 125, 20))
+
+
+def test_a_finished_member_with_other_parameters_than_on_record_is_trained_again(
+    run, whole, tmp_path
+):
+    """Its checkpoint is sealed and whole, but of another model; stopped on the way, too."""
+    shutil.copytree(whole, tmp_path / "runs")
+    (directory,) = (tmp_path / "runs" / "digits").iterdir()
+    (member,) = digests(whole)
+    saved = checkpoints.load(directory, [member], print)[member]
+    arrays = {name: array[None] for name, array in saved.arrays.items()}
+    arrays["params/output/bias"] = arrays["params/output/bias"] + 1
+    forged = saved._replace(arrays=arrays, seconds=[saved.seconds])
+    checkpoints.save(directory, (member,), forged)
+    code, out, _ = run(tmp_path / "runs", *SMALL, "--max-minutes", "1e-9")
+    assert (code, "not its own" in out) == (75, True)
+    while code == 75:
+        code, out, _ = run(tmp_path / "runs", *SMALL, "--max-minutes", "1e-9")
+        assert "not its own" in out
+    assert code == 0
+    assert digests(tmp_path / "runs") == digests(whole)
+    assert "already finished" in run(tmp_path / "runs", *SMALL)[1]
 
 
 def test_two_processes_do_not_share_a_run_directory(run, tmp_path):

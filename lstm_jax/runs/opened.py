@@ -80,23 +80,33 @@ class OpenRun:
                 f"{len(rung) - len(kept)} dropped"
             )
 
-    def distrust(self) -> None:
-        """Takes finished members off the record whose parameters are no longer those on record.
+    def states(self, digests: Iterable[str]) -> dict[str, checkpoints.Saved]:
+        """Returns the newest state of each member that is whole and may be gone on from.
 
-        They are trained again. Members that were taken over lie in another directory.
+        A state of a member's last step whose parameters are not those on record may not.
         """
-        own = {digest for digest, row in self.record.results.items() if row.taken_from is None}
-        saved = checkpoints.load(self.directory, own, self.say)
-        lost = [
-            digest
-            for digest in sorted(own)
-            if digest not in saved
-            or checkpoints.fingerprint(parameters_of(saved[digest].arrays))
-            != self.record.results[digest].parameters_sha256
-        ]
-        for digest in lost:
-            self.say(f"member {digest} is finished, but its checkpoint is lost or not its own")
-            del self.record.results[digest]
+        saved = checkpoints.load(self.directory, digests, self.say)
+        return {digest: one for digest, one in saved.items() if self._may_go_on(digest, one)}
+
+    def _may_go_on(self, digest: str, saved: checkpoints.Saved) -> bool:
+        result = self.record.results.get(digest)
+        if result is None or saved.step < result.steps:
+            return True
+        found = checkpoints.fingerprint(parameters_of(saved.arrays))
+        return found == result.parameters_sha256
+
+    def distrust(self) -> None:
+        """Marks finished members, to be trained again, whose parameters on record are not there.
+
+        Members that were taken over lie in another directory.
+        """
+        results = self.record.results
+        own = [digest for digest, result in results.items() if result.taken_from is None]
+        saved = self.states(own)
+        for digest in own:
+            if digest not in saved or saved[digest].step < results[digest].steps:
+                self.record.distrusted.add(digest)
+                self.say(f"member {digest} is finished, but its checkpoint is lost or not its own")
 
     def take_over(self, members: Iterable[Experiment]) -> list[Experiment]:
         """Takes over members that a sibling directory finished under the same identity.

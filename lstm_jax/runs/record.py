@@ -42,12 +42,15 @@ class Record:
     results: dict[str, Result] = field(default_factory=dict)  # finished members, by digest
     # Of a halving, by step and digest: how members stood there, and whether they were dropped.
     rungs: dict[int, dict[str, Result]] = field(default_factory=dict)
+    # Finished members that are to be trained again; they stay on record until they were.
+    distrusted: set[str] = field(default_factory=set, compare=False)
 
     @property
     def scores(self) -> dict[tuple[str, int], float]:
         """What the search goes by: how each member stood at each step it was scored at."""
         rows = [row for rung in self.rungs.values() for row in rung.values()]
-        return {(row.member.digest, row.steps): row.rank for row in (*rows, *self.results.values())}
+        rows += [row for digest, row in self.results.items() if digest not in self.distrusted]
+        return {(row.member.digest, row.steps): row.rank for row in rows}
 
     @property
     def dropped(self) -> list[Result]:
@@ -57,7 +60,7 @@ class Record:
     @property
     def num_done(self) -> int:
         """The number of members that are finished or dropped."""
-        return len(self.results) + len(self.dropped)
+        return len(self.results) - len(self.distrusted) + len(self.dropped)
 
     def steps_done(self) -> dict[str, int]:
         """Returns the last step at which each member was scored, by digest."""

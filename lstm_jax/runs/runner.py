@@ -193,7 +193,7 @@ def _train_round(
     for placement in place_here(members):
         need = needed(placement, datasets[placement.data_key], platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
-    saved = checkpoints.load(current.directory, [m.digest for m in members], current.say)
+    saved = current.states(m.digest for m in members)
     # A checkpoint beyond the round is of a finished member whose result was lost.
     saved = {digest: one for digest, one in saved.items() if one.step <= each.until}
     start = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
@@ -294,10 +294,12 @@ def _finish(current: OpenRun, cohort: Cohort, dataset: Dataset) -> None:
     """Scores validation and test, once, and records the members as finished."""
     results = _score(cohort, validation=dataset.validation, test=dataset.test)
     digests = parameter_digests(cohort.state.params, len(results))
-    current.record.results |= {
+    finished = {
         result.member.digest: replace(result, parameters_sha256=digest, finished=now())
         for result, digest in zip(results, digests, strict=True)
     }
+    current.record.results |= finished
+    current.record.distrusted -= finished.keys()
     current.save()
     if current.scalars:
         current.scalars.finish([result.member.digest for result in results])
