@@ -246,16 +246,14 @@ class Experiment:
 
     def having(self, values: Values) -> Experiment:
         """Returns this experiment with other values, by path, that were checked before."""
-        own = {path: value for path, value in values.items() if not path.startswith("task.")}
-        of_task = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
+        own, of_task = _apart(values)
         if of_task:
             own["task"] = _replaced(self.task, of_task)
         return _replaced(self, own)
 
     def replaced(self, values: Values) -> Experiment:
         """Returns this experiment with other values, by path. Raises UserError when one is off."""
-        own = {path: value for path, value in values.items() if not path.startswith("task.")}
-        of_task = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
+        own, of_task = _apart(values)
         return dataclasses.replace(self, task=dataclasses.replace(self.task, **of_task), **own)
 
     def differences(self, other: Experiment) -> str:
@@ -307,6 +305,13 @@ def words(path: str) -> str:
 def shown(value: Any) -> str:
     """Returns a value as one reads it."""
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def _apart(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values of an experiment's own fields, and of its task's, by name."""
+    own = {path: value for path, value in values.items() if not path.startswith("task.")}
+    of_task = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
+    return own, of_task
 
 
 def _points(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:

@@ -123,7 +123,7 @@ def test_a_cell_from_a_file_outside_runs_and_learns(tmp_path):
         ("lstn", "no cell 'lstn'. Did you mean lstm"),
         ("transformer", "There are lstm, gru"),
         ("nowhere.py:cell", "no such file"),
-        ("mine.py", "expected path/to/file.py:attribute"),
+        ("mine.py", "a cell of your own is path/to/file.py:attribute"),
         ("mine.py:other", "has no Cell 'other'; its cells are ugrnn"),
         ("empty.py:cell", "has no Cell 'cell'; it has no Cell"),
         ("broken.py:cell", "ZeroDivisionError: division by zero"),

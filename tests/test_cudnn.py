@@ -18,8 +18,9 @@ from lstm_jax import Experiment
 from lstm_jax.cells.cudnn import flat_weights, lstm_last_cudnn
 from lstm_jax.cells.lstm import lstm_cell
 from lstm_jax.cells.recurrence import run, stack_kernels
-from lstm_jax.errors import SurroundingsError
-from lstm_jax.tasks.task import Ends
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.tasks.task import Ends, Inputs
+from lstm_jax.train import model
 from lstm_jax.train.step import init_state, train_step
 from lstm_jax.train.sweep import place, refuse_absent_backend, stack_fields, tile_size
 
@@ -163,3 +164,13 @@ def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
     placements = place(experiment.members(), 1, partial(tile_size, "gpu"))
     assert [placement.tile for placement in placements] == [1]
     assert tile_size("gpu", Experiment()) > 1
+
+
+@pytest.mark.parametrize(("every_row", "lengths"), [(True, None), (False, jnp.ones(3, jnp.int32))])
+def test_what_it_cannot_run_is_refused_and_not_run_by_another(every_row, lengths):
+    x, kernel = arrays(*SHAPES[1])
+    head = jnp.ones((x.shape[0], 2))
+    ends = Ends(num_features=5, num_outputs=2, every_row=every_row)
+    folded = model.Folded((model.Layer(kernel, {}),), head)
+    with pytest.raises(UserError, match="cudnn reads the last row"):
+        model.outputs(Experiment(backend="cudnn"), ends, folded, Inputs(x, lengths))

@@ -41,12 +41,7 @@ def get_cell(name: str) -> Cell:
         module, attribute = CELLS[name].split(":")
         cell: Cell = getattr(importlib.import_module(module), attribute)
         return cell
-    path, colon, attribute = name.rpartition(":")
-    if not colon and not name.endswith(".py"):
-        raise UserError(
-            f"no cell {name!r}.{closest(name, CELLS)} There are {', '.join(CELLS)}; "
-            "a cell of your own is path/to/file.py:attribute"
-        )
+    path, _, attribute = check_cell(name).rpartition(":")
     return _from_file(name, Path(path), attribute)
 
 

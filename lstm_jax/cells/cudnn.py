@@ -1,6 +1,7 @@
 """The recurrence as NVIDIA's cuDNN runs it, by `jax.experimental.rnn`: on a GPU, chosen by name.
 
-Axes as in `recurrence.py`. cuDNN has no batching rule: members and chunks go one after another.
+Axes as in `recurrence.py`. cuDNN has no batching rule: members, and microbatches, go one after
+another.
 """
 
 from __future__ import annotations

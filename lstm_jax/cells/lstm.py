@@ -56,22 +56,6 @@ def lstm(
     return h_TBH, (c_BH, h_BH)
 
 
-def lstm_last(
-    x_TBI: jax.Array,
-    input_kernel_IG: jax.Array,
-    recurrent_kernel_HG: jax.Array,
-    bias_G: jax.Array,
-    carry: Carry | None = None,
-    lengths_B: jax.Array | None = None,
-    *,
-    reverse: bool = False,
-) -> Carry:
-    """Returns the final carry (c_BH, h_BH) of `lstm`, whose outputs are never kept."""
-    given = x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G, carry, lengths_B
-    _, (c_BH, h_BH) = run_apart(lstm_cell, *given, reverse=reverse, keep_outputs=False)
-    return c_BH, h_BH
-
-
 class _Row(NamedTuple):
     i: jax.Array
     g: jax.Array

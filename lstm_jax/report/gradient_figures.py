@@ -16,6 +16,7 @@ from lstm_jax.report import diagnose, figures
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.model_figures import first_examples, step_name
 from lstm_jax.report.training_figures import clipping
+from lstm_jax.runs.screen import work
 from lstm_jax.tasks.task import Batch, Ends
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit
 from lstm_jax.train.model import Params, layer_name
@@ -30,8 +31,7 @@ FORGET_BIASES = (0.0, 1.0, 3.0)
 EXPLODING = 8.0  # times the recurrent kernel
 CLIP_NORM = 1.0  # where the run itself does not clip
 EARLY_STEPS = 50
-EARLY_WORK = 100 * 128 * 28 * 160_000  # rows times weights, at most: 100 steps of the baseline
-STEP_WEIGHTS = 20_000  # what a row costs besides its products, as so many weights
+EARLY_WORK = 100 * 28 * work(Experiment())  # at most: as much as 100 steps of the baseline
 
 Line = tuple[np.ndarray, np.ndarray]
 
@@ -129,8 +129,7 @@ def _early(trained: Trained, dataset: Dataset) -> dict[str, Early]:
     """The first steps without clipping and with it, by name; none where a step takes too long."""
     member = trained.member
     rows = jax.eval_shape(member.task.inputs, first_examples(trained, dataset, 1)).x_TBI.shape[0]
-    weights = sum(leaf.size for leaf in jax.tree.leaves(trained.params)) + STEP_WEIGHTS
-    steps = min(EARLY_STEPS, EARLY_WORK // (member.batch_size * rows * weights), member.num_steps)
+    steps = min(EARLY_STEPS, int(EARLY_WORK / (rows * work(member))), member.num_steps)
     found = {}
     for clip_norm in (None, member.clip_norm or CLIP_NORM) if steps else ():
         early = train_first(member, dataset, steps, clip_norm)

@@ -36,7 +36,7 @@ class Tick(NamedTuple):
 
 
 def work(member: Experiment) -> float:
-    """Returns the work of one step, in units of its own: products, and what every step costs.
+    """Returns the work of one step a row, in units of its own: products, and what a step costs.
 
     Within 15 % of the times measured on CPU for an LSTM of 32 to 256 units.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax.errors import not_installed
-from lstm_jax.runs.store import disk
+from lstm_jax.runs.files import disk, make_folder
 
 
 class Scalars:
@@ -24,6 +24,7 @@ class Scalars:
         self.open = SummaryWriter
         self.directory = directory / "tensorboard"
         self.writers: dict[str, Any] = {}
+        make_folder(self.directory)  # refuses a link in its place
 
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Rows of metrics, as `metrics.jsonl` has them."""
@@ -31,6 +32,7 @@ class Scalars:
             for row in rows:
                 member, step = row["member"], row["step"]
                 if member not in self.writers:
+                    make_folder(self.directory / member)
                     folder = str(self.directory / member)
                     self.writers[member] = self.open(folder, purge_step=step)
                 for name, value in row.items():

@@ -19,6 +19,7 @@ from lstm_jax.cells import get_cell, recurrence
 from lstm_jax.cells.cell import Cell
 from lstm_jax.cells.cudnn import lstm_last_cudnn
 from lstm_jax.cells.linen import Affine
+from lstm_jax.errors import UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.tasks.task import Ends, Inputs
 
@@ -116,9 +117,17 @@ def fold(member: Experiment, params: Params) -> Folded:
 
 
 def outputs(member: Experiment, ends: Ends, folded: Folded, inputs: Inputs) -> jax.Array:
-    """Returns the head's outputs: [B,O] of the last row, or [T,B,O] of every one."""
+    """Returns the head's outputs: [B,O] of the last row, or [T,B,O] of every one.
+
+    Raises UserError where the backend does not run such a task: no other is taken silently.
+    """
     x_TBI, lengths_B = inputs
-    if member.backend == "cudnn" and lengths_B is None and not ends.every_row:
+    if member.backend == "cudnn":
+        if ends.every_row or lengths_B is not None:
+            raise UserError(
+                f"backend: cudnn reads the last row of sequences of one length; the task "
+                f"{member.task.name} asks for more, use scan"
+            )
         _, h_BH = lstm_last_cudnn(x_TBI, folded.layers[0].kernel_KG)
         return read_out(folded, h_BH)
     cell = get_cell(member.cell)
