@@ -136,7 +136,9 @@ def _weights(trained: Trained) -> Arrays:
         weights[f"R_{index}"] = ordered(recurrent).T[None]
         weights[f"B_{index}"] = np.concatenate([ordered(of_x), ordered(of_h)])[None]
     weights["white"] = np.array(255.0)
-    constants = {"first_axis": np.array([0], np.int64), "second_axis": np.array([1], np.int64)}
+    constants = {"first_axis": np.array([0], np.int64)}
+    if trained.member.layers > 1:
+        constants["second_axis"] = np.array([1], np.int64)
     return {name: array.astype(np.float32) for name, array in weights.items()} | constants
 
 
