@@ -15,7 +15,7 @@ from benchmarks.task import NUM_BATCHES, Case
 from lstm_jax.data import Arrays
 from lstm_jax.data.images import load
 from lstm_jax.errors import SurroundingsError
-from lstm_jax.train.step import epoch_order, streams
+from lstm_jax.train.batches import epoch_order, streams
 
 
 def training_data() -> tuple[str, Arrays]:

@@ -167,28 +167,33 @@ class Reproduce(OnRun):
 
 @dataclass(frozen=True)
 class Predict(OnRun):
-    """Say which class a picture shows, with the probabilities."""
+    """Ask a trained model: pictures, sentences, beginnings of a text, as its task reads them."""
 
-    images: tuple[str, ...] = option(
+    inputs: tuple[str, ...] = option(
         (),
-        "PNG, JPEG or other pictures of any size, dark on light or light on dark; - reads an array "
-        "as numpy.save writes it from stdin, uint8 [N, rows, columns] as in the data set",
+        "what the task reads; pictures: PNG, JPEG or others of any size, dark on light or light on "
+        "dark, or - for an array as numpy.save writes it on stdin, uint8 [N, rows, columns] as in "
+        "the data set",
         positional="*",
     )
     json: bool = option(False, "a JSON object a line, with all probabilities")
-    rows: bool = option(False, "show the belief growing row by row")
+    rows: bool = option(False, "show the belief growing row by row, or word by word")
+    length: int = option(200, "symbols that a model of language writes", least=0, most=10**6)
+    temperature: float = option(1.0, "of what it draws; 0: the most probable", least=0.0, most=100)
+    seed: int = option(0, "of what it draws", least=0, most=2**32 - 1)
+    beam: int = option(1, "sentences that a decoder keeps at a time", least=1, most=1000)
 
     def check(self) -> None:
         super().check()
-        if not self.images:
-            raise UserError("predict: give at least one picture, or - for an array on stdin")
+        if not self.inputs:
+            raise UserError("predict: give at least one input, such as a picture")
 
     def run(self, console: Console) -> None:
+        from lstm_jax.use.asked import Asked
         from lstm_jax.use.predict import predict
 
-        predict(
-            self.run_dir, self.images, console, member=self.member, json=self.json, rows=self.rows
-        )
+        asked = Asked(**{name: getattr(self, name) for name in Asked._fields})
+        predict(self.run_dir, asked, console, member=self.member)
 
 
 @dataclass(frozen=True)

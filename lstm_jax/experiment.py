@@ -43,6 +43,22 @@ class Experiment:
     cell: Axis[str] = axis("lstm", "the recurrent cell: a name, or FILE.py:NAME", check=check_cell)
     layers: Axis[int] = axis(1, "recurrent layers, each reading the one below", low=1, high=64)
     hidden_size: Axis[int] = axis(128, "units H of each layer", low=1, high=8192)
+    bidirectional: Axis[bool] = axis(
+        False, "each layer also reads from the last row to the first, with weights of its own"
+    )
+    residual: Axis[bool] = axis(
+        False, "what a layer reads is added to what it hands on, from the second layer on"
+    )
+    dropout: Axis[float | None] = axis(
+        None,
+        "probability of dropping an output, between layers and before the head, in training; "
+        "none: off",
+        kind=float,
+        low=0.0,
+        high=0.999,
+        traced=True,
+        optional=True,
+    )
     learning_rate: Axis[float] = axis(
         1e-3, "the optimiser's step size", low=SMALLEST, high=1e30, traced=True, log=True
     )
@@ -163,10 +179,17 @@ class Experiment:
             )
         if 0 < self.chrono_steps < 3:
             raise UserError(f"chrono_steps: {self.chrono_steps} is no span; give 3 or more, or 0")
-        if self.backend == "cudnn" and (self.cell, self.layers) != ("lstm", 1):
+        if self.backend == "cudnn" and (
+            (self.cell, self.layers) != ("lstm", 1) or self.bidirectional
+        ):
             raise UserError(
-                f"backend: cudnn runs one layer of the cell lstm, not {self.layers} of "
-                f"{self.cell}; use scan"
+                f"backend: cudnn runs one layer of the cell lstm in one direction, not "
+                f"{self.layers} of {self.cell}{' in both' if self.bidirectional else ''}; use scan"
+            )
+        if self.bidirectional and self.task.causal:
+            raise UserError(
+                f"bidirectional: the task {self.task.name} must not see the rows that come after; "
+                "use false"
             )
 
     def __repr__(self) -> str:

@@ -82,6 +82,10 @@ def _checked_one(path: str, value: Any, spec: Spec) -> Any:
         return None
     if spec.kind is str:
         return _checked_name(path, value, spec)
+    if spec.kind is bool:
+        if not isinstance(value, bool):
+            raise UserError(f"{path}: expected true or false, got {value!r}")
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(f"{path}: expected a number, got {value!r}")
     if spec.kind is int and isinstance(value, float) and not value.is_integer():
@@ -109,6 +113,8 @@ def parsed(path: str, word: str, spec: Spec) -> Any:
         return None
     if spec.kind is str:
         return word
+    if spec.kind is bool:
+        return {"true": True, "false": False}.get(word.lower(), word)
     try:
         return spec.kind(word)
     except ValueError:

@@ -171,6 +171,6 @@ def test_what_it_cannot_run_is_refused_and_not_run_by_another(every_row, lengths
     x, kernel = arrays(*SHAPES[1])
     head = jnp.ones((x.shape[0], 2))
     ends = Ends(num_features=5, num_outputs=2, every_row=every_row)
-    folded = model.Folded((model.Layer(kernel, {}),), head)
+    folded = model.Folded(((model.Layer(kernel, {}),),), head, None)
     with pytest.raises(UserError, match="cudnn reads the last row"):
         model.outputs(Experiment(backend="cudnn"), ends, folded, Inputs(x, lengths))

@@ -12,7 +12,7 @@ from lstm_jax.data import images as data
 from lstm_jax.data import make_dataset
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.tasks.images import Images, arranged
-from lstm_jax.train.step import epoch_order, streams
+from lstm_jax.train.batches import epoch_order, streams
 
 # The order of the batches.
 

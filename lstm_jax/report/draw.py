@@ -11,6 +11,7 @@ import numpy as np
 from lstm_jax.errors import UserError
 from lstm_jax.report.render import render
 from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.use import forward
 from lstm_jax.use.trained import Trained
 
 LARGEST_DRAWN = 1024  # hidden size: beyond it the page would take 20 MB
@@ -22,6 +23,8 @@ def can_be_drawn(trained: Trained) -> bool:
     """
     member = trained.member
     if not isinstance(member.task, Images) or (member.cell, member.layers) != ("lstm", 1):
+        return False
+    if not forward.has_one_way(member, trained.ends):
         return False
     rows, features = trained.image_shape
     return rows == features and member.hidden_size <= LARGEST_DRAWN
@@ -36,7 +39,7 @@ def draw_page(trained: Trained, who: str) -> str:
     task, (side, _) = trained.images_task, trained.image_shape
     order = arranged(np.arange(side * side).reshape(1, side, side), task.reading)
     model = {
-        "kernel": _base64(trained.folded.layers[0].kernel_KG),
+        "kernel": _base64(trained.folded.layers[0][0].kernel_KG),
         "read_out": _base64(trained.folded.head_DO),
         "order": order.ravel().tolist(),
         "hidden": trained.member.hidden_size,

@@ -58,6 +58,16 @@ class Figure(NamedTuple):
     drawing: Drawing
 
 
+class Table(NamedTuple):
+    """Examples of a page that one reads: a title, what it shows, and rows of text."""
+
+    name: str
+    title: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 def log10(norms: Any) -> np.ndarray:
     """Of norms: less than 1e-12 as that, more than a float32 can hold as 1e38, nan not at all."""
     return np.log10(np.clip(np.asarray(norms, float), 1e-12, 1e38))

@@ -14,12 +14,12 @@ from lstm_jax.data import Dataset
 from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.report import diagnose, figures
 from lstm_jax.report.figures import Figure
-from lstm_jax.report.model_figures import first_examples, step_name
+from lstm_jax.report.model_figures import first_examples
 from lstm_jax.report.training_figures import clipping
 from lstm_jax.runs.screen import work
 from lstm_jax.tasks.task import Batch, Ends
+from lstm_jax.train.declare import Params, layer_names
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit
-from lstm_jax.train.model import Params, layer_name
 from lstm_jax.train.sweep import build, place_here
 from lstm_jax.use import forward
 from lstm_jax.use.trained import Trained
@@ -49,14 +49,16 @@ def of_gradients(
     trained: Trained, experiment: Experiment, dataset: Dataset, who: str
 ) -> Iterator[Figure]:
     """Yields the gradient flow at the initial values of several models of the experiment, and of
-    the trained one over time.
+    the trained one over time; nothing of a model that cannot be looked into.
 
     Trains the member's first steps again, twice: with clipping and without. Raises
     SurroundingsError when there is no memory for it.
     """
     member, ends = trained.member, trained.ends
+    if not forward.has_one_way(member, ends):
+        return
     batch = first_examples(trained, dataset, EXAMPLES)
-    count, step = len(next(iter(batch.values()))), step_name(member.task)
+    count, step = len(next(iter(batch.values()))), member.task.step_name
     where = f"{dataset.name}, validation, n = {count}; {who}"
     labels = step, "log10 |d loss / d h|"
     shows = (
@@ -155,11 +157,13 @@ def train_first(member: Experiment, dataset: Dataset, steps: int, clip_norm: flo
 
 def enlarge_recurrent(member: Experiment, params: Params, factor: float) -> Params:
     """Returns the same parameters, all recurrent kernels multiplied by the factor."""
-    larger = dict(params)
+    cell, larger = get_cell(member.cell), dict(params)
     for index in range(member.layers):
-        name = layer_name(get_cell(member.cell), index)
-        kernel = params[name]["kernel"].at[member.hidden_size :].multiply(factor)
-        larger[name] = {**params[name], "kernel": kernel}
+        for name in layer_names(member, cell, index):
+            kernel = params[name]["kernel"]
+            recurrent = kernel.shape[0] - cell.num_read * member.hidden_size
+            kernel = kernel.at[recurrent:].multiply(factor)
+            larger[name] = {**params[name], "kernel": kernel}
     return larger
 
 

@@ -7,18 +7,21 @@ as PNG.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from lstm_jax.data import Dataset
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.report.draw import can_be_drawn, draw_page
-from lstm_jax.report.figures import Figure
+from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.gradient_figures import of_gradients
-from lstm_jax.report.model_figures import of_answers, of_insides
+from lstm_jax.report.model_figures import of_insides
 from lstm_jax.report.render import render
 from lstm_jax.report.settings_figures import of_parameters, of_settings
 from lstm_jax.report.training_figures import data_name, of_training, setting_name, varied
@@ -28,8 +31,10 @@ from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.record import Record, read_run
 from lstm_jax.runs.screen import say
 from lstm_jax.statistics import Summary, summarise
-from lstm_jax.use.trained import load
+from lstm_jax.use.trained import Trained, load
 
+# By task: `of_answers(trained, dataset, who)` in it yields figures and tables of its own.
+ANSWERS = {"images": "lstm_jax.report.images_figures"}
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MOST_SETTINGS = 200  # in the page's table
 
@@ -42,7 +47,13 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     """
     record, notes, pages = read_run(run_dir), list[str](), dict[str, str]()
     say(console, "writing the report")
-    found = [*of_training(record, read_metrics(run_dir, notes.append)), *of_settings(record)]
+    found: list[Figure | Table] = [
+        *of_training(record, read_metrics(run_dir, notes.append)),
+        *of_settings(record),
+    ]
+        *of_training(record, read_metrics(run_dir, notes.append)),
+        *of_settings(record),
+    ]
     experiment = record.study.experiment
     try:
         found += of_parameters(record)
@@ -62,15 +73,22 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     folder = run_dir / "report"
     make_folder(folder)
     for figure in found:
-        write_text(folder / f"{figure.name}.svg", figure.drawing.svg)
-        write_bytes(folder / f"{figure.name}.png", figure.drawing.png)
+        if isinstance(figure, Figure):
+            write_text(folder / f"{figure.name}.svg", figure.drawing.svg)
+            write_bytes(folder / f"{figure.name}.png", figure.drawing.png)
     for name, page in pages.items():
         write_text(folder / name, page)
     say(console, f"report: {folder / 'index.html'}")
     return folder / "index.html"
 
 
-def _page(record: Record, found: list[Figure], notes: list[str], drawn: bool) -> str:
+def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
+    """Yields what the task has to show of a model's answers."""
+    if (module := ANSWERS.get(trained.member.task.name)) is not None:
+        yield from import_module(module).of_answers(trained, dataset, who)
+
+
+def _page(record: Record, found: list[Figure | Table], notes: list[str], drawn: bool) -> str:
     study, results = record.study, list(record.results.values())
     experiment, total = study.experiment, study.num_members
     if len(results) + len(record.dropped) < total:
@@ -106,7 +124,8 @@ def _page(record: Record, found: list[Figure], notes: list[str], drawn: bool) ->
             if result.diverged_at is not None
         ],
         total=total,
-        figures=found,
+        figures=[each for each in found if isinstance(each, Figure)],
+        tables=[each for each in found if isinstance(each, Table)],
         notes=notes,
         drawn=drawn,
     )

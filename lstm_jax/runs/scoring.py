@@ -11,7 +11,7 @@ from lstm_jax.data import Arrays
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Score
 from lstm_jax.runs.checkpoints import fingerprint
-from lstm_jax.train.model import Params
+from lstm_jax.train.declare import Params
 from lstm_jax.train.step import Metrics
 from lstm_jax.train.sweep import Programs, name_arrays
 

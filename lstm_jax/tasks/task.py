@@ -26,15 +26,19 @@ Batch = dict[str, Any]  # arrays by name, the first axis that of the examples
 class Ends(NamedTuple):
     """What a model begins and ends with."""
 
-    num_features: int  # numbers in an input row
+    num_features: int  # numbers in an input row; the size of the vocabulary, if rows are symbols
     num_outputs: int  # of the head
     every_row: bool = False  # the head reads the output of every row; otherwise the last one
+    mean: bool = False  # the head reads the mean of the outputs of all rows instead
+    symbols: bool = False  # a row is one symbol, int32, which is looked up in a table
+    widths: tuple[int, ...] = ()  # of batches, rising: each is cut to the least that holds it
+    carried: bool = False  # a block of scored examples goes on where the one before it ended
 
 
 class Inputs(NamedTuple):
     """What the first cell reads."""
 
-    x_TBI: jax.Array
+    x_TBI: jax.Array  # symbols are [T,B]
     lengths_B: jax.Array | None = None  # int32 rows that count; None: all
 
 
@@ -57,6 +61,8 @@ class Task:
     name: ClassVar[str]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
+    fresh: ClassVar[bool] = False  # training examples are made anew for each step, by `make`
+    causal: ClassVar[bool] = False  # a row's output must not depend on later rows
 
     def __post_init__(self) -> None:
         for name, spec in specs(self).items():
@@ -96,9 +102,26 @@ class Task:
         """
         raise NotImplementedError
 
+    def make(self, key: jax.Array, count: int) -> Batch:
+        """Returns so many new training examples, a function of the key, if the task is `fresh`."""
+        raise NotImplementedError
+
+    def num_rows(self, batch: Batch) -> Any:
+        """Returns how many rows each example needs, [B], where `Ends.widths` cut batches."""
+        raise NotImplementedError
+
+    def cut(self, batch: Batch, width: int) -> Batch:
+        """Returns the batch with so many rows, where `Ends.widths` cut batches."""
+        raise NotImplementedError
+
     def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
         """Returns the examples of these indices, as arrays by name."""
         return {name: array[index_B] for name, array in examples.items()}
+
+    @property
+    def step_name(self) -> str:
+        """What the model reads at a time."""
+        return "row"
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         """Returns the batch as it is trained on; scores are taken without."""

@@ -15,6 +15,7 @@ from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import SurroundingsError
 from lstm_jax.experiment import Experiment
 from lstm_jax.tasks.task import Inputs
+from lstm_jax.train.declare import output_width
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import Placement, ends_of
 
@@ -38,14 +39,19 @@ def needed(placement: Placement, dataset: Dataset, platform: str) -> Need:
     one = jax.eval_shape(partial(init_state, ends), member)
     state, order = _bytes(one), 4 * dataset.num_examples
     part = jax.eval_shape(_first_inputs, member, dataset.train)
-    rows, size, features = part.x_TBI.shape
+    rows, size = part.x_TBI.shape[:2]
+    features = hidden if ends.symbols else ends.num_features
+    directions, between = 1 + member.bidirectional, output_width(member)
     blocks, read = len(cell.blocks) * hidden, cell.num_read * hidden
     folded = working = 0
     for index in range(member.layers):
-        width = (hidden if index else features) + 1 + read
-        folded += 4 * width * blocks
+        width = (between if index else features) + 1 + read
+        folded += 4 * directions * width * blocks
         # In its backward pass a layer keeps [x, 1, r], its blocks' slopes and its states.
-        working += 4 * rows * size * (width + blocks + (1 + len(cell.state)) * hidden)
+        kept = width + blocks + (1 + len(cell.state)) * hidden
+        working += 4 * directions * rows * size * kept
+    if ends.symbols:
+        folded += 4 * ends.num_features * hidden
     working += (member.microbatches + 3) * folded
     members = len(placement.rows) // placement.member_devices
     data = sum(_bytes(split) for split in (dataset.train, dataset.validation, dataset.test))

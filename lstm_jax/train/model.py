@@ -1,34 +1,30 @@
-"""A task's ends and the cells between them: a Linen module that only declares, and pure functions.
+"""A model run: its ends and the cells between them, as pure functions of the parameters.
 
-Axes: T rows, B batch, I numbers in a row, H hidden, R read back, W = columns * H, G = blocks * H,
-O outputs, D = one more than what comes before it, for the bias.
+Axes: T rows, B batch, I numbers in a row, V symbols, H hidden, W numbers that a layer hands on (H
+of each direction), R read back, G = blocks * H, O outputs, D = one more than what comes before it,
+for the bias.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen import initializers
 
 from lstm_jax.cells import get_cell, recurrence
-from lstm_jax.cells.cell import Cell
+from lstm_jax.cells.cell import Cell, State
 from lstm_jax.cells.cudnn import lstm_last_cudnn
-from lstm_jax.cells.linen import Affine
 from lstm_jax.errors import UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.tasks.task import Ends, Inputs
-
-Initializer = initializers.Initializer
-Params = Any  # a Flax parameter tree: nested dicts of arrays
+from lstm_jax.train.declare import Params, layer_names
+from lstm_jax.train.embedding import look_up
 
 
 class Layer(NamedTuple):
-    """The weights of a recurrent layer, ready to run."""
+    """The weights of a recurrent layer in one direction, ready to run."""
 
     kernel_KG: jax.Array  # of recurrence.stack_kernels, the forget bias in it
     extra: dict[str, jax.Array]  # of the cell's pointwise part, [H] each
@@ -37,59 +33,17 @@ class Layer(NamedTuple):
 class Folded(NamedTuple):
     """A model ready to run: what a step differentiates, once for all microbatches of its batch."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[tuple[Layer, ...], ...]  # of each layer one for each direction
     head_DO: jax.Array  # [kernel; bias]
+    embedding_VH: jax.Array | None
 
 
-class Declared(nn.Module):
-    """Declares all parameters, float32: a dense layer I -> H, the cells, a dense head H -> O.
+class Outputs(NamedTuple):
+    """What the recurrent layers hand on."""
 
-    The names and initial values of the notebook's graph: `lstm` is one kernel [2H, 4H], inputs
-    before state, gates i, g, f, o (`BasicLSTMCell`'s i, j, f, o).
-    """
-
-    experiment: Experiment  # its static fields alone
-    ends: Ends
-
-    @nn.compact
-    def __call__(self) -> None:
-        hidden = self.experiment.hidden_size
-        normal = self.experiment.kernel_init == "notebook"
-        kernel_init = initializers.normal(1.0) if normal else initializers.lecun_normal()
-        dense = kernel_init, initializers.constant(0.1)
-        Affine((self.ends.num_features, hidden), *dense, name="input")()
-        cell = get_cell(self.experiment.cell)
-        for index in range(self.experiment.layers):
-            CellParameters(self.experiment, name=layer_name(cell, index))()
-        Affine((hidden, self.ends.num_outputs), *dense, name="output")()
-
-
-class CellParameters(nn.Module):
-    """Declares the parameters of one recurrent layer; see `cells.cell.Cell`."""
-
-    experiment: Experiment
-
-    @nn.compact
-    def __call__(self) -> None:
-        cell, hidden = get_cell(self.experiment.cell), self.experiment.hidden_size
-        notebook = self.experiment.kernel_init == "notebook" and cell.recurrent_init is None
-        init = initializers.glorot_uniform() if notebook else partial(_by_parts, cell)
-        shape = (1 + cell.num_read) * hidden, len(cell.columns) * hidden
-        self.param("kernel", init, shape, jnp.float32)
-        bias_init = _bias_init(cell, self.experiment.chrono_steps)
-        self.param("bias", bias_init, (len(cell.blocks) * hidden,), jnp.float32)
-        for name in cell.extra:
-            self.param(name, initializers.zeros_init(), (hidden,), jnp.float32)
-
-
-def layer_name(cell: Cell, index: int) -> str:
-    """Returns the name of a layer in the parameter tree: `lstm`, `lstm_1`, ..."""
-    return f"{cell.name}_{index}" if index else cell.name
-
-
-def init(member: Experiment, ends: Ends, key: jax.Array) -> Params:
-    """Returns the initial parameters."""
-    return Declared(member.group, ends).init(key)["params"]
+    h_TBW: Any  # [T,B,W], of every row; None where nobody asked
+    last_BW: jax.Array  # of the last row of each sequence
+    states: tuple[State, ...]  # after it, of each layer read forwards
 
 
 def fold(member: Experiment, params: Params) -> Folded:
@@ -98,50 +52,173 @@ def fold(member: Experiment, params: Params) -> Folded:
     The same function and the same gradients as layer after layer, with 1.7 times less work at
     I = 28, H = 128. The bias rides along as one more row, so its gradient is a dot product too.
     """
-    cell, hidden = get_cell(member.cell), member.hidden_size
-    input_DH = _stack(params["input"])
+    cell = get_cell(member.cell)
+    dense_DH = _stack(params["input"]) if "input" in params else None
     layers = []
     for index in range(member.layers):
-        own = params[layer_name(cell, index)]
-        kernel, bias_G = own["kernel"], own["bias"]
-        input_kernel_IW = kernel[:hidden]
-        if not index:
-            # In the order of the cell's blocks, which need not be that of its columns.
-            input_DG = input_DH @ kernel[:hidden]
-            input_kernel_IW = input_DG[:-1]
-            bias_G = _to_blocks(cell, input_DG[-1]) + bias_G
-        bias_G = bias_G + _forget(cell, hidden, member.forget_bias)
-        kernel_KG = recurrence.stack_kernels(cell, input_kernel_IW, kernel[hidden:], bias_G)
-        layers.append(Layer(kernel_KG, {name: own[name] for name in cell.extra}))
-    return Folded(tuple(layers), _stack(params["output"]))
+        below_DH = None if index else dense_DH
+        names = layer_names(member, cell, index)
+        layers.append(tuple(_layer(member, cell, params[name], below_DH) for name in names))
+    return Folded(tuple(layers), _stack(params["output"]), params.get("embedding"))
 
 
-def outputs(member: Experiment, ends: Ends, folded: Folded, inputs: Inputs) -> jax.Array:
-    """Returns the head's outputs: [B,O] of the last row, or [T,B,O] of every one.
+def _layer(member: Experiment, cell: Cell, own: Params, below_DH: jax.Array | None) -> Layer:
+    """A layer's weights, those of the dense layer below it multiplied in."""
+    hidden = member.hidden_size
+    kernel, bias_G = own["kernel"], own["bias"]
+    num_inputs = kernel.shape[0] - cell.num_read * hidden
+    input_kernel_IW = kernel[:num_inputs]
+    if below_DH is not None:
+        # In the order of the cell's blocks, which need not be that of its columns.
+        input_DG = below_DH @ kernel[:num_inputs]
+        input_kernel_IW = input_DG[:-1]
+        bias_G = _to_blocks(cell, input_DG[-1]) + bias_G
+    bias_G = bias_G + _forget(cell, hidden, member.forget_bias)
+    kernel_KG = recurrence.stack_kernels(cell, input_kernel_IW, kernel[num_inputs:], bias_G)
+    return Layer(kernel_KG, {name: own[name] for name in cell.extra})
 
-    Raises UserError where the backend does not run such a task: no other is taken silently.
+
+def outputs(
+    member: Experiment,
+    ends: Ends,
+    folded: Folded,
+    inputs: Inputs,
+    dropping: jax.Array | None = None,
+) -> jax.Array:
+    """Returns the head's outputs: [T,B,O] of every row, else [B,O].
+
+    With the key `dropping` outputs of layers are dropped as in training. Raises UserError where the
+    backend does not run such a task: no other is taken silently.
     """
-    x_TBI, lengths_B = inputs
+    keys = _split(dropping, member.layers)
     if member.backend == "cudnn":
-        if ends.every_row or lengths_B is not None:
+        if ends.every_row or ends.mean or inputs.lengths_B is not None:
             raise UserError(
                 f"backend: cudnn reads the last row of sequences of one length; the task "
                 f"{member.task.name} asks for more, use scan"
             )
-        _, h_BH = lstm_last_cudnn(x_TBI, folded.layers[0].kernel_KG)
-        return read_out(folded, h_BH)
-    cell = get_cell(member.cell)
-    for layer in folded.layers[:-1]:
-        x_TBI, _ = recurrence.run(cell, layer.kernel_KG, x_TBI, layer.extra)
-    top = folded.layers[-1]
-    h, state = recurrence.run(
-        cell, top.kernel_KG, x_TBI, top.extra, lengths_B=lengths_B, keep_outputs=ends.every_row
-    )
-    return read_out(folded, h if ends.every_row else state[cell.output])
+        (layer,) = folded.layers[0]
+        _, h = lstm_last_cudnn(rows(folded, inputs), layer.kernel_KG)
+    else:
+        every = ends.every_row or ends.mean
+        found = run_layers(member, folded, inputs, keys[:-1], keep_outputs=every)
+        h = found.last_BW
+        if ends.every_row:
+            h = found.h_TBW
+        elif ends.mean:
+            h = mean_over_rows(found.h_TBW, inputs.lengths_B)
+    return read_out(folded, drop(member, keys[-1], h))
+
+
+def rows(folded: Folded, inputs: Inputs) -> jax.Array:
+    """Returns the numbers that the first layer reads, float32 [T,B,I]."""
+    if folded.embedding_VH is None:
+        return inputs.x_TBI
+    return look_up(folded.embedding_VH, inputs.x_TBI)
+
+
+def run_layers(
+    member: Experiment,
+    folded: Folded,
+    inputs: Inputs,
+    keys: Sequence[jax.Array | None] = (),
+    *,
+    keep_outputs: bool,
+    initial: tuple[State, ...] | None = None,
+) -> Outputs:
+    """Runs all recurrent layers, each on the outputs of the one below, from `initial` or zeros.
+
+    Between two layers outputs are dropped by the key in `keys`, if it is one.
+    """
+    h_TBW: Any = None
+    x_TBW, states = rows(folded, inputs), []
+    for index in range(member.layers):
+        if index:
+            x_TBW = drop(member, keys[index - 1] if keys else None, h_TBW)
+        keep = keep_outputs or index < member.layers - 1
+        start = None if initial is None else initial[index]
+        h_TBW, last_BW, state = _run_layer(member, folded, index, x_TBW, inputs, start, keep)
+        states.append(state)
+    return Outputs(h_TBW, last_BW, tuple(states))
+
+
+def _run_layer(
+    member: Experiment,
+    folded: Folded,
+    index: int,
+    x_TBW: jax.Array,
+    inputs: Inputs,
+    initial: State | None,
+    keep_outputs: bool,
+) -> tuple[Any, jax.Array, State]:
+    """Returns a layer's outputs, if kept, the last ones, and the state read forwards."""
+    cell, lengths_B = get_cell(member.cell), inputs.lengths_B
+    found: list[Any] = []
+    lasts, states = [], []
+    for layer, reverse in zip(folded.layers[index], (False, True), strict=False):
+        h_TBH, state = recurrence.run(
+            cell, layer.kernel_KG, x_TBW, layer.extra, lengths_B=lengths_B, initial=initial,
+            reverse=reverse, keep_outputs=keep_outputs,
+        )  # fmt: skip
+        if keep_outputs and reverse:
+            h_TBH = recurrence.flip(h_TBH, lengths_B)
+        found.append(h_TBH)
+        lasts.append(state[cell.output])
+        states.append(state)
+    one = len(found) == 1
+    h_TBW = found[0] if one or not keep_outputs else jnp.concatenate(found, axis=2)
+    last_BW = lasts[0] if one else jnp.concatenate(lasts, axis=1)
+    if member.residual and index:
+        h_TBW = h_TBW + x_TBW if keep_outputs else None
+        last_BW = last_BW + last_row(x_TBW, lengths_B)
+    return h_TBW, last_BW, states[0]
+
+
+def zero_states(member: Experiment, batch: int) -> tuple[State, ...]:
+    """Returns the states before the first row, of each layer."""
+    zeros_BH = jnp.zeros((batch, member.hidden_size), jnp.float32)
+    return ((zeros_BH,) * len(get_cell(member.cell).state),) * member.layers
+
+
+def last_row(x_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
+    """Returns the last row of each sequence, [B,W]; of one without rows the first."""
+    if lengths_B is None:
+        return x_TBW[-1]
+    at_1B1 = jnp.maximum(lengths_B.astype(jnp.int32) - 1, 0)[None, :, None]
+    return jnp.take_along_axis(x_TBW, at_1B1, axis=0)[0]
+
+
+def mean_over_rows(h_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
+    """Returns the mean over the rows of each sequence, [B,W]: zero of one without rows.
+
+    It is a product, as a plain sum may be ordered by the number of threads.
+    """
+    num_rows, batch = h_TBW.shape[:2]
+    if lengths_B is None:
+        lengths_B = jnp.full(batch, num_rows, jnp.int32)
+    inside_TB = jnp.arange(num_rows, dtype=jnp.int32)[:, None] < lengths_B[None]
+    share_TB = inside_TB.astype(jnp.float32) / jnp.maximum(lengths_B, 1).astype(jnp.float32)[None]
+    return jnp.einsum("tb,tbw->bw", share_TB, h_TBW)
+
+
+def drop(member: Experiment, key: jax.Array | None, h: jax.Array) -> jax.Array:
+    """Returns the outputs, each dropped with the member's probability, the others enlarged by as
+    much (Srivastava et al., "Dropout", 2014); all of them where there is no key.
+    """
+    if key is None or member.dropout is None:
+        return h
+    kept = jax.random.uniform(key, h.shape) >= member.dropout
+    return jnp.where(kept, h / (1 - member.dropout), jnp.float32(0))
+
+
+def _split(key: jax.Array | None, count: int) -> list[jax.Array | None]:
+    if key is None:
+        return [None] * count
+    return [jax.random.fold_in(key, index) for index in range(count)]
 
 
 def read_out(folded: Folded, h: jax.Array) -> jax.Array:
-    """Returns the head's outputs [..., O] of outputs [..., H] of the last layer."""
+    """Returns the head's outputs [..., O] of outputs [..., W] of the last layer."""
     return jnp.concatenate([h, jnp.ones_like(h[..., :1])], axis=-1) @ folded.head_DO
 
 
@@ -164,34 +241,3 @@ def _forget(cell: Cell, hidden: int, forget_bias: jax.Array | float) -> jax.Arra
     is_forget = [block.column == cell.forget for block in cell.blocks]
     mask_G = jnp.repeat(jnp.array(is_forget), hidden)
     return jnp.where(mask_G, jnp.asarray(forget_bias, jnp.float32), jnp.float32(0))
-
-
-def _by_parts(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """Inputs LeCun normal; recurrent parts orthogonal each, or the identity."""
-    hidden, width = shape[1] // len(cell.columns), shape[1]
-    input_key, *keys = jax.random.split(key, 1 + cell.num_read * len(cell.columns))
-    if cell.recurrent_init == "identity":
-        parts = [jnp.eye(hidden, dtype=dtype)] * len(keys)
-    else:
-        parts = [initializers.orthogonal()(k, (hidden, hidden), dtype) for k in keys]
-    count = len(cell.columns)
-    rows = [jnp.concatenate(parts[i : i + count], axis=1) for i in range(0, len(parts), count)]
-    inputs = initializers.lecun_normal()(input_key, (hidden, width), dtype)
-    return jnp.concatenate([inputs, *rows])
-
-
-def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
-    """Zeros, or those of Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018),
-    equation 16, where a cell has a forget gate.
-    """
-    if not chrono_steps or cell.forget is None:
-        return initializers.zeros_init()
-
-    def chrono(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        hidden = shape[0] // len(cell.blocks)
-        forget_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
-        of_column = {cell.forget: forget_H, "i": -forget_H}
-        zeros_H = jnp.zeros_like(forget_H)
-        return jnp.concatenate([of_column.get(block.column, zeros_H) for block in cell.blocks])
-
-    return chrono

@@ -13,7 +13,7 @@ Axes: B batch, C microbatches, n items of one, N examples, S steps of a segment.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,10 @@ import optax
 from lstm_jax.data import Arrays
 from lstm_jax.experiment import Experiment, all_specs
 from lstm_jax.tasks.task import Batch, Ends
-from lstm_jax.train import model
-from lstm_jax.train.model import Folded, Params
+from lstm_jax.train import declare, model
+from lstm_jax.train.batches import next_batch, streams, width_of
+from lstm_jax.train.declare import Params
+from lstm_jax.train.model import Folded
 from lstm_jax.train.optimizer import decayed, rate_factor, transformation
 
 EVALUATION_BLOCK = 50  # examples scored at a time; small products are never split over threads
@@ -83,22 +85,9 @@ def _unflatten(group: Experiment, leaves: Any) -> Experiment:
 jax.tree_util.register_pytree_node(Experiment, _flatten, _unflatten)
 
 
-def streams(seed: jax.typing.ArrayLike) -> dict[str, jax.Array]:
-    """Returns keys named by their use, from a member's seed. A new name goes to the end."""
-    names = ("init", "order", "augment")
-    return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(names)}
-
-
-def epoch_order(key: jax.Array, epoch: jax.typing.ArrayLike, num_examples: int) -> jax.Array:
-    """Returns the order of one epoch's examples, int32 [N]: a pure function of key and epoch."""
-    return jax.random.permutation(
-        jax.random.fold_in(key, epoch), jnp.arange(num_examples, dtype=jnp.int32)
-    )
-
-
 def init_state(ends: Ends, member: Experiment) -> TrainState:
     """Returns the state before the first step."""
-    params = model.init(member, ends, streams(member.seed)["init"])
+    params = declare.init(member, ends, streams(member.seed)["init"])
     return TrainState(params, transformation(member).init(params), jnp.int32(-1))
 
 
@@ -112,10 +101,14 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one step of the optimiser on a batch.
 
-    A state whose loss or gradient is not finite stays as it was, for good.
+    The member's seed and the step decide what is dropped. A state whose loss or gradient is not
+    finite stays as it was, for good.
     """
     folded, unfold = jax.vjp(partial(model.fold, member), state.params)
-    (loss, metric), gradient = _batch_gradient(ends, member, folded, batch, spread)
+    dropping = None
+    if member.dropout is not None:
+        dropping = jax.random.fold_in(streams(member.seed)["dropout"], step)
+    (loss, metric), gradient = _batch_gradient(ends, member, folded, batch, dropping, spread)
     # Barriers here and in the sum below: without them XLA fuses Adam with what came before, which
     # is not the same on one device and on several; a bias then differed in its last bit (step 13).
     (gradient,) = jax.lax.optimization_barrier(unfold(gradient))
@@ -154,17 +147,24 @@ def _global_norm(tree: Any) -> jax.Array:
 
 
 def _batch_gradient(
-    ends: Ends, member: Experiment, folded: Folded, batch: Batch, spread: Spread | None
+    ends: Ends,
+    member: Experiment,
+    folded: Folded,
+    batch: Batch,
+    dropping: jax.Array | None,
+    spread: Spread | None,
 ) -> tuple[tuple[jax.Array, jax.Array], Folded]:
     """Loss, metric and gradient of a batch: the ordered sum over its microbatches."""
     total = member.task.total(batch)  # exact, before the batch is cut
-    parts = jax.tree.map(lambda a: a.reshape(member.microbatches, -1, *a.shape[1:]), batch)
+    count = member.microbatches
+    of_batch = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), batch)
+    parts = of_batch, None if dropping is None else jax.random.split(dropping, count)
     if spread is not None:
         share = member.microbatches // spread.size
         first = share * jax.lax.axis_index(spread.axis)
         parts = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, share), parts)
     gradient_of = jax.value_and_grad(partial(_part_of_loss, ends, member, total), has_aux=True)
-    sums = jax.lax.map(lambda part: gradient_of(folded, part), parts)
+    sums = jax.lax.map(lambda part: gradient_of(folded, *part), parts)
     if spread is not None:
         sums = jax.lax.all_gather(sums, spread.axis, tiled=True)
     sums = jax.lax.optimization_barrier(sums)
@@ -181,12 +181,37 @@ def _ordered_sum(parts: jax.Array) -> jax.Array:
 
 
 def _part_of_loss(
-    ends: Ends, member: Experiment, total: Any, folded: Folded, part: Batch
+    ends: Ends,
+    member: Experiment,
+    total: Any,
+    folded: Folded,
+    part: Batch,
+    dropping: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """This microbatch's part of the batch's mean loss, and of the sum of its metric."""
-    outputs = model.outputs(member, ends, folded, member.task.inputs(part))
+    outputs = model.outputs(member, ends, folded, member.task.inputs(part), dropping)
     items = member.task.items(outputs, part, training=True)
     return items.loss @ (items.weight / jnp.float32(total)), items.metric @ items.weight
+
+
+def _step_as_wide(
+    ends: Ends,
+    member: Experiment,
+    state: TrainState,
+    batch: Batch,
+    step: jax.Array,
+    spread: Spread | None,
+) -> tuple[TrainState, Metrics]:
+    """As `train_step`, on the batch cut to the least width that holds its longest example."""
+    if not ends.widths:
+        return train_step(ends, member, state, batch, step, spread)
+
+    def at_width(width: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        return train_step(ends, member, state, member.task.cut(batch, width), step, spread)
+
+    widest = jnp.max(width_of(ends, member.task.num_rows(batch)))
+    ways = [partial(at_width, width) for width in ends.widths]
+    return cast(tuple[TrainState, Metrics], jax.lax.switch(widest, ways, state, batch))
 
 
 def train_segment(
@@ -203,31 +228,17 @@ def train_segment(
 ) -> tuple[TrainState, jax.Array, Metrics]:
     """Takes steps `start` to `stop`, at most `capacity` of them, of one member.
 
-    The bounds are arrays, so a short last segment runs the same compiled program. The order of the
-    examples is a pure function of (seed, step): each epoch is a permutation, and what is left of it
-    after the last whole batch is not seen in that epoch. Its sort costs as much as a step or two,
-    so the int32 order_N of the last step's epoch is returned, and used when it is handed in again
-    with that epoch (-1: it is of none). All members are in one epoch: mapped over members with
-    `vmap`, where a condition that differs between them would sort in every step, this one does not.
+    The bounds are arrays, so a short last segment runs the same compiled program. The int32 order_N
+    of the last step's epoch is returned, and used when it is handed in again with that epoch (-1:
+    it is of none): see `next_batch`.
     """
-    num_examples, size, task = order_N.shape[0], member.batch_size, member.task
-    steps_per_epoch = num_examples // size
-    keys = streams(member.seed)
 
     def body(step: jax.Array, carry: tuple[TrainState, jax.Array, jax.Array, Metrics]) -> Any:
         state, order_N, order_epoch, metrics = carry
-        epoch, position = step // steps_per_epoch, step % steps_per_epoch
-        order_N = jax.lax.cond(
-            epoch == order_epoch,
-            lambda: order_N,
-            lambda: epoch_order(keys["order"], epoch, num_examples),
-        )
-        index_B = jax.lax.dynamic_slice_in_dim(order_N, position * size, size)
-        batch = task.gather(examples, index_B)
-        batch = task.augment(batch, jax.random.fold_in(keys["augment"], step))
-        state, seen = train_step(ends, member, state, batch, step, spread)
+        batch, order_N, order_epoch = next_batch(ends, member, examples, step, order_N, order_epoch)
+        state, seen = _step_as_wide(ends, member, state, batch, step, spread)
         metrics = jax.tree.map(lambda buffer, x: buffer.at[step - start].set(x), metrics, seen)
-        return state, order_N, epoch, metrics
+        return state, order_N, order_epoch, metrics
 
     empty = Metrics(*(jnp.full(capacity, jnp.nan, jnp.float32) for _ in Metrics._fields))
     carry = (state, order_N, order_epoch, empty)
@@ -242,17 +253,36 @@ def evaluate(ends: Ends, member: Experiment, params: Params, examples: Arrays) -
     num_examples = len(next(iter(examples.values())))
     indices_N = jnp.arange(num_examples + -num_examples % EVALUATION_BLOCK, dtype=jnp.int32)
 
-    def block(sums: Sums, index_b: jax.Array) -> tuple[Sums, None]:
-        batch = task.gather(examples, jnp.minimum(index_b, num_examples - 1))
-        items = task.items(
-            model.outputs(member, ends, folded, task.inputs(batch)), batch, training=False
-        )
+    def score(real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
+        inputs = task.inputs(batch)
+        if ends.carried:
+            found = model.run_layers(member, folded, inputs, keep_outputs=True, initial=states)
+            outputs, states = model.read_out(folded, found.h_TBW), found.states
+        else:
+            outputs = model.outputs(member, ends, folded, inputs)
+        items = task.items(outputs, batch, training=False)
         # An example behind the last one does not count; it may have several items.
-        real_b = (index_b < num_examples).astype(jnp.float32)
         weight = items.weight * jnp.tile(real_b, items.weight.shape[0] // real_b.shape[0])
-        scored = Sums(items.loss @ weight, items.metric @ weight, weight @ jnp.ones_like(weight))
-        return jax.tree.map(jnp.add, sums, scored), None
+        return Sums(
+            items.loss @ weight, items.metric @ weight, weight @ jnp.ones_like(weight)
+        ), states
+
+    def at_width(width: int, real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
+        return score(real_b, states, task.cut(batch, width))
+
+    def block(carry: tuple[Sums, Any], index_b: jax.Array) -> tuple[tuple[Sums, Any], None]:
+        sums, states = carry
+        batch = task.gather(examples, jnp.minimum(index_b, num_examples - 1))
+        real_b = (index_b < num_examples).astype(jnp.float32)
+        if ends.widths:
+            widest = jnp.max(width_of(ends, task.num_rows(batch)))
+            ways = [partial(at_width, width) for width in ends.widths]
+            scored, states = jax.lax.switch(widest, ways, real_b, states, batch)
+        else:
+            scored, states = score(real_b, states, batch)
+        return (jax.tree.map(jnp.add, sums, scored), states), None
 
     zeros = Sums(jnp.float32(0), jnp.float32(0), jnp.float32(0))
-    sums, _ = jax.lax.scan(block, zeros, indices_N.reshape(-1, EVALUATION_BLOCK))
+    states = model.zero_states(member, EVALUATION_BLOCK) if ends.carried else None
+    (sums, _), _ = jax.lax.scan(block, (zeros, states), indices_N.reshape(-1, EVALUATION_BLOCK))
     return sums

@@ -19,7 +19,7 @@ from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.tasks.task import Ends
-from lstm_jax.train.model import Params
+from lstm_jax.train.declare import Params
 from lstm_jax.train.step import (
     Metrics,
     Spread,
@@ -130,7 +130,7 @@ def ends_of(member: Experiment, dataset: Dataset) -> Ends:
 
     Raises UserError when the member does not fit the data.
     """
-    if member.batch_size > dataset.num_examples:
+    if member.batch_size > dataset.num_examples and not member.task.fresh:
         raise UserError(
             f"batch_size: {member.batch_size} is more than the {dataset.num_examples:,} training "
             f"examples of {dataset.name}"
@@ -163,7 +163,7 @@ def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
         bounds = put(WHOLE, (np.int32(epoch), np.int32(start), np.int32(stop)))
         state, order, metrics = segment(members, state, order, train, *bounds)
         if stop > start:
-            epoch = (stop - 1) // (dataset.num_examples // batch_size)
+            epoch = (stop - 1) // max(1, dataset.num_examples // batch_size)
         return state, metrics
 
     return Programs(

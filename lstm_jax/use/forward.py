@@ -16,7 +16,8 @@ from lstm_jax.cells.cell import Looks
 from lstm_jax.experiment import Experiment
 from lstm_jax.tasks.task import Batch, Ends, Inputs
 from lstm_jax.train import model
-from lstm_jax.train.model import Folded, Params
+from lstm_jax.train.declare import Params
+from lstm_jax.train.model import Folded
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import stack_fields
 
@@ -49,12 +50,23 @@ def shapes(member: Experiment, ends: Ends) -> Params:
 def look(
     member: Experiment, folded: Folded, inputs: Inputs, nudge_TBH: jax.Array | None = None
 ) -> Looks:
-    """Returns what may be looked at in the last recurrent layer, [T,B,H] each; see `trace`."""
-    cell, x_TBI = get_cell(member.cell), inputs.x_TBI
-    for layer in folded.layers[:-1]:
-        x_TBI, _ = recurrence.run(cell, layer.kernel_KG, x_TBI, layer.extra)
-    top = folded.layers[-1]
-    return recurrence.trace(cell, top.kernel_KG, x_TBI, top.extra, nudge_TBH)
+    """Returns what may be looked at in the last recurrent layer, [T,B,H] each; see `trace`.
+
+    Of a model that can be looked into; see `has_one_way`.
+    """
+    x_TBW = model.rows(folded, inputs)
+    if member.layers > 1:
+        below = member.having({"layers": member.layers - 1})
+        x_TBW = model.run_layers(below, folded, inputs, keep_outputs=True).h_TBW
+    (top,) = folded.layers[-1]
+    return recurrence.trace(get_cell(member.cell), top.kernel_KG, x_TBW, top.extra, nudge_TBH)
+
+
+def has_one_way(member: Experiment, ends: Ends) -> bool:
+    """Returns whether a row's output goes through nothing but the recurrent layers, read forwards,
+    into the head: so one can look into the last of them row by row.
+    """
+    return not (member.bidirectional or member.residual or ends.mean)
 
 
 def probabilities(ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:

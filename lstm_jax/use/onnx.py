@@ -14,7 +14,7 @@ from lstm_jax.cells import get_cell
 from lstm_jax.cells.cell import Cell
 from lstm_jax.errors import UserError
 from lstm_jax.tasks.images import arranged
-from lstm_jax.train.model import layer_name
+from lstm_jax.train.declare import layer_names
 from lstm_jax.use.trained import Trained
 
 Arrays = dict[str, np.ndarray]
@@ -48,6 +48,11 @@ def to_onnx(trained: Trained) -> bytes:
         raise UserError(
             f"ONNX has no operator for the cell {trained.member.cell}, only for "
             f"{', '.join(OPERATORS)}; leave --onnx away: StableHLO holds every cell"
+        )
+    if trained.member.bidirectional or trained.member.residual:
+        raise UserError(
+            "ONNX is written of layers that read forwards, one upon the other, without residual "
+            "sums; leave --onnx away: StableHLO holds every model"
         )
     node, classes = helper.make_node, trained.ends.num_outputs
     reading, weights = _reading(trained)
@@ -126,7 +131,8 @@ def _weights(trained: Trained) -> Arrays:
 
     weights = {"kernel": params["output"]["kernel"], "bias": params["output"]["bias"]}
     for index in range(member.layers):
-        layer = params[layer_name(cell, index)]
+        (name,) = layer_names(member, cell, index)
+        layer = params[name]
         kernel, recurrent = np.split(layer["kernel"], [hidden])
         of_x, of_h = _biases(cell, layer["bias"], member.forget_bias)
         if not index:

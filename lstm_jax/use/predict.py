@@ -1,83 +1,26 @@
-"""Pictures to digits, with the belief growing row by row if one wants to see it."""
+"""Answers of a trained model, on the command line: each task has its own way, in its own file."""
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Callable
 from functools import partial
-from json import dumps
+from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from lstm_jax.errors import UserError
 from lstm_jax.runs.screen import say
-from lstm_jax.tasks.images import arranged
-from lstm_jax.use.pictures import read_picture
-from lstm_jax.use.trained import Trained, load
+from lstm_jax.use.asked import Asked
+from lstm_jax.use.trained import load
 
-SHADES = " .:-=+*#%@"
+WAYS = {"images": "lstm_jax.use.predict_images"}  # by task: `predict(trained, asked, tell)` in it
 
 
-def predict(
-    run_dir: Path,
-    images: tuple[str, ...],
-    console: Console,
-    *,
-    member: str | None = None,
-    json: bool = False,
-    rows: bool = False,
-) -> None:
-    """Prints a line for each image: its name, the digit, its probability and the next.
-
-    Raises UserError for a model that reads no images, and for a file that is no picture.
-    """
-    tell = partial(say, console)
+def predict(run_dir: Path, asked: Asked, console: Console, *, member: str | None = None) -> None:
+    """Prints the answers. Raises UserError for inputs that the task cannot read."""
     trained = load(run_dir, member, partial(print, file=sys.stderr))
-    for name in images:
-        for image in _read(name, trained):
-            beliefs_SC = trained.beliefs(image[None])[:, 0] if rows else np.zeros((0, 0))
-            last_C = trained.probabilities(image[None])[0]
-            first, second = np.argsort(last_C)[::-1][:2]
-            if json:
-                answer = {
-                    "image": name,
-                    "digit": int(first),
-                    "probabilities": [round(float(p), 6) for p in last_C],
-                }
-                if rows:
-                    answer["by_step"] = np.round(beliefs_SC.astype(float), 6).tolist()
-                tell(dumps(answer))
-                continue
-            if rows:
-                _show_rows(arranged(image[None], trained.images_task.reading)[0], beliefs_SC, tell)
-            tell(f"{name}: {first} ({last_C[first]:.1%}), then {second} ({last_C[second]:.1%})")
-
-
-def _read(name: str, trained: Trained) -> list[np.ndarray]:
-    """Returns the images of an argument: one of a file, any number of an array on stdin."""
-    if name != "-":
-        return [read_picture(name, trained.image_shape)]
-    try:
-        array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
-    except Exception as error:  # any bytes may come
-        raise UserError("stdin is no array of numbers as numpy.save writes it") from error
-    images = array[None] if array.ndim == 2 else array
-    trained.probabilities(np.atleast_1d(images)[:1])  # refuses an array that it cannot read
-    return list(images)
-
-
-def _show_rows(image_SI: np.ndarray, beliefs_SC: np.ndarray, tell: Callable[[str], None]) -> None:
-    """Prints what is read in each step, beside what the network believes after it.
-
-    Of the many steps of one pixel each only every so many-th is shown.
-    """
-    steps, features = image_SI.shape
-    every = 1 if features > 1 else max(1, steps // 28)
-    for step in sorted({*range(0, steps, every), steps - 1}):
-        guess = int(np.argmax(beliefs_SC[step]))
-        bar = "#" * round(20 * float(beliefs_SC[step, guess]))
-        shown = "".join(SHADES[int(value) * len(SHADES) // 256] for value in image_SI[step])
-        tell(f"{shown}  {step + 1:3}  {guess}  {bar:20} {beliefs_SC[step, guess]:.2f}")
+    name = trained.member.task.name
+    if name not in WAYS:
+        raise UserError(f"predict: there is no way yet to ask a model of the task {name}")
+    import_module(WAYS[name]).predict(trained, asked, partial(say, console))

@@ -22,7 +22,8 @@ from lstm_jax.runs.record import Record, beginning_with, find_member, read_run
 from lstm_jax.statistics import summarise
 from lstm_jax.tasks.images import Images, steps
 from lstm_jax.tasks.task import Batch, Ends
-from lstm_jax.train.model import Folded, Params
+from lstm_jax.train.declare import Params
+from lstm_jax.train.model import Folded
 from lstm_jax.train.sweep import name_arrays
 from lstm_jax.use import forward
 

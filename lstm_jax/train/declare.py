@@ -1,0 +1,123 @@
+"""Which parameters a model has and what they start from: a Linen module that only declares.
+
+Axes: I numbers in a row, V symbols, H hidden, G = blocks * H, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen import initializers
+
+from lstm_jax.cells import get_cell
+from lstm_jax.cells.cell import Cell
+from lstm_jax.cells.linen import Affine
+from lstm_jax.experiment import Experiment
+from lstm_jax.tasks.task import Ends
+
+Initializer = initializers.Initializer
+Params = Any  # a Flax parameter tree: nested dicts of arrays
+
+
+class Declared(nn.Module):
+    """Declares all parameters, float32: a dense layer I -> H, the cells, a dense head to O.
+
+    The names and initial values of the notebook's graph: `lstm` is one kernel [2H, 4H], inputs
+    before state, gates i, g, f, o (`BasicLSTMCell`'s i, j, f, o). Symbols are looked up in a table
+    [V, H] instead of the first dense layer.
+    """
+
+    experiment: Experiment  # its static fields alone
+    ends: Ends
+
+    @nn.compact
+    def __call__(self) -> None:
+        experiment, ends = self.experiment, self.ends
+        hidden, width = experiment.hidden_size, output_width(experiment)
+        normal = experiment.kernel_init == "notebook"
+        kernel_init = initializers.normal(1.0) if normal else initializers.lecun_normal()
+        dense = kernel_init, initializers.constant(0.1)
+        if ends.symbols:
+            table_init, shape = initializers.normal(1.0), (ends.num_features, hidden)
+            self.param("embedding", table_init, shape, jnp.float32)
+        else:
+            Affine((ends.num_features, hidden), *dense, name="input")()
+        cell = get_cell(experiment.cell)
+        for index in range(experiment.layers):
+            for name in layer_names(experiment, cell, index):
+                CellParameters(experiment, width if index else hidden, name=name)()
+        Affine((width, ends.num_outputs), *dense, name="output")()
+
+
+class CellParameters(nn.Module):
+    """Declares the parameters of one recurrent layer; see `cells.cell.Cell`."""
+
+    experiment: Experiment
+    num_inputs: int
+
+    @nn.compact
+    def __call__(self) -> None:
+        cell, hidden = get_cell(self.experiment.cell), self.experiment.hidden_size
+        notebook = self.experiment.kernel_init == "notebook" and cell.recurrent_init is None
+        init = initializers.glorot_uniform() if notebook else partial(_by_parts, cell)
+        shape = self.num_inputs + cell.num_read * hidden, len(cell.columns) * hidden
+        self.param("kernel", init, shape, jnp.float32)
+        bias_init = _bias_init(cell, self.experiment.chrono_steps)
+        self.param("bias", bias_init, (len(cell.blocks) * hidden,), jnp.float32)
+        for name in cell.extra:
+            self.param(name, initializers.zeros_init(), (hidden,), jnp.float32)
+
+
+def layer_names(member: Experiment, cell: Cell, index: int) -> list[str]:
+    """Returns a layer's names in the parameter tree: `lstm`, `lstm_1`, ..., one for each direction
+    of reading: `lstm_reverse` reads from the last row to the first.
+    """
+    name = f"{cell.name}_{index}" if index else cell.name
+    return [name, f"{name}_reverse"] if member.bidirectional else [name]
+
+
+def output_width(member: Experiment) -> int:
+    """Returns how many numbers a layer hands on for each row: H of each direction."""
+    return member.hidden_size * (2 if member.bidirectional else 1)
+
+
+def init(member: Experiment, ends: Ends, key: jax.Array) -> Params:
+    """Returns the initial parameters."""
+    return Declared(member.group, ends).init(key)["params"]
+
+
+def _by_parts(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """Inputs LeCun normal; recurrent parts orthogonal each, or the identity."""
+    hidden, width = shape[1] // len(cell.columns), shape[1]
+    num_inputs = shape[0] - cell.num_read * hidden
+    input_key, *keys = jax.random.split(key, 1 + cell.num_read * len(cell.columns))
+    if cell.recurrent_init == "identity":
+        parts = [jnp.eye(hidden, dtype=dtype)] * len(keys)
+    else:
+        parts = [initializers.orthogonal()(k, (hidden, hidden), dtype) for k in keys]
+    count = len(cell.columns)
+    rows = [jnp.concatenate(parts[i : i + count], axis=1) for i in range(0, len(parts), count)]
+    inputs = initializers.lecun_normal()(input_key, (num_inputs, width), dtype)
+    return jnp.concatenate([inputs, *rows])
+
+
+def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
+    """Zeros, or those of Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018),
+    equation 16, where a cell has a forget gate.
+    """
+    if not chrono_steps or cell.forget is None:
+        return initializers.zeros_init()
+
+    def chrono(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        hidden = shape[0] // len(cell.blocks)
+        forget_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
+        of_column = {cell.forget: forget_H, "i": -forget_H}
+        zeros_H = jnp.zeros_like(forget_H)
+        return jnp.concatenate([of_column.get(block.column, zeros_H) for block in cell.blocks])
+
+    return chrono

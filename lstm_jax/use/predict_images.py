@@ -1,0 +1,71 @@
+"""Pictures to classes, with the belief growing row by row if one wants to see it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from json import dumps
+
+import numpy as np
+
+from lstm_jax.errors import UserError
+from lstm_jax.tasks.images import arranged
+from lstm_jax.tasks.task import Say
+from lstm_jax.use.asked import Asked
+from lstm_jax.use.pictures import read_picture
+from lstm_jax.use.trained import Trained
+
+SHADES = " .:-=+*#%@"
+
+
+def predict(trained: Trained, asked: Asked, tell: Say) -> None:
+    """Prints a line for each image: its name, the digit, its probability and the next.
+
+    Raises UserError for a file that is no picture.
+    """
+    json, rows = asked.json, asked.rows
+    for name in asked.inputs:
+        for image in _read(name, trained):
+            beliefs_SC = trained.beliefs(image[None])[:, 0] if rows else np.zeros((0, 0))
+            last_C = trained.probabilities(image[None])[0]
+            first, second = np.argsort(last_C)[::-1][:2]
+            if json:
+                answer = {
+                    "image": name,
+                    "digit": int(first),
+                    "probabilities": [round(float(p), 6) for p in last_C],
+                }
+                if rows:
+                    answer["by_step"] = np.round(beliefs_SC.astype(float), 6).tolist()
+                tell(dumps(answer))
+                continue
+            if rows:
+                _show_rows(arranged(image[None], trained.images_task.reading)[0], beliefs_SC, tell)
+            tell(f"{name}: {first} ({last_C[first]:.1%}), then {second} ({last_C[second]:.1%})")
+
+
+def _read(name: str, trained: Trained) -> list[np.ndarray]:
+    """Returns the images of an argument: one of a file, any number of an array on stdin."""
+    if name != "-":
+        return [read_picture(name, trained.image_shape)]
+    try:
+        array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
+    except Exception as error:  # any bytes may come
+        raise UserError("stdin is no array of numbers as numpy.save writes it") from error
+    images = array[None] if array.ndim == 2 else array
+    trained.probabilities(np.atleast_1d(images)[:1])  # refuses an array that it cannot read
+    return list(images)
+
+
+def _show_rows(image_SI: np.ndarray, beliefs_SC: np.ndarray, tell: Say) -> None:
+    """Prints what is read in each step, beside what the network believes after it.
+
+    Of the many steps of one pixel each only every so many-th is shown.
+    """
+    steps, features = image_SI.shape
+    every = 1 if features > 1 else max(1, steps // 28)
+    for step in sorted({*range(0, steps, every), steps - 1}):
+        guess = int(np.argmax(beliefs_SC[step]))
+        bar = "#" * round(20 * float(beliefs_SC[step, guess]))
+        shown = "".join(SHADES[int(value) * len(SHADES) // 256] for value in image_SI[step])
+        tell(f"{shown}  {step + 1:3}  {guess}  {bar:20} {beliefs_SC[step, guess]:.2f}")
