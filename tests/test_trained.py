@@ -19,6 +19,7 @@ from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 from lstm_jax.use import forward
+from lstm_jax.use.asked import Asked
 from lstm_jax.use.export import export, run_onnx, run_stablehlo, stablehlo
 from lstm_jax.use.onnx import to_onnx
 from lstm_jax.use.pictures import as_digit, read_picture
@@ -136,7 +137,7 @@ def test_an_unfinished_run_is_used_as_far_as_it_got(records, tmp_path, test_spli
     records[directory] = train(directory, SWEEP, steps=10)
     assert lstm_jax.load(directory).steps == 10
     Image.fromarray(255 - test_split["images"][0]).resize((90, 90)).save(tmp_path / "a.png")
-    predict(directory, (str(tmp_path / "a.png"),), quiet())
+    predict(directory, Asked((str(tmp_path / "a.png"),)), quiet())
     assert "is unfinished: step 10 of 125" in capsys.readouterr().err
 
 
@@ -244,9 +245,9 @@ def test_predictions_are_lines_or_json_and_show_the_rows(finished, tmp_path, tes
     path = tmp_path / "digit.png"
     Image.fromarray(test_split["images"][0]).resize((64, 64)).save(path)
     plain, rows, as_json = quiet(), quiet(), quiet()
-    predict(finished, (str(path),), plain)
-    predict(finished, (str(path),), rows, rows=True)
-    predict(finished, (str(path),), as_json, json=True, rows=True)
+    predict(finished, Asked((str(path),)), plain)
+    predict(finished, Asked((str(path),), rows=True), rows)
+    predict(finished, Asked((str(path),), json=True, rows=True), as_json)
     answer = json.loads(as_json.file.getvalue())
     assert plain.file.getvalue().startswith(f"{path}: {answer['digit']} (")
     assert len(rows.file.getvalue().splitlines()) == 9
@@ -258,7 +259,7 @@ def test_an_array_on_stdin(finished, test_split, monkeypatch):
     def feed(data):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         console = quiet()
-        predict(finished, ("-",), console)
+        predict(finished, Asked(("-",)), console)
         return console.file.getvalue().splitlines()
 
     saved = io.BytesIO()

@@ -51,9 +51,6 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
         *of_training(record, read_metrics(run_dir, notes.append)),
         *of_settings(record),
     ]
-        *of_training(record, read_metrics(run_dir, notes.append)),
-        *of_settings(record),
-    ]
     experiment = record.study.experiment
     try:
         found += of_parameters(record)
