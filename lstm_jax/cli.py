@@ -178,6 +178,8 @@ def _add_fields(parser: Parser, study: Study) -> None:
 
 def _add_field(group: Any, path: str, spec: Spec, values: Sequence[Any], nargs: Any) -> None:
     choices = list(spec.choices()) if spec.choices else []
+    if spec.kind is bool:
+        choices = ["false", "true"]
     metavar = "{" + ",".join(choices) + "}" if choices else spec.kind.__name__.upper()
     shown_values = " ".join(map(shown, values))
     group.add_argument(

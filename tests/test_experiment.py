@@ -32,6 +32,8 @@ def having(path, value, **others):
 def two_values(path):
     """Two values of a field that fit all defaults."""
     spec = SPECS[path]
+    if spec.kind is bool:
+        return False, True
     if spec.kind is not str:
         return (8, 16) if spec.kind is int else (0.25, 0.5)
     names = {"cell": ("lstm", "gru"), "task.dataset": ("mnist", "digits")}
@@ -77,7 +79,7 @@ def test_every_field_says_what_it_takes():
         assert spec.help, path
         if spec.kind is str:
             assert spec.choices or spec.check or path == "task.dataset"
-        else:
+        elif spec.kind is not bool:
             assert np.isfinite([spec.low, spec.high]).all(), path
         assert not (spec.traced and spec.kind is str), path
 
@@ -85,11 +87,13 @@ def test_every_field_says_what_it_takes():
 @every_field
 def test_a_number_is_within_its_range_and_a_name_among_its_choices(path):
     spec = SPECS[path]
-    wrong = [True, "", [], [[8]], {}, b"8", object()]
-    if spec.kind is str:
-        wrong += [1, 1.5, None, "no such name"] if path != "task.dataset" else [1, None]
+    wrong = ["", [], [[8]], {}, b"8", object()]
+    if spec.kind is bool:
+        wrong += [0, 1, 1.0, None, "true"]
+    elif spec.kind is str:
+        wrong += [1, 1.5, None, "no such name", True] if path != "task.dataset" else [1, None]
     else:
-        wrong += ["8", spec.low - 1, spec.high * 1.001 + 1, 10**400, -(10**400)]
+        wrong += [True, "8", spec.low - 1, spec.high * 1.001 + 1, 10**400, -(10**400)]
         wrong += [float("nan"), float("inf"), -float("inf")]
         wrong += [8.5] if spec.kind is int else []
         wrong += [] if spec.optional else [None]
