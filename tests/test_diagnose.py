@@ -96,10 +96,10 @@ def test_what_is_looked_at_is_summed_up_over_examples_and_units(lstm, batch):
         assert not diagnose.is_gate(name) or 0 < values.min() < values.max() < 1
     assert set(found) == {"input gate", "forget gate", "output gate", "cell", "h"}
     forget, cell = trace["forget gate"], trace["cell"]
-    np.testing.assert_allclose(found["forget gate"].mean_T, forget.mean((1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(found["forget gate"].high_T, (forget > 0.95).mean((1, 2)))
-    np.testing.assert_allclose(found["cell"].sd_T, cell.std((1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(found["cell"].low_T, (cell < -1).mean((1, 2)))
+    np.testing.assert_allclose(found["forget gate"].median_T, np.median(forget, (1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found["forget gate"].open_T, (forget > 0.95).mean((1, 2)))
+    np.testing.assert_allclose(found["cell"].upper_T, np.quantile(cell, 0.75, (1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(found["cell"].shut_T, (cell < -1).mean((1, 2)))
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -5,7 +5,6 @@ A member comes as `use.forward.ready` returns it. Axes: B batch, T rows, H hidde
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,12 +19,16 @@ SATURATED = 0.05  # a gate closer than this to 0 or 1 passes almost no gradient
 
 
 class Look(NamedTuple):
-    """Of a gate, the cell or the output, over examples and units: float32 [T] each."""
+    """Of a gate, the cell or the output, over examples and units: float32 [T] each.
 
-    mean_T: jax.Array
-    sd_T: jax.Array
-    low_T: jax.Array  # share below SATURATED (of what is no gate: below -1)
-    high_T: jax.Array  # share above 1 - SATURATED (of what is no gate: above 1)
+    Examples that have ended before a row do not count in it; where all have, it is nan.
+    """
+
+    median_T: jax.Array
+    lower_T: jax.Array  # quartile
+    upper_T: jax.Array  # quartile
+    shut_T: jax.Array  # share below SATURATED (of what is no gate: below -1)
+    open_T: jax.Array  # share above 1 - SATURATED (of what is no gate: above 1)
 
 
 def is_gate(name: str) -> bool:
@@ -35,9 +38,17 @@ def is_gate(name: str) -> bool:
 
 def looks(member: Experiment, folded: Folded, batch: Batch) -> dict[str, Look]:
     """Returns what may be looked at in the last layer by row: its gates, its cell, its output h."""
-    found = forward.look(member, folded, member.task.inputs(batch))
+    inputs = member.task.inputs(batch)
+    found = forward.look(member, folded, inputs)
+    inside_TB = jnp.ones(inputs.x_TBI.shape[:2], bool)
+    if inputs.lengths_B is not None:
+        rows_T = jnp.arange(len(inside_TB), dtype=jnp.int32)
+        inside_TB = rows_T[:, None] < inputs.lengths_B[None]
     gate, other = (SATURATED, 1 - SATURATED), (-1.0, 1.0)
-    return {n: _summary(values, *(gate if is_gate(n) else other)) for n, values in found.items()}
+    return {
+        name: _summary(values, inside_TB, *(gate if is_gate(name) else other))
+        for name, values in found.items()
+    }
 
 
 def accuracy_by_row(member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
@@ -74,11 +85,14 @@ def gradient_flow(ends: Ends, member: Experiment, folded: Folded, batch: Batch) 
     return jnp.mean(largest_TB1[..., 0] * jnp.linalg.norm(scaled_TBH, axis=-1), axis=1)
 
 
-def _summary(values_TBH: jax.Array, low: float, high: float) -> Look:
-    over = partial(jnp.mean, axis=(1, 2))
-    return Look(
-        over(values_TBH),
-        jnp.std(values_TBH, axis=(1, 2)),
-        over((values_TBH < low).astype(jnp.float32)),
-        over((values_TBH > high).astype(jnp.float32)),
-    )
+def _summary(values_TBH: jax.Array, inside_TB: jax.Array, low: float, high: float) -> Look:
+    counted_TBH = jnp.where(inside_TB[:, :, None], values_TBH, jnp.nan)
+    of = jnp.array([0.5, 0.25, 0.75])
+    quartiles = jnp.nanquantile(counted_TBH.reshape(len(counted_TBH), -1), of, axis=1)
+
+    def share(is_so_TBH: jax.Array) -> jax.Array:
+        so = jnp.where(inside_TB[:, :, None], is_so_TBH.astype(jnp.float32), jnp.nan)
+        return jnp.nanmean(so, axis=(1, 2))
+
+    median_T, lower_T, upper_T = quartiles
+    return Look(median_T, lower_T, upper_T, share(values_TBH < low), share(values_TBH > high))

@@ -7,6 +7,7 @@ colours (Okabe and Ito, 2008). The PNG, for slides and notebooks, is black on wh
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import warnings
@@ -23,6 +24,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
 PNG_DPI = 120
+COLOURED = 5  # curves with a colour of their own, where there are more than colours
+# The same gate has the same colour in every figure: by how its name begins.
+GATES = {"input": COLOURS[0], "forget": COLOURS[4], "output": COLOURS[2], "reset": COLOURS[3],
+         "update": COLOURS[1]}  # fmt: skip
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lstm_jax",  # the same figure is the same text
@@ -47,6 +52,7 @@ STYLE: Any = {
 class Drawing(NamedTuple):
     svg: str
     png: bytes
+    csv: str  # the points of its curves; empty where it has none
 
 
 class Figure(NamedTuple):
@@ -78,8 +84,9 @@ def draw(
     *args: Any,
     grid: tuple[int, int] = (1, 1),
     size: tuple[float, float] = (5.2, 3.1),
+    **options: Any,
 ) -> Drawing:
-    """What `paint(axes, *args)` puts on its axes: one, or a list of those of a grid, by rows.
+    """What `paint(axes, *args, **options)` puts on its axes: one, or a list of a grid's, by rows.
 
     grid is (rows, columns), size that of each of its axes in inches.
     """
@@ -89,45 +96,97 @@ def draw(
         rows, columns = grid
         figure = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-        paint(axes[0] if len(axes) == 1 else axes, *args)
+        paint(axes[0] if len(axes) == 1 else axes, *args, **options)
         text, pixels = io.StringIO(), io.BytesIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         figure.set_layout_engine("none")  # as it was laid out: half of the time goes into that
         figure.savefig(pixels, format="png", dpi=PNG_DPI, facecolor="white")
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return Drawing(svg, pixels.getvalue())
+    return Drawing(svg, pixels.getvalue(), _points_of(axes))
 
 
-def curves(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
-    """Named lines (x, y); where y is [seeds, x], its mean and a band from least to most."""
-    for name, (x, y) in lines.items():
+def _points_of(axes: Sequence[Axes]) -> str:
+    """The points of all curves, a line each: the curve's name, x, y."""
+    rows = [
+        [str(line.get_label()).removeprefix("_nolegend_"), x, y]
+        for each in axes
+        for line in each.get_lines()
+        if line.get_marker() not in ("_", "|")  # the ends of an interval
+        for x, y in np.asarray(line.get_xydata())
+    ]
+    if not rows:
+        return ""
+    text = io.StringIO()
+    csv.writer(text).writerows([["curve", "x", "y"], *rows])
+    return text.getvalue()
+
+
+def curves(
+    axes: Axes,
+    lines: Mapping[str, tuple[Any, Any]],
+    labels: tuple[str, str],
+    log: bool = False,
+) -> None:
+    """Named lines (x, y), the most important first; where y is [seeds, x], its mean and a band from
+    least to most. Of many lines the first ones have colours, the others are grey; `log` is of y.
+
+    A gate has the same colour everywhere.
+    """
+    for place, (name, (x, y)) in enumerate(lines.items()):
         y = np.atleast_2d(np.asarray(y, float))
+        if log:  # less than 1e-12 as that, more than a float32 can hold as 1e38
+            y = np.clip(y, 1e-12, 1e38)
+        middle = 10 ** np.mean(np.log10(y), axis=0) if log else np.mean(y, axis=0)
+        grey = place >= COLOURED and len(lines) > len(COLOURS)
+        label = name
+        if grey:
+            last = place == len(lines) - 1
+            label = f"{len(lines) - COLOURED} others" if last else "_nolegend_"
         alone = "o" if y.shape[1] == 1 else None
-        (line,) = axes.plot(x, np.mean(y, axis=0), label=name, linewidth=1.4, marker=alone)
-        if len(y) > 1:
+        (line,) = axes.plot(
+            x, middle, label=label, marker=alone, zorder=1 if grey else 2,
+            linewidth=0.7 if grey else 1.4, linestyle=_dashes(name),
+            color="#99999988" if grey else _colour(name),
+        )  # fmt: skip
+        if len(y) > 1 and not grey:
             axes.fill_between(
                 x, y.min(axis=0), y.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0
             )
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    axes.grid(True, linewidth=0.5)
-    if len(lines) > 3:  # too many to lie on the curves
-        axes.legend(fontsize=8, ncols=2 + (len(lines) > 6), loc="lower left", bbox_to_anchor=(0, 1))
-    elif len(lines) > 1:
+    if log:
+        axes.set_yscale("log")
+    _label(axes, labels)
+    entries = min(len(lines), COLOURED + 1) if len(lines) > len(COLOURS) else len(lines)
+    if entries > 3:  # too many to lie on the curves
+        columns = 2 if max(map(len, lines)) < 26 else 1
+        axes.legend(fontsize=8, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1))
+    elif entries > 1:
         axes.legend(fontsize=8)
 
 
-def bands(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
-    """Named means with their standard deviations around them, by row."""
-    for name, (middle, sd) in lines.items():
-        middle, sd = np.asarray(middle), np.asarray(sd)
-        rows = np.arange(1, len(middle) + 1)
-        (line,) = axes.plot(rows, middle, label=name, linewidth=1.4)
-        axes.fill_between(rows, middle - sd, middle + sd, color=line.get_color(), alpha=0.15, lw=0)
+def _colour(name: str) -> str | None:
+    """The colour of a gate; None of anything else."""
+    return next((GATES[key] for key in GATES if name.startswith(f"{key} gate")), None)
+
+
+def _dashes(name: str) -> str:
+    """Of a gate two curves have one colour: how often it is shut is dashed."""
+    return "--" if _colour(name) and name.endswith("shut") else "-"
+
+
+def _label(axes: Axes, labels: tuple[str, str]) -> None:
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(True, linewidth=0.5)
+
+
+def bands(axes: Axes, lines: Mapping[str, tuple[Any, Any, Any]], labels: tuple[str, str]) -> None:
+    """Named curves by row, each with what lies below it and above: a band."""
+    for name, (middle, low, high) in lines.items():
+        rows = np.arange(1, len(middle) + 1)
+        (line,) = axes.plot(rows, middle, label=name, linewidth=1.4, color=_colour(name))
+        axes.fill_between(rows, low, high, color=line.get_color(), alpha=0.15, lw=0)
+    _label(axes, labels)
     axes.legend(fontsize=8)
 
 
@@ -147,7 +206,9 @@ def heat_map(
     ends = [0.1, 1.0] if higher_is_better else [0.0, 0.9]
     low, high = np.nanquantile(values, ends) if np.isfinite(values).any() else (0.0, 1.0)
     colours = "viridis" if higher_is_better else "viridis_r"
-    axes.imshow(shown, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high)
+    image = axes.imshow(shown, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high)
+    if np.isfinite(values).any():
+        axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
     for x in range(values.shape[0]):
         for y in range(values.shape[1]):
             if math.isfinite(values[x, y]):
@@ -194,9 +255,7 @@ def points(
     if names is not None:
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    axes.grid(True, linewidth=0.5)
+    _label(axes, labels)
 
 
 def scatter(axes: Axes, groups: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
@@ -204,9 +263,7 @@ def scatter(axes: Axes, groups: Mapping[str, tuple[Any, Any]], labels: tuple[str
     for name, (x, y) in groups.items():
         axes.plot(x, y, "o", label=name, markersize=4, alpha=0.8)
     _logarithmic(axes)
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    axes.grid(True, linewidth=0.5)
+    _label(axes, labels)
     axes.legend(fontsize=8)
 
 

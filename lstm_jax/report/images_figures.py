@@ -36,7 +36,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]
     if classes <= 26:
         yield Figure(
             "confusion",
-            "What is taken for what",
+            "Confusion matrix",
             f"{where}; rows are labels, the diagonal is right",
             figures.draw(figures.confusion, counts, size=(4.6, 4.2)),
         )

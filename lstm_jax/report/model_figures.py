@@ -45,18 +45,18 @@ def _of_looks(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
     found = jax.jit(diagnose.looks)(trained.ready, trained.folded, batch)
     step, last = trained.member.task.step_name, trained.member.layers
     layer = f"{where}; layer {last} of {last}" if last > 1 else where
-    steps = np.arange(1, len(found["h"].mean_T) + 1)
+    steps = np.arange(1, len(found["h"].median_T) + 1)
     gates = {name: look for name, look in found.items() if diagnose.is_gate(name)}
-    means = f"{layer}; mean over examples and units, band of one standard deviation"
+    means = f"{layer}; median over examples and units, band from the lower to the upper quartile"
     if gates:
-        lines = {name: (look.mean_T, look.sd_T) for name, look in gates.items()}
+        lines = {name: look[:3] for name, look in gates.items()}
         yield Figure(
             "gates", "The gates", means, figures.draw(figures.bands, lines, (step, "gate"))
         )
         full = {
             f"{name}, {way}": (steps, share)
             for name, look in gates.items()
-            for way, share in (("shut", look.low_T), ("open", look.high_T))
+            for way, share in (("shut", look.shut_T), ("open", look.open_T))
         }
         yield Figure(
             "saturation",
@@ -67,5 +67,5 @@ def _of_looks(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
         )
     name, title, symbol = ("cell", "cell", "c") if "cell" in found else ("output", "h", "h")
     look = found["cell" if name == "cell" else "h"]
-    drawing = figures.draw(figures.bands, {title: (look.mean_T, look.sd_T)}, (step, symbol))
+    drawing = figures.draw(figures.bands, {title: look[:3]}, (step, symbol))
     yield Figure(name, f"The {name}", means, drawing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.report import figures
@@ -12,7 +11,7 @@ from lstm_jax.runs.metrics import Row
 from lstm_jax.runs.record import Record
 from lstm_jax.statistics import summarise
 
-MOST_SETTINGS = 8  # curves that can be told apart
+MOST_SETTINGS = 60  # curves; the best of them in colour
 
 Line = tuple[list[int], list[list[float]]]  # steps, and values [seeds, steps]
 
@@ -29,7 +28,8 @@ def of_training(record: Record, rows: list[Row]) -> Iterator[Figure]:
                 name,
                 f"{words(name).capitalize()} while training",
                 f"{batch}, every {either(experiment, 'log_every')} steps, each before its update"
-                + ("; mean over a setting's seeds, band from least to most" if several else ""),
+                + ("; mean over a setting's seeds, band from least to most" if several else "")
+                + coloured(len(lines)),
                 figures.draw(figures.curves, lines, ("step", words(name))),
             )
     norms = {
@@ -44,8 +44,15 @@ def of_training(record: Record, rows: list[Row]) -> Iterator[Figure]:
             "Norms of gradient and update",
             f"{batch}; over all parameters of the best setting; the gradient as it is before "
             f"clipping (here it is {clips})",
-            figures.draw(figures.curves, norms, ("step", "global norm (log10)")),
+            figures.draw(figures.curves, norms, ("step", "global norm"), log=True),
         )
+
+
+def coloured(count: int) -> str:
+    """Returns which of so many curves have colours, in words; nothing where all have."""
+    if count <= len(figures.COLOURS):
+        return ""
+    return f"; the best {figures.COLOURED} of {count} in colour, best first"
 
 
 def clipping(clip_norm: float | None) -> str:
@@ -79,8 +86,7 @@ def _by_setting(record: Record, rows: Iterable[Row], name: str, most: int) -> di
     columns: dict[str, dict[int, float]] = {}
     for row in rows:
         if (value := row.get(name)) is not None:
-            seen: Any = figures.log10(value) if name.endswith("norm") else value
-            columns.setdefault(row["member"], {})[row["step"]] = float(seen)
+            columns.setdefault(row["member"], {})[row["step"]] = float(value)
     groups = {
         setting_name(record.study.experiment, best.setting): [r.member.digest for r in best.results]
         for best in summarise(record.results.values())[:most]

@@ -1,0 +1,120 @@
+"""What the head of a run's page says: what ran, how well, on what; values for the template."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from lstm_jax.experiment import Experiment, shown, words
+from lstm_jax.report.training_figures import data_name, either, setting_name, varied
+from lstm_jax.results import Result
+from lstm_jax.runs.record import Record
+from lstm_jax.statistics import Summary, summarise
+
+FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
+MOST_SETTINGS = 200  # in the page's table
+
+
+def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, Any]:
+    """Returns the values of the page's head; `floor` is what a trivial method gets, if known."""
+    study, results = record.study, list(record.results.values())
+    experiment, total = study.experiment, study.num_members
+    if len(results) + len(record.dropped) < total:
+        notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
+    session = record.sessions[-1] if record.sessions else {}
+    command = " ".join(["lstm-jax", *session.get("command", [])])
+    if experiment.task.built_in() is not None:  # where nothing fell back, it reads as if it had
+        command = re.sub(FALLBACK, "", command)
+    summaries = summarise(results)
+    best = summaries[0] if summaries else None
+    return {
+        "name": record.name,
+        "data": data_name(experiment),
+        "command": command,
+        "when": session.get("ended", session.get("started", "")),
+        "digest": study.digest,
+        "identities": record.identities,
+        "commit": (session.get("commit") or "")[:12],
+        "tiles": _tiles(record, best, floor, session),
+        "given": _given(experiment),
+        "single": _single(results[0]) if len(results) == total == 1 else None,
+        "metric": words(experiment.task.metric),
+        "axes": [words(path) for path in varied(experiment)],
+        "best": best,
+        "best_name": setting_name(experiment, best.setting) if best else "",
+        "settings": [_row(experiment, each) for each in summaries[:MOST_SETTINGS]],
+        "others": max(0, len(summaries) - MOST_SETTINGS),
+        "rungs": {
+            step: (sum(not result.dropped for result in rung.values()), len(rung))
+            for step, rung in record.rungs.items()
+        },
+        "diverged": [
+            (experiment.describe(result.member), result.diverged_at)
+            for result in results
+            if result.diverged_at is not None
+        ],
+        "total": total,
+        "notes": notes,
+    }
+
+
+def _tiles(
+    record: Record, best: Summary | None, floor: float | None, session: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """The figures that one looks for first, each with what it is."""
+    experiment, metric = record.study.experiment, words(record.study.experiment.task.metric)
+    tiles = []
+    if best:
+        chosen = " of the chosen setting" if varied(experiment) else ""
+        tiles += [(f"{best.test.mean:.4g}", f"test {metric}{chosen}")]
+        if best.test.n > 2:  # of two seeds it says next to nothing
+            tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
+        tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
+    if floor is not None and math.isfinite(floor):
+        tiles += [(f"{floor:.4g}", f"{metric} of the best answer that ignores the input")]
+    seconds = sum(result.seconds or 0 for result in record.results.values())
+    tiles += [(f"{len(record.results)} of {record.study.num_members}", "members trained")]
+    if seconds:
+        tiles += [(_duration(seconds), "training, all members")]
+    if rate := session.get("examples_per_second"):
+        tiles += [(f"{rate:,}", "examples/s in the last session")]
+    return tiles
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02} min"
+
+
+def _given(experiment: Experiment) -> dict[str, str]:
+    """The fields that are not at their defaults, and the budget, as one reads them."""
+    fields = [p for p in experiment.given if p in experiment.values and p != "train_examples"]
+    given = {words(p): either(experiment, p) for p in fields}
+    return {"task": experiment.task.name} | given | {"budget": _budget(experiment)}
+
+
+def _budget(experiment: Experiment) -> str:
+    """The steps of a member and their batches."""
+    sizes = experiment.several("batch_size")
+    pairs = [(-(-n // size), size) for n in experiment.several("train_examples") for size in sizes]
+    return " or ".join(f"{steps:,} steps of {size} examples" for steps, size in pairs[:5])
+
+
+def _single(result: Result) -> dict[str, Any]:
+    """The result of a run of one member, a line a value."""
+    scores = {
+        f"{split} {words(name)}": "not finite" if value is None else f"{value:.4f}"
+        for split, score in (("validation", result.validation), ("test", result.test or {}))
+        for name, value in score.items()
+    }
+    member = result.member
+    basic = {words(p): shown(member.values[p]) for p in ("hidden_size", "learning_rate", "seed")}
+    return scores | basic | {"parameters SHA-256": result.parameters_sha256}
+
+
+def _row(experiment: Experiment, each: Summary) -> list[str]:
+    """A line of the table of settings."""
+    values = [shown(each.setting.values[path]) for path in varied(experiment)]
+    return [*values, str(each.validation), str(each.test), str(each.diverged or "")]
