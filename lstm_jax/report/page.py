@@ -19,6 +19,7 @@ from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.report.draw import can_be_drawn, draw_page
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.gradient_figures import of_gradients
+from lstm_jax.report.halving_figures import of_halving
 from lstm_jax.report.model_figures import of_insides
 from lstm_jax.report.render import render
 from lstm_jax.report.settings_figures import of_parameters, of_settings
@@ -65,7 +66,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     record, notes, pages = read_run(run_dir), list[str](), dict[str, str]()
     say(console, "writing the report")
     experiment, floor = record.study.experiment, None
-    result = Section("Result", list(of_settings(record)))
+    result = Section("Result", [*of_halving(record), *of_settings(record)])
     training = Section("Training", list(of_training(record, read_metrics(run_dir, notes.append))))
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
