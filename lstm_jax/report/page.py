@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from lstm_jax.data import Dataset
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.report.draw import can_be_drawn, draw_page
@@ -34,9 +35,11 @@ FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MOST_SETTINGS = 200  # in the page's table
 
 
-def report(run_dir: Path, console: Console, *, member: str | None = None) -> Path:
+def report(
+    run_dir: Path, console: Console, *, member: str | None = None, dataset: Dataset | None = None
+) -> Path:
     """Writes the page and returns where it lies. What needs data that is gone is left out, and
-    the page says so.
+    the page says so. A data set that was given as arrays has to be given again.
 
     Raises UserError when the directory is no run.
     """
@@ -47,7 +50,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     try:
         found += of_parameters(record)
         trained = load(run_dir, member, notes.append)
-        dataset = trained.member.task.load(partial(say, console))
+        dataset = dataset or trained.member.task.load(partial(say, console))
         who = experiment.describe(trained.member)
         found += of_answers(trained, dataset, who)
         found += of_insides(trained, dataset, who)
@@ -58,6 +61,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
         if member is not None and isinstance(error, UserError):
             raise
         notes.append(f"some figures are missing: {error}")
+        say(console, notes[-1])
     pages["index.html"] = _page(record, found, notes, drawn="draw.html" in pages)
     folder = run_dir / "report"
     make_folder(folder)
