@@ -154,7 +154,7 @@ def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
             raise UserError(f"{len(found)} runs begin with {word}: {names}")
         if found:
             return found[0]
-    if path.is_dir():
+    if word and path.is_dir():
         return path
     known = {run.parent.name for run in run_directories(runs_dir)}
     raise UserError(

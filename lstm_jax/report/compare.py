@@ -25,7 +25,6 @@ from lstm_jax.runs.screen import say
 from lstm_jax.statistics import Summary, lead_on_validation, summarise
 
 MOST_RUNS = 8  # whose curves can be told apart
-SCORES = ("run", "setting chosen on validation", "validation", "test", "diverged", "members")
 
 
 class Compared(NamedTuple):
@@ -43,19 +42,20 @@ def compare(directories: Sequence[Path], console: Console, runs_dir: Path) -> Pa
     Leads are over the first run. Raises UserError where runs cannot be compared.
     """
     runs = _read(directories, console)
-    fields, scores, leads = _fields(runs), _scores(runs), _leads(runs)
-    for head, rows in ((("field", *(run.title for run in runs)), fields), (SCORES, scores)):
-        table = Table(*head, box=SIMPLE)
-        for row in rows:
-            table.add_row(*row)
-        if rows:
-            console.print(table, highlight=False, markup=False)
-    notes = _notes(runs)
+    titles = [run.title for run in runs]
+    fields, scores, leads, notes = _fields(runs), _scores(runs), _leads(runs), _notes(runs)
+    table = Table("", *titles, box=SIMPLE)
+    for row in fields:
+        table.add_row(*row)
+    table.add_section()
+    for row in scores:
+        table.add_row(*row)
+    console.print(table, highlight=False, markup=False)
     for line in (*leads, *notes):
         say(console, line)
     page = render(
-        "compare.html", titles=[run.title for run in runs], fields=fields, head=SCORES,
-        scores=scores, leads=leads, notes=notes, figures=_figures(runs),
+        "compare.html", titles=titles, fields=fields, scores=scores, leads=leads, notes=notes,
+        figures=_figures(runs),
     )  # fmt: skip
     named = "\n".join(f"{path.parent.name}/{path.name}" for path in directories)
     path = runs_dir / "compare" / f"{hashlib.sha256(named.encode()).hexdigest()[:12]}.html"
@@ -96,16 +96,19 @@ def _fields(runs: Sequence[Compared]) -> list[list[str]]:
 
 
 def _scores(runs: Sequence[Compared]) -> list[list[str]]:
-    rows = []
+    """A row for each thing that is known of the runs' chosen settings."""
+    metric = words(runs[0].record.study.experiment.task.metric)
+    columns = []
     for run in runs:
-        done = f"{run.record.num_done}/{run.record.study.num_members}"
+        done = f"{run.record.num_done} of {run.record.study.num_members}"
         if run.best is None:
-            rows.append([run.title, "none is finished", "", "", "", done])
+            columns.append(["none finished", "", "", "", done])
             continue
         setting = setting_name(run.record.study.experiment, run.best.setting) or "the only one"
-        scores = [str(run.best.validation), str(run.best.test), str(run.best.diverged or "")]
-        rows.append([run.title, setting, *scores, done])
-    return rows
+        scores = [str(run.best.validation), str(run.best.test), str(run.best.diverged)]
+        columns.append([setting, *scores, done])
+    head = ("setting chosen", f"validation {metric}", f"test {metric}", "diverged", "members done")
+    return [[name, *row] for name, row in zip(head, zip(*columns, strict=True), strict=True)]
 
 
 def _leads(runs: Sequence[Compared]) -> list[str]:
@@ -122,7 +125,7 @@ def _leads(runs: Sequence[Compared]) -> list[str]:
             f"{run.title} and {first.title} have no seed in common, or one diverged: not paired"
             if lead is None
             else f"{ahead.title} is ahead of {behind.title} by {lead}: validation {words(metric)}, "
-            "paired over common seeds"
+            f"paired over {lead.n} common {'seed' if lead.n == 1 else 'seeds'}"
         )
     return lines
 

@@ -90,7 +90,10 @@ def _superseded(directory: Path, folders: list[Path]) -> Iterator[Waste]:
     Those with the latest steps are looked at first; a state counts once all its bytes were read.
     """
     steps = {path: checkpoints.saved_members(directory, path.name) for path in folders}
-    latest_first = sorted(folders, key=lambda path: -max(steps[path].values(), default=-1))
+    # Of two as late, the one with fewer members: the other may go as a whole.
+    latest_first = sorted(
+        folders, key=lambda path: (-max(steps[path].values(), default=-1), len(steps[path]))
+    )
     kept: dict[str, int] = {}
     for path in latest_first:
         own = steps[path]
