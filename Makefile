@@ -61,7 +61,7 @@ bench: $(if $(QUICK),$(stamp),.venv/.installed-peers)  ## Measure the recurrence
 	@touch $@
 
 lock: $(stamp)  ## Resolve the dependencies again and write the lock files
-	@lock="$(bin)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --quiet --extra datasets --extra dev"; \
+	@lock="$(bin)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --quiet --extra experiments --extra datasets --extra dev"; \
 	$$lock --upgrade -o requirements.lock; \
 	for extra in cuda13 cuda12 tpu; do $$lock --extra $$extra -c requirements.lock -o requirements-$$extra.lock; done
 

@@ -1,23 +1,100 @@
-"""lstm_jax: a functional JAX research codebase for recurrent networks."""
+"""lstm_jax: recurrent networks in JAX, from one layer to sweeps that can be had again to the bit.
+
+A layer, where `flax.linen.RNN(cell)` stands (needs JAX and Flax alone):
+
+    from lstm_jax import LSTM, GRU, RNN
+    layer = LSTM(128)
+    params = layer.init(jax.random.key(0), x)    # x: float32 [batch, time, features]
+    outputs = layer.apply(params, x)             # [batch, time, 128]
+
+The recurrence alone, for any framework (see `help(lstm_jax.lstm)` for the shapes):
+
+    from lstm_jax import lstm
+    h_TBH, (c_BH, h_BH) = lstm(x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G)
+
+An experiment (pip install 'lstm_jax[experiments]'); several values in a field make a grid:
+
+    import lstm_jax
+    from lstm_jax import Experiment, Images
+    digits = Images(dataset="digits")
+    outcome = lstm_jax.run(Experiment(task=digits, hidden_size=(16, 32), train_examples=20_000))
+    outcome.results.to_pandas()                  # a row for each member
+    outcome.metrics["loss"]                      # every logged step, a NumPy array
+    outcome.report()                             # one page with figures
+    outcome.load().predict(images)               # the member chosen on validation
+
+With data of your own, uint8 images [N, rows, columns] and int32 labels [N]:
+
+    train = {"images": images, "labels": labels}
+    mine = lstm_jax.make_dataset("mine", train, validation, test, num_classes=10)
+    lstm_jax.run(Experiment(batch_size=64), data=mine)
+
+Later: `lstm_jax.read("latest")`, `lstm_jax.load("digits")`, and the commands `lstm-jax list` and
+`lstm-jax compare`. A mistake is a `UserError` of one line.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from lstm_jax.experiment import Experiment
-from lstm_jax.search import Search
-from lstm_jax.tasks.images import Images
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lstm_jax.use.trained import Trained
+    from lstm_jax.api import Outcome, load, read, run
+    from lstm_jax.cells.linen import GRU, LSTM, RNN
+    from lstm_jax.cells.lstm import lstm
+    from lstm_jax.data import Dataset, make_dataset
+    from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError, UserError
+    from lstm_jax.experiment import Experiment
+    from lstm_jax.results import Result, Segment
+    from lstm_jax.search import Search, Study
+    from lstm_jax.tasks.images import Images
 
-__all__ = ["Experiment", "Images", "Search", "load"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dataset",
+    "DivergedError",
+    "Experiment",
+    "Images",
+    "Interrupted",
+    "Outcome",
+    "Result",
+    "Search",
+    "Segment",
+    "Study",
+    "SurroundingsError",
+    "UserError",
+    "load",
+    "lstm",
+    "make_dataset",
+    "read",
+    "run",
+]
 __version__ = "0.2.0"
 
+# Where each name is found once it is asked for: `import lstm_jax` itself loads nothing.
+_HOMES = {
+    "lstm_jax.api": ("Outcome", "load", "read", "run"),
+    "lstm_jax.cells.linen": ("GRU", "LSTM", "RNN"),
+    "lstm_jax.cells.lstm": ("lstm",),
+    "lstm_jax.data": ("Dataset", "make_dataset"),
+    "lstm_jax.errors": ("DivergedError", "Interrupted", "SurroundingsError", "UserError"),
+    "lstm_jax.experiment": ("Experiment",),
+    "lstm_jax.results": ("Result", "Segment"),
+    "lstm_jax.search": ("Search", "Study"),
+    "lstm_jax.tasks.images": ("Images",),
+}
 
-def load(run_dir: str | Path, member: str | None = None) -> Trained:
-    """Returns a trained member of a run: `load(run_dir).predict(images)`."""
-    from lstm_jax.use.trained import load  # starts JAX, which `import lstm_jax` must not
 
-    return load(run_dir, member)
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(home), name)
+            return value
+    raise AttributeError(f"module 'lstm_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

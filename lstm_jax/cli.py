@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from lstm_jax.commands import COMMANDS, Command, OnStudy
+from lstm_jax.commands import COMMANDS, Command, OnDevice, OnRun, OnStudy
 from lstm_jax.errors import (
     DivergedError,
     Interrupted,
@@ -25,10 +24,12 @@ from lstm_jax.errors import (
     SurroundingsError,
     UserError,
     closest,
+    experiments_installed,
 )
 from lstm_jax.experiment import all_specs, shown
 from lstm_jax.fields import Spec, parsed, specs
 from lstm_jax.lookup import listing, load_study
+from lstm_jax.runs.devices import prepare_jax
 from lstm_jax.runs.files import harmless
 from lstm_jax.search import Search, Study
 
@@ -58,8 +59,10 @@ def main(argv: list[str] | None = None) -> None:
         try:
             command = parse(sys.argv[1:] if argv is None else argv)
             command.check()
-            prepare_jax(command.platform)
-            command.run(console)
+            with experiments_installed():
+                if isinstance(command, OnDevice):
+                    prepare_jax(command.platform)
+                command.run(console)
         except KeyboardInterrupt:
             raise Interrupted("stopped; the same command goes on from what was saved") from None
         except OSError as error:  # what no room below could name better
@@ -96,14 +99,13 @@ def parse(argv: Sequence[str]) -> Command:
     if word not in COMMANDS:
         raise UserError(f"no command {word!r}.{closest(word, COMMANDS)} See --help")
     kind, rest = COMMANDS[word], list(argv[1:])
-    helps = bool({"-h", "--help"} & set(rest))
     study = Study()
     if issubclass(kind, OnStudy):
         if rest and not rest[0].startswith("-"):
             study = load_study(rest[0])
-        elif not helps:
+        elif not rest:  # options alone are laid over `Experiment()`
             raise UserError(f"{word}: which experiment? {listing()}")
-    elif not rest:
+    elif issubclass(kind, OnRun) and not rest:
         raise UserError(f"{word}: which run directory?")
     parser = Parser(prog=f"lstm-jax {word}", description=kind.__doc__, allow_abbrev=False)
     _add_options(parser, kind)
@@ -116,9 +118,7 @@ def parse(argv: Sequence[str]) -> Command:
     if issubclass(kind, OnStudy):
         names = {f.name for f in dataclasses.fields(kind)}
         values["study"] = _overridden(study, {k: values.pop(k) for k in {*values} - names})
-    if "images" in values:
-        values["images"] = tuple(values["images"])
-    return kind(**values)
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _overview() -> NoReturn:
@@ -140,7 +140,9 @@ def _add_options(parser: Parser, kind: type[Command]) -> None:
         if positional := each.metadata.get("positional"):
             nargs = None if positional == 1 else positional
             convert: Any = Path if "Path" in str(each.type) else str
-            parser.add_argument(each.name, nargs=nargs, help=text, type=convert)
+            parser.add_argument(
+                each.name, nargs=nargs, help=text, type=convert, default=each.default
+            )
         elif "bool" in str(each.type):
             boolean = argparse.BooleanOptionalAction
             parser.add_argument(flag, action=boolean, default=argparse.SUPPRESS, help=text)
@@ -210,45 +212,3 @@ def _refuse(word: str, parser: Parser) -> NoReturn:
 def _options(parser: Parser) -> Iterator[str]:
     for action in parser._actions:
         yield from action.option_strings
-
-
-def prepare_jax(platform: str) -> None:
-    """Makes the settings that JAX reads once, when it starts; what the user has set stays.
-
-    In a process that has imported JAX, its devices are taken as they are. Raises SurroundingsError
-    when the platform asked for is not here.
-    """
-    if "jax" not in sys.modules:
-        _set_environment(platform)
-    try:
-        import jax
-
-        found = jax.devices()[0].platform
-    except Exception as error:  # JAX's own settings may be wrong in any way
-        reason = str(error) or "no such device"
-        raise SurroundingsError(
-            f"JAX finds no device for platform {platform} ({reason[:200]}); check "
-            "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` (cuda12, tpu)"
-        ) from error
-    if platform not in ("auto", found):
-        raise SurroundingsError(f"JAX runs on {found} in this process already, not on {platform}")
-
-
-def _set_environment(platform: str) -> None:
-    from lstm_jax.runs.environment import cores
-
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores()))  # a host device for each core
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lstm_jax" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
-    has_cuda = any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
-    flags = os.environ.get("XLA_FLAGS", "")
-    names_file = bool(flags) and not flags.startswith("-")  # XLA reads its flags from there
-    if (platform == "gpu" or (platform == "auto" and has_cuda)) and not (
-        names_file or "xla_gpu_deterministic_ops" in flags
-    ):
-        # Without it XLA may choose kernels that add in whatever order their threads arrive.
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if platform != "auto":
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform, platform)

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from lstm_jax.errors import DivergedError, UserError
+from lstm_jax.api import MOST_SEGMENT_STEPS, UNNAMED
+from lstm_jax.errors import DivergedError, UserError, experiments_installed
+from lstm_jax.lookup import descriptions, find_run, own_experiment, write_experiment
 from lstm_jax.search import Study
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PLATFORMS = ("auto", "cpu", "gpu", "tpu")
+RUNS_DIR = "where run directories lie"
+RUN = "a run: its directory, NAME (its latest), NAME/begin-of-digest, or latest"
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
@@ -26,13 +32,7 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
 
 @dataclass(frozen=True)
 class Command:
-    """What every command is told."""
-
-    platform: str = option(
-        "auto",
-        "the kind of device; one that is absent is refused, never silently another",
-        choices=PLATFORMS,
-    )
+    """What every command can do."""
 
     def check(self) -> None:
         """Raises UserError for what can be found out before JAX starts."""
@@ -49,22 +49,36 @@ class Command:
 
 
 @dataclass(frozen=True)
-class OnStudy(Command):
+class OnDevice(Command):
+    """What every command that computes is told."""
+
+    platform: str = option(
+        "auto",
+        "the kind of device; one that is absent is refused, never silently another",
+        choices=PLATFORMS,
+    )
+
+
+@dataclass(frozen=True)
+class OnStudy(OnDevice):
     """What every command on an experiment is told."""
 
     name: str = option(
-        "", "an experiment in experiments/, or a Python file below here", positional=1
+        "",
+        "an experiment by its name (see `lstm-jax experiments`) or by the path of its Python file; "
+        "without one, all fields have their defaults",
+        positional="?",
     )
     study: Study = field(default_factory=Study)  # the experiment's values with the overrides
-    runs_dir: Path = option(Path("runs"), "where run directories lie")
+    runs_dir: Path = option(Path("runs"), RUNS_DIR)
     fallback: bool = option(
         False, "train on the task's built-in data, under its name, when the other is not to be had"
     )
 
     @property
     def stem(self) -> str:
-        """The experiment's name, also of one given by its file."""
-        return Path(self.name).stem
+        """The experiment's name, also of one given by its file or not at all."""
+        return Path(self.name).stem or UNNAMED
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,10 @@ class Run(OnStudy):
     """Train an experiment, resume it, or say that it is finished."""
 
     segment_steps: int = option(
-        100, "steps between two checkpoints; changes no bit of the results", least=1, most=10**6
+        100,
+        "steps between two checkpoints; changes no bit of the results",
+        least=1,
+        most=MOST_SEGMENT_STEPS,
     )
     report: bool = option(True, "write the report at the end")
     tensorboard: bool = option(False, "write the metrics for TensorBoard as well")
@@ -81,13 +98,14 @@ class Run(OnStudy):
     )
 
     def run(self, console: Console) -> None:
-        from lstm_jax.runs.runner import run
+        from lstm_jax.api import run
 
         try:
-            directory = run(
-                self.stem,
+            outcome = run(
                 self.study,
-                console,
+                name=self.stem,
+                console=console,
+                platform=self.platform,
                 runs_dir=self.runs_dir,
                 segment_steps=self.segment_steps,
                 fallback=self.fallback,
@@ -97,7 +115,7 @@ class Run(OnStudy):
         except DivergedError as error:
             self._write_report(error.directory, console)
             raise
-        self._write_report(directory, console)
+        self._write_report(outcome.directory, console)
 
     def _write_report(self, directory: Path, console: Console) -> None:
         """Writes the report unless it is later than the record; no failure of it spoils a run."""
@@ -106,11 +124,13 @@ class Run(OnStudy):
             page.exists() and page.stat().st_mtime_ns >= record.stat().st_mtime_ns
         ):
             return
-        from lstm_jax.report.page import report
         from lstm_jax.runs.screen import say
 
         try:
-            report(directory, console)
+            with experiments_installed():
+                from lstm_jax.report.page import report
+
+                report(directory, console)
         except Exception as error:
             say(console, f"no report: {type(error).__name__}: {error}")
 
@@ -137,20 +157,23 @@ class Plan(OnStudy):
 
 
 @dataclass(frozen=True)
-class OnRun(Command):
+class OnRun(OnDevice):
     """What every command on a run directory is told."""
 
-    run_dir: Path = option(
-        Path(), "a run directory, runs/<experiment>/<digest>, finished or not", positional=1
-    )
+    run_dir: str = option("", RUN, positional=1)
+    runs_dir: Path = option(Path("runs"), RUNS_DIR)
     member: str | None = option(
         None, "a member's digest or how it begins, instead of the one chosen on validation"
     )
 
+    @cached_property
+    def directory(self) -> Path:
+        """The run directory. UserError where there is none."""
+        return find_run(self.run_dir, self.runs_dir)
+
     def check(self) -> None:
         super().check()
-        if not self.run_dir.is_dir():
-            raise UserError(f"{self.run_dir} is no directory; give runs/<name>/<digest>")
+        self.directory  # noqa: B018  found before JAX starts
 
 
 @dataclass(frozen=True)
@@ -162,7 +185,7 @@ class Reproduce(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.runs.reproduce import reproduce
 
-        reproduce(self.run_dir, console, member=self.member, steps=self.steps)
+        reproduce(self.directory, console, member=self.member, steps=self.steps)
 
 
 @dataclass(frozen=True)
@@ -193,7 +216,7 @@ class Predict(OnRun):
         from lstm_jax.use.predict import predict
 
         asked = Asked(**{name: getattr(self, name) for name in Asked._fields})
-        predict(self.run_dir, asked, console, member=self.member)
+        predict(self.directory, asked, console, member=self.member)
 
 
 @dataclass(frozen=True)
@@ -205,7 +228,7 @@ class Export(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.use.export import export
 
-        export(self.run_dir, console, member=self.member, onnx=self.onnx)
+        export(self.directory, console, member=self.member, onnx=self.onnx)
 
 
 @dataclass(frozen=True)
@@ -215,9 +238,79 @@ class Report(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.report.page import report
 
-        report(self.run_dir, console, member=self.member)
+        report(self.directory, console, member=self.member)
+
+
+@dataclass(frozen=True)
+class Experiments(Command):
+    """List the experiments at hand: what each shows, what to expect, how long it takes."""
+
+    def run(self, console: Console) -> None:
+        for name, text in descriptions().items():
+            title, *rest = text.split("\n\n")
+            console.print(f"{name}: {title}", style="bold", highlight=False, markup=False)
+            for part in rest:
+                if not part.startswith(" "):  # the command, which in a checkout is one of `make`
+                    console.print(indent(part, "    "), highlight=False, markup=False)
+        console.print("\nlstm-jax run NAME trains one; lstm-jax new NAME writes one of your own")
+
+
+@dataclass(frozen=True)
+class New(Command):
+    """Write the file of an experiment to start from; never over another."""
+
+    name: str = option("", "the experiment's name", positional=1)
+
+    def run(self, console: Console) -> None:
+        path = write_experiment(self.name)
+        console.print(f"{path} is yours to change; lstm-jax run {self.name}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class List(Command):
+    """List runs: when, in what each differs from its experiment, members, status, metric, size."""
+
+    name: str | None = option(None, "only the runs of this experiment", positional="?")
+    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+
+    def run(self, console: Console) -> None:
+        from lstm_jax.runs.listing import list_runs
+
+        list_runs(console, self.runs_dir, self.name, own_experiment)
+
+
+@dataclass(frozen=True)
+class Compare(Command):
+    """Lay runs over each other: fields that differ, metrics, paired leads, curves on one page."""
+
+    runs: tuple[str, ...] = option((), RUN, positional="+")
+    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+
+    def run(self, console: Console) -> None:
+        found = [find_run(run, self.runs_dir) for run in self.runs]
+        from lstm_jax.report.compare import compare  # matplotlib takes a second
+
+        compare(found, console, self.runs_dir)
+
+
+@dataclass(frozen=True)
+class Clean(Command):
+    """Remove what no one needs from run directories; says what, and asks first."""
+
+    name: str | None = option(None, "only the runs of this experiment", positional="?")
+    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+    yes: bool = option(False, "do not ask")
+
+    def run(self, console: Console) -> None:
+        from lstm_jax.runs.clean import clean
+
+        clean(console, self.runs_dir, self.name, self.yes)
 
 
 COMMANDS: dict[str, type[Command]] = {
-    command.__name__.lower(): command for command in (Run, Plan, Reproduce, Predict, Export, Report)
+    command.__name__.lower(): command
+    for command in (
+        *(Run, Plan, Reproduce, Predict, Export, Report),
+        *(Experiments, New, List, Compare, Clean),
+    )
 }

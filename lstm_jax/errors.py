@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -32,6 +33,30 @@ def not_installed(option: str, package: str, extra: str) -> SurroundingsError:
     return SurroundingsError(
         f"{option} needs {package}: pip install 'lstm_jax[{extra}]', or `make`, whose .venv has it"
     )
+
+
+# What the extra `experiments` brings, by the name under which it is imported.
+EXPERIMENTS = {
+    "importlib_resources": "importlib_resources",
+    "jinja2": "jinja2",
+    "matplotlib": "matplotlib",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+    "sklearn": "scikit-learn",
+    "tensorflow_datasets": "tensorflow-datasets",
+}
+
+
+@contextmanager
+def experiments_installed() -> Iterator[None]:
+    """Says what to install where the block misses a package of the extra `experiments`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = EXPERIMENTS.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        raise not_installed("this", package, "experiments") from error
 
 
 class Interrupted(Exception):

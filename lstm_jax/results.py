@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lstm_jax.experiment import Experiment
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Score = dict[str, float | None]  # `loss` and the task's metric; None where not finite
 
 
-@dataclass(frozen=True)
+class Segment(NamedTuple):
+    """What is known after a segment: members trained side by side, and their metrics in it."""
+
+    members: tuple[Experiment, ...]  # M of them
+    start: int
+    stop: int  # the steps done now
+    metrics: dict[str, np.ndarray]  # loss, the task's metric, norms: float32 [M, stop - start]
+
+    def __repr__(self) -> str:
+        last = {name: float(column[:, -1].mean()) for name, column in self.metrics.items()}
+        said = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+        return f"Segment({len(self.members)} members, steps {self.start} to {self.stop}: {said})"
+
+
+@dataclass(frozen=True, repr=False)
 class Result:
     """How a member stood when it was scored: at its end, or at a rung of a halving."""
 
@@ -26,6 +43,13 @@ class Result:
     finished: str | None = None
     taken_from: str | None = None  # the sibling directory in which it was trained
     dropped: bool | None = None  # at a rung: whether it does not go on; None: not decided yet
+
+    def __repr__(self) -> str:
+        metric = self.member.task.metric
+        scores = f"validation {metric} {self.validation_metric:.4f}"
+        if self.test is not None:
+            scores += f", test {metric} {self.test_metric:.4f}"
+        return f"Result({self.member.digest}, {self.steps} steps, {scores})"
 
     @property
     def validation_metric(self) -> float:

@@ -39,13 +39,13 @@ class Summary(NamedTuple):
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Returns mean, sd and 95 % interval of at least one value."""
-    from scipy.stats import t  # a second to import
+    from scipy.special import stdtrit  # a third of the time that scipy.stats takes to import
 
     n = len(values)
     if n == 1:
         return Estimate(1, values[0], math.nan, math.nan)
     sd = stdev(values)
-    return Estimate(n, mean(values), sd, float(t.ppf(0.975, n - 1)) * sd / math.sqrt(n))
+    return Estimate(n, mean(values), sd, float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n))
 
 
 def summarise(results: Iterable[Result]) -> list[Summary]:

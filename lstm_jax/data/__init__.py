@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lstm_jax.errors import SurroundingsError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -21,6 +23,10 @@ class Dataset(NamedTuple):
     test: Arrays
     facts: dict[str, Any]  # JSON values: those given, and `shapes`, of one example's arrays
     fingerprint: str  # SHA-256 of the given facts and of names, shapes, dtypes and bytes
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{num_examples(arrays)}" for arrays in self[1:4])
+        return f"Dataset({self.name}: {sizes} examples, {self.fingerprint[:12]})"
 
     @property
     def num_examples(self) -> int:
@@ -47,6 +53,19 @@ def make_dataset(
             digest.update(np.ascontiguousarray(array).data)
     shapes = {array_name: list(array.shape[1:]) for array_name, array in test.items()}
     return Dataset(name, train, validation, test, {**facts, "shapes": shapes}, digest.hexdigest())
+
+
+def given_name(dataset: Dataset) -> str:
+    """Returns the name on record of a data set that is given as arrays: it says which arrays."""
+    return f"{dataset.name}@{dataset.fingerprint[:12]}"
+
+
+def given_before(name: str) -> SurroundingsError:
+    """Returns the error where such a data set is needed again and nobody gave it."""
+    return SurroundingsError(
+        f"the data set {name} was given as arrays, which lie in no run directory: give the same "
+        "arrays again, lstm_jax.run(..., data=dataset)"
+    )
 
 
 def ignore(remark: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, ignore, make_dataset
+from lstm_jax.data import Arrays, Dataset, given_before, ignore, make_dataset
 from lstm_jax.data.tfds import one_line, open_builder, prepare, quiet
 from lstm_jax.errors import SurroundingsError, UserError
 
@@ -32,6 +32,8 @@ def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
     """
     if name == "digits":
         return _digits()
+    if "@" in name:
+        raise given_before(name)
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise UserError(f"dataset: expected a name such as mnist or emnist/letters, got {name!r}")
     root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
@@ -70,6 +72,19 @@ def _dataset(name: str, train: Arrays, test: Arrays, num_classes: int) -> Datase
         if problem := _problem(arrays, num_classes):
             raise SurroundingsError(f"{name}: {problem} in its {split} split")
     return make_dataset(name, train, validation, test, num_classes=num_classes)
+
+
+def check(dataset: Dataset) -> None:
+    """Raises UserError where a data set that was made of arrays is none of images."""
+    num_classes = dataset.facts.get("num_classes")
+    if not isinstance(num_classes, int):
+        raise UserError(f"{dataset.name}: say num_classes, as in make_dataset(..., num_classes=10)")
+    for split in ("train", "validation", "test"):
+        arrays = getattr(dataset, split)
+        if not {"images", "labels"} <= arrays.keys():
+            raise UserError(f"{dataset.name}: its {split} split needs arrays images and labels")
+        if problem := _problem(arrays, num_classes):
+            raise UserError(f"{dataset.name}: {problem} in its {split} split")
 
 
 def _problem(arrays: Arrays, num_classes: int) -> str:

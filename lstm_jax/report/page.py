@@ -57,9 +57,11 @@ class Section(NamedTuple):
         return [each for each in self.shown if isinstance(each, Table)]
 
 
-def report(run_dir: Path, console: Console, *, member: str | None = None) -> Path:
+def report(
+    run_dir: Path, console: Console, *, member: str | None = None, dataset: Dataset | None = None
+) -> Path:
     """Writes the page and returns where it lies. What needs data that is gone is left out, and
-    the page says so.
+    the page says so. A data set that was given as arrays has to be given again.
 
     Raises UserError when the directory is no run.
     """
@@ -72,7 +74,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
     try:
         result.shown.extend(of_parameters(record))
         trained = load(run_dir, member, notes.append)
-        dataset = trained.member.task.load(partial(say, console))
+        dataset = dataset or trained.member.task.load(partial(say, console))
         floor = trained.member.task.floor(dataset)
         who = experiment.describe(trained.member)
         answers.shown.extend(of_answers(trained, dataset, who))
@@ -84,6 +86,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
         if member is not None and isinstance(error, UserError):
             raise
         notes.append(f"some figures are missing: {error}")
+        say(console, notes[-1])
     sections = [each for each in (training, answers, inside, gradients) if each.shown]
     pages["index.html"] = render(
         "report.html",

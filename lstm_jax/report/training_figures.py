@@ -22,7 +22,7 @@ def of_training(record: Record, rows: list[Row]) -> Iterator[Figure]:
     batch = f"{data_name(experiment)}, training batches of {either(experiment, 'batch_size')}"
     metric = experiment.task.metric
     for name in ("loss", metric):
-        if lines := _by_setting(record, rows, name, MOST_SETTINGS):
+        if lines := by_setting(record, rows, name, MOST_SETTINGS):
             several = len(experiment.several("seed")) > 1
             yield Figure(
                 name,
@@ -35,7 +35,7 @@ def of_training(record: Record, rows: list[Row]) -> Iterator[Figure]:
     norms = {
         f"{label}, {name}" if name else label: line
         for column, label in (("gradient_norm", "gradient"), ("update_norm", "update"))
-        for name, line in _by_setting(record, rows, column, 1).items()
+        for name, line in by_setting(record, rows, column, 1).items()
     }
     if norms:
         clips = " or ".join(clipping(norm) for norm in experiment.several("clip_norm"))
@@ -81,7 +81,7 @@ def setting_name(experiment: Experiment, setting: Experiment) -> str:
     return ", ".join(f"{words(p)} {shown(setting.values[p])}" for p in varied(experiment))
 
 
-def _by_setting(record: Record, rows: Iterable[Row], name: str, most: int) -> dict[str, Line]:
+def by_setting(record: Record, rows: Iterable[Row], name: str, most: int) -> dict[str, Line]:
     """Steps and values of the best settings, by their names; of an unfinished run, of members."""
     columns: dict[str, dict[int, float]] = {}
     for row in rows:

@@ -92,13 +92,13 @@ def _drop_all_but_the_last(path: Path) -> None:
             os.unlink(name, dir_fd=home)
 
 
-def _manifests(directory: Path) -> list[Path]:
-    """Of all placements, the latest step first."""
+def _manifests(directory: Path, folder: str | None = None) -> list[Path]:
+    """Of all placements or of one, by its folder's name: the latest step first."""
     home = directory / "checkpoints"
     found = [
         home / name / file
         for name in names(home)
-        if FOLDER.fullmatch(name)
+        if FOLDER.fullmatch(name) and folder in (None, name)
         for file in names(home / name)
         if FILE.fullmatch(file) and file.endswith(".json")
     ]
@@ -117,10 +117,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def saved_members(directory: Path) -> dict[str, int]:
-    """The members of which there is a checkpoint, by their digests: how many steps they have."""
+def saved_members(directory: Path, folder: str | None = None) -> dict[str, int]:
+    """The members of which there is a checkpoint, in one folder or in any, by their digests: how
+    many steps they have.
+    """
     steps: dict[str, int] = {}
-    for path in _manifests(directory):
+    for path in _manifests(directory, folder):
         with contextlib.suppress(SurroundingsError, ValueError):
             manifest = _read_manifest(path)
             for digest in manifest["members"]:

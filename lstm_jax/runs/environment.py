@@ -109,9 +109,11 @@ def circumstances() -> dict[str, Any]:
     """Where and how the run was made: no bit depends on it."""
     import jax
 
+    # An installed package may lie in a checkout of somebody else's: then git does not know it.
+    known = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": _dirty(),
+        "commit": _git("rev-parse", "HEAD") if known else None,
+        "dirty": _dirty() if known else None,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": cores(),

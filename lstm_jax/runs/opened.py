@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
-from lstm_jax.results import Result
+from lstm_jax.results import Result, Segment
 from lstm_jax.runs import checkpoints, environment
 from lstm_jax.runs.metrics import append_metrics, read_metrics, trim_metrics
 from lstm_jax.runs.record import Record, read_record
@@ -37,6 +37,7 @@ class OpenRun:
     # Digests of those under which this process trains, by the key of the data.
     identities: dict[str, str] = field(default_factory=dict)
     scalars: Scalars | None = None
+    callback: Callable[[Segment], object] | None = None  # hears of each segment once it is saved
 
     @property
     def study(self) -> Study:

@@ -46,6 +46,11 @@ class Record:
     distrusted: set[str] = field(default_factory=set, compare=False)
 
     @property
+    def began(self) -> str:
+        """When it was last begun or gone on with, ISO 8601 in UTC; empty where it never was."""
+        return str(self.sessions[-1].get("started", "")) if self.sessions else ""
+
+    @property
     def scores(self) -> dict[tuple[str, int], float]:
         """What the search goes by: how each member stood at each step it was scored at."""
         rows = [row for rung in self.rungs.values() for row in rung.values()]
@@ -94,6 +99,22 @@ class Record:
 def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
     """Returns where the run of a study lies."""
     return runs_dir / name / study.digest
+
+
+def run_directories(runs_dir: Path, name: str | None = None) -> list[Path]:
+    """Returns the run directories in `runs_dir`, or those of one name."""
+    homes = [runs_dir / name] if name else sorted(runs_dir.glob("*"))
+    found = [path for home in homes if home.is_dir() for path in sorted(home.iterdir())]
+    return [path for path in found if DIGEST.fullmatch(path.name) and path.is_dir()]
+
+
+def began(directory: Path) -> tuple[str, str]:
+    """Returns when a run was last begun or gone on with, and its digest, to sort runs by."""
+    try:
+        record = read_record(directory)
+    except SurroundingsError:
+        record = None
+    return record.began if record else "", directory.name
 
 
 def read_run(directory: Path) -> Record:

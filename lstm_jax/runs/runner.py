@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,12 @@ from rich.console import Console
 from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError
 from lstm_jax.experiment import Experiment
-from lstm_jax.results import Result
+from lstm_jax.results import Result, Segment
 from lstm_jax.runs import checkpoints, store
 from lstm_jax.runs.metrics import read_metrics, trim_metrics
 from lstm_jax.runs.opened import OpenRun, now, open_run, session
 from lstm_jax.runs.record import run_directory
-from lstm_jax.runs.scoring import finite, metric_rows, parameter_digests, scores
+from lstm_jax.runs.scoring import columns, finite, metric_rows, parameter_digests, scores
 from lstm_jax.runs.screen import Meter, Tick, metered, say, show_results
 from lstm_jax.runs.tensorboard import Scalars
 from lstm_jax.search import Round, Study
@@ -66,22 +67,28 @@ def run(
     fallback: bool = False,
     max_minutes: float | None = None,
     tensorboard: bool = False,
+    given: Datasets | None = None,
+    callback: Callable[[Segment], object] | None = None,
 ) -> Path:
     """Trains what is not yet trained and returns the run directory.
+
+    `given` are data sets that are not to be loaded, by the key of their task. `callback` hears of
+    each segment after it was saved.
 
     Raises UserError, SurroundingsError, DivergedError (when no member is left) and Interrupted.
     """
     directory = run_directory(runs_dir, name, study)
     datasets = None
     if not directory.exists():
-        name, study, datasets = load_data(name, study, fallback, console)
+        name, study, datasets = load_data(name, study, fallback, console, given)
         directory = run_directory(runs_dir, name, study)
     with store.locked(directory) as lock:
         current = open_run(name, study, directory, console, lock, segment_steps)
+        current.callback = callback
         current.distrust()
         if current.next_round() is not None:
             if datasets is None:
-                _, _, datasets = load_data(name, study, False, console)
+                _, _, datasets = load_data(name, study, False, console, given)
             with _reasons_to_stop(max_minutes) as stop, _mirrored(current, tensorboard):
                 _train(current, datasets, stop)
         else:
@@ -102,14 +109,18 @@ def run(
 
 
 def load_data(
-    name: str, study: Study, fallback: bool, console: Console
+    name: str, study: Study, fallback: bool, console: Console, given: Datasets | None = None
 ) -> tuple[str, Study, Datasets]:
-    """Returns the data sets, or in plain sight the built-in one, whose name the run carries."""
+    """Returns the data sets, or in plain sight the built-in one, whose name the run carries.
+
+    Those that are given are not loaded.
+    """
     experiment = study.experiment
     refuse_absent_backend(experiment)
     tell = partial(say, console)
     try:
-        datasets = {key: task.load(tell) for key, task in experiment.data_tasks().items()}
+        tasks = experiment.data_tasks().items()
+        datasets = {key: (given or {}).get(key) or task.load(tell) for key, task in tasks}
     except SurroundingsError as error:
         built_in = experiment.task.built_in()
         if not fallback or built_in is None:
@@ -128,7 +139,7 @@ def load_data(
 @contextmanager
 def _reasons_to_stop(max_minutes: float | None) -> Iterator[Stop]:
     """SIGINT, SIGTERM or the end of the time: a segment ends and is saved. A second signal acts at
-    once.
+    once. Outside the main thread Python lets nobody listen to signals.
     """
     seen: list[int] = []
     deadline = np.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
@@ -142,9 +153,9 @@ def _reasons_to_stop(max_minutes: float | None) -> Iterator[Stop]:
             return "stopped"
         return f"{max_minutes:g} minutes are over: stopped" if time.monotonic() > deadline else None
 
-    before: dict[int, Any] = {
-        number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    listens = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if listens else ()
+    before: dict[int, Any] = {number: signal.signal(number, note) for number in numbers}
     try:
         yield stop
     finally:
@@ -257,14 +268,19 @@ def _advance(current: OpenRun, cohort: Cohort, until: int, meter: Meter, stop: S
         cohort.step = end
         current.lock.still_ours()
         current.log(metric_rows(members, metrics, step, end))
-        named = name_arrays(cohort.state)
+        arrays = name_arrays(cohort.state)
         saved = checkpoints.Saved(
-            end, {n: np.asarray(leaf)[:count] for n, leaf in named.items()},
+            end, {n: np.asarray(leaf)[:count] for n, leaf in arrays.items()},
             cohort.identity, [finite(seconds) for seconds in cohort.seconds],
         )  # fmt: skip
         checkpoints.save(current.directory, tuple(m.digest for m in members), saved)
         loss, metric = (float(np.mean(m[:count, end - step - 1])) for m in metrics[:2])
         meter.tick(Tick(members, end - step, end, loss, metric))
+        if current.callback:
+            seen = {
+                k: column[:count, : end - step] for k, column in columns(members, metrics).items()
+            }
+            current.callback(Segment(members, step, end, seen))
         if end < last and (why := stop()):
             raise Interrupted(f"{why} after step {end}, saved; the same command goes on")
 

@@ -23,21 +23,26 @@ def metric_rows(
 
     The members are of one group, and so log at the same steps and have the same metric.
     """
-    every, metric = members[0].log_every, members[0].task.metric
-    columns = {
-        metric if name == "metric" else name: np.asarray(column)
-        for name, column in metrics._asdict().items()
-    }
+    every, named = members[0].log_every, columns(members, metrics)
     return [
         {
             "member": member.digest,
             "step": step,
-            **{name: finite(column[row, step - start]) for name, column in columns.items()},
+            **{name: finite(column[row, step - start]) for name, column in named.items()},
         }
         for step in range(start, stop)
         if step % every == 0
         for row, member in enumerate(members)
     ]
+
+
+def columns(members: Sequence[Experiment], metrics: Metrics) -> dict[str, np.ndarray]:
+    """Returns the metrics of a segment by the names they have on record, float32 [rows, steps]."""
+    metric = members[0].task.metric
+    return {
+        metric if name == "metric" else name: np.asarray(column)
+        for name, column in metrics._asdict().items()
+    }
 
 
 def scores(

@@ -58,6 +58,11 @@ class Images(Task):
 
         return images.load(self.dataset, say)
 
+    def check_data(self, dataset: Dataset) -> None:
+        from lstm_jax.data import images
+
+        images.check(dataset)
+
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits")
 

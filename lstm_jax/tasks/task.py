@@ -87,6 +87,9 @@ class Task:
         """
         raise NotImplementedError
 
+    def check_data(self, dataset: Dataset) -> None:
+        """Raises UserError where a data set that a user made of arrays is not what is read here."""
+
     def built_in(self) -> Task | None:
         """Returns the same task on data that needs no network; None where there is none."""
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ class Trained:
     member: Experiment
     steps: int  # done of `member.num_steps`
     diverged_at: int | None  # frozen since that step
-    facts: dict[str, Any]  # of its data: `Dataset.facts`
-    params: Params
+    facts: dict[str, Any] = field(repr=False)  # of its data: `Dataset.facts`
+    params: Params = field(repr=False)
 
     @cached_property
     def ready(self) -> Experiment:

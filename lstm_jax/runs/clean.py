@@ -1,0 +1,123 @@
+"""What no one needs any more in run directories: found, named, and removed when that is agreed to.
+
+- States of members that were placed together once and are trained elsewhere now: each of them has a
+  later state, or one as late, that is whole, in another folder of the same run.
+- What killed writers left: files aside, arrays without a manifest, directories without a record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.runs import checkpoints
+from lstm_jax.runs.files import ASIDE
+from lstm_jax.runs.listing import as_size, in_use
+from lstm_jax.runs.record import run_directories
+from lstm_jax.runs.screen import say
+from lstm_jax.runs.store import locked
+
+
+class Waste(NamedTuple):
+    """A file or a folder that can go."""
+
+    path: Path
+    why: str
+
+    @property
+    def size(self) -> int:
+        """Its bytes on disk."""
+        inside = [Path(home, name) for home, _, files in os.walk(self.path) for name in files]
+        return 512 * sum(os.lstat(path).st_blocks for path in inside or [self.path])
+
+
+def clean(console: Console, runs_dir: Path, name: str | None, yes: bool) -> None:
+    """Names what can go, asks, and removes it. A run that is in use is left as it is.
+
+    Raises UserError where nobody is there to be asked.
+    """
+    found: dict[Path, list[Waste]] = {}
+    for directory in run_directories(runs_dir, name):
+        if in_use(directory):
+            say(console, f"{directory} is in use: left as it is")
+        elif waste := list(find_waste(directory)):
+            found[directory] = waste
+    everything = [one for waste in found.values() for one in waste]
+    for one in everything:
+        say(console, f"{as_size(one.size):>9}  {one.path}: {one.why}")
+    if not everything:
+        say(console, f"nothing in {runs_dir} can go")
+        return
+    total = as_size(sum(one.size for one in everything))
+    if not yes and not _agreed(console, f"remove these {len(everything)}, {total}? [y/N] "):
+        say(console, "nothing was removed")
+        return
+    for directory in found:
+        _remove(directory)
+    say(console, f"removed {len(everything)}, {total}")
+
+
+def find_waste(directory: Path) -> Iterator[Waste]:
+    """Yields what can go from a run directory."""
+    if not (directory / "record.json").exists():
+        if {path.name for path in directory.iterdir()} <= {"lock"}:
+            yield Waste(directory, "a run that was killed before it began")
+        return
+    for home, _, files in os.walk(directory):
+        for file in sorted(filter(ASIDE.fullmatch, files)):
+            yield Waste(Path(home, file), "left aside by a killed writer")
+    folders = [
+        path
+        for path in sorted((directory / "checkpoints").glob("*"))
+        if checkpoints.FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    ]
+    for path in (file for folder in folders for file in sorted(folder.glob("*.safetensors"))):
+        if checkpoints.FILE.fullmatch(path.name) and not path.with_suffix(".json").exists():
+            yield Waste(path, "arrays of a checkpoint that was never finished")
+    yield from _superseded(directory, folders)
+
+
+def _superseded(directory: Path, folders: list[Path]) -> Iterator[Waste]:
+    """Yields folders whose every member has a whole state, as late or later, in another that stays.
+
+    Those with the latest steps are looked at first; a state counts once all its bytes were read.
+    """
+    steps = {path: checkpoints.saved_members(directory, path.name) for path in folders}
+    # Of two as late, the one with fewer members: the other may go as a whole.
+    latest_first = sorted(
+        folders, key=lambda path: (-max(steps[path].values(), default=-1), len(steps[path]))
+    )
+    kept: dict[str, int] = {}
+    for path in latest_first:
+        own = steps[path]
+        if own and all(kept.get(who, -1) >= step for who, step in own.items()):
+            yield Waste(path, "its members go on in another folder")
+            continue
+        for manifest in path.glob("*.json"):
+            with contextlib.suppress(SurroundingsError):
+                for who, saved in checkpoints.read(manifest, set(own)).items():
+                    kept[who] = max(kept.get(who, -1), saved.step)
+
+
+def _remove(directory: Path) -> None:
+    """Removes what can go, looked for once more while nobody else writes."""
+    with locked(directory):  # removes what was left aside, too
+        for waste in list(find_waste(directory)):
+            if waste.path.is_dir():
+                shutil.rmtree(waste.path)
+            else:
+                waste.path.unlink(missing_ok=True)
+
+
+def _agreed(console: Console, question: str) -> bool:
+    try:
+        return console.input(question, markup=False).strip().lower() in ("y", "yes")
+    except EOFError:
+        raise UserError("clean: nobody answers; give --yes to remove them") from None

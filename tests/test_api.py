@@ -1,0 +1,203 @@
+"""From Python: one call trains, goes on, answers; own arrays; other threads; tables of columns."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import lstm_jax
+from lstm_jax import Experiment, UserError
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.runs import devices
+from lstm_jax.runs.columns import Columns
+
+ROOT = Path(__file__).parent.parent
+# Five rows of six numbers, three classes; everything here runs this one program.
+TINY = {"hidden_size": 3, "batch_size": 8, "microbatches": 1, "train_examples": 96, "log_every": 4}
+
+
+def split(size, seed=0):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (size, 5, 6)).astype(np.uint8)
+    return {"images": images, "labels": (images[:, 0, 0] % 3).astype(np.int32)}
+
+
+def arrays(seed=0):
+    return lstm_jax.make_dataset("mine", split(40, seed), split(16), split(16), num_classes=3)
+
+
+def train(runs, experiment=None, **options):
+    options = {"data": arrays(), "silent": True, "segment_steps": 5, **options}
+    return lstm_jax.run(experiment or Experiment(seed=(0, 1), **TINY), runs_dir=runs, **options)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What a callback heard of the run below."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory, seen):
+    return train(tmp_path_factory.mktemp("runs"), callback=seen.append)
+
+
+def test_a_run_returns_its_members_metrics_and_results(outcome):
+    assert [result.member.seed for result in outcome.members] == [0, 1]
+    digests = [result.member.digest for result in outcome.members]
+    assert sorted(set(outcome.metrics["member"])) == sorted(digests)
+    assert outcome.metrics["step"].tolist() == [0, 0, 4, 4, 8, 8]
+    assert outcome.metrics["loss"].dtype == np.float64
+    assert outcome.results["member"].tolist() == digests  # joins the metrics
+    metric = [result.validation_metric for result in outcome.members]
+    assert outcome.results["validation_accuracy"].tolist() == metric
+
+
+def test_reprs_are_short(outcome, seen):
+    things = [outcome, outcome.members[0], outcome.metrics, outcome.load(), seen[0], arrays()]
+    assert max(len(repr(thing)) for thing in things) < 250
+    assert "2 of 2 members" in repr(outcome)
+
+
+def test_the_callback_hears_of_each_segment_what_is_logged_of_it(outcome, seen):
+    assert [(segment.start, segment.stop) for segment in seen] == [(0, 5), (5, 10), (10, 12)]
+    logged = outcome.metrics["loss"][outcome.metrics["step"] == 8]
+    assert seen[1].metrics["loss"][:, 8 - 5].tolist() == logged.tolist()
+    assert seen[2].metrics["accuracy"].shape == (2, 2)  # of members and steps
+
+
+def test_the_same_call_again_finds_it_finished_and_read_finds_it_too(outcome):
+    runs = outcome.directory.parent.parent
+    before = outcome.record.sessions
+    assert train(runs).record.sessions == before
+    for name in ("latest", "unnamed", f"unnamed/{outcome.directory.name[:4]}"):
+        assert lstm_jax.read(name, runs_dir=runs).record.sessions == before
+    first = lstm_jax.load("latest", outcome.members[1].member.digest[:6], runs_dir=runs)
+    assert first.predict(split(4)["images"]).shape == (4,)
+
+
+def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(outcome, tmp_path):
+    def stop(segment):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        train(tmp_path, callback=stop)
+    steps = []
+    again = train(tmp_path, callback=lambda segment: steps.append(segment.start))
+    assert steps == [5, 10]
+    sha = [result.parameters_sha256 for result in outcome.members]
+    assert [result.parameters_sha256 for result in again.members] == sha
+
+
+def test_it_runs_in_another_thread_where_no_signal_can_be_listened_to(outcome, tmp_path):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(train(tmp_path)))
+    thread.start()
+    thread.join()
+    assert [result.parameters_sha256 for result in found[0].members] == [
+        result.parameters_sha256 for result in outcome.members
+    ]
+
+
+def test_other_arrays_are_another_experiment(outcome):
+    (task,) = outcome.record.study.experiment.data_tasks().values()
+    assert task.dataset == f"mine@{arrays().fingerprint[:12]}"
+    study, given = lstm_jax.api._with_data(outcome.record.study, arrays(seed=1))
+    assert study.digest != outcome.record.study.digest
+    assert given.keys() == study.experiment.data_tasks().keys()
+
+
+def test_without_its_arrays_such_a_run_says_in_a_line_what_is_missing(outcome):
+    with pytest.raises(SurroundingsError, match="give the same arrays again"):
+        outcome.members[0].member.task.load(print)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"labels": np.zeros(16)}, r"labels are float64\[16\], not int32\[16\] in its test split"),
+        ({"images": np.zeros((16, 5, 6))}, "images are float64"),
+        ({"labels": np.full(16, 3, np.int32)}, "labels from 3 to 3, not 0 to 2"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(tmp_path, change, says):
+    data = lstm_jax.make_dataset("odd", split(40), split(16), split(16) | change, num_classes=3)
+    with pytest.raises(UserError, match=says):
+        train(tmp_path, data=data)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("experiment", "options", "says"),
+    [
+        (None, {"data": lstm_jax.make_dataset("x", {}, {}, {})}, "say num_classes"),
+        (None, {"data": arrays()._replace(name="../x")}, "its name is"),
+        (Experiment(task=lstm_jax.Images(dataset=("mnist", "digits"))), {}, "several values"),
+        (None, {"segment_steps": 0}, "segment_steps: 0"),
+        (None, {"name": ".."}, "no name of a directory"),
+        (7, {}, "expected an Experiment"),
+        ("digts", {"data": None}, "Did you mean digits"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_written(tmp_path, experiment, options, says):
+    with pytest.raises(UserError, match=says):
+        train(tmp_path, experiment, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_experiment_is_taken_by_its_name_or_the_path_of_its_file_anywhere(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from lstm_jax import Experiment\nexperiment = Experiment(seed=7)"
+    )
+    study, name = lstm_jax.api._study(tmp_path / "mine.py")
+    assert (study.experiment.seed, name) == (7, "mine")
+    assert lstm_jax.api._study("digits")[1] == "digits"
+
+
+def test_columns_have_the_type_of_what_is_in_them():
+    rows = [{"n": 1, "x": 1.5, "who": "a", "odd": None}, {"n": 2, "x": None, "who": "b"}]
+    columns = Columns(rows)
+    assert [columns[name].dtype.kind for name in columns] == ["i", "f", "U", "O"]
+    assert np.isnan(columns["x"][1])
+    assert repr(columns) == "Columns(2 rows: n, x, who, odd)"
+
+
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_without_pandas_or_polars_a_line_says_what_to_install(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SurroundingsError, match=f"pip install {package}"):
+        getattr(Columns([]), f"to_{package}")()
+
+
+def test_one_device_for_several_cores_is_told_with_what_it_costs(monkeypatch):
+    """As in a process in which JAX has started before."""
+    said = []
+    devices.prepare_jax("auto", said.append)  # the four of `conftest.py`
+    assert not said
+    monkeypatch.setattr(devices, "cores", lambda: 8)
+    monkeypatch.setattr(devices, "_set_options", lambda platform: None)  # JAX takes none any more
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
+    (one, *_) = jax.devices()
+    monkeypatch.setattr(jax, "devices", lambda: [one])
+    devices.prepare_jax("auto", said.append)
+    assert len(said) == 1
+    assert "the bits are the same, training is up to 8 times slower" in said[0]
+
+
+def test_where_jax_is_imported_and_has_not_started_each_core_gets_its_device(tmp_path):
+    probe = (
+        "import jax\nfrom lstm_jax.runs.devices import cores, prepare_jax\n"
+        "prepare_jax('cpu', print)\nassert len(jax.devices()) == cores()\n"
+        "print(jax.config.values['jax_compilation_cache_dir'])"
+    )
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=120,
+        env=bare | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{tmp_path / 'lstm_jax' / 'xla'}\n", "")
