@@ -146,6 +146,19 @@ class Experiment:
         choices=lambda: ("scan", "cudnn"),
     )
     log_every: Axis[int] = axis(20, "steps between two rows of metrics", low=1, high=10**6)
+    looks: Axis[int] = axis(
+        4,
+        "times that a member is scored on validation, its first 2,000 examples, evenly over its "
+        "training; 1: at the end alone. They change no bit",
+        low=1,
+        high=10_000,
+    )
+    keep: Axis[str] = axis(
+        "last",
+        "the result: the parameters after the `last` step, or those of the look that was `best` on "
+        "validation",
+        choices=lambda: ("last", "best"),
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):

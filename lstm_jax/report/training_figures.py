@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.report import figures
 from lstm_jax.report.figures import Figure
+from lstm_jax.runs.looks import LOOKED_AT
 from lstm_jax.runs.metrics import Row
 from lstm_jax.runs.record import Record
 from lstm_jax.statistics import summarise
@@ -24,14 +25,27 @@ def of_training(record: Record, rows: list[Row]) -> Iterator[Figure]:
     for name in ("loss", metric):
         if lines := by_setting(record, rows, name, MOST_SETTINGS):
             several = len(experiment.several("seed")) > 1
+            seeds = "; mean over a setting's seeds, band from least to most" if several else ""
+            title = f"{words(name).capitalize()} while training"
+            looks = by_setting(record, rows, f"validation_{name}", MOST_SETTINGS)
+            drawn = lines
+            if len(lines) == len(looks) == 1:
+                drawn = {"training": lines.popitem()[1], "validation": next(iter(looks.values()))}
             yield Figure(
                 name,
-                f"{words(name).capitalize()} while training",
+                title,
                 f"{batch}, every {either(experiment, 'log_every')} steps, each before its update"
-                + ("; mean over a setting's seeds, band from least to most" if several else "")
-                + coloured(len(lines)),
-                figures.draw(figures.curves, lines, ("step", words(name))),
-            )
+                + seeds + coloured(len(drawn)),
+                figures.draw(figures.curves, drawn, ("step", words(name))),
+            )  # fmt: skip
+            if len(looks) > 1:
+                yield Figure(
+                    f"validation_{name}",
+                    f"{title}, on validation",
+                    f"{data_name(experiment)}, the first {LOOKED_AT:,} examples of validation at "
+                    f"most{seeds}{coloured(len(looks))}",
+                    figures.draw(figures.curves, looks, ("step", words(name))),
+                )
     norms = {
         f"{label}, {name}" if name else label: line
         for column, label in (("gradient_norm", "gradient"), ("update_norm", "update"))

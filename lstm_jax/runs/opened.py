@@ -16,6 +16,7 @@ from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result, Segment
 from lstm_jax.runs import checkpoints, environment
+from lstm_jax.runs.looks import parameters_of
 from lstm_jax.runs.metrics import append_metrics, read_metrics, trim_metrics
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.screen import say
@@ -149,15 +150,6 @@ class OpenRun:
             if digest in wanted.keys() - self.record.results.keys()
             and result.identity == self.identities[wanted[digest].task.data_key]
         }
-
-
-def parameters_of(arrays: checkpoints.Arrays) -> checkpoints.Arrays:
-    """Returns the parameters of a saved state, under the names they have on record."""
-    return {
-        name.removeprefix("params/"): array
-        for name, array in arrays.items()
-        if name.startswith("params/")
-    }
 
 
 def open_run(

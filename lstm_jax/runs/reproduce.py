@@ -14,6 +14,7 @@ from lstm_jax.errors import NotReproduced, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
 from lstm_jax.runs import environment
+from lstm_jax.runs.looks import Looks
 from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.record import Record, beginning_with, read_run
 from lstm_jax.runs.scoring import metric_rows, parameter_digests
@@ -111,18 +112,22 @@ def _compare(
     programs = build(placement, dataset, SEGMENT_STEPS)
     state, compared = programs.init(), 0
     named = {member.digest: member for member in members}
-    for start in range(0, until, SEGMENT_STEPS):
-        stop = min(start + SEGMENT_STEPS, until)
+    looks, start = Looks(members, programs, dataset.validation), 0
+    while start < until:
+        look = looks.look(start, state)
+        stop = looks.end_of_segment(start, min(start + SEGMENT_STEPS, until))
         state, metrics = programs.segment(state, start, stop)
-        for row in metric_rows(members, metrics, start, stop):
+        for row in metric_rows(members, metrics, start, stop, look):
             old, who = rows.get((row["member"], row["step"])), named[row["member"]]
             if old is not None:
                 _expect_same(who, old, row)
                 compared += 1
             elif who.digest in results:
                 raise NotReproduced(f"{who}: the metrics of step {row['step']} are not on record")
+        start = stop
     if until == placement.group.num_steps:
-        digests_now = parameter_digests(state.params, len(members))
+        looks.look(until, state)
+        digests_now = parameter_digests(looks.kept(state.params), len(members))
         for member, now in zip(members, digests_now, strict=True):
             then = results[member.digest].parameters_sha256 if member.digest in results else now
             if now != then:

@@ -21,6 +21,7 @@ from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result, Segment
 from lstm_jax.runs import checkpoints, store
+from lstm_jax.runs.looks import Looks
 from lstm_jax.runs.metrics import read_metrics, trim_metrics
 from lstm_jax.runs.opened import OpenRun, now, open_run, session
 from lstm_jax.runs.record import run_directory
@@ -28,6 +29,7 @@ from lstm_jax.runs.scoring import columns, finite, metric_rows, parameter_digest
 from lstm_jax.runs.screen import Meter, Tick, metered, say, show_results
 from lstm_jax.runs.tensorboard import Scalars
 from lstm_jax.search import Round, Study
+from lstm_jax.train.declare import Params
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit
 from lstm_jax.train.step import TrainState
 from lstm_jax.train.sweep import (
@@ -53,6 +55,7 @@ class Cohort:
     programs: Programs
     identity: str  # under which they were trained so far; see `checkpoints.Saved`
     state: TrainState  # consumed by the next segment
+    looks: Looks
     step: int
     seconds: np.ndarray  # of training so far, by member: its share of what all took; nan: not known
 
@@ -220,7 +223,9 @@ def _train_round(
             cohort = _begin(current, placement, dataset, saved if step else {}, step)
             _advance(current, cohort, each.until, meter, stop)
             if each.until < placement.group.num_steps:
-                current.note_rung(_score(cohort, validation=dataset.validation))
+                current.note_rung(
+                    _score(cohort, cohort.state.params, validation=dataset.validation)
+                )
             else:
                 _finish(current, cohort, dataset)
                 meter.members_done += len(placement.members)
@@ -237,12 +242,15 @@ def _begin(
     programs = build(placement, dataset, current.segment_steps)
     digests = [member.digest for member in placement.members]
     state, identity = programs.init(), current.identities[placement.data_key]
+    looks = Looks(placement.members, programs, dataset.validation)
     seconds = np.zeros(len(digests))
     if saved:
         if {saved[digest].identity for digest in digests} - {identity}:
             identity = "mixed"  # no other run shall take its members for its own
         seconds = np.array([saved[digest].seconds for digest in digests], float)  # None: nan
-        rows = [saved[member.digest].arrays for member in placement.rows]
+        arrays = {digest: one.arrays for digest, one in saved.items()}
+        looks.best = looks.gone_on(arrays[digest] for digest in digests)
+        rows = [looks.without(arrays[member.digest]) for member in placement.rows]
         try:
             state = programs.put(stack_states(state, rows))
         except ValueError as error:
@@ -250,7 +258,7 @@ def _begin(
                 f"{current.directory} holds checkpoints of another version ({error}); move it "
                 "away to start anew"
             ) from error
-    return Cohort(placement.members, programs, identity, state, step, seconds)
+    return Cohort(placement.members, programs, identity, state, looks, step, seconds)
 
 
 def _advance(current: OpenRun, cohort: Cohort, until: int, meter: Meter, stop: Stop) -> None:
@@ -261,17 +269,20 @@ def _advance(current: OpenRun, cohort: Cohort, until: int, meter: Meter, stop: S
     cohort.state, _ = segment(cohort.state, cohort.step, cohort.step)
     meter.start()
     while cohort.step < until:
-        step, end = cohort.step, min(cohort.step + current.segment_steps, until)
+        step, look = cohort.step, cohort.looks.look(cohort.step, cohort.state)
+        end = cohort.looks.end_of_segment(step, min(step + current.segment_steps, until))
         clock = time.perf_counter()
         cohort.state, metrics = jax.block_until_ready(segment(cohort.state, step, end))
         cohort.seconds = cohort.seconds + (time.perf_counter() - clock) / count
         cohort.step = end
         current.lock.still_ours()
-        current.log(metric_rows(members, metrics, step, end))
-        arrays = name_arrays(cohort.state)
+        current.log(metric_rows(members, metrics, step, end, look))
+        if end == last:
+            cohort.looks.look(end, cohort.state)
+        arrays = {n: np.asarray(leaf)[:count] for n, leaf in name_arrays(cohort.state).items()}
         saved = checkpoints.Saved(
-            end, {n: np.asarray(leaf)[:count] for n, leaf in arrays.items()},
-            cohort.identity, [finite(seconds) for seconds in cohort.seconds],
+            end, arrays | cohort.looks.best, cohort.identity,
+            [finite(seconds) for seconds in cohort.seconds],
         )  # fmt: skip
         checkpoints.save(current.directory, tuple(m.digest for m in members), saved)
         loss, metric = (float(np.mean(m[:count, end - step - 1])) for m in metrics[:2])
@@ -285,10 +296,10 @@ def _advance(current: OpenRun, cohort: Cohort, until: int, meter: Meter, stop: S
             raise Interrupted(f"{why} after step {end}, saved; the same command goes on")
 
 
-def _score(cohort: Cohort, **splits: Arrays) -> Sequence[Result]:
-    """Returns how the members stand, on each of the splits."""
+def _score(cohort: Cohort, params: Params, **splits: Arrays) -> Sequence[Result]:
+    """Returns how the members stand with these parameters, on each of the splits."""
     members = cohort.members
-    found = scores(cohort.programs, cohort.state.params, members, splits)
+    found = scores(cohort.programs, params, members, splits)
     results = []
     for row, member in enumerate(members):
         bad = int(cohort.state.diverged_at[row])
@@ -308,8 +319,9 @@ def _score(cohort: Cohort, **splits: Arrays) -> Sequence[Result]:
 
 def _finish(current: OpenRun, cohort: Cohort, dataset: Dataset) -> None:
     """Scores validation and test, once, and records the members as finished."""
-    results = _score(cohort, validation=dataset.validation, test=dataset.test)
-    digests = parameter_digests(cohort.state.params, len(results))
+    params = cohort.looks.kept(cohort.state.params)
+    results = _score(cohort, params, validation=dataset.validation, test=dataset.test)
+    digests = parameter_digests(params, len(results))
     finished = {
         result.member.digest: replace(result, parameters_sha256=digest, finished=now())
         for result, digest in zip(results, digests, strict=True)

@@ -17,14 +17,19 @@ from lstm_jax.train.sweep import Programs, name_arrays
 
 
 def metric_rows(
-    members: Sequence[Experiment], metrics: Metrics, start: int, stop: int
+    members: Sequence[Experiment],
+    metrics: Metrics,
+    start: int,
+    stop: int,
+    look: Sequence[Score] | None = None,
 ) -> list[dict[str, Any]]:
     """Returns a row for each member and each step that is to be logged; null if not finite.
 
-    The members are of one group, and so log at the same steps and have the same metric.
+    The members are of one group, and so log at the same steps and have the same metric. `look` is
+    how they stood on validation before step `start`, if they were looked at: part of its row.
     """
     every, named = members[0].log_every, columns(members, metrics)
-    return [
+    rows = [
         {
             "member": member.digest,
             "step": step,
@@ -34,6 +39,9 @@ def metric_rows(
         if step % every == 0
         for row, member in enumerate(members)
     ]
+    for row, score in zip(rows, look or (), strict=False):
+        row |= {f"validation_{name}": value for name, value in score.items()}
+    return rows
 
 
 def columns(members: Sequence[Experiment], metrics: Metrics) -> dict[str, np.ndarray]:

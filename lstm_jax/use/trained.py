@@ -18,6 +18,7 @@ from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.files import refusal
+from lstm_jax.runs.looks import parameters_of
 from lstm_jax.runs.record import Record, beginning_with, find_member, read_run
 from lstm_jax.statistics import summarise
 from lstm_jax.tasks.images import Images, steps
@@ -167,7 +168,7 @@ def _home(directory: Path, result: Result | None) -> Path:
 def _params(member: Experiment, ends: Ends, arrays: Arrays, home: Path) -> Params:
     """The parameters out of a saved state, whose arrays are named by their path."""
     like = forward.shapes(member, ends)
-    own = {n.removeprefix("params/"): a for n, a in arrays.items() if n.startswith("params/")}
+    own = parameters_of(arrays)
     wanted = {name: (leaf.shape, leaf.dtype) for name, leaf in name_arrays(like).items()}
     if {name: (array.shape, array.dtype) for name, array in own.items()} != wanted:
         raise refusal(f"{home} holds checkpoints of another version; train it again")
