@@ -177,6 +177,11 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
 
 
 def _console(silent: bool) -> Console:
-    """Plain text, in a notebook too; no wrapping where nobody sees a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Console(quiet=silent, soft_wrap=not terminal, force_jupyter=False)
+    """Plain lines in a notebook, whose stdout says that it is a terminal and can draw no bar; no
+    wrapping where nobody sees a terminal.
+    """
+    notebook = Console().is_jupyter
+    terminal = not notebook and sys.stdout is not None and sys.stdout.isatty()
+    return Console(
+        quiet=silent, soft_wrap=not terminal, force_jupyter=False, force_terminal=terminal
+    )

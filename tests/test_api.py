@@ -167,6 +167,14 @@ def test_columns_have_the_type_of_what_is_in_them():
     assert repr(columns) == "Columns(2 rows: n, x, who, odd)"
 
 
+def test_a_notebook_gets_plain_lines_though_its_stdout_says_it_is_a_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert lstm_jax.api._console(silent=False).is_terminal
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    console = lstm_jax.api._console(silent=False)
+    assert (console.is_terminal, console.is_jupyter, console.quiet) == (False, False, False)
+
+
 @pytest.mark.parametrize("package", ["pandas", "polars"])
 def test_without_pandas_or_polars_a_line_says_what_to_install(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
