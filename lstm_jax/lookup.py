@@ -135,11 +135,13 @@ def write_experiment(name: str) -> Path:
 
 def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
     """Returns the directory of a run: given by its path, as `NAME` or `latest` (the run that began
-    last), or as `NAME/begin-of-digest`.
+    last), or as `NAME/begin-of-digest`. What is a `Path` is returned as it is.
 
     Raises UserError when there is none, or more than one.
     """
-    path, word = Path(named), str(named)
+    if isinstance(named, Path):
+        return named
+    path, word = Path(named), named
     if (path / "record.json").exists():
         return path
     if word == "latest" or NAME.fullmatch(word):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lstm_jax
-from lstm_jax import Experiment, UserError
+from lstm_jax import Experiment, UserError, api
 from lstm_jax.errors import SurroundingsError
 from lstm_jax.runs import devices
 from lstm_jax.runs.columns import Columns
@@ -107,7 +107,7 @@ def test_it_runs_in_another_thread_where_no_signal_can_be_listened_to(outcome, t
 def test_other_arrays_are_another_experiment(outcome):
     (task,) = outcome.record.study.experiment.data_tasks().values()
     assert task.dataset == f"mine@{arrays().fingerprint[:12]}"
-    study, given = lstm_jax.api._with_data(outcome.record.study, arrays(seed=1))
+    study, given = api._with_data(outcome.record.study, arrays(seed=1))
     assert study.digest != outcome.record.study.digest
     assert given.keys() == study.experiment.data_tasks().keys()
 
@@ -154,9 +154,9 @@ def test_an_experiment_is_taken_by_its_name_or_the_path_of_its_file_anywhere(tmp
     (tmp_path / "mine.py").write_text(
         "from lstm_jax import Experiment\nexperiment = Experiment(seed=7)"
     )
-    study, name = lstm_jax.api._study(tmp_path / "mine.py")
+    study, name = api._study(tmp_path / "mine.py")
     assert (study.experiment.seed, name) == (7, "mine")
-    assert lstm_jax.api._study("digits")[1] == "digits"
+    assert api._study("digits")[1] == "digits"
 
 
 def test_columns_have_the_type_of_what_is_in_them():
@@ -169,9 +169,9 @@ def test_columns_have_the_type_of_what_is_in_them():
 
 def test_a_notebook_gets_plain_lines_though_its_stdout_says_it_is_a_terminal(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert lstm_jax.api._console(silent=False).is_terminal
+    assert api._console(silent=False).is_terminal
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    console = lstm_jax.api._console(silent=False)
+    console = api._console(silent=False)
     assert (console.is_terminal, console.is_jupyter, console.quiet) == (False, False, False)
 
 
