@@ -58,6 +58,16 @@ def test_a_run_returns_its_members_metrics_and_results(outcome):
     assert outcome.results["validation_accuracy"].tolist() == metric
 
 
+def test_what_the_readme_shows_of_python_is_there(outcome, monkeypatch):
+    text = (ROOT / "README.md").read_text().split("## From Python")[1]
+    block = text.split("```python\n")[1].split("```")[0]
+    calls = []
+    monkeypatch.setattr(lstm_jax, "run", lambda *args, **kws: calls.append(kws) or outcome)
+    names = {"images": split(4)["images"], **{name: split(9) for name in ("train", "validation")}}
+    exec(block, names | {"test": split(9)})
+    assert [set(kws) for kws in calls] == [set(), {"data", "callback"}]
+
+
 def test_reprs_are_short(outcome, seen):
     things = [outcome, outcome.members[0], outcome.metrics, outcome.load(), seen[0], arrays()]
     assert max(len(repr(thing)) for thing in things) < 250
@@ -194,7 +204,7 @@ def test_one_device_for_several_cores_is_told_with_what_it_costs(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [one])
     devices.prepare_jax("auto", said.append)
     assert len(said) == 1
-    assert "the bits are the same, training is up to 8 times slower" in said[0]
+    assert "the bits are the same, training may take up to 8 times as long" in said[0]
 
 
 def test_where_jax_is_imported_and_has_not_started_each_core_gets_its_device(tmp_path):
