@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lstm_jax.errors import UserError, closest
 from lstm_jax.experiment import Experiment
-from lstm_jax.runs.record import began, run_directories
 from lstm_jax.search import Search, Study
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -139,6 +138,8 @@ def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
 
     Raises UserError when there is none, or more than one.
     """
+    from lstm_jax.runs.record import began, run_directories  # a hundredth of a second or two
+
     if isinstance(named, Path):
         return named
     path, word = Path(named), named

@@ -106,6 +106,8 @@ def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, pla
     assert said.index("never trained") < said.index("running")
     with pytest.raises(UserError, match="no runs of absent"):
         list_runs(console, runs, "absent", own_experiment)
+    list_runs(console, runs / "absent", None, own_experiment)
+    assert "no runs lie in" in console.file.getvalue()
 
 
 def test_compared_runs_show_fields_scores_and_the_lead_over_common_seeds(runs, places, console):
