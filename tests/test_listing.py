@@ -134,8 +134,8 @@ def test_the_one_that_is_behind_is_said_to_be_behind(runs, places, console):
 
 def test_runs_that_cannot_be_compared_are_refused(runs, places, console):
     mine = places[2]
-    for several in ([mine], [mine, mine]):
-        with pytest.raises(UserError, match="give two to 8 runs"):
+    for several, says in (([mine], "give two to 8 runs"), ([mine, mine], "mine/.* named twice")):
+        with pytest.raises(UserError, match=says):
             compare(several, console, runs)
 
 
