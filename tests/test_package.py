@@ -88,6 +88,8 @@ def test_the_extra_is_what_is_said_to_be_missing():
     for module, package in EXPERIMENTS.items():
         with pytest.raises(SurroundingsError, match=package), experiments_installed():
             raise ModuleNotFoundError(name=f"{module}.inner")
+    with pytest.raises(SurroundingsError, match="flatbuffers"), experiments_installed():
+        raise ImportError("install it") from ModuleNotFoundError(name="flatbuffers")  # as JAX does
     with pytest.raises(ModuleNotFoundError), experiments_installed():
         raise ModuleNotFoundError(name="something_of_the_users")
 
