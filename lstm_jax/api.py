@@ -1,6 +1,7 @@
 """What `import lstm_jax` offers: to run an experiment, and to look at what runs have given.
 
-The commands `run` and `report` call the same functions.
+The command `run` calls the same function. What is needed to run is imported then: the command line
+reads this file to answer a mistake.
 """
 
 from __future__ import annotations
@@ -20,14 +21,11 @@ from lstm_jax.errors import UserError, experiments_installed
 from lstm_jax.experiment import Experiment
 from lstm_jax.lookup import find_run, load_study
 from lstm_jax.results import Result, Segment
-from lstm_jax.runs.devices import prepare_jax
-from lstm_jax.runs.metrics import read_metrics
-from lstm_jax.runs.record import Record, read_run
-from lstm_jax.runs.screen import say
 from lstm_jax.search import Study
 
 if TYPE_CHECKING:
     from lstm_jax.runs.columns import Columns
+    from lstm_jax.runs.record import Record
     from lstm_jax.use.trained import Trained
 
 MOST_SEGMENT_STEPS = 10**6
@@ -45,6 +43,8 @@ class Outcome:
     @cached_property
     def record(self) -> Record:
         """All that is on record of the run."""
+        from lstm_jax.runs.record import read_run
+
         return read_run(self.directory)
 
     @property
@@ -56,6 +56,8 @@ class Outcome:
     def metrics(self) -> Columns:
         """A row for each member (by its digest) and logged step: loss, the task's metric, norms."""
         from lstm_jax.runs.columns import Columns
+        from lstm_jax.runs.metrics import read_metrics
+        from lstm_jax.runs.screen import say
 
         return Columns(read_metrics(self.directory, partial(say, _console(self.silent))))
 
@@ -121,6 +123,9 @@ def run(
     study, given = _with_data(study, data)
     console = console or _console(silent)
     with experiments_installed():
+        from lstm_jax.runs.devices import prepare_jax
+        from lstm_jax.runs.screen import say
+
         prepare_jax(platform, partial(say, console))
         from lstm_jax.runs import runner
 
@@ -144,6 +149,8 @@ def load(run: str | Path, member: str | None = None, *, runs_dir: str | Path = "
     was chosen on validation.
     """
     with experiments_installed():
+        from lstm_jax.runs.devices import prepare_jax
+
         prepare_jax("auto")
         from lstm_jax.use import trained
 
@@ -177,6 +184,11 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
 
 
 def _console(silent: bool) -> Console:
-    """Plain text, in a notebook too; no wrapping where nobody sees a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Console(quiet=silent, soft_wrap=not terminal, force_jupyter=False)
+    """Plain lines in a notebook, whose stdout says that it is a terminal and can draw no bar; no
+    wrapping where nobody sees a terminal.
+    """
+    notebook = Console().is_jupyter
+    terminal = not notebook and sys.stdout is not None and sys.stdout.isatty()
+    return Console(
+        quiet=silent, soft_wrap=not terminal, force_jupyter=False, force_terminal=terminal
+    )

@@ -29,7 +29,6 @@ from lstm_jax.errors import (
 from lstm_jax.experiment import all_specs, shown
 from lstm_jax.fields import Spec, parsed, specs
 from lstm_jax.lookup import listing, load_study
-from lstm_jax.runs.devices import prepare_jax
 from lstm_jax.runs.files import harmless
 from lstm_jax.search import Search, Study
 
@@ -61,6 +60,8 @@ def main(argv: list[str] | None = None) -> None:
             command.check()
             with experiments_installed():
                 if isinstance(command, OnDevice):
+                    from lstm_jax.runs.devices import prepare_jax  # a tenth of a second
+
                     prepare_jax(command.platform)
                 command.run(console)
         except KeyboardInterrupt:

@@ -37,6 +37,7 @@ def not_installed(option: str, package: str, extra: str) -> SurroundingsError:
 
 # What the extra `experiments` brings, by the name under which it is imported.
 EXPERIMENTS = {
+    "flatbuffers": "flatbuffers",
     "importlib_resources": "importlib_resources",
     "jinja2": "jinja2",
     "matplotlib": "matplotlib",
@@ -52,8 +53,10 @@ def experiments_installed() -> Iterator[None]:
     """Says what to install where the block misses a package of the extra `experiments`."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        package = EXPERIMENTS.get((error.name or "").partition(".")[0])
+    except ImportError as error:
+        # JAX says in words of its own that one is missing.
+        missing = error if error.name else error.__cause__
+        package = EXPERIMENTS.get((getattr(missing, "name", None) or "").partition(".")[0])
         if package is None:
             raise
         raise not_installed("this", package, "experiments") from error

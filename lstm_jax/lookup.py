@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lstm_jax.errors import UserError, closest
 from lstm_jax.experiment import Experiment
-from lstm_jax.runs.record import began, run_directories
 from lstm_jax.search import Search, Study
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -135,11 +134,15 @@ def write_experiment(name: str) -> Path:
 
 def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
     """Returns the directory of a run: given by its path, as `NAME` or `latest` (the run that began
-    last), or as `NAME/begin-of-digest`.
+    last), or as `NAME/begin-of-digest`. What is a `Path` is returned as it is.
 
     Raises UserError when there is none, or more than one.
     """
-    path, word = Path(named), str(named)
+    from lstm_jax.runs.record import began, run_directories  # a hundredth of a second or two
+
+    if isinstance(named, Path):
+        return named
+    path, word = Path(named), named
     if (path / "record.json").exists():
         return path
     if word == "latest" or NAME.fullmatch(word):

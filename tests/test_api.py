@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lstm_jax
-from lstm_jax import Experiment, UserError
+from lstm_jax import Experiment, UserError, api
 from lstm_jax.errors import SurroundingsError
 from lstm_jax.runs import devices
 from lstm_jax.runs.columns import Columns
@@ -56,6 +56,16 @@ def test_a_run_returns_its_members_metrics_and_results(outcome):
     assert outcome.results["member"].tolist() == digests  # joins the metrics
     metric = [result.validation_metric for result in outcome.members]
     assert outcome.results["validation_accuracy"].tolist() == metric
+
+
+def test_what_the_readme_shows_of_python_is_there(outcome, monkeypatch):
+    text = (ROOT / "README.md").read_text().split("## From Python")[1]
+    block = text.split("```python\n")[1].split("```")[0]
+    calls = []
+    monkeypatch.setattr(lstm_jax, "run", lambda *args, **kws: calls.append(kws) or outcome)
+    names = {"images": split(4)["images"], **{name: split(9) for name in ("train", "validation")}}
+    exec(block, names | {"test": split(9)})
+    assert [set(kws) for kws in calls] == [set(), {"data", "callback"}]
 
 
 def test_reprs_are_short(outcome, seen):
@@ -107,7 +117,7 @@ def test_it_runs_in_another_thread_where_no_signal_can_be_listened_to(outcome, t
 def test_other_arrays_are_another_experiment(outcome):
     (task,) = outcome.record.study.experiment.data_tasks().values()
     assert task.dataset == f"mine@{arrays().fingerprint[:12]}"
-    study, given = lstm_jax.api._with_data(outcome.record.study, arrays(seed=1))
+    study, given = api._with_data(outcome.record.study, arrays(seed=1))
     assert study.digest != outcome.record.study.digest
     assert given.keys() == study.experiment.data_tasks().keys()
 
@@ -154,9 +164,9 @@ def test_an_experiment_is_taken_by_its_name_or_the_path_of_its_file_anywhere(tmp
     (tmp_path / "mine.py").write_text(
         "from lstm_jax import Experiment\nexperiment = Experiment(seed=7)"
     )
-    study, name = lstm_jax.api._study(tmp_path / "mine.py")
+    study, name = api._study(tmp_path / "mine.py")
     assert (study.experiment.seed, name) == (7, "mine")
-    assert lstm_jax.api._study("digits")[1] == "digits"
+    assert api._study("digits")[1] == "digits"
 
 
 def test_columns_have_the_type_of_what_is_in_them():
@@ -165,6 +175,14 @@ def test_columns_have_the_type_of_what_is_in_them():
     assert [columns[name].dtype.kind for name in columns] == ["i", "f", "U", "O"]
     assert np.isnan(columns["x"][1])
     assert repr(columns) == "Columns(2 rows: n, x, who, odd)"
+
+
+def test_a_notebook_gets_plain_lines_though_its_stdout_says_it_is_a_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert api._console(silent=False).is_terminal
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    console = api._console(silent=False)
+    assert (console.is_terminal, console.is_jupyter, console.quiet) == (False, False, False)
 
 
 @pytest.mark.parametrize("package", ["pandas", "polars"])
@@ -186,7 +204,7 @@ def test_one_device_for_several_cores_is_told_with_what_it_costs(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [one])
     devices.prepare_jax("auto", said.append)
     assert len(said) == 1
-    assert "the bits are the same, training is up to 8 times slower" in said[0]
+    assert "the bits are the same, training may take up to 8 times as long" in said[0]
 
 
 def test_where_jax_is_imported_and_has_not_started_each_core_gets_its_device(tmp_path):

@@ -106,6 +106,8 @@ def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, pla
     assert said.index("never trained") < said.index("running")
     with pytest.raises(UserError, match="no runs of absent"):
         list_runs(console, runs, "absent", own_experiment)
+    list_runs(console, runs / "absent", None, own_experiment)
+    assert "no runs lie in" in console.file.getvalue()
 
 
 def test_compared_runs_show_fields_scores_and_the_lead_over_common_seeds(runs, places, console):
@@ -132,8 +134,8 @@ def test_the_one_that_is_behind_is_said_to_be_behind(runs, places, console):
 
 def test_runs_that_cannot_be_compared_are_refused(runs, places, console):
     mine = places[2]
-    for several in ([mine], [mine, mine]):
-        with pytest.raises(UserError, match="give two to 8 runs"):
+    for several, says in (([mine], "give two to 8 runs"), ([mine, mine], "mine/.* named twice")):
+        with pytest.raises(UserError, match=says):
             compare(several, console, runs)
 
 

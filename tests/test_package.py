@@ -12,6 +12,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 import lstm_jax
 from lstm_jax.errors import EXPERIMENTS, SurroundingsError, experiments_installed
+from lstm_jax.runs import environment
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -87,6 +88,8 @@ def test_the_extra_is_what_is_said_to_be_missing():
     for module, package in EXPERIMENTS.items():
         with pytest.raises(SurroundingsError, match=package), experiments_installed():
             raise ModuleNotFoundError(name=f"{module}.inner")
+    with pytest.raises(SurroundingsError, match="flatbuffers"), experiments_installed():
+        raise ImportError("install it") from ModuleNotFoundError(name="flatbuffers")  # as JAX does
     with pytest.raises(ModuleNotFoundError), experiments_installed():
         raise ModuleNotFoundError(name="something_of_the_users")
 
@@ -100,6 +103,15 @@ def test_every_name_at_the_top_is_there_and_an_unknown_one_is_an_attribute_error
     assert sorted(n for names in lstm_jax._HOMES.values() for n in names) == sorted(
         lstm_jax.__all__
     )
+
+
+def test_the_commit_of_a_checkout_that_an_installation_happens_to_lie_in_is_not_ours(monkeypatch):
+    """As `.venv` lies in a project of the user's: git knows a commit there, and not this file."""
+    monkeypatch.setattr(environment, "_git", lambda *a: None if a[0] == "ls-files" else "abc")
+    found = environment.circumstances()
+    assert (found["commit"], found["dirty"]) == (None, None)
+    monkeypatch.setattr(environment, "_git", lambda *a: "abc")
+    assert environment.circumstances()["commit"] == "abc"
 
 
 def test_the_version_is_said_once():

@@ -67,8 +67,11 @@ def compare(directories: Sequence[Path], console: Console, runs_dir: Path) -> Pa
 
 def _read(directories: Sequence[Path], console: Console) -> list[Compared]:
     paths = [path.resolve() for path in directories]
-    if not 2 <= len(set(paths)) == len(paths) <= MOST_RUNS:
-        raise UserError(f"compare: give two to {MOST_RUNS} runs, each once")
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        named = f"{twice[0].parent.name}/{twice[0].name[:6]}"
+        raise UserError(f"compare: {named} is named twice; `lstm-jax list` shows the other runs")
+    if not 2 <= len(paths) <= MOST_RUNS:
+        raise UserError(f"compare: give two to {MOST_RUNS} runs")
     runs = []
     for path in paths:
         record = read_run(path)

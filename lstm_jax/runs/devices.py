@@ -39,8 +39,8 @@ def prepare_jax(platform: str, say: Callable[[str], None] = ignore) -> None:
     if found == "cpu" and len(devices) == 1 < cores() and "JAX_NUM_CPU_DEVICES" not in os.environ:
         say(
             f"note: JAX was started with one CPU device for {cores()} cores: the bits are the "
-            f"same, training is up to {cores()} times slower; call lstm_jax.run before any other "
-            f"use of JAX, or set JAX_NUM_CPU_DEVICES={cores()}"
+            f"same, training may take up to {cores()} times as long; call lstm_jax.run before any "
+            f"other use of JAX, or set JAX_NUM_CPU_DEVICES={cores()}"
         )
     if found == "gpu" and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", ""):
         say(

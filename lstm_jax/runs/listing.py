@@ -26,11 +26,13 @@ def list_runs(
     """Prints a row for each run, the last one below. `own` returns an experiment as its file has
     it, from which the run may differ.
 
-    Raises UserError where there is none.
+    Raises UserError where there is none of a name.
     """
     found = sorted(run_directories(runs_dir, name), key=began)
+    if not found and name:
+        raise UserError(f"no runs of {name} lie in {runs_dir}")
     if not found:
-        raise UserError(f"no runs{f' of {name}' if name else ''} lie in {runs_dir}")
+        return say(console, f"no runs lie in {runs_dir}")
     rows = [HEAD, *(_row(directory, own) for directory in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for *cells, last in rows:
