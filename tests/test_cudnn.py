@@ -25,6 +25,8 @@ from lstm_jax.train import model
 from lstm_jax.train.step import init_state, train_step
 from lstm_jax.train.sweep import place, refuse_absent_backend, stack_fields, tile_size
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 SHAPES = [(1, 1, 1, 1), (7, 3, 5, 4), (28, 16, 28, 32)]  # T, B, I, H
 
 

@@ -34,6 +34,8 @@ from lstm_jax.use import forward
 from lstm_jax.use.trained import Trained
 from lstm_jax.use.trained import load as load_trained
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 FACTS = {"shapes": {"images": [8, 8]}, "num_classes": 10}
 
 

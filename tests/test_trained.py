@@ -25,6 +25,8 @@ from lstm_jax.use.pictures import as_digit, read_picture
 from lstm_jax.use.predict import predict
 from lstm_jax.use.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 SMALL = Experiment(task=Images(dataset="digits"), hidden_size=6, forget_bias=0.5)
 
 
