@@ -29,13 +29,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="module")
 def quickly():
     """The package's own programs are compiled as by `quick` too, for the tests of one file."""
-    import jax
-    from quick import quick
+    from quick import quick_programs
 
-    from lstm_jax.train.sweep import _compiled
-
-    _compiled.cache_clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", quick)
+    with quick_programs():
         yield
-    _compiled.cache_clear()
