@@ -46,9 +46,10 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, _):
-        return {"train": self._examples(range(60)), "test": self._examples(range(100, 120))}
+        parts = {"train": range(60), "test": range(100, 120)}
+        return {name: self._generate_examples(numbers) for name, numbers in parts.items()}
 
-    def _examples(self, numbers):
+    def _generate_examples(self, numbers):
         for n in numbers:
             file = io.BytesIO()
             Image.new("L", (5, 6), n).save(file, "PNG")
