@@ -1,4 +1,4 @@
-"""The real MNIST, prepared by TensorFlow from its original files: half a minute, so `make faults`."""
+"""The real MNIST, prepared by TensorFlow from its original files: slow, so in `make faults`."""
 
 import os
 import subprocess
