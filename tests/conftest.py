@@ -6,6 +6,8 @@ The tests run on four host devices, whatever the machine has, so that every plac
 import os
 from pathlib import Path
 
+import pytest
+
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Many tests compile the same programs, here and in processes of their own.
@@ -22,3 +24,12 @@ LONGEST = ("test_run", "test_sweep", "test_train", "test_trained", "test_experim
 def pytest_collection_modifyitems(items):
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+@pytest.fixture(scope="module")
+def quickly():
+    """The package's own programs are compiled as by `quick` too, for the tests of one file."""
+    from quick import quick_programs
+
+    with quick_programs():
+        yield

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import rnn
+from quick import quick
 
 from benchmarks.jax_peers import cudnn
 from benchmarks.ours import by_cudnn, ours, plain
@@ -23,6 +24,8 @@ from lstm_jax.tasks.task import Ends, Inputs
 from lstm_jax.train import model
 from lstm_jax.train.step import init_state, train_step
 from lstm_jax.train.sweep import place, refuse_absent_backend, stack_fields, tile_size
+
+pytestmark = pytest.mark.usefixtures("quickly")
 
 SHAPES = [(1, 1, 1, 1), (7, 3, 5, 4), (28, 16, 28, 32)]  # T, B, I, H
 
@@ -79,7 +82,7 @@ def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
             c, h = last(x, kernel)
             return jnp.sum(jnp.sin(c) + h), (c, h)
 
-        return jax.jit(jax.value_and_grad(total, has_aux=True))(kernel)
+        return quick(jax.value_and_grad(total, has_aux=True))(kernel)
 
     (_, ours), gradient = both(lambda x, kernel: run(lstm_cell, kernel, x)[1])
     (_, theirs), gradient_theirs = both(lstm_last_cudnn)
@@ -98,8 +101,8 @@ def test_a_member_trains_as_with_scan(on_cpu):
             hidden_size=8, batch_size=16, microbatches=2, learning_rate=1e-2, backend=backend
         )
         member = jax.tree.map(lambda a: jnp.asarray(a[0]), stack_fields([member]))
-        take = jax.jit(partial(train_step, ends))
-        state, losses = jax.jit(partial(init_state, ends))(member), []
+        take = quick(partial(train_step, ends))
+        state, losses = quick(partial(init_state, ends))(member), []
         batch = {"images": images, "labels": labels}
         for step in range(5):
             state, seen = take(member, state, batch, jnp.int32(step))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import quick
 
 from lstm_jax import Experiment
 from lstm_jax.cells import CELLS, get_cell
@@ -13,6 +14,7 @@ from lstm_jax.data.images import load
 from lstm_jax.report import diagnose
 from lstm_jax.tasks.images import Images, arranged
 from lstm_jax.train import model
+from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import name_arrays
 from lstm_jax.use import forward
 
@@ -33,22 +35,23 @@ def batch(digits):
 class Model:
     """A member at its initial values, ready to be looked at."""
 
-    def __init__(self, member, dataset):
+    def __init__(self, member, dataset, initial):
         self.ends = member.task.ends(dataset.facts)
         self.member = forward.ready(member)
-        self.params = forward.initial(member, self.ends)
+        self.params = initial(self.ends, self.member)
         self.folded = forward.fold(member, self.params)
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda p: f"{p[0]}-{p[1]}")
 def any_model(request, digits):
     cell, layers = request.param
-    return Model(replace(MEMBER, cell=cell, layers=layers), digits)
+    initial = quick(lambda ends, member: init_state(ends, member).params, static_argnums=0)
+    return Model(replace(MEMBER, cell=cell, layers=layers), digits, initial)
 
 
 @pytest.fixture(scope="module")
 def lstm(digits):
-    return Model(MEMBER, digits)
+    return Model(MEMBER, digits, forward._initial)
 
 
 def test_the_last_belief_is_the_models_answer(any_model, batch):
@@ -63,18 +66,17 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
     """Along the gradient itself, at one row: the loss changes by its norm."""
     one, example = any_model, {name: array[:1] for name, array in batch.items()}
     task, inputs = one.member.task, one.member.task.inputs(example)
-    flow = jax.jit(diagnose.gradient_flow, static_argnums=0)(
+    flow = quick(diagnose.gradient_flow, static_argnums=0)(
         one.ends, one.member, one.folded, example
     )
 
-    @jax.jit
-    def loss(nudge_TBH):
+    def loss_of(nudge_TBH):
         h_TBH = forward.look(one.member, one.folded, inputs, nudge_TBH)["h"]
         outputs = model.read_out(one.folded, h_TBH[-1])
         return task.items(outputs, example, training=False).loss[0]
 
-    zeros = jnp.zeros((8, 1, 5))
-    slopes = jax.jit(jax.grad(loss))(zeros)
+    zeros, loss = jnp.zeros((8, 1, 5)), quick(loss_of)
+    slopes = quick(jax.grad(loss_of))(zeros)
     for row in (0, 4, 7):
         step = zeros.at[row].set(1e-2 * slopes[row] / jnp.linalg.norm(slopes[row]))
         difference = (loss(step) - loss(-step)) / 2e-2
@@ -83,15 +85,15 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
 
 def test_a_gradient_too_long_to_be_squared_has_its_length(lstm, batch):
     long = lstm.folded._replace(head_DO=lstm.folded.head_DO * 1e25)
-    flow = jax.jit(diagnose.gradient_flow, static_argnums=0)(lstm.ends, lstm.member, long, batch)
+    flow = quick(diagnose.gradient_flow, static_argnums=0)(lstm.ends, lstm.member, long, batch)
     assert jnp.isfinite(flow).all()
     assert flow[-1] > 1e24
 
 
 def test_what_is_looked_at_is_summed_up_over_examples_and_units(lstm, batch):
-    found = jax.jit(diagnose.looks)(lstm.member, lstm.folded, batch)
+    found = quick(diagnose.looks)(lstm.member, lstm.folded, batch)
     inputs = lstm.member.task.inputs(batch)
-    trace = jax.jit(forward.look)(lstm.member, lstm.folded, inputs)
+    trace = quick(forward.look)(lstm.member, lstm.folded, inputs)
     for name, values in trace.items():
         assert not diagnose.is_gate(name) or 0 < values.min() < values.max() < 1
     assert set(found) == {"input gate", "forget gate", "output gate", "cell", "h"}

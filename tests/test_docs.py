@@ -12,6 +12,8 @@ from lstm_jax.errors import UserError
 from lstm_jax.search import Study
 from lstm_jax.tasks.images import Images
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 ROOT = Path(__file__).parent.parent
 SMALL = {"hidden_size": 4, "batch_size": 8, "microbatches": 1}
 

@@ -20,12 +20,11 @@ from lstm_jax.data.images import load
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.report import figures
 from lstm_jax.report.draw import can_be_drawn, draw_page
-from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, flow, train_first
+from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, flow
 from lstm_jax.report.model_figures import of_insides
 from lstm_jax.report.page import report
 from lstm_jax.report.settings_figures import of_parameters, of_settings
 from lstm_jax.results import Result
-from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.record import Record
 from lstm_jax.search import Search, Study
 from lstm_jax.tasks.images import Images
@@ -33,6 +32,8 @@ from lstm_jax.tasks.task import Task
 from lstm_jax.use import forward
 from lstm_jax.use.trained import Trained
 from lstm_jax.use.trained import load as load_trained
+
+pytestmark = pytest.mark.usefixtures("quickly")
 
 FACTS = {"shapes": {"images": [8, 8]}, "num_classes": 10}
 
@@ -219,16 +220,6 @@ def test_a_cell_shows_what_it_has(drawn, cell, layers, wanted):
     names = {figure.name for figure in found}
     assert names == wanted
     assert ("layer 2 of 2" in found[-1].caption) == (layers == 2)
-
-
-def test_the_early_steps_shown_are_the_runs_own(finished):
-    """Bit for bit."""
-    member = load_trained(finished).member
-    early = train_first(member, load("digits"), 30, clip_norm=None)
-    rows = {r["step"]: r for r in read_metrics(finished) if r["member"] == member.digest}
-    assert len(early.norms) == 30
-    for step in (0, 20):
-        assert rows[step]["gradient_norm"] == float(early.norms[step])
 
 
 def test_larger_recurrent_weights_explode_where_the_runs_own_vanish():

@@ -8,15 +8,21 @@ import pytest
 from rich.console import Console
 
 from lstm_jax import Experiment, Images
+from lstm_jax.data.images import load
 from lstm_jax.errors import NotReproduced, UserError
+from lstm_jax.report.gradient_figures import train_first
 from lstm_jax.runs.metrics import append_metrics, read_metrics
 from lstm_jax.runs.record import read_run
-from lstm_jax.runs.reproduce import reproduce
+from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
 from lstm_jax.runs.runner import run
 from lstm_jax.search import Study
 
 SWEEP = Experiment(
-    task=Images(dataset="digits"), hidden_size=4, train_examples=8_000, seed=(0, 1, 2)
+    task=Images(dataset="digits"),
+    hidden_size=4,
+    train_examples=8_000,
+    microbatches=1,
+    seed=(0, 1, 2),
 )
 FIRST, SECOND, _ = (member.digest for member in SWEEP.members())
 
@@ -29,7 +35,7 @@ def console():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     console, runs = Console(file=io.StringIO()), tmp_path_factory.mktemp("runs")
-    return run("digits", Study(SWEEP), console, runs_dir=runs, segment_steps=50)
+    return run("digits", Study(SWEEP), console, runs_dir=runs, segment_steps=SEGMENT_STEPS)
 
 
 @pytest.fixture
@@ -58,6 +64,16 @@ def test_a_run_is_reproduced_bit_for_bit_and_left_alone(finished, console):
 def test_one_member_and_a_few_steps(finished, console):
     reproduce(finished, console, member=SECOND[:8], steps=30)
     assert "reproduced bit for bit: 1 member, up to 30 steps; 2 rows" in console.file.getvalue()
+
+
+def test_the_early_steps_that_a_report_shows_are_the_runs_own(finished):
+    """Bit for bit. As many as `reproduce` takes at once, by the same compiled program."""
+    member = next(SWEEP.members())
+    early = train_first(member, load("digits"), SEGMENT_STEPS, clip_norm=None)
+    rows = {row["step"]: row for row in read_metrics(finished) if row["member"] == FIRST}
+    assert list(rows) == [0, 20, 40, 60]
+    for step, row in rows.items():
+        assert row["gradient_norm"] == float(early.norms[step])
 
 
 def test_the_first_difference_is_told_with_its_size(finished, kept, console):

@@ -1,12 +1,13 @@
 """Whole runs as a user starts them: resumed, repeated, interrupted, refused.
 
-A process of its own is started only for what needs one: signals, kills, limits, locks, pipes,
-threads. A run that stops after each segment (`--max-minutes`) stands for a killed one elsewhere.
+A process of its own is started only for what needs one: signals, kills, locks, pipes, threads.
+ A run that stops after each segment (`--max-minutes`) stands for a killed one elsewhere.
 """
 
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick import quick_programs
 from tensorboardX.proto import event_pb2
 
 from lstm_jax.cli import main
@@ -21,10 +23,12 @@ from lstm_jax.runs import checkpoints, store
 from lstm_jax.runs.metrics import read_metrics
 
 ROOT = Path(__file__).parent.parent
-SMALL = (
-    *("--hidden-size", "8", "--train-examples", "16000", "--segment-steps", "20"),  # 125 steps
-    "--no-report",
-)
+MODEL = ("--hidden-size", "8", "--microbatches", "1")
+SHORT = (*MODEL, "--train-examples", "16000")  # 125 steps
+SEGMENTS = ("--segment-steps", "20", "--no-report")
+SMALL = (*SHORT, *SEGMENTS)
+# The same programs, and no end that a test would see.
+HOURS = (*MODEL, "--train-examples", "10000000000", *SEGMENTS)
 
 
 def start(runs, *argv, name="digits", **environment):
@@ -120,41 +124,43 @@ def test_the_same_command_again_reports_and_trains_nothing(run, whole):
     assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*.json*")}
 
 
-def test_killed_and_resumed_equals_never_killed(run, whole, tmp_path):
-    """SIGKILL after the second segment on one device; resumed on four."""
-    kill_after(start(tmp_path, *SMALL, JAX_NUM_CPU_DEVICES="1"), "step 40/125")
-    code, out, err = run(tmp_path, *SMALL)
+def test_killed_and_resumed_equals_a_sweeps_member_never_killed(run, tmp_path):
+    """SIGKILL after the second segment on one device with one thread; resumed on four devices.
+    The sweep has two devices, eight threads and other segments.
+
+    With clipping: the norm is the one sum over all parameters that a step depends on. With the
+    baseline's size: products and sums of smaller ones are never split over threads.
+    """
+    argv = ("--train-examples", "2560", "--clip-norm", "0.5", "--log-every", "2", "--no-report")
+    argv += ("--microbatches", "4")
+    sweep = ("--seed", "0", "1", "--segment-steps", "7")
+    many = start(tmp_path / "sweep", *argv, *sweep, JAX_NUM_CPU_DEVICES="2", PJRT_NPROC="8")
+    argv += ("--segment-steps", "4")
+    one = start(tmp_path / "one", *argv, JAX_NUM_CPU_DEVICES="1", PJRT_NPROC="1")
+    kill_after(one, "step 8/20")
+    code, out, err = run(tmp_path / "one", *argv)
     assert (code, err) == (0, [])
-    assert "resuming 1 of 1 members" in out
-    assert digests(tmp_path) == digests(whole)
-    (one,), (other,) = (list((r / "digits").iterdir()) for r in (tmp_path, whole))
-    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    assert "resuming 1 of 1 members from step 8" in out
+    assert finish(many)[0] == 0
+    ((member, sha),) = digests(tmp_path / "one").items()
+    assert digests(tmp_path / "sweep")[member] == sha
+    rows = []
+    for runs in ("one", "sweep"):
+        (directory,) = (tmp_path / runs / "digits").iterdir()
+        rows.append([row for row in read_metrics(directory) if row["member"] == member])
+    assert [row["step"] for row in rows[0]] == list(range(0, 20, 2))
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.parametrize("cell", [("--cell", "gru", "--layers", "2"), ("--cell", "lstm_peephole")])
 def test_any_cell_goes_on_as_it_would_have(run, tmp_path, cell):
     argv = ("--hidden-size", "4", "--train-examples", "640", "--segment-steps", "3", "--no-report")
-    assert run(tmp_path / "whole", *argv, *cell)[0] == 0
-    assert run(tmp_path / "cut", *argv, *cell, "--max-minutes", "1e-9")[0] == 75
-    assert run(tmp_path / "cut", *argv, *cell)[0] == 0
+    argv += ("--microbatches", "1")
+    with quick_programs():
+        assert run(tmp_path / "whole", *argv, *cell)[0] == 0
+        assert run(tmp_path / "cut", *argv, *cell, "--max-minutes", "1e-9")[0] == 75
+        assert run(tmp_path / "cut", *argv, *cell)[0] == 0
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
-
-
-def test_a_sweeps_member_is_its_solo_run_with_other_devices_threads_and_segments(whole, tmp_path):
-    argv = [*SMALL[:5], "33", "--no-report", "--seed", "0", "1", "2"]
-    environment = {"JAX_NUM_CPU_DEVICES": "2", "PJRT_NPROC": "8"}
-    assert finish(start(tmp_path, *argv, **environment))[0] == 0
-    assert digests(whole).items() <= digests(tmp_path).items()
-    assert len(digests(tmp_path)) == 3
-
-
-def test_one_thread_or_several_change_no_bit(run, tmp_path):
-    """With clipping: the norm is the one sum over all parameters that a step depends on."""
-    argv = ("--train-examples", "1280", "--clip-norm", "0.5", "--hidden-size", "128", "--no-report")
-    one = {"JAX_NUM_CPU_DEVICES": "1", "PJRT_NPROC": "1"}
-    assert finish(start(tmp_path / "one", *argv, **one))[0] == 0
-    assert run(tmp_path / "several", *argv)[0] == 0
-    assert digests(tmp_path / "one") == digests(tmp_path / "several")
 
 
 def test_a_grown_axis_trains_only_what_is_new(run, whole, tmp_path):
@@ -298,23 +304,15 @@ def test_a_finished_member_with_other_parameters_than_on_record_is_trained_again
     assert "already finished" in run(tmp_path / "runs", *SMALL)[1]
 
 
-def test_two_processes_do_not_share_a_run_directory(run, tmp_path):
-    hours = ("--hidden-size", "8", "--train-examples", "10000000000")
-    first = start(tmp_path, *hours)
+def test_a_run_directory_has_one_writer_and_is_not_written_once_it_is_moved_away(run, tmp_path):
+    first = start(tmp_path, *HOURS)
     first.stdout.readline()  # in its first segments now
-    code, _, err = run(tmp_path, *hours)
-    first.kill()
-    first.communicate()
+    code, _, err = run(tmp_path, *HOURS)
     assert (code, len(err)) == (3, 1)
     assert f"in use by process {first.pid}" in err[0]
-
-
-def test_a_directory_that_is_moved_away_is_no_longer_written(tmp_path):
-    process = start(tmp_path, "--hidden-size", "8", "--train-examples", "10000000000")
-    process.stdout.readline()
     (directory,) = (tmp_path / "digits").iterdir()
     directory.rename(tmp_path / "moved")
-    code, _, err = finish(process)
+    code, _, err = finish(first)
     assert (code, len(err)) == (3, 1)
     assert "was moved or removed" in err[0]
 
@@ -336,17 +334,14 @@ def test_a_batch_larger_than_the_data_is_the_users_mistake(run, tmp_path):
 
 def test_a_full_disk_is_one_line_and_loses_nothing(run, whole, tmp_path):
     """A limit on the size of files stands for the disk: the first checkpoint does not fit."""
-    limited = f"ulimit -f 4; exec {sys.executable} -m lstm_jax run digits --runs-dir {tmp_path}"
-    done = subprocess.run(
-        ["bash", "-c", " ".join([limited, *SMALL])],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1), done.stderr
-    assert "cannot write" in done.stderr
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        code, _, err = run(tmp_path, *SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (code, len(err)) == (3, 1), err
+    assert "cannot write" in err[0]
     run(tmp_path, *SMALL)
     assert digests(tmp_path) == digests(whole)
 
@@ -394,7 +389,7 @@ def test_plan_says_what_would_run_and_trains_nothing(run, tmp_path, capsys):
 
 
 def test_plan_measures_the_minutes_and_knows_what_is_done(whole, capsys):
-    main(["plan", "digits", "--runs-dir", str(whole), *SMALL[:4], "--measure"])
+    main(["plan", "digits", "--runs-dir", str(whole), *SHORT, "--measure"])
     assert re.search(r"about 0\.0 minutes", said := capsys.readouterr().out)
     assert "1 members, 0 to train, 125 steps" in said
 
@@ -457,7 +452,7 @@ def test_a_directory_begun_as_another_experiment_is_refused_field_by_field(run, 
 
 
 def test_a_reader_that_leaves_is_an_interruption(tmp_path):
-    process = start(tmp_path, "--hidden-size", "8", "--train-examples", "10000000000")
+    process = start(tmp_path, *HOURS)
     process.stdout.readline()
     process.stdout.close()
     err = process.stderr.read().splitlines()

@@ -28,13 +28,42 @@ class Without:
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 """
-LOAD_MNIST = """
+# A set that TFDS writes as it writes any other; image n is n everywhere and shows n % 10.
+PREPARE_TINY = """
+import io
+import tensorflow_datasets as tfds
+from PIL import Image
+from lstm_jax.data.tfds import prepare_here
+
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = None
+
+    def _info(self):
+        image = tfds.features.Image(shape=(6, 5, 1))
+        label = tfds.features.ClassLabel(num_classes=10)
+        features = tfds.features.FeaturesDict({"image": image, "label": label})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, _):
+        parts = {"train": range(60), "test": range(100, 120)}
+        return {name: self._generate_examples(numbers) for name, numbers in parts.items()}
+
+    def _generate_examples(self, numbers):
+        for n in numbers:
+            file = io.BytesIO()
+            Image.new("L", (5, 6), n).save(file, "PNG")
+            yield n, {"image": file.getvalue(), "label": n % 10}
+
+tfds.disable_progress_bar()
+prepare_here()
+"""
+LOAD_TINY = """
 import sys
 from lstm_jax.data import images as data
-mnist = data.load("mnist", print)
-print(mnist.fingerprint[:6], "tensorflow" in sys.modules)
+tiny = data.load("tiny", print)
+print(tiny.num_examples, "tensorflow" in sys.modules)
 """
-MNIST_TEST_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +86,17 @@ def copy_manual(manual_files, root):
 
 
 @pytest.fixture(scope="session")
-def mnist_dir(manual_files, tmp_path_factory):
-    """A data folder with MNIST prepared and its arrays kept, made once from the original files."""
-    root = tmp_path_factory.mktemp("tensorflow_datasets")
-    copy_manual(manual_files, root)
-    said = in_a_fresh_python(LOAD_MNIST, TFDS_DATA_DIR=str(root))
-    assert said == "preparing mnist with TFDS (once)\ndecoding mnist\n582e05 False"
-    return root
+def tiny_dir(tmp_path_factory):
+    """A data folder with a tiny set, prepared by TFDS as the process that prepares calls it."""
+    own = tmp_path_factory.mktemp("own")
+    arguments = ["tiny", str(own), str(own / "downloads")]
+    with subprocess.Popen(
+        [sys.executable, "-c", PREPARE_TINY, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as child:
+        assert child.wait() == 0
+    return own / "data"
 
 
 @pytest.fixture
@@ -347,37 +380,42 @@ def test_a_folder_that_is_a_link_is_not_cleared(tmp_path):
     assert (tmp_path / "precious" / "owner").exists()
 
 
-# The real MNIST.
+# A set that TFDS has prepared. The real MNIST is prepared in tests/faults.
 
 
-def test_mnist_is_mnist(mnist_dir, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_dir))
-    mnist = data.load("mnist", pytest.fail)
-    sizes = [split["images"].shape for split in (mnist.train, mnist.validation, mnist.test)]
-    assert sizes == [(55_000, 28, 28), (5_000, 28, 28), (10_000, 28, 28)]
-    assert tuple(np.bincount(mnist.test["labels"])) == MNIST_TEST_COUNTS
-    assert mnist.fingerprint == "582e054b25638a338610a19f0cf30422fe2f27bbcc98f6b8f3f68b110bae32ac"
-
-
-def test_preparing_leaves_only_the_data_set(mnist_dir):
-    folder = mnist_dir / "mnist"
-    assert sorted(os.listdir(mnist_dir)) == ["downloads", "mnist"]
-    assert sorted(os.listdir(folder)) == ["3.0.1", data.ARRAYS]
-
-
-def test_reading_what_is_prepared_needs_no_tensorflow(mnist_dir, tmp_path):
-    """Where it is installed it is not imported either: `mnist_dir` is made that way."""
-    shutil.copytree(mnist_dir / "mnist" / "3.0.1", tmp_path / "mnist" / "3.0.1")
-    said = in_a_fresh_python(WITHOUT_TENSORFLOW + LOAD_MNIST, TFDS_DATA_DIR=str(tmp_path))
-    assert said == "decoding mnist\n582e05 False"
-
-
-def test_a_damaged_record_is_found(mnist_dir, tmp_path, monkeypatch):
-    shutil.copytree(mnist_dir / "mnist" / "3.0.1", tmp_path / "mnist" / "3.0.1")
+def test_what_was_prepared_is_what_is_loaded_and_is_kept_beside_it(tiny_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    (records,) = (tmp_path / "mnist" / "3.0.1").glob("*train.array_record*")
+    shutil.copytree(tiny_dir, tmp_path, dirs_exist_ok=True)
+    said = []
+    tiny = data.load("tiny", said.append)
+    assert said == ["decoding tiny"]
+    splits = {"train": 55, "validation": 5, "test": 20}
+    seen = []
+    for name, size in splits.items():
+        images, labels = getattr(tiny, name)["images"], getattr(tiny, name)["labels"]
+        assert (images.shape, images.dtype, labels.dtype) == ((size, 6, 5), np.uint8, np.int32)
+        assert np.all(images == images[:, :1, :1])
+        np.testing.assert_array_equal(labels, images[:, 0, 0] % 10)
+        seen.append(set(images[:, 0, 0].tolist()))
+    assert (seen[0] | seen[1], seen[2]) == (set(range(60)), set(range(100, 120)))
+    assert data.load("tiny", pytest.fail).fingerprint == tiny.fingerprint
+    assert sorted(os.listdir(tmp_path / "tiny")) == ["1.0.0", data.ARRAYS]
+
+
+@pytest.mark.parametrize("installed", ["", WITHOUT_TENSORFLOW], ids=["installed", "absent"])
+def test_reading_what_is_prepared_needs_no_tensorflow(tiny_dir, tmp_path, installed):
+    """Where it is installed it is not imported either."""
+    shutil.copytree(tiny_dir, tmp_path, dirs_exist_ok=True)
+    said = in_a_fresh_python(installed + LOAD_TINY, TFDS_DATA_DIR=str(tmp_path))
+    assert said == "decoding tiny\n55 False"
+
+
+def test_a_damaged_record_is_found(tiny_dir, tmp_path, monkeypatch):
+    shutil.copytree(tiny_dir, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (records,) = (tmp_path / "tiny" / "1.0.0").glob("*train.array_record*")
     damaged = bytearray(records.read_bytes())
-    damaged[100_000] ^= 1
+    damaged[len(damaged) // 2] ^= 1
     records.write_bytes(damaged)
-    with pytest.raises(SurroundingsError, match=r"3\.0\.1 is damaged, remove it"):
-        data.load("mnist")
+    with pytest.raises(SurroundingsError, match=r"1\.0\.0 is damaged, remove it"):
+        data.load("tiny")

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from axes import checked
+from quick import quick
 from textbook import assert_close, assert_equal, weighted
 
 from lstm_jax.cells import passes, recurrence
@@ -21,15 +22,15 @@ from lstm_jax.tasks.images import Images, shift_images
 from lstm_jax.tasks.task import Ends, Inputs, Items, Task
 from lstm_jax.train import model
 from lstm_jax.train.optimizer import rate_factor
-from lstm_jax.train.step import EVALUATION_BLOCK, evaluate, init_state, train_step
-from lstm_jax.train.sweep import Placement, build, ends_of, stack_fields
+from lstm_jax.train.step import EVALUATION_BLOCK, evaluate, init_state, train_segment, train_step
+from lstm_jax.train.sweep import ends_of, stack_fields
 
 SMALL = {"hidden_size": 8, "batch_size": 16, "microbatches": 2, "train_examples": 1600}
 DIGITS = Images(dataset="digits")
-initial = jax.jit(init_state, static_argnums=0)
-step = jax.jit(train_step, static_argnums=0)  # one program for all members of a group
-score = jax.jit(evaluate, static_argnums=0)
-shifted = jax.jit(shift_images, static_argnums=2)
+initial = quick(init_state, static_argnums=0)
+step = quick(train_step, static_argnums=0)  # one program for all members of a group
+score = quick(evaluate, static_argnums=0)
+shifted = quick(shift_images, static_argnums=2)
 
 
 def small(**values):
@@ -63,7 +64,7 @@ def stepped(member, batch, steps=3, ends=ENDS, compiled_in=False):
     state = begun(member, ends)
     if compiled_in:  # every number a constant of the program
         numbers = arrays(member)
-        take = jax.jit(lambda state, step: train_step(ends, numbers, state, batch, step))
+        take = quick(lambda state, step: train_step(ends, numbers, state, batch, step))
     else:
         take = lambda state, at: step(ends, arrays(member), state, batch, at)  # noqa: E731
     for at in range(steps):
@@ -93,44 +94,41 @@ def unfolded(params, x_TBI, forget_bias):
 
 def noisy(params):
     """The parameters with no number left at zero."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(9), len(leaves))
-    added = [a + 0.3 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
-    return tree.unflatten(added)
+    rng = np.random.default_rng(9)
+    return jax.tree.map(lambda a: np.float32(a + 0.3 * rng.normal(size=a.shape)), params)
+
+
+def uniform(*shape):
+    return np.random.default_rng(1).random(shape, np.float32)
 
 
 def folded_outputs(member, ends, params, x_TBI):
     return model.outputs(member, ends, model.fold(member, params), Inputs(x_TBI))
 
 
-@pytest.mark.parametrize("forget_bias", [0.0, 1.0])
-def test_the_folded_model_is_the_notebooks_graph_layer_after_layer(forget_bias):
+def test_the_folded_model_is_the_notebooks_graph_layer_after_layer():
     """Outputs, and the gradients of all parameters."""
-    member = small(forget_bias=forget_bias)
-    params = noisy(begun(member).params)
-    x_TBI = jax.random.uniform(jax.random.key(1), (3, 7, 8))
+    params, x_TBI = noisy(begun(small()).params), uniform(3, 7, 8)
 
     def value_and_gradient(function):
-        def scalar(params):
-            result = function(params)
+        def scalar(params, given):
+            result = function(params, given)
             return weighted(result), result
 
-        return jax.jit(jax.value_and_grad(scalar, has_aux=True))(params)
+        return quick(jax.value_and_grad(scalar, has_aux=True))
 
-    ours = value_and_gradient(lambda p: folded_outputs(member, ENDS, p, x_TBI))
-    assert_close(ours, value_and_gradient(lambda p: unfolded(p, x_TBI, forget_bias)))
+    ours = value_and_gradient(lambda p, member: folded_outputs(member, ENDS, p, x_TBI))
+    notebooks = value_and_gradient(lambda p, forget_bias: unfolded(p, x_TBI, forget_bias))
+    for bias in (0.0, 1.0):
+        assert_close(ours(params, arrays(small(forget_bias=bias))), notebooks(params, bias))
 
 
 @pytest.mark.parametrize(("cell", "module"), [("lstm", LSTM), ("gru", GRU)])
-@pytest.mark.parametrize("every_row", [False, True])
-def test_layers_are_flax_modules_one_upon_the_other(cell, module, every_row):
+def test_layers_are_flax_modules_one_upon_the_other(cell, module):
     """Our Linen modules are Flax's (test_linen.py); their weights are these, in Flax's names."""
-    member = small(cell=cell, layers=2, forget_bias=0.0)
-    ends = Ends(8, 3, every_row)
-    params = noisy(begun(member, ends).params)
+    member, x_TBI = small(cell=cell, layers=2, forget_bias=0.0), uniform(4, 5, 8)
+    params = noisy(begun(member, Ends(8, 3)).params)
     assert set(params) == {"input", cell, f"{cell}_1", "output"}
-    x_TBI = jax.random.uniform(jax.random.key(1), (4, 5, 8))
-    ours = jax.jit(partial(folded_outputs, member, ends))(params, x_TBI)
 
     class Peer(nn.Module):
         @nn.compact
@@ -139,16 +137,19 @@ def test_layers_are_flax_modules_one_upon_the_other(cell, module, every_row):
                 x = module(8, time_major=True)(x)
             return x
 
-    peer = Peer()
-    h_TBH = nn.Dense(8).apply({"params": params["input"]}, x_TBI)
+    def dense(name, x):
+        return x @ params[name]["kernel"] + params[name]["bias"]
+
+    peer, h_TBH = Peer(), dense("input", x_TBI)
     shapes = jax.eval_shape(peer.init, jax.random.key(0), h_TBH)["params"]
     weights = {}
     for (name, own), place in zip(sorted(shapes.items()), (cell, f"{cell}_1"), strict=True):
         weights[name] = in_flax(cell, params[place], own)
-    h_TBH = jax.jit(peer.apply)({"params": weights}, h_TBH)
-    out = nn.Dense(3).apply({"params": params["output"]}, h_TBH if every_row else h_TBH[-1])
-    assert ours.shape == out.shape
-    assert_close(ours, out)
+    out_TBO = dense("output", np.asarray(quick(peer.apply)({"params": weights}, h_TBH)))
+    for every_row, out in ((True, out_TBO), (False, out_TBO[-1])):
+        ours = quick(partial(folded_outputs, member, Ends(8, 3, every_row)))(params, x_TBI)
+        assert ours.shape == out.shape
+        assert_close(ours, out)
 
 
 def in_flax(cell, own, shapes):
@@ -228,6 +229,24 @@ MEMBERS = {
 }
 
 
+@quick
+def plain_gradient(params, batch, smoothing):
+    """((Loss, logits), gradient) of the notebook's graph on a whole batch."""
+    x_TBI = (batch["images"].astype(jnp.float32) / 255).swapaxes(0, 1)
+
+    def loss_of(params):
+        logits = unfolded(params, x_TBI, 1.0)
+        target = optax.smooth_labels(jax.nn.one_hot(batch["labels"], 10), smoothing)
+        return optax.softmax_cross_entropy(logits, target).mean(), logits
+
+    return jax.value_and_grad(loss_of, has_aux=True)(params)
+
+
+def length(tree):
+    """The norm of all numbers of a tree together."""
+    return np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(tree)))
+
+
 @pytest.mark.parametrize("name", MEMBERS)
 def test_steps_are_optaxs_own_on_the_mean_cross_entropy_of_the_plain_model(batch, name):
     """From the same weights: the whole batch at once, layer after layer, autodiff, optax.
@@ -237,31 +256,23 @@ def test_steps_are_optaxs_own_on_the_mean_cross_entropy_of_the_plain_model(batch
     """
     member = MEMBERS[name]
     state = begun(member)
-    x_TBI = (batch["images"].astype(jnp.float32) / 255).swapaxes(0, 1)
-    smoothing = member.task.label_smoothing
-
-    def loss_of(params):
-        logits = unfolded(params, x_TBI, 1.0)
-        target = optax.smooth_labels(jax.nn.one_hot(batch["labels"], 10), smoothing)
-        return optax.softmax_cross_entropy(logits, target).mean(), logits
-
     optimizer = OWN[member.optimizer](member)
     if member.clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(member.clip_norm), optimizer)
-    gradient_of = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+    update = quick(optimizer.update)
     params, opt_state, first = state.params, optimizer.init(state.params), None
     for at in range(3):
-        (loss, logits), gradient = gradient_of(params)
+        (loss, logits), gradient = plain_gradient(params, batch, member.task.label_smoothing)
         state, metrics = step(ENDS, arrays(member), state, batch, jnp.int32(at))
-        norm = optax.tree.norm(gradient)
+        norm = length(gradient)
         np.testing.assert_allclose(metrics.loss, loss, rtol=1e-4)
         assert metrics.metric == np.mean(np.argmax(logits, -1) == batch["labels"])
         np.testing.assert_allclose(metrics.gradient_norm, norm, rtol=1e-3)
         with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = optimizer.update(gradient, opt_state, params)
-        params = optax.apply_updates(params, updates)
+            updates, opt_state = update(gradient, opt_state, params)
+        params = jax.tree.map(np.add, params, updates)
         if member.weight_decay == 0:
-            np.testing.assert_allclose(metrics.update_norm, optax.tree.norm(updates), rtol=1e-2)
+            np.testing.assert_allclose(metrics.update_norm, length(updates), rtol=1e-2)
         first = gradient if first is None else first
     assert (member.clip_norm is None) or norm > member.clip_norm  # it was clipped
     for got, want, slope in zip(*map(jax.tree.leaves, (state.params, params, first)), strict=True):
@@ -269,7 +280,7 @@ def test_steps_are_optaxs_own_on_the_mean_cross_entropy_of_the_plain_model(batch
         np.testing.assert_allclose(got[clear], want[clear], rtol=1e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("microbatches", [1, 4, 16])
+@pytest.mark.parametrize("microbatches", [1, 16])
 def test_microbatches_change_the_gradient_by_rounding_only(batch, microbatches):
     one, other = (
         stepped(small(microbatches=count, optimizer="sgd"), batch, 1)[0]
@@ -312,10 +323,11 @@ def test_weight_decay_shrinks_what_the_gradient_leaves_alone(batch):
 
 def test_clipping_bounds_the_gradient_that_the_optimiser_sees(batch):
     free, clipped = (
-        stepped(small(clip_norm=norm), batch, 1)[0].optimizer.mu for norm in (1e6, 0.5)
+        length(stepped(small(optimizer="sgd", clip_norm=norm), batch, 1)[0].optimizer.trace)
+        for norm in (1e6, 0.5)
     )
-    assert optax.tree.norm(free) > 0.06  # mu is a tenth of the first gradient
-    np.testing.assert_allclose(optax.tree.norm(clipped), 0.05, rtol=1e-5)
+    assert free > 0.6  # the momentum is the first gradient
+    np.testing.assert_allclose(clipped, 0.5, rtol=1e-5)
 
 
 def test_a_state_that_is_not_finite_stays_as_it_was(batch):
@@ -336,7 +348,8 @@ def test_a_state_that_is_not_finite_stays_as_it_was(batch):
 def test_the_rate_rises_then_falls_to_zero(warmup):
     member = small(schedule="cosine", warmup_steps=warmup)
     assert member.num_steps == 100
-    factors = np.asarray(jax.vmap(partial(rate_factor, member))(jnp.arange(101, dtype=jnp.int32)))
+    steps = np.arange(101, dtype=np.int32)
+    factors = np.asarray(quick(jax.vmap(partial(rate_factor, member)))(steps))
     peak = int(np.argmax(factors))
     assert factors[peak] == 1.0
     assert max(warmup - 1, 0) <= peak <= warmup
@@ -424,11 +437,11 @@ def echoes(size, seed=0):
 @pytest.mark.parametrize("size", [16, EVALUATION_BLOCK + 7])
 def test_of_masked_items_loss_and_metric_are_the_mean_over_what_counts(size):
     """In a step, whose microbatches hold unequal weights, and in a score."""
-    member = small(task=Echo(), batch_size=size - size % 8, microbatches=4)
+    member = small(task=Echo(), microbatches=4)
     ends, data = Echo().ends({}), echoes(size)
     params = noisy(begun(member, ends).params)
     outputs = np.asarray(
-        jax.jit(partial(folded_outputs, member, ends))(params, data["x"].T[:, :, None])
+        quick(partial(folded_outputs, member, ends))(params, data["x"].T[:, :, None])
     )
     errors = (outputs[:, :, 0].T - data["x"]).astype(np.float64)
     counts = np.arange(6)[None] < data["lengths"][:, None]
@@ -455,14 +468,13 @@ def test_of_masked_items_loss_and_metric_are_the_mean_over_what_counts(size):
 def test_evaluation_counts_every_example_once(digits):
     """137 examples fill no whole number of blocks."""
     member, params = small(), begun(small()).params
-    data = {name: jnp.asarray(array[:137]) for name, array in digits.train.items()}
-    x_TBI = (data["images"].astype(jnp.float32) / 255).swapaxes(0, 1)
-    logits = jax.jit(unfolded)(params, x_TBI, 1.0)
+    data = {name: array[:137] for name, array in digits.train.items()}
+    x_TBI = (data["images"].astype(np.float32) / 255).swapaxes(0, 1)
+    logits = np.asarray(quick(unfolded)(params, x_TBI, 1.0))
     sums = score(ENDS, arrays(member), params, data)
     assert float(sums.weight) == 137
-    right = np.argmax(np.asarray(logits), -1) == np.asarray(data["labels"])
-    assert float(sums.metric) == right.sum()
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, data["labels"])
+    assert float(sums.metric) == np.sum(np.argmax(logits, -1) == data["labels"])
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(137), data["labels"]]
     np.testing.assert_allclose(sums.loss, losses.sum(), rtol=1e-5)
 
 
@@ -479,6 +491,14 @@ def test_scores_are_taken_without_smoothing(digits):
 # From the first step to the last.
 
 
+def trained(member, ends, dataset, steps):
+    """The state after the first steps, in one segment, and the metrics of each [S]."""
+    order, bounds = np.zeros(dataset.num_examples, np.int32), np.int32([-1, 0, steps])
+    given = arrays(member), begun(member, ends), order, dataset.train, *bounds
+    state, _, metrics = quick(partial(train_segment, ends, steps, None))(*given)
+    return state, metrics
+
+
 def first_bright_row(num_examples, seed):
     """A probe whose answer is known: the class is the one bright row among dark noise."""
     rng = np.random.default_rng(seed)
@@ -493,11 +513,10 @@ def test_a_probe_whose_answer_is_known_is_learned_whole(cell):
     splits = [first_bright_row(n, n) for n in (960, 96, 384)]
     probe = make_dataset("probe", *splits, num_classes=8)
     member = small(cell=cell, hidden_size=24, batch_size=32, learning_rate=1e-2)
-    programs = build(Placement((member,), 1, 1), probe, 300)
-    state, metrics = programs.segment(programs.init(), 0, 300)
-    assert np.asarray(programs.score(state.params, probe.test).metric) == [384]
-    loss = np.asarray(metrics.loss)[0]
-    assert loss[-1] < loss[0] / 20
+    ends = Ends(num_features=8, num_outputs=8)
+    state, metrics = trained(member, ends, probe, 300)
+    assert score(ends, arrays(member), state.params, probe.test).metric == 384
+    assert metrics.loss[-1] < metrics.loss[0] / 20
 
 
 GOLDEN_LOSSES = [2.799574, 3.462831, 2.810111, 2.874076, 2.643017]
@@ -510,9 +529,8 @@ def test_golden_first_steps(digits):
     loss, optimiser), and say so in the commit: every result published before is then another one.
     """
     member = Experiment(task=DIGITS, hidden_size=16, batch_size=32, microbatches=4)
-    programs = build(Placement((member,), 1, 1), digits, 5)
-    _, metrics = programs.segment(programs.init(), 0, 5)
-    np.testing.assert_allclose(np.asarray(metrics.loss)[0], GOLDEN_LOSSES, rtol=2e-4)
+    _, metrics = trained(member, ENDS, digits, 5)
+    np.testing.assert_allclose(metrics.loss, GOLDEN_LOSSES, rtol=2e-4)
 
 
 # Axes are what their names say.
