@@ -14,6 +14,6 @@ experiment = Experiment(
     schedule="cosine",
     warmup_steps=100,
     clip_norm=1.0,
-    train_examples=40 * 15_893,
+    train_examples=25 * 15_893,
     log_every=50,
 )

@@ -28,11 +28,11 @@ def baselines(dataset: Dataset, window: int, horizon: int, period: int) -> dict[
     ahead_S = np.arange(horizon)
 
     def persistence(split: Arrays, index_N: np.ndarray) -> np.ndarray:
-        last_N = split["target"][split["start"][index_N] + window - 1]
+        last_N = split["target"][split["first"][index_N] + window - 1]
         return np.repeat(last_N[:, None], horizon, axis=1)
 
     def seasonal(split: Arrays, index_N: np.ndarray) -> np.ndarray:
-        first_N1 = split["start"][index_N][:, None] + window
+        first_N1 = split["first"][index_N][:, None] + window
         return split["target"][first_N1 + (ahead_S % period - period)[None]]
 
     found: dict[str, Forecaster] = {"mean": mean_forecast(horizon), "persistence": persistence}
@@ -48,7 +48,7 @@ def mean_forecast(horizon: int) -> Forecaster:
 
 def squared_errors(forecast: Forecaster, split: Arrays, window: int, horizon: int) -> np.ndarray:
     """Returns the mean over all windows of a split, float64 [S]."""
-    count, total_S = len(split["start"]), np.zeros(horizon)
+    count, total_S = len(split["first"]), np.zeros(horizon)
     for first in range(0, count, BLOCK):
         index_N = np.arange(first, min(first + BLOCK, count))
         y_NS = gather(split, index_N, window, horizon)["y"].astype(np.float64)
@@ -58,13 +58,13 @@ def squared_errors(forecast: Forecaster, split: Arrays, window: int, horizon: in
 
 def variances(split: Arrays, window: int, horizon: int) -> np.ndarray:
     """Returns the variances of the values asked for, around their own means, float64 [S]."""
-    firsts, count = split["start"][0] + window, len(split["start"])
+    firsts, count = split["first"][0] + window, len(split["first"])
     values = split["target"].astype(np.float64)
     return np.array([np.var(values[firsts + s : firsts + s + count]) for s in range(horizon)])
 
 
 def _linear(train: Arrays, window: int, horizon: int) -> Forecaster:
-    count = len(train["start"])
+    count = len(train["first"])
     index_N = np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).astype(np.int64))
 
     def design(split: Arrays, index_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,7 @@ def _refuse_absent(path: Path, wanted: Sequence[str], names: Sequence[str]) -> N
 def _read_npz(path: Path, numbers: Sequence[str], words: Sequence[str]) -> Table:
     """Arrays of one axis and one length."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             _refuse_absent(path, [*numbers, *words], file.files)
             found = {name: file[name] for name in dict.fromkeys([*numbers, *words])}
     except (UserError, OSError):

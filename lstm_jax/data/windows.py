@@ -127,7 +127,7 @@ def make_windows(
 ) -> Dataset:
     """Returns the windows of a series, its columns float64 [L] by name.
 
-    Each split holds its part of the series once, and where its windows start; see `gather`.
+    Each split holds its part of the series once, and the first row of each window; see `gather`.
     `history` rows, at least `window`, lie before the values that a window asks for. Raises
     UserError where a split is too short.
     """
@@ -149,8 +149,8 @@ def make_windows(
         scaled = {c: _scaled(series[c][part], *scales[c]) for c in scales}
         if not all(np.isfinite(column).all() for column in scaled.values()):
             raise UserError(f"{name}: values of {split} are too large beside those of training")
-        splits[split] = {
-            "start": np.arange(count, dtype=np.int32) + np.int32(history - window),
+        splits[split] = {  # in the order of the alphabet, as JAX has them: windows are counted by
+            "first": np.arange(count, dtype=np.int32) + np.int32(history - window),  # this one
             "series": np.stack([scaled[c] for c in columns], axis=1),
             "target": scaled[target],
         }
@@ -171,7 +171,7 @@ def gather(split: Arrays, index: Any, window: int, horizon: int) -> dict[str, An
     """Returns `x` [B,T,I], the rows of the windows of these indices, and `y` [B,S], what they ask
     for; of NumPy's arrays or JAX's.
     """
-    start_B1 = split["start"][index][:, None]
+    start_B1 = split["first"][index][:, None]
     past_BT = start_B1 + np.arange(window, dtype=np.int32)[None]
     next_BS = start_B1 + np.arange(window, window + horizon, dtype=np.int32)[None]
     return {"x": split["series"][past_BT], "y": split["target"][next_BS]}

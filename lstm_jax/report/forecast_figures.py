@@ -89,7 +89,7 @@ def _five(trained: Trained, dataset: Dataset, where: str) -> Table:
     shown = [0, horizon - 1] if horizon > 1 else [0]
     rows = []
     for index, found_S in zip(index_N, found_NS, strict=True):
-        first = int(split["start"][index]) + window
+        first = int(split["first"][index]) + window
         known = target[max(first - min(LAST, window), 0) : first]
         row = [str(index + 1), " ".join(f"{value:.4g}" for value in known)]
         for ahead in shown:
