@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lstm_jax.experiment import Experiment
     from lstm_jax.results import Result, Segment
     from lstm_jax.search import Search, Study
+    from lstm_jax.tasks.forecast import Forecast
     from lstm_jax.tasks.images import Images
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Dataset",
     "DivergedError",
     "Experiment",
+    "Forecast",
     "Images",
     "Interrupted",
     "Outcome",
@@ -82,6 +84,7 @@ _HOMES = {
     "lstm_jax.experiment": ("Experiment",),
     "lstm_jax.results": ("Result", "Segment"),
     "lstm_jax.search": ("Search", "Study"),
+    "lstm_jax.tasks.forecast": ("Forecast",),
     "lstm_jax.tasks.images": ("Images",),
 }
 

@@ -205,10 +205,11 @@ class Predict(OnRun):
     temperature: float = option(1.0, "of what it draws; 0: the most probable", least=0.0, most=100)
     seed: int = option(0, "of what it draws", least=0, most=2**32 - 1)
     beam: int = option(1, "sentences that a decoder keeps at a time", least=1, most=1000)
+    last: Path | None = option(None, "a forecast goes on from the last rows of this file")
 
     def check(self) -> None:
         super().check()
-        if not self.inputs:
+        if not self.inputs and self.last is None:
             raise UserError("predict: give at least one input, such as a picture")
 
     def run(self, console: Console) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lstm_jax.data import make_dataset
+from lstm_jax.data.windows import Cut, make_windows
 from lstm_jax.experiment import Experiment
 from lstm_jax.lookup import available, load_study
 from lstm_jax.train.memory import needed
@@ -24,7 +25,24 @@ every_experiment = pytest.mark.parametrize("name", available())
 
 
 def dataset(member):
-    """Black images of the right shape: 65,536 of them, so that any batch fits, in no memory."""
+    """Data of the right shape, 65,536 examples of it, so that any batch fits."""
+    return MADE[member.task.name](member)
+
+
+def windows(member):
+    """A flat series."""
+    task = member.task
+    names = {*task.column_names, task.target}
+    rows = 65_536 + task.window + 2 * task.horizon
+    return make_windows(
+        "flat", dict.fromkeys(names, np.zeros(rows)), task.target, task.column_names,
+        Cut(rows - 2 * task.horizon, rows - task.horizon, ""), window=task.window,
+        horizon=task.horizon, history=task.window,
+    )  # fmt: skip
+
+
+def images(member):
+    """Black images, in no memory."""
     side = 8 if member.task.dataset == "digits" else 28
 
     def split(size):
@@ -34,6 +52,9 @@ def dataset(member):
     few = split(2)
     black = make_dataset("black", few, few, few, num_classes=10)
     return black._replace(train=split(65_536))
+
+
+MADE = {"forecast": windows, "images": images}  # by task
 
 
 def segment_of(member):
@@ -84,7 +105,7 @@ def test_a_shipped_experiment_is_placed_whole_and_its_memory_is_known(name, devi
 def test_its_docstring_says_the_command_what_to_expect_and_how_long_it_takes(name):
     said = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
     assert said.splitlines()[2] == f"    make experiment NAME={name}"
-    assert re.search(r"test\s+accuracy\s+of\s+0\.\d\d", said)
+    assert re.search(r"test\s+(accuracy|squared\s+error)\s+of\s+0\.\d\d", said)
     assert re.search(r"[Aa]bout\s+[\d.]+\s+(seconds|minutes)", said)
 
 

@@ -32,7 +32,10 @@ from lstm_jax.runs.screen import say
 from lstm_jax.use.trained import Trained, load
 
 # By task: `of_answers(trained, dataset, who)` in it yields figures and tables of its own.
-ANSWERS = {"images": "lstm_jax.report.images_figures"}
+ANSWERS = {
+    "forecast": "lstm_jax.report.forecast_figures",
+    "images": "lstm_jax.report.images_figures",
+}
 
 
 class Section(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -15,3 +16,4 @@ class Asked(NamedTuple):
     temperature: float = 1.0  # of what is drawn; 0: always the most probable
     seed: int = 0  # of what is drawn
     beam: int = 1  # sentences kept at a time; 1: greedy
+    last: Path | None = None  # a file whose end a forecast goes on from

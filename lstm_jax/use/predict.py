@@ -14,7 +14,10 @@ from lstm_jax.runs.screen import say
 from lstm_jax.use.asked import Asked
 from lstm_jax.use.trained import load
 
-WAYS = {"images": "lstm_jax.use.predict_images"}  # by task: `predict(trained, asked, tell)` in it
+WAYS = {  # by task: `predict(trained, asked, tell)` in it
+    "forecast": "lstm_jax.use.predict_forecast",
+    "images": "lstm_jax.use.predict_images",
+}
 
 
 def predict(run_dir: Path, asked: Asked, console: Console, *, member: str | None = None) -> None:
@@ -23,4 +26,6 @@ def predict(run_dir: Path, asked: Asked, console: Console, *, member: str | None
     name = trained.member.task.name
     if name not in WAYS:
         raise UserError(f"predict: there is no way yet to ask a model of the task {name}")
+    if asked.last is not None and name != "forecast":
+        raise UserError(f"predict: --last is for forecasts; this is a model of the task {name}")
     import_module(WAYS[name]).predict(trained, asked, partial(say, console))

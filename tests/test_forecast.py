@@ -1,0 +1,265 @@
+"""Forecasts: nothing of the future is seen, what can be solved is solved, bad files are one line.
+
+One size for all: windows of T = 6 rows, S = 3 values asked for.
+"""
+
+from __future__ import annotations
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lstm_jax import Experiment, Forecast
+from lstm_jax.data import ignore
+from lstm_jax.data.baselines import baselines, squared_errors, variances
+from lstm_jax.data.mackey_glass import mackey_glass
+from lstm_jax.data.tables import MOST_BYTES, read_table
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.report import figures
+from lstm_jax.report.forecast_figures import of_answers
+from lstm_jax.train.sweep import Placement, build
+from lstm_jax.use.asked import Asked
+from lstm_jax.use.forecasting import forecaster
+from lstm_jax.use.predict import predict
+from lstm_jax.use.trained import Trained
+
+WINDOW, HORIZON, ROWS = 6, 3, 400
+
+
+def waves(rows=ROWS):
+    """A noiseless sine and a column beside it that knows nothing."""
+    steps = np.arange(rows)
+    return {"wave": 5 + 2 * np.sin(0.7 * steps), "noise": np.random.RandomState(0).randn(rows)}
+
+
+def written(path, columns):
+    lines = [
+        ",".join(columns),
+        *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+    ]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def task_of(file, **fields):
+    return Forecast(**{
+        "file": str(file), "target": "wave", "columns": "noise,wave", "window": WINDOW,
+        "horizon": HORIZON, **fields,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A forecaster of the sine, and its data."""
+    file = written(tmp_path_factory.mktemp("waves") / "waves.csv", waves())
+    member = Experiment(
+        task=task_of(file, period=9), hidden_size=8, batch_size=32, microbatches=2,
+        kernel_init="orthogonal", learning_rate=0.02, schedule="cosine", train_examples=32 * 300,
+    )  # fmt: skip
+    dataset = member.task.load(ignore)
+    programs = build(Placement((member,), 1, 1), dataset, member.num_steps)
+    state, _ = programs.segment(programs.init(), 0, member.num_steps)
+    params = jax.tree.map(lambda leaf: leaf[0], state.params)
+    sums = programs.score(state.params, dataset.test)
+    return Trained("waves", member, member.num_steps, None, dataset.facts, params), dataset, sums
+
+
+def test_a_noiseless_wave_is_solved_and_scored_as_it_is_shown(trained):
+    model, dataset, sums = trained
+    error = squared_errors(forecaster(model), dataset.test, WINDOW, HORIZON)
+    assert error.mean() < 0.02 * model.member.task.floor(dataset)
+    np.testing.assert_allclose(sums.metric[0] / sums.weight[0], error.mean(), rtol=1e-4)
+    assert int(sums.weight[0]) == len(dataset.test["first"]) == ROWS // 10 - HORIZON + 1
+
+
+def test_no_forecast_moves_when_every_future_value_changes(trained, tmp_path):
+    """Of the model and of the simple ones; a change of the last known row moves them."""
+    model, dataset, _ = trained
+    now, columns = 30, waves()  # the first row of validation that is not known
+    row = ROWS - 2 * (ROWS // 10) + now
+    simple = baselines(dataset, WINDOW, HORIZON, 9)
+
+    def said(changed_from):
+        other = {name: column.copy() for name, column in columns.items()}
+        for column in other.values():
+            column[changed_from:] += 7.0
+        split = task_of(written(tmp_path / "w.csv", other), period=9).load(ignore).validation
+        index = np.array([now])
+        return [f(split, index) for f in (forecaster(model), *simple.values())]
+
+    for before, after in zip(said(ROWS), said(row), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert not np.array_equal(said(ROWS)[0], said(row - 1)[0])
+
+
+def test_the_scale_is_that_of_training_alone_and_a_window_asks_for_its_own_split(tmp_path):
+    columns = waves()
+    plain = task_of(written(tmp_path / "a.csv", columns)).load(ignore)
+    first = ROWS - 2 * (ROWS // 10)
+    for column in columns.values():
+        column[first:] = 1e3 * column[first:] + 50
+    moved = task_of(written(tmp_path / "b.csv", columns)).load(ignore)
+    for name in ("means", "scales", "target_mean", "target_scale", "rule"):
+        assert plain.facts[name] == moved.facts[name]
+    for name, array in plain.train.items():
+        np.testing.assert_array_equal(array, moved.train[name])
+    assert abs(plain.train["target"].mean()) < 1e-5
+    # Every row of a split but the first ones of training is asked for, and none of another.
+    for name, split in plain._asdict().items():
+        if name in ("train", "validation", "test"):
+            asked = split["first"][:, None] + WINDOW + np.arange(HORIZON)
+            before = WINDOW  # rows of the split before it, or the first of training
+            assert asked.min() == before
+            assert asked.max() == len(split["target"]) - 1
+            assert len(split["target"]) == plain.facts["rows"][name] + (name != "train") * before
+
+
+def test_a_linear_recursion_is_solved_by_the_linear_forecast_and_a_season_by_the_seasonal(tmp_path):
+    steps = np.arange(ROWS)
+    columns = {"wave": np.sin(2 * np.pi * steps / 9), "noise": waves()["noise"]}
+    task = task_of(written(tmp_path / "s.csv", columns), period=9)
+    dataset = task.load(ignore)
+    found = {
+        name: squared_errors(forecast, dataset.test, WINDOW, HORIZON)
+        for name, forecast in baselines(dataset, WINDOW, HORIZON, 9).items()
+    }
+    assert found["linear"].max() < 1e-9
+    assert found["seasonal (9)"].max() < 1e-9
+    assert found["persistence"].min() > 0.1
+    assert found["mean"].mean() == task.floor(dataset)
+    spread = variances(dataset.test, WINDOW, HORIZON)
+    np.testing.assert_allclose(found["mean"], spread, rtol=0.1)
+
+
+def test_splits_are_by_column_or_by_time(tmp_path):
+    columns = waves(60)
+    columns["day"] = [f"2001-{1 + row // 28:02}-{1 + row % 28:02}" for row in range(60)]
+    columns["part"] = ["TRUE"] * 40 + ["false"] * 20
+    file = written(tmp_path / "d.csv", columns)
+    by_column = task_of(file, split="part", time="day").load(ignore).facts
+    assert by_column["rows"] == {"train": 36, "validation": 4, "test": 20}
+    cuts = {"validation_from": "2001-02-03", "test_from": "2001-02-15"}
+    by_time = task_of(file, time="day", **cuts).load(ignore).facts
+    assert by_time["rows"] == {"train": 30, "validation": 12, "test": 18}
+    assert by_time["rule"] == "by column day: validation from 2001-02-03, test from 2001-02-15"
+    with pytest.raises(UserError, match=r"^task.validation_from and task.test_from: give both"):
+        Experiment(task=task_of(file, time="day", test_from="2001-02-15"))
+    columns["part"][39:41] = ["false", "true"]
+    columns["day"][1] = columns["day"][0]
+    file = written(tmp_path / "d.csv", columns)
+    with pytest.raises(UserError, match=r"line 42: column part goes back to train"):
+        task_of(file, split="part").load(ignore)
+    with pytest.raises(UserError, match=r"line 3: 2001-01-01 in column day is not after"):
+        task_of(file, time="day").load(ignore)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", r"no column 'a'. It has none"),
+        (b"a,b\n", r"no rows below"),
+        (b"a,c\n1,2\n", r"has no column 'b'. It has a, c"),
+        (b"a,b,a\n1,2,3\n", r"line 1: the column a is there twice"),
+        (b"a,b\n1,2\n\n3\n", r"line 4: 1 cells, and line 1 names 2"),
+        (b"a,b\n1,2\n3,x\n", r"line 3: 'x' in column b is no finite number"),
+        (b"a,b\n1,inf\n", r"line 2: 'inf' in column b"),
+        (b"a,b\n1,\n", r"line 2: '' in column b"),
+        (b"a,b\n1,\xe9\n", r"line 2: byte 0xe9 is no UTF-8; save"),
+        ("a,b\n1,2\n".encode("utf-16"), r"line 1: byte 0xff is no UTF-8"),
+        (b'a,b\n1,"2\n', r"line 2: no CSV"),
+        (b"a,b\n1," + b"2" * MOST_BYTES, r"line 2: longer than 1,000,000 bytes"),
+    ],
+)
+def test_a_bad_table_is_one_line_that_says_where(content, says, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=says) as raised:
+        read_table(path, ["a", "b"])
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_what_is_no_mistake_is_read(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes('\ufeffa;"b"; c\r\n1;"2";x\r\n\r\n;;\r\n3;4e0;y\r\n'.encode())
+    table = read_table(path, ["a", "b"], ["c"])
+    assert {name: column.tolist() for name, column in table.numbers.items()} == {
+        "a": [1, 3], "b": [2, 4],
+    }  # fmt: skip
+    assert (table.words, table.where(1)) == ({"c": ["x", "y"]}, f"{path}, line 5")
+    np.savez(tmp_path / "t.npz", a=[1, 2], b=[3.5, 4], c=["x", "y"], long=[1, 2, 3], text="x")
+    arrays = read_table(tmp_path / "t.npz", ["a", "b"], ["c"])
+    assert arrays.numbers["b"].tolist() == [3.5, 4.0]
+    for names, says in ((["a", "long"], "one length"), (["c"], "not numbers"), (["d"], "no col")):
+        with pytest.raises(UserError, match=says):
+            read_table(tmp_path / "t.npz", names)
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04no")
+    with pytest.raises(UserError, match=r"no whole \.npz"):
+        read_table(tmp_path / "bad.npz", ["a"])
+    with pytest.raises(SurroundingsError, match=r"absent.csv cannot be read: No such file"):
+        read_table(tmp_path / "absent.csv", ["a"])
+
+
+def test_a_series_too_short_is_refused_and_the_built_in_one_stands_in(tmp_path):
+    task = task_of(written(tmp_path / "w.csv", waves(30)))
+    task.load(ignore)
+    with pytest.raises(UserError, match=r"^w: 3 rows of validation are too few for windows of 6"):
+        task_of(task.file, horizon=4).load(ignore)
+    assert task.built_in() == Forecast(window=WINDOW, horizon=HORIZON)
+    assert task.built_in().built_in() is None
+
+
+def test_mackey_glass_is_chaotic_bounded_and_always_the_same():
+    series = mackey_glass(300)
+    np.testing.assert_array_equal(series[:200], mackey_glass(200))
+    assert 0.2 < series.min() < 0.6 < 1.2 < series.max() < 1.5
+    # Change it only when the integrator changes on purpose: recorded runs name its fingerprint.
+    assert series[[0, 299]].tolist() == [0.9464266566009946, 0.9393281802885423]
+
+
+def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
+    model, _, _ = trained
+    monkeypatch.setattr("lstm_jax.use.predict.load", lambda *_: model)
+    columns = waves(50)
+    file = tmp_path / "last.csv"
+    written(file, {name: column[:47] for name, column in columns.items()})
+
+    def told(asked):
+        out = io.StringIO()
+        predict(tmp_path, asked, Console(file=out, soft_wrap=True))
+        return out.getvalue().splitlines()
+
+    first, *lines = told(Asked(last=file))
+    assert first == f"wave after {file}, line 48"
+    values = [float(line.split()[1]) for line in lines]
+    np.testing.assert_allclose(values, columns["wave"][47:], atol=0.8)
+    assert [line.split()[0] for line in lines] == ["+1", "+2", "+3"]
+    assert told(Asked(last=file, json=True))[0].startswith('{"file": ')
+    written(file, waves(5))
+    for asked, says in (
+        (Asked(last=file), "5 rows are fewer than the 6"),
+        (Asked(inputs=("x.csv",)), "--last FILE.csv"),
+    ):
+        with pytest.raises(UserError, match=says):
+            told(asked)
+
+
+def test_the_report_shows_five_windows_and_every_simple_forecast(trained, monkeypatch):
+    model, dataset, sums = trained
+    monkeypatch.setattr(figures, "PNG_DPI", 50)
+    found = {each.name: each for each in of_answers(model, dataset, "seed 0")}
+    assert list(found) == ["five", "beside", "forecasts", "error_by_horizon"]
+    assert len(found["five"].rows) == 5
+    for table in (found["five"], found["beside"]):
+        assert {len(row) for row in table.rows} == {len(table.header)}
+    named = {row[0]: row[1:] for row in found["beside"].rows}
+    assert list(named) == ["this model", "mean", "persistence", "seasonal (9)", "linear"]
+    error = float(sums.metric[0] / sums.weight[0])
+    assert float(named["this model"][2]) == pytest.approx(error, rel=1e-3)
+    # The first example's truths are those of the file, in its own unit.
+    first = ROWS - 2 * (ROWS // 10)
+    truth = waves()["wave"][[first, first + HORIZON - 1]]
+    assert [float(found["five"].rows[0][i]) for i in (2, 4)] == pytest.approx(truth, rel=1e-3)
