@@ -1,6 +1,6 @@
 """An LSTM that writes Python, having read the standard library.
 
-    make experiment NAME=writing_code
+make experiment NAME=writing_code
 """
 
 from lstm_jax import Experiment, Language
@@ -14,8 +14,8 @@ experiment = Experiment(
     schedule="cosine",
     warmup_steps=100,
     clip_norm=1.0,
-    batch_size=64,
-    microbatches=4,
-    train_examples=17_335 * 8,
+    batch_size=32,
+    microbatches=2,
+    train_examples=17_335 * 6,
     log_every=50,
 )

@@ -9,11 +9,12 @@ from lstm_jax.experiment import Experiment
 from lstm_jax.search import Search
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.language import Language
+from lstm_jax.tasks.text import Text
 
 if TYPE_CHECKING:
     from lstm_jax.use.trained import Trained
 
-__all__ = ["Experiment", "Images", "Language", "Search", "load"]
+__all__ = ["Experiment", "Images", "Language", "Search", "Text", "load"]
 __version__ = "0.2.0"
 
 

@@ -17,13 +17,13 @@ from lstm_jax.data.text_sets import is_path, load_set
 from lstm_jax.data.texts import read_text
 from lstm_jax.errors import SurroundingsError, UserError
 
-PYTHON = """
-argparse ast base64 calendar codecs configparser contextlib csv dataclasses difflib dis doctest enum
-fractions ftplib functools gettext gzip heapq imaplib inspect ipaddress locale mailbox mimetypes
-optparse os pdb pickle platform plistlib pprint pstats pydoc random selectors shlex shutil smtplib
-socket socketserver statistics subprocess tarfile tempfile textwrap threading tokenize trace
-traceback typing uuid warnings weakref webbrowser
-""".split()  # modules of one file each, by name: about 2.7 million bytes
+PYTHON = (
+    "argparse ast base64 calendar codecs configparser contextlib csv dataclasses difflib dis doctest enum "
+    "fractions ftplib functools gettext gzip heapq imaplib inspect ipaddress locale mailbox mimetypes "
+    "optparse os pdb pickle platform plistlib pprint pstats pydoc random selectors shlex shutil smtplib "
+    "socket socketserver statistics subprocess tarfile tempfile textwrap threading tokenize trace "
+    "traceback typing uuid warnings weakref webbrowser"
+)  # modules of one file each, by name: 2.7 million bytes
 
 STREAMS = 50  # scored side by side: as many as `train.step` scores at a time
 
@@ -97,7 +97,7 @@ def _read(name: str, say: Callable[[str], None]) -> tuple[tuple[bytes, bytes, by
     if is_path(name):
         text = read_text(Path(name).expanduser())
         return _by_place(text), "by place: the last 5 % are test, the 5 % before them validation"
-    found, _ = load_set(name, ("text",), say)
+    found, _ = load_set(name, (("text",),), say)
     texts = {
         split: "\n".join(text for (text,) in examples).encode() for split, examples in found.items()
     }
@@ -122,7 +122,7 @@ def _python(say: Callable[[str], None]) -> tuple[bytes, bytes, bytes]:
     folder = Path(sysconfig.get_paths()["stdlib"])
     parts: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
     missing = []
-    for place, module in enumerate(PYTHON):
+    for place, module in enumerate(PYTHON.split()):
         part = {9: 2, 4: 1}.get(place % 10, 0)
         try:
             parts[part].append((folder / f"{module}.py").read_bytes())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lstm_jax.data.tfds import FALLBACK, find_builder, have, one_line, quiet
 from lstm_jax.errors import SurroundingsError, UserError
 
+SPLITS = ("train", "validation", "test")
+
 Texts = list[tuple[str, ...]]  # the wanted features of each example
+Wanted = tuple[tuple[str, ...], ...]  # features, each by the names that it has in some set
 
 
 def is_path(name: str) -> bool:
@@ -23,10 +25,11 @@ def is_path(name: str) -> bool:
 
 
 def load_set(
-    name: str, wanted: tuple[str, ...], say: Callable[[str], None], instead: str = FALLBACK
+    name: str, wanted: Wanted, say: Callable[[str], None], instead: str = FALLBACK
 ) -> tuple[dict[str, Texts], int | None]:
-    """Returns the examples of each split in TFDS's order, as the texts of the features `wanted`
-    (of a class the number, as text), and how many classes `label` has, if that is one of them.
+    """Returns the examples of the splits train, validation and test, where they are, in TFDS's
+    order, as the texts of the wanted features (of a class its number), and how many classes
+    `label` has, if the set has one.
 
     Raises `UserError` for a name that is none or a set without these features, and
     `SurroundingsError` when it is damaged, or neither on disk nor to be had; its line ends in what
@@ -37,32 +40,35 @@ def load_set(
     root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
     try:
         with quiet():
-            builder = have(name, root, say, partial(_opened, wanted))
+            builder = have(name, root, say, find_builder)
+            chosen = _chosen(name, builder.info.features or {}, wanted)
             say(f"reading {name}")
-            splits = {split: _read(builder, split, wanted) for split in builder.info.splits}
+            splits = {s: _read(builder, s, chosen) for s in SPLITS if s in builder.info.splits}
     except SurroundingsError as error:
         raise SurroundingsError(str(error).replace(FALLBACK, instead)) from error
     return splits, getattr(builder.info.features.get("label"), "num_classes", None)
 
 
-def _opened(wanted: tuple[str, ...], name: str, root: Path) -> Any:
-    """TFDS's builder of a set that has these features: texts, or a class named `label`."""
-    builder = find_builder(name, root)
-    features = builder.info.features
-    for feature in wanted:
-        if feature not in (features or {}):
-            raise UserError(f"dataset: {name} has no {feature!r}; {' and '.join(wanted)} are read")
-        if feature == "label" and not getattr(features[feature], "num_classes", None):
-            raise UserError(f"dataset: the labels of {name} are no classes: {features[feature]}")
-        if feature != "label" and features[feature].shape != ():
-            raise UserError(f"dataset: {feature!r} of {name} is no text: {features[feature]}")
-    return builder
+def _chosen(name: str, features: Any, wanted: Wanted) -> list[str]:
+    """The names that the wanted features have in this set."""
+    chosen = []
+    for names in wanted:
+        there = [feature for feature in names if feature in features]
+        if not there:
+            raise UserError(f"dataset: {name} has no feature {' or '.join(names)}")
+        chosen.append(there[0])
+        feature = features[there[0]]
+        if there[0] == "label" and not getattr(feature, "num_classes", None):
+            raise UserError(f"dataset: the labels of {name} are no classes: {feature}")
+        if feature.shape != ():
+            raise UserError(f"dataset: {there[0]!r} of {name} is no text: {feature}")
+    return chosen
 
 
-def _read(builder: Any, split: str, wanted: tuple[str, ...]) -> Texts:
+def _read(builder: Any, split: str, chosen: list[str]) -> Texts:
     try:
         return [
-            tuple(_text(example[feature]) for feature in wanted)
+            tuple(_text(example[feature]) for feature in chosen)
             for example in builder.as_data_source(split)
         ]
     except Exception as error:

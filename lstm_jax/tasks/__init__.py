@@ -5,5 +5,6 @@ from __future__ import annotations
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Task
+from lstm_jax.tasks.text import Text
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Images, Language)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Images, Language, Text)}
