@@ -18,11 +18,12 @@ from lstm_jax.data.texts import read_text
 from lstm_jax.errors import SurroundingsError, UserError
 
 PYTHON = (
-    "argparse ast base64 calendar codecs configparser contextlib csv dataclasses difflib dis doctest enum "
-    "fractions ftplib functools gettext gzip heapq imaplib inspect ipaddress locale mailbox mimetypes "
-    "optparse os pdb pickle platform plistlib pprint pstats pydoc random selectors shlex shutil smtplib "
-    "socket socketserver statistics subprocess tarfile tempfile textwrap threading tokenize trace "
-    "traceback typing uuid warnings weakref webbrowser"
+    "argparse ast base64 calendar codecs configparser contextlib csv dataclasses difflib dis "
+    "doctest enum fractions ftplib functools gettext gzip heapq imaplib inspect ipaddress "
+    "locale mailbox mimetypes optparse os pdb pickle platform plistlib pprint pstats pydoc "
+    "random selectors shlex shutil smtplib socket socketserver statistics subprocess tarfile "
+    "tempfile textwrap threading tokenize trace traceback typing uuid warnings weakref "
+    "webbrowser"
 )  # modules of one file each, by name: 2.7 million bytes
 
 STREAMS = 50  # scored side by side: as many as `train.step` scores at a time
