@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from lstm_jax.experiment import Experiment
     from lstm_jax.results import Result, Segment
     from lstm_jax.search import Search, Study
-    from lstm_jax.tasks.forecast import Forecast
-    from lstm_jax.tasks.images import Images
+    from lstm_jax.tasks import Forecast, Images, Language, Text
 
 __all__ = [
     "GRU",
@@ -59,12 +58,14 @@ __all__ = [
     "Forecast",
     "Images",
     "Interrupted",
+    "Language",
     "Outcome",
     "Result",
     "Search",
     "Segment",
     "Study",
     "SurroundingsError",
+    "Text",
     "UserError",
     "load",
     "lstm",
@@ -84,8 +85,7 @@ _HOMES = {
     "lstm_jax.experiment": ("Experiment",),
     "lstm_jax.results": ("Result", "Segment"),
     "lstm_jax.search": ("Search", "Study"),
-    "lstm_jax.tasks.forecast": ("Forecast",),
-    "lstm_jax.tasks.images": ("Images",),
+    "lstm_jax.tasks": ("Forecast", "Images", "Language", "Text"),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data import Arrays, Dataset, given_before, ignore, make_dataset
-from lstm_jax.data.tfds import one_line, open_builder, prepare, quiet
+from lstm_jax.data.tfds import have, one_line, open_builder, quiet
 from lstm_jax.errors import SurroundingsError, UserError
 
 ARRAYS = "lstm_jax_arrays.npz"
@@ -136,13 +136,7 @@ def _write_arrays(path: Path, dataset: Dataset) -> None:
 
 def _from_tfds(name: str, root: Path, say: Callable[[str], None]) -> Dataset:
     """Decodes a prepared data set; prepares it if need be."""
-    builder = open_builder(name, root)
-    if Path(builder.data_path).exists() and builder.info.file_format.value != "array_record":
-        builder = open_builder(name, root / "array_record")  # the other formats need TensorFlow
-    folder = Path(builder.data_path)
-    if not folder.exists():
-        prepare(name, builder, root, say)
-        builder = open_builder(name, Path(builder.data_dir_root))
+    builder = have(name, root, say, open_builder)
     if missing := {"train", "test"} - set(builder.info.splits):
         raise UserError(f"dataset: {name} has no {' and no '.join(sorted(missing))} split")
     say(f"decoding {name}")
@@ -150,7 +144,8 @@ def _from_tfds(name: str, root: Path, say: Callable[[str], None]) -> Dataset:
         train, test = _decode(builder, "train"), _decode(builder, "test")
     except Exception as error:
         raise SurroundingsError(
-            f"{name}: {folder} is damaged, remove it to have it prepared again: {one_line(error)}"
+            f"{name}: {builder.data_path} is damaged, remove it to have it prepared again: "
+            f"{one_line(error)}"
         ) from error
     return _dataset(name, train, test, builder.info.features["label"].num_classes)
 

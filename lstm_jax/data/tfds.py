@@ -31,12 +31,39 @@ INCOMPLETE, OWNER = "incomplete.lstm_jax.", "owner"
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
+def have(name: str, root: Path, say: Callable[[str], None], opened: Callable[..., Any]) -> Any:
+    """Returns the builder that `opened(name, root)` gives, of a set that is on disk: prepared now
+    if need be, in the one format that is read without TensorFlow.
+    """
+    builder = opened(name, root)
+    if Path(builder.data_path).exists() and builder.info.file_format.value != "array_record":
+        builder = opened(name, root / "array_record")
+    if not Path(builder.data_path).exists():
+        prepare(name, builder, root, say)
+        builder = opened(name, Path(builder.data_dir_root))
+    return builder
+
+
 def open_builder(name: str, root: Path) -> Any:
     """TFDS's builder of an image-classification set whose images all have one size."""
+    builder = find_builder(name, root)
+    features = builder.info.features
+    if not {"image", "label"} <= set(features or ()):
+        raise UserError(f"dataset: {name} is no image classification: needs an image and a label")
+    image, label = features["image"], features["label"]
+    if image.np_dtype != np.uint8 or len(image.shape) != 3 or None in image.shape:
+        raise UserError(f"dataset: {name} has no uint8 images of one fixed size: {image}")
+    if not getattr(label, "num_classes", None):
+        raise UserError(f"dataset: the labels of {name} are no classes: {label}")
+    return builder
+
+
+def find_builder(name: str, root: Path) -> Any:
+    """TFDS's builder of any set."""
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=root)
+        return tfds.builder(name, data_dir=root)
     except Exception as error:
         base = name.split("/")[0]
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
@@ -50,15 +77,6 @@ def open_builder(name: str, root: Path) -> Any:
         raise SurroundingsError(
             f"{name}: cannot be opened in {root} ({one_line(error)})"
         ) from error
-    features = builder.info.features
-    if not {"image", "label"} <= set(features or ()):
-        raise UserError(f"dataset: {name} is no image classification: needs an image and a label")
-    image, label = features["image"], features["label"]
-    if image.np_dtype != np.uint8 or len(image.shape) != 3 or None in image.shape:
-        raise UserError(f"dataset: {name} has no uint8 images of one fixed size: {image}")
-    if not getattr(label, "num_classes", None):
-        raise UserError(f"dataset: the labels of {name} are no classes: {label}")
-    return builder
 
 
 def prepare(name: str, builder: Any, root: Path, say: Callable[[str], None]) -> None:

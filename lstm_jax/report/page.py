@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,12 +31,6 @@ from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.record import read_run
 from lstm_jax.runs.screen import say
 from lstm_jax.use.trained import Trained, load
-
-# By task: `of_answers(trained, dataset, who)` in it yields figures and tables of its own.
-ANSWERS = {
-    "forecast": "lstm_jax.report.forecast_figures",
-    "images": "lstm_jax.report.images_figures",
-}
 
 
 class Section(NamedTuple):
@@ -117,6 +112,9 @@ def _write(folder: Path, pages: dict[str, str], sections: list[Section]) -> None
 
 
 def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
-    """Yields what the task has to show of a model's answers."""
-    if (module := ANSWERS.get(trained.member.task.name)) is not None:
+    """Yields what the task has to show of a model's answers: `of_answers` in the file of this
+    folder that is named after the task, if there is one.
+    """
+    module = f"lstm_jax.report.{trained.member.task.name}_figures"
+    if find_spec(module):
         yield from import_module(module).of_answers(trained, dataset, who)

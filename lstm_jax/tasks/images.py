@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data import Dataset
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.classes import class_items
 from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
 
 if TYPE_CHECKING:
@@ -94,22 +95,7 @@ class Images(Task):
         return Inputs(x_BTI.swapaxes(0, 1))
 
     def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
-        """Scores logits [B,C] by cross-entropy.
-
-        Labels are one-hot: the gradient of an integer-label lookup is a scatter, whose order of
-        additions a GPU does not fix.
-        """
-        import jax
-        import jax.numpy as jnp
-        import optax
-
-        labels_B = batch["labels"]
-        target_BC = jax.nn.one_hot(labels_B, outputs.shape[-1], dtype=jnp.float32)
-        if training:
-            target_BC = optax.smooth_labels(target_BC, self.label_smoothing)
-        loss_B = -jnp.sum(target_BC * jax.nn.log_softmax(outputs), axis=-1)
-        right_B = (jnp.argmax(outputs, axis=-1) == labels_B).astype(jnp.float32)
-        return Items(loss_B, right_B, jnp.ones_like(loss_B))
+        return class_items(outputs, batch["labels"], self.label_smoothing if training else None)
 
     @property
     def step_name(self) -> str:

@@ -1,0 +1,87 @@
+"""The next byte of a text, foretold at every step.
+
+Axes: N windows, B batch, T bytes that are read, V = 256 bytes there are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstm_jax.data import Dataset
+from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+
+if TYPE_CHECKING:
+    import jax
+
+BYTES = 256
+
+
+@dataclass(frozen=True)
+class Language(Task):
+    """The next byte of a text, at every step.
+
+    A training window begins without a past. Scores are taken of whole texts: the state goes on from
+    window to window. A character is a byte: what UTF-8 writes with two counts as two.
+    """
+
+    name: ClassVar[str] = "language"
+    metric: ClassVar[str] = "bits_per_character"
+    higher_is_better: ClassVar[bool] = False
+    causal: ClassVar[bool] = True
+
+    dataset: Axis[str] = axis(
+        "python",
+        "`python` (the source of the standard library that runs, no network), a file of text or a "
+        "pattern of files, or a TFDS set of texts such as tiny_shakespeare",
+        data=True,
+    )
+    length: Axis[int] = axis(
+        128, "bytes in a window: how far back a gradient goes", low=1, high=100_000, data=True
+    )
+
+    def load(self, say: Say) -> Dataset:
+        from lstm_jax.data import language
+
+        return language.load(self.dataset, self.length, say)
+
+    def built_in(self) -> Task | None:
+        return None if self.dataset == "python" else replace(self, dataset="python")
+
+    def floor(self, dataset: Dataset) -> float:
+        """Returns the bits a byte costs that is foretold by the shares of bytes in training."""
+        from lstm_jax.data import language, ngrams
+
+        test = language.one_after_another(dataset.test)
+        (bits,) = ngrams.bits_per_byte(language.joined(dataset.train), language.joined(test), 1)
+        return bits
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        return Ends(BYTES, BYTES, every_row=True, symbols=True, carried=True)
+
+    def total(self, batch: Batch) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.sum(batch["lengths"]).astype(jnp.float32)
+
+    def inputs(self, batch: Batch) -> Inputs:
+        import jax.numpy as jnp
+
+        return Inputs(batch["symbols"][:, :-1].T.astype(jnp.int32))
+
+    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+        """Scores logits [T,B,V] by cross-entropy; see `Images.items` for why labels are one-hot."""
+        import jax
+        import jax.numpy as jnp
+
+        target_TBV = jax.nn.one_hot(batch["symbols"][:, 1:].T, BYTES, dtype=jnp.float32)
+        loss_TB = -jnp.sum(target_TBV * jax.nn.log_softmax(outputs), axis=-1)
+        row_T1 = jnp.arange(outputs.shape[0], dtype=jnp.int32)[:, None]
+        weight_TB = (row_T1 < batch["lengths"][None]).astype(jnp.float32)
+        return Items(loss_TB.ravel(), loss_TB.ravel() / jnp.float32(math.log(2)), weight_TB.ravel())
+
+    @property
+    def step_name(self) -> str:
+        return "byte"

@@ -1,0 +1,125 @@
+"""Which class a text is of, read a word or a character at a time.
+
+Axes: N texts, B batch, T symbols that are read, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstm_jax.data import Dataset
+from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.classes import class_items
+from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+
+if TYPE_CHECKING:
+    import jax
+
+
+@dataclass(frozen=True)
+class Text(Task):
+    """Which class a text is of."""
+
+    name: ClassVar[str] = "text"
+    metric: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+
+    dataset: Axis[str] = axis(
+        "imdb_reviews",
+        "a file of lines `label<TAB>text`, or a TFDS text-classification set by its name",
+        data=True,
+    )
+    unit: Axis[str] = axis(
+        "words",
+        "what is read at a time: `words` (in small letters) and signs, or `characters`",
+        choices=lambda: ("words", "characters"),
+        data=True,
+    )
+    vocabulary: Axis[int] = axis(
+        20_000, "symbols at most, the commonest of training", low=3, high=10**7, data=True
+    )
+    least_count: Axis[int] = axis(
+        2, "times that a symbol must occur in training to be known", low=1, high=10**9, data=True
+    )
+    longest: Axis[int] = axis(
+        400, "symbols that are read of a text, the last ones", low=1, high=10**6, data=True
+    )
+    answer: Axis[str] = axis(
+        "last",
+        "what the answer is given by: the `last` output, or the `mean` over all",
+        choices=lambda: ("last", "mean"),
+    )
+    word_dropout: Axis[float | None] = axis(
+        None,
+        "probability that a symbol is read as unknown in training; none: off",
+        kind=float,
+        low=0.0,
+        high=0.999,
+        traced=True,
+        optional=True,
+    )
+    label_smoothing: Axis[float] = axis(
+        0.0,
+        "share of the training target spread evenly over all classes",
+        low=0.0,
+        high=0.999,
+        traced=True,
+    )
+
+    def load(self, say: Say) -> Dataset:
+        from lstm_jax.data import labelled
+
+        return labelled.load(
+            self.dataset, self.unit, self.vocabulary, self.least_count, self.longest, say
+        )
+
+    def built_in(self) -> Task | None:
+        return None
+
+    def floor(self, dataset: Dataset) -> float:
+        """Returns the share of the class that is commonest in training."""
+        import numpy as np
+
+        commonest = np.bincount(dataset.train["labels"]).argmax()
+        return float(np.mean(dataset.test["labels"] == commonest))
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        return Ends(
+            num_features=len(facts["vocabulary"]),
+            num_outputs=len(facts["classes"]),
+            mean=self.answer == "mean",
+            symbols=True,
+            widths=tuple(facts["widths"]),
+        )
+
+    def num_rows(self, batch: Batch) -> Any:
+        return batch["lengths"]
+
+    def cut(self, batch: Batch, width: int) -> Batch:
+        return {**batch, "symbols": batch["symbols"][:, :width]}
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        if self.word_dropout is None:
+            return batch
+        import jax
+        import jax.numpy as jnp
+
+        from lstm_jax.data.vocabulary import UNKNOWN
+
+        symbols_BT = batch["symbols"]
+        dropped_BT = jax.random.uniform(key, symbols_BT.shape) < self.word_dropout
+        unknown = jnp.asarray(UNKNOWN, symbols_BT.dtype)
+        return {**batch, "symbols": jnp.where(dropped_BT, unknown, symbols_BT)}
+
+    def inputs(self, batch: Batch) -> Inputs:
+        import jax.numpy as jnp
+
+        return Inputs(batch["symbols"].T.astype(jnp.int32), batch["lengths"])
+
+    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+        return class_items(outputs, batch["labels"], self.label_smoothing if training else None)
+
+    @property
+    def step_name(self) -> str:
+        return self.unit.rstrip("s")
