@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.memory import Adding, Copying
 from lstm_jax.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Images,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Images, Adding, Copying)}
