@@ -11,6 +11,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -18,6 +19,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
@@ -99,16 +101,30 @@ def draw(
     return Drawing(svg, pixels.getvalue())
 
 
-def curves(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:
-    """Named lines (x, y); where y is [seeds, x], its mean and a band from least to most."""
+def curves(
+    axes: Axes,
+    lines: Mapping[str, tuple[Any, Any]],
+    labels: tuple[str, str],
+    colours: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Named lines (x, y); where y is [seeds, x], its mean and a band from least to most.
+
+    What spans more than a thousand times itself is drawn on a logarithmic scale.
+    """
+    lowest, highest = math.inf, 0.0
     for name, (x, y) in lines.items():
         y = np.atleast_2d(np.asarray(y, float))
-        alone = "o" if y.shape[1] == 1 else None
-        (line,) = axes.plot(x, np.mean(y, axis=0), label=name, linewidth=1.4, marker=alone)
+        middle, alone = np.mean(y, axis=0), "o" if y.shape[1] == 1 else None
+        lowest, highest = min(lowest, np.min(middle)), max(highest, np.max(middle))
+        (line,) = axes.plot(
+            x, middle, label=name, linewidth=1.4, marker=alone, color=colours.get(name)
+        )
         if len(y) > 1:
             axes.fill_between(
                 x, y.min(axis=0), y.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0
             )
+    if 0 < lowest < highest / 1000:
+        axes.set_yscale("log")
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(True, linewidth=0.5)
@@ -116,6 +132,43 @@ def curves(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, 
         axes.legend(fontsize=8, ncols=2 + (len(lines) > 6), loc="lower left", bbox_to_anchor=(0, 1))
     elif len(lines) > 1:
         axes.legend(fontsize=8)
+
+
+def draw_panels(
+    by_title: Mapping[str, Mapping[str, tuple[Any, Any]]], labels: tuple[str, str]
+) -> Drawing:
+    """Curves side by side on one scale, or one alone; a name has one colour in all of them."""
+    if len(by_title) == 1:
+        (lines,) = by_title.values()
+        return draw(curves, lines, labels)
+    columns = len(by_title) if len(by_title) < 4 else -(-len(by_title) // 2)
+    grid = -(-len(by_title) // columns), columns
+    return draw(_panels, by_title, labels, grid=grid, size=(3.4, 2.9))
+
+
+def _panels(
+    axes: Sequence[Axes],
+    by_title: Mapping[str, Mapping[str, tuple[Any, Any]]],
+    labels: tuple[str, str],
+) -> None:
+    names = dict.fromkeys(name for lines in by_title.values() for name in lines)
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    shown = axes[: len(by_title)]
+    for axis, (title, lines) in zip(shown, by_title.items(), strict=True):
+        curves(axis, lines, labels, colours)
+        axis.set_title(title, fontsize=10)
+        if (legend := axis.get_legend()) is not None:
+            legend.remove()
+    scale = "log" if any(axis.get_yscale() == "log" for axis in shown) else "linear"
+    for axis in shown:
+        axis.set_yscale(scale)
+    limits = [axis.get_ylim() for axis in shown]
+    for axis in shown:
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+    shown[0].figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8)
+    for axis in axes[len(shown) :]:
+        axis.set_axis_off()
 
 
 def bands(axes: Axes, lines: Mapping[str, tuple[Any, Any]], labels: tuple[str, str]) -> None:

@@ -127,12 +127,16 @@ def _others(member: Experiment, experiment: Experiment) -> dict[str, Experiment]
     return found
 
 
-def _early(trained: Trained, dataset: Dataset) -> dict[str, Early]:
-    """The first steps without clipping and with it, by name; none where a step takes too long."""
+def early_steps(trained: Trained, dataset: Dataset) -> int:
+    """Returns how many first steps are trained again; none where a step takes too long."""
     member = trained.member
     rows = jax.eval_shape(member.task.inputs, first_examples(trained, dataset, 1)).x_TBI.shape[0]
-    steps = min(EARLY_STEPS, int(EARLY_WORK / (rows * work(member))), member.num_steps)
-    found = {}
+    return min(EARLY_STEPS, int(EARLY_WORK / (rows * work(member))), member.num_steps)
+
+
+def _early(trained: Trained, dataset: Dataset) -> dict[str, Early]:
+    """The first steps without clipping and with it, by name."""
+    member, steps, found = trained.member, early_steps(trained, dataset), {}
     for clip_norm in (None, member.clip_norm or CLIP_NORM) if steps else ():
         early = train_first(member, dataset, steps, clip_norm)
         found[_named(steps, clip_norm, early.diverged_at)] = early

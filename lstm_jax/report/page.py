@@ -18,6 +18,7 @@ from rich.console import Console
 from lstm_jax.data import Dataset
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment, shown, words
+from lstm_jax.report.cell_figures import of_cells
 from lstm_jax.report.draw import can_be_drawn, draw_page
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.gradient_figures import of_gradients
@@ -34,7 +35,11 @@ from lstm_jax.statistics import Summary, summarise
 from lstm_jax.use.trained import Trained, load
 
 # By task: `of_answers(trained, dataset, who)` in it yields figures and tables of its own.
-ANSWERS = {"images": "lstm_jax.report.images_figures"}
+ANSWERS = {
+    "adding": "lstm_jax.report.memory_figures",
+    "copying": "lstm_jax.report.memory_figures",
+    "images": "lstm_jax.report.images_figures",
+}
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MOST_SETTINGS = 200  # in the page's table
 
@@ -60,6 +65,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
         found += of_answers(trained, dataset, who)
         found += of_insides(trained, dataset, who)
         found += of_gradients(trained, experiment, dataset, who)
+        found += of_cells(record, run_dir, notes.append)
         if can_be_drawn(trained):
             pages["draw.html"] = draw_page(trained, who)
     except (UserError, SurroundingsError) as error:
