@@ -31,12 +31,11 @@ class Made(Task):
         import jax
         import numpy as np
 
-        key = jax.random.key(HELD_OUT_SEED)
+        make = jax.jit(self.make, static_argnums=1)
+        keys = jax.random.split(jax.random.key(HELD_OUT_SEED), 3)
         splits = [
-            {name: np.asarray(array) for name, array in self.make(key_of_split, count).items()}
-            for key_of_split, count in zip(
-                jax.random.split(key, 3), (2, HELD_OUT, HELD_OUT), strict=True
-            )
+            {name: np.asarray(array) for name, array in make(key, count).items()}
+            for key, count in zip(keys, (2, HELD_OUT, HELD_OUT), strict=True)
         ]
         return make_dataset(self.name, *splits)
 
