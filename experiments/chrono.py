@@ -1,6 +1,6 @@
 """chrono
 
-    make experiment NAME=chrono
+make experiment NAME=chrono
 
 """
 

@@ -1,6 +1,6 @@
 """clipping
 
-    make experiment NAME=clipping
+make experiment NAME=clipping
 
 """
 

@@ -1,6 +1,6 @@
 """Ten symbols to be said again after a delay, by three cells and three delays.
 
-    make experiment NAME=copying
+make experiment NAME=copying
 
 """
 

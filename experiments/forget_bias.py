@@ -1,6 +1,6 @@
 """What a forget bias buys
 
-    make experiment NAME=forget_bias
+make experiment NAME=forget_bias
 
 """
 
