@@ -2,7 +2,8 @@
 
 Each row is a real run of the same member under other circumstances; what must agree is the SHA-256
 of its final parameters. The member is the baseline's (H = 128, batches of 128) on `digits`: as it
-is, with everything switched on, and as a GRU of two layers. Exit code 1 when a row differs.
+is, with everything switched on, and as a GRU of two layers; beside it such a GRU with dropout that
+adds two numbers, whose examples are made anew for each step. Exit code 1 when a row differs.
 """
 
 from __future__ import annotations
@@ -22,16 +23,31 @@ from rich.console import Console
 from rich.table import Table
 
 STEPS = 120
+DIGITS = ["baseline", "--task.dataset", "digits"]
 EXPERIMENTS = {
-    "plain": [],
+    "plain": DIGITS,
     "all on": [
+        *DIGITS,
         *("--clip-norm", "0.5", "--task.shift", "1", "--task.label-smoothing", "0.1"),
         *("--optimizer", "adamw", "--weight-decay", "0.01", "--kernel-init", "orthogonal"),
         *("--warmup-steps", "10", "--schedule", "cosine"),
     ],
-    "pixels": ["--task.reading", "pixels", "--hidden-size", "32", "--learning-rate", "3e-3"],
+    "pixels": [
+        *DIGITS,
+        "--task.reading",
+        "pixels",
+        "--hidden-size",
+        "32",
+        "--learning-rate",
+        "3e-3",
+    ],
     "two GRUs": [
+        *DIGITS,
         *("--cell", "gru", "--layers", "2", "--optimizer", "adamw", "--weight-decay", "0.01"),
+    ],
+    "adding": [
+        *("two_troubles", "--task.length", "30", "--cell", "gru", "--layers", "2"),
+        *("--dropout", "0.2", "--batch-size", "128", "--seed", "0"),
     ],
 }
 
@@ -74,9 +90,9 @@ def rows(scratch: Path) -> Iterator[Row]:
 
 def digest(row: Row, switches: list[str], runs: Path) -> str:
     """Of the member with seed 0, after the run of a row."""
-    argv = [*row.starter, sys.executable, "-m", "lstm_jax", "run", "baseline"]
-    argv += ["--task.dataset", "digits", "--train-examples", str(128 * STEPS)]
-    argv += ["--runs-dir", str(runs), "--no-report", *switches, *row.argv]
+    argv = [*row.starter, sys.executable, "-m", "lstm_jax", "run", *switches]
+    argv += ["--train-examples", str(128 * STEPS), "--runs-dir", str(runs), "--no-report"]
+    argv += row.argv
     env = os.environ | row.env
     if row.kill_after:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env)

@@ -27,7 +27,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.process import environment
-from benchmarks.registry import OURS, PEERS, Peer, peers_of
+from benchmarks.registry import OURS, OUTSIDE_PEERS, PEERS, Peer, peers_of
 from benchmarks.rounds import Turns, measure
 from benchmarks.table import (
     Measured,
@@ -38,8 +38,9 @@ from benchmarks.table import (
     shares_of_ceiling,
     spread,
 )
-from benchmarks.task import Case, flop, make_case, make_weights, weights_file
+from benchmarks.task import MODELS, Case, flop, make_case, make_weights, weights_file
 
+MODES = ["train", "forward", "pixels", *MODELS]
 BUSY = 0.25  # load a core above which others are at work
 LIBRARIES = ("jax", "flax", "optax", "torch", "tensorflow", "tensorflow-cpu", "tf_keras", "keras",
              "dm-haiku", "equinox", "numpy")  # fmt: skip
@@ -88,11 +89,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="H=128, training, under two minutes")
     parser.add_argument("--sweep", action="store_true", help="members side by side, one a core")
-    parser.add_argument("--modes", nargs="+", default=["train", "forward", "pixels"],
-                        choices=["train", "forward", "pixels", "sweep"])  # fmt: skip
+    parser.add_argument("--modes", nargs="+", choices=[*MODES, "sweep"],
+                        help=f"by default {' '.join(MODES)}; with --quick train")  # fmt: skip
     parser.add_argument("--hidden", nargs="+", type=int, default=[32, 64, 128, 256])
-    parser.add_argument("--peers", nargs="+", choices=[peer.name for peer in PEERS],
-                        default=[peer.name for peer in PEERS])  # fmt: skip
+    names = list(dict.fromkeys(peer.name for peer in (*PEERS, *OUTSIDE_PEERS)))
+    parser.add_argument("--peers", nargs="+", choices=names, default=names)
     parser.add_argument("--platform", choices=["cpu", "gpu"], default="cpu", help="of all peers")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one peer's turn")
@@ -103,8 +104,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("rounds, seconds and hidden must be positive")
     if options.sweep and options.platform == "gpu":
         parser.error("--sweep compares CPU cores; leave out --platform gpu")
+    options.modes = options.modes or (["train"] if options.quick else MODES)
     if options.quick:
-        options.modes, options.hidden, options.rounds, options.seconds = ["train"], [128], 5, 0.2
+        options.hidden, options.rounds, options.seconds = [128], 5, 0.2
     if options.sweep:
         options.modes = ["sweep"]
         options.hidden = [hidden for hidden in options.hidden if hidden <= 128]
@@ -113,10 +115,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[str, int]]:
-    """Pixels, which take 28 times as long, for one hidden size only: 128, or the first."""
+    """Pixels, which take 28 times as long, and other models for one hidden size only: 128, or the
+    first.
+    """
     pairs = [(mode, hidden) for mode in options.modes for hidden in options.hidden]
     one = 128 if 128 in options.hidden else options.hidden[0]
-    return [(mode, hidden) for mode, hidden in pairs if mode != "pixels" or hidden == one]
+    return [
+        (mode, hidden) for mode, hidden in pairs if mode not in ("pixels", *MODELS) or hidden == one
+    ]
 
 
 def prepare(folder: Path) -> str:

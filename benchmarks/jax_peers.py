@@ -33,33 +33,62 @@ Logits = Callable[[Any, jax.Array], jax.Array]  # (params, images [B,T,I]) to [B
 
 
 def linen(task: Task) -> dict[str, Setting]:
-    """Flax Linen: nn.RNN(nn.OptimizedLSTMCell)."""
+    """Flax Linen: nn.RNN around nn.OptimizedLSTMCell, nn.GRUCell or nn.SimpleCell."""
     from flax import linen as nn
 
-    hidden_size, weights = task.case.hidden_size, task.weights
+    case = task.case
+    kinds: dict[str, Any] = {
+        "lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell, "rnn": nn.SimpleCell,
+    }  # fmt: skip
 
     class Model(nn.Module):
         @nn.compact
         def __call__(self, x: jax.Array) -> jax.Array:
-            x = nn.Dense(hidden_size, name="hidden")(x)
-            cell = nn.OptimizedLSTMCell(hidden_size, name="cell")
-            (_, h), _ = nn.RNN(cell, return_carry=True)(x)
+            x = nn.Dense(case.hidden_size, name="hidden")(x)
+            for name in case.cell_names:
+                cell = kinds[case.cell](case.hidden_size, name=name)
+                carry, x = nn.RNN(cell, return_carry=True)(x)
+            h = x if case.every_row else jax.tree.leaves(carry)[-1]
             return nn.Dense(NUM_CLASSES, name="output")(h)
 
-    inputs, recurrent = np.split(weights["lstm_kernel"], 2)
-    cell: dict[str, Any] = {}
-    names = dict(zip("ijfo", "igfo", strict=True))
-    for gate, name in names.items():
-        cell[f"i{name}"] = {"kernel": _gate(inputs, gate)}
-        bias = _gate(forget_plus_one(weights["lstm_bias"], "ijfo"), gate)
-        cell[f"h{name}"] = {"kernel": _gate(recurrent, gate), "bias": bias}
-    params = {"hidden": _dense(task, "hidden"), "cell": cell, "output": _dense(task, "output")}
+    params = {"hidden": _dense(task, "hidden"), "output": _dense(task, "output")}
+    for name in case.cell_names:
+        params[name] = _LINEN[case.cell](task.weights[f"{name}_kernel"])
 
     def logits_of(params: Any, x: jax.Array) -> jax.Array:
         logits: Any = Model().apply({"params": params}, x)
         return logits
 
     return settings(task, params, logits_of)
+
+
+def _linen_lstm(kernel: np.ndarray) -> dict[str, Any]:
+    inputs, recurrent = np.split(kernel, 2)
+    cell: dict[str, Any] = {}
+    for gate, name in zip("ijfo", "igfo", strict=True):
+        bias = np.full(inputs.shape[0], 1 if gate == "f" else 0, np.float32)
+        cell[f"i{name}"] = {"kernel": _gate(inputs, gate)}
+        cell[f"h{name}"] = {"kernel": _gate(recurrent, gate), "bias": bias}
+    return cell
+
+
+def _linen_gru(kernel: np.ndarray) -> dict[str, Any]:
+    zeros = {"bias": np.zeros(kernel.shape[0] // 2, np.float32)}
+    parts = zip("ih", np.split(kernel, 2), strict=True)
+    return {
+        source + gate: {"kernel": part} | (zeros if source == "i" or gate == "n" else {})
+        for source, rows in parts
+        for gate, part in zip("rzn", np.split(rows, 3, axis=1), strict=True)
+    }
+
+
+def _linen_rnn(kernel: np.ndarray) -> dict[str, Any]:
+    inputs, recurrent = np.split(kernel, 2)
+    bias = np.zeros(len(inputs), np.float32)
+    return {"i": {"kernel": inputs, "bias": bias}, "h": {"kernel": recurrent}}
+
+
+_LINEN = {"lstm": _linen_lstm, "gru": _linen_gru, "rnn": _linen_rnn}
 
 
 def nnx(task: Task) -> dict[str, Setting]:
@@ -233,7 +262,8 @@ def train_step(logits_of: Logits) -> Callable[..., Any]:
     optimizer = optax.adam(LEARNING_RATE)
 
     def loss_of(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = logits_of(params, images)
+        logits = logits_of(params, images)  # [B,C] or [B,T,C]
+        labels = jnp.broadcast_to(labels.reshape(-1, *[1] * (logits.ndim - 2)), logits.shape[:-1])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def step(state: Any, images: jax.Array, labels: jax.Array) -> Any:

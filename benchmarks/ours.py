@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,16 +12,39 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.jax_peers import settings
-from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Run, Setting, Task, load_whole
+from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Case, Run, Setting, Task, load_whole
+from lstm_jax.cells import CELLS
 from lstm_jax.data import make_dataset
 from lstm_jax.experiment import Experiment
-from lstm_jax.tasks.task import Ends, Inputs
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import Batch, Ends, Inputs, Items
 from lstm_jax.train.model import fold, outputs
 from lstm_jax.train.sweep import build, place_here
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
 
 Params = Any
+
+
+class _EveryRow(Images):
+    """The class is asked for at every row."""
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        return super().ends(facts)._replace(every_row=True)
+
+    def total(self, batch: Batch) -> int:
+        size, rows = batch["images"].shape[:2]
+        return int(size * rows)
+
+    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+        labels = jnp.tile(batch["labels"], len(outputs))
+        outputs = outputs.reshape(-1, outputs.shape[-1])
+        return super().items(outputs, {"labels": labels}, training=training)
+
+
+def _cell(case: Case) -> str:
+    """Its name, or where its file is."""
+    return case.cell if case.cell in CELLS else f"{Path(__file__).with_name('ugrnn.py')}:ugrnn"
 
 
 def ours(task: Task) -> dict[str, Setting]:
@@ -45,6 +69,9 @@ def by_cudnn(task: Task) -> dict[str, Setting]:
 def _train(task: Task, microbatches: int, backend: str) -> Run:
     case, split = task.case, dict(zip(("images", "labels"), load_whole(task), strict=True))
     experiment = Experiment(
+        task=_EveryRow() if case.every_row else Images(),
+        cell=_cell(case),
+        layers=case.layers,
         hidden_size=case.hidden_size,
         learning_rate=LEARNING_RATE,
         seed=tuple(range(case.members)),
@@ -74,7 +101,8 @@ def _train(task: Task, microbatches: int, backend: str) -> Run:
 
 
 def _params(task: Task) -> Params:
-    names = {"input": "hidden", "lstm": "lstm", "output": "output"}
+    cells = {name: name for name in task.case.cell_names}
+    names = {"input": "hidden", **cells, "output": "output"}
     return {
         name: {part: task.weights[f"{role}_{part}"] for part in ("kernel", "bias")}
         for name, role in names.items()
@@ -83,12 +111,16 @@ def _params(task: Task) -> Params:
 
 def plain(task: Task, backend: str = "scan") -> dict[str, Setting]:
     """The model in exactly the settings that every other peer on JAX is given."""
-    member = Experiment(hidden_size=task.case.hidden_size, backend=backend)
-    ends = Ends(task.case.features, NUM_CLASSES)
+    case = task.case
+    member = Experiment(
+        cell=_cell(case), layers=case.layers, hidden_size=case.hidden_size, backend=backend
+    )
+    ends = Ends(case.features, NUM_CLASSES, every_row=case.every_row)
 
     def logits_of(params: Params, images: jax.Array) -> jax.Array:
         inputs = Inputs(images.swapaxes(0, 1))
-        return outputs(member, ends, fold(member, params), inputs)
+        logits = outputs(member, ends, fold(member, params), inputs)
+        return logits.swapaxes(0, 1) if case.every_row else logits
 
     return settings(task, _params(task), logits_of)
 

@@ -6,6 +6,8 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from benchmarks.task import MODELS
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -81,5 +83,15 @@ SWEEP_PEERS = (
 )
 
 
+# Those that have every model of `task.MODELS`; of the cell from outside the package its plain form.
+_HAVE_ALL = (OURS, BITS_FREE, "torch", "flax_linen")
+MODEL_PEERS = tuple(peer for peer in PEERS if peer.name in _HAVE_ALL)
+OUTSIDE_PEERS = (*MODEL_PEERS[:2], Peer("plain_scan", "benchmarks.ugrnn:plain_scan"))
+
+
 def peers_of(mode: str) -> tuple[Peer, ...]:
+    if mode == "ugrnn":
+        return OUTSIDE_PEERS
+    if mode in MODELS:
+        return MODEL_PEERS
     return SWEEP_PEERS if mode == "sweep" else PEERS

@@ -1,6 +1,7 @@
 """What every peer is given: one model, its first weights, the same batches. NumPy only.
 
-Axes: S batches kept, B batch, T rows, I pixels a row, H hidden, G = 4H gates i, j, f, o, C classes.
+Axes: S batches kept, B batch, T rows, I pixels a row, H hidden, G = H for each gate (of the LSTM i,
+j, f, o), C classes.
 """
 
 from __future__ import annotations
@@ -9,13 +10,24 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 NUM_CLASSES = 10
 NUM_BATCHES = 64  # kept in memory as float32; a peer that trains on starts over with the first
 LEARNING_RATE = 1e-3
+
+# Of each cell: the gates in its kernel, and the biases that it trains, H each.
+CELLS = {"lstm": (4, 4), "gru": (3, 4), "rnn": (1, 1), "ugrnn": (2, 2)}
+# Cases that differ in the model.
+MODELS: dict[str, dict[str, Any]] = {
+    "gru": {"cell": "gru"},
+    "rnn": {"cell": "rnn"},
+    "layers": {"layers": 2},
+    "every_row": {"every_row": True},
+    "ugrnn": {"cell": "ugrnn"},
+}
 
 # Trains (or, forward only, runs) the batches `start` to `stop`, waits for the result and returns
 # the mean over them of the loss (forward only: of the absolute logits).
@@ -28,11 +40,14 @@ Setting = Callable[[], Run]
 class Case:
     """One table: what is trained, how large, and how many steps are compared."""
 
-    mode: str = "train"  # or forward, pixels, sweep
+    mode: str = "train"  # or forward, pixels, sweep, one of MODELS
     hidden_size: int = 128
     batch_size: int = 128
     rows: int = 28
     features: int = 28
+    cell: str = "lstm"
+    layers: int = 1
+    every_row: bool = False  # the head answers at every row; otherwise at the last one
     members: int = 1  # of a sweep
     platform: str = "cpu"  # or gpu
     max_settings: int = 99  # that a peer may try; each puts the likeliest first
@@ -47,6 +62,11 @@ class Case:
     def forward(self) -> bool:
         return self.mode == "forward"
 
+    @property
+    def cell_names(self) -> list[str]:
+        """A name for each layer, as in our parameters."""
+        return [f"{self.cell}_{index}" if index else self.cell for index in range(self.layers)]
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -54,8 +74,10 @@ class Case:
 def make_case(
     mode: str, hidden_size: int, cores: int, quick: bool = False, platform: str = "cpu"
 ) -> Case:
-    """`pixels` reads 784 rows of one pixel; `sweep` trains a member on each core."""
-    case = Case(mode, hidden_size, platform=platform)
+    """`pixels` reads 784 rows of one pixel; `sweep` trains a member on each core; the others are
+    another model.
+    """
+    case = Case(mode, hidden_size, platform=platform, **MODELS.get(mode, {}))
     if quick:
         case = replace(case, max_settings=2, check_steps=16)
     if mode == "pixels":
@@ -74,18 +96,20 @@ class Task(NamedTuple):
 
 
 def make_weights(case: Case, seed: int) -> dict[str, np.ndarray]:
-    """The notebook's first weights; the LSTM kernel is [inputs; recurrent], gates i, j, f, o."""
+    """The notebook's first weights; a cell's kernel is [inputs; recurrent], all its biases zero."""
     rng = np.random.default_rng(seed)
-    hidden, gates = case.hidden_size, 4 * case.hidden_size
-    limit = np.sqrt(6 / (2 * hidden + gates))  # Glorot, uniform
+    hidden, (gates, biases) = case.hidden_size, CELLS[case.cell]
+    limit = np.sqrt(6 / (2 * hidden + gates * hidden))  # Glorot, uniform
     weights = {
         "hidden_kernel": rng.normal(size=(case.features, hidden)),
         "hidden_bias": np.full(hidden, 0.1),
-        "lstm_kernel": rng.uniform(-limit, limit, size=(2 * hidden, gates)),
-        "lstm_bias": np.zeros(gates),
-        "output_kernel": rng.normal(size=(hidden, NUM_CLASSES)),
-        "output_bias": np.full(NUM_CLASSES, 0.1),
     }
+    for name in case.cell_names:
+        shape = 2 * hidden, gates * hidden
+        weights[f"{name}_kernel"] = rng.uniform(-limit, limit, size=shape)
+        weights[f"{name}_bias"] = np.zeros(biases * hidden)
+    weights["output_kernel"] = rng.normal(size=(hidden, NUM_CLASSES))
+    weights["output_bias"] = np.full(NUM_CLASSES, 0.1)
     return {name: value.astype(np.float32) for name, value in weights.items()}
 
 
@@ -152,16 +176,21 @@ class Product(NamedTuple):
 def products(case: Case) -> tuple[Product, ...]:
     """The matrix products of the folded model, of one step: what no implementation can leave out.
 
-    Per row [x, 1, h] times the stacked kernel; backwards per row the gates' gradient times the
-    recurrent kernel; and all rows at once the gradient of the stacked kernel.
+    Of each layer, per row [x, 1, h] times the stacked kernel; backwards per row the gates' gradient
+    times the recurrent kernel; and all rows at once the gradient of the stacked kernel, and of the
+    layer below.
     """
-    width, gates = case.features + 1 + case.hidden_size, 4 * case.hidden_size
-    rows, batch = case.rows, case.batch_size
-    forward = Product(rows, batch, width, gates)
-    if case.forward:
-        return (forward,)
-    backward = Product(rows, batch, gates, case.hidden_size)
-    return (forward, backward, Product(1, width, rows * batch, gates))
+    gates, rows, batch = CELLS[case.cell][0] * case.hidden_size, case.rows, case.batch_size
+    found = []
+    for index in range(case.layers):
+        width = (case.hidden_size if index else case.features) + 1 + case.hidden_size
+        found.append(Product(rows, batch, width, gates))
+        if not case.forward:
+            found.append(Product(rows, batch, gates, case.hidden_size))
+            found.append(Product(1, width, rows * batch, gates))
+            if index:
+                found.append(Product(1, rows * batch, gates, case.hidden_size))
+    return tuple(found)
 
 
 def flop(case: Case) -> int:

@@ -1,4 +1,4 @@
-"""PyTorch: nn.LSTM, eager and compiled."""
+"""PyTorch: nn.LSTM, nn.GRU and nn.RNN, eager and compiled."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.task import (
     LEARNING_RATE,
     NUM_BATCHES,
     NUM_CLASSES,
+    Case,
     Run,
     Setting,
     Task,
@@ -20,22 +21,29 @@ from benchmarks.task import (
     gates_in_order,
 )
 
+LAYERS: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
 
 class Model(nn.Module):
-    """Dense, LSTM, dense on the last hidden state; images [B,T,I]."""
+    """Dense, recurrent layers, dense on the last output or on all; images [B,T,I]."""
 
-    def __init__(self, features: int, hidden_size: int, batch_first: bool):
+    def __init__(self, case: Case, batch_first: bool):
         super().__init__()
-        self.batch_first = batch_first
-        self.hidden = nn.Linear(features, hidden_size)
-        self.lstm = nn.LSTM(hidden_size, hidden_size, batch_first=batch_first)
-        self.output = nn.Linear(hidden_size, NUM_CLASSES)
+        hidden = case.hidden_size
+        self.batch_first, self.every_row = batch_first, case.every_row
+        self.hidden = nn.Linear(case.features, hidden)
+        self.cells = LAYERS[case.cell](hidden, hidden, case.layers, batch_first=batch_first)
+        self.output = nn.Linear(hidden, NUM_CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [B,C], or [B,T,C]."""
         if not self.batch_first:
             x = x.transpose(0, 1)
-        _, (h, _) = self.lstm(self.hidden(x))
-        return self.output(h[0])
+        outputs, state = self.cells(self.hidden(x))
+        if self.every_row:
+            return self.output(outputs if self.batch_first else outputs.transpose(0, 1))
+        last = state[0] if isinstance(state, tuple) else state
+        return self.output(last[-1])
 
 
 def eager(task: Task) -> dict[str, Setting]:
@@ -44,7 +52,7 @@ def eager(task: Task) -> dict[str, Setting]:
 
 
 def compiled(task: Task) -> dict[str, Setting]:
-    """The same under torch.compile, which leaves nn.LSTM itself to its eager kernels."""
+    """The same under torch.compile, which leaves its layers to their eager kernels."""
     return _settings(task, compiled=True)
 
 
@@ -65,28 +73,42 @@ def _settings(task: Task, compiled: bool) -> dict[str, Setting]:
     }
 
 
-def _load(model: Model, weights: dict[str, np.ndarray]) -> None:
-    """Gates i, f, g, o. Of the two equal biases one stays zero, or Adam would count it twice."""
-    inputs, recurrent = np.split(gates_in_order(weights["lstm_kernel"], "ifjo"), 2)
+def _load(model: Model, case: Case, weights: dict[str, np.ndarray]) -> None:
+    """Gates i, f, g, o of the LSTM. Of two equal biases one stays zero, or Adam would count it
+    twice; the GRU's two biases of n are not equal.
+    """
     values = {
         "hidden.weight": weights["hidden_kernel"].T,
         "hidden.bias": weights["hidden_bias"],
-        "lstm.weight_ih_l0": inputs.T,
-        "lstm.weight_hh_l0": recurrent.T,
-        "lstm.bias_ih_l0": forget_plus_one(weights["lstm_bias"], "ifjo"),
-        "lstm.bias_hh_l0": np.zeros_like(weights["lstm_bias"]),
         "output.weight": weights["output_kernel"].T,
         "output.bias": weights["output_bias"],
     }
-    model.load_state_dict({name: torch.tensor(value.copy()) for name, value in values.items()})
-    model.lstm.bias_hh_l0.requires_grad_(False)
+    lstm, hidden = case.cell == "lstm", case.hidden_size
+    for index, name in enumerate(case.cell_names):
+        kernel, bias = weights[f"{name}_kernel"], np.zeros(weights[f"{name}_kernel"].shape[1])
+        inputs, recurrent = np.split(gates_in_order(kernel, "ifjo") if lstm else kernel, 2)
+        values |= {
+            f"cells.weight_ih_l{index}": inputs.T,
+            f"cells.weight_hh_l{index}": recurrent.T,
+            f"cells.bias_ih_l{index}": forget_plus_one(bias, "ifjo") if lstm else bias,
+            f"cells.bias_hh_l{index}": np.zeros_like(bias),
+        }
+        second: torch.Tensor = getattr(model.cells, f"bias_hh_l{index}")
+        if case.cell == "gru":
+            is_n = torch.arange(3 * hidden) >= 2 * hidden
+            second.register_hook(lambda gradient, is_n=is_n: gradient * is_n.to(gradient.device))
+        else:
+            second.requires_grad_(False)
+    model.load_state_dict(
+        {name: torch.tensor(value.copy(), dtype=torch.float32) for name, value in values.items()}
+    )
 
 
 def _run(task: Task, compiled: bool, batch_first: bool, threads: int) -> Run:
     torch.set_num_threads(threads)
     device = "cuda" if task.case.platform == "gpu" else "cpu"
-    model = Model(task.case.features, task.case.hidden_size, batch_first)
-    _load(model, task.weights)
+    model = Model(task.case, batch_first)
+    _load(model, task.case, task.weights)
     model.to(device)
     images = torch.from_numpy(task.images_SBTI).to(device)
     labels = torch.from_numpy(task.labels_SB).long().to(device)
@@ -102,9 +124,10 @@ def _run(task: Task, compiled: bool, batch_first: bool, threads: int) -> Run:
         total = torch.zeros((), device=device)
         for step in range(start, stop):
             optimizer.zero_grad(set_to_none=True)
-            loss = nn.functional.cross_entropy(
-                call(images[step % NUM_BATCHES]), labels[step % NUM_BATCHES]
-            )
+            logits, wanted = call(images[step % NUM_BATCHES]), labels[step % NUM_BATCHES]
+            if task.case.every_row:
+                wanted = wanted.repeat_interleave(task.case.rows)
+            loss = nn.functional.cross_entropy(logits.flatten(0, -2), wanted)
             loss.backward()
             optimizer.step()
             total += loss.detach()

@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from lstm_jax.experiment import Experiment
     from lstm_jax.results import Result, Segment
     from lstm_jax.search import Search, Study
-    from lstm_jax.tasks import Forecast, Images, Language, Text
+    from lstm_jax.tasks import Adding, Copying, Forecast, Images, Language, Text
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Adding",
+    "Copying",
     "Dataset",
     "DivergedError",
     "Experiment",
@@ -85,7 +87,7 @@ _HOMES = {
     "lstm_jax.experiment": ("Experiment",),
     "lstm_jax.results": ("Result", "Segment"),
     "lstm_jax.search": ("Search", "Study"),
-    "lstm_jax.tasks": ("Forecast", "Images", "Language", "Text"),
+    "lstm_jax.tasks": ("Adding", "Copying", "Forecast", "Images", "Language", "Text"),
 }
 
 

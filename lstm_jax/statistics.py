@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
@@ -35,6 +35,14 @@ class Summary(NamedTuple):
     test: Estimate
     diverged: int  # members whose loss stopped being finite
     results: list[Result]
+
+
+class Comparison(NamedTuple):
+    """Two settings that differ in one field, and by how much the first is ahead of the other."""
+
+    one: Summary
+    other: Summary
+    lead: Estimate
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -94,3 +102,17 @@ def lead_on_validation(one: Summary, other: Summary) -> Estimate | None:
     if one.diverged or other.diverged or not differences:
         return None
     return estimate(differences)
+
+
+def compare(found: Iterable[Summary], path: str) -> Iterator[Comparison]:
+    """Yields, of settings in the order of `summarise`, the best one beside each of those that
+    differ from it in one field alone, where they have two seeds in common and none diverged.
+    """
+    groups: dict[Experiment, list[Summary]] = {}
+    for summary in found:
+        groups.setdefault(summary.setting.having({path: None}), []).append(summary)
+    for best, *others in groups.values():
+        for other in others:
+            lead = lead_on_validation(best, other)
+            if lead is not None and lead.n > 1:
+                yield Comparison(best, other, lead)

@@ -15,8 +15,8 @@ from lstm_jax.errors import UserError
 from lstm_jax.experiment import shown, words
 from lstm_jax.report import figures
 from lstm_jax.report.figures import Figure
+from lstm_jax.report.lines import Line, by_setting, setting_name
 from lstm_jax.report.render import render
-from lstm_jax.report.training_figures import Line, by_setting, setting_name
 from lstm_jax.runs import environment
 from lstm_jax.runs.files import make_folder, write_text
 from lstm_jax.runs.metrics import read_metrics

@@ -12,6 +12,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -19,6 +20,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
@@ -74,11 +76,6 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def log10(norms: Any) -> np.ndarray:
-    """Of norms: less than 1e-12 as that, more than a float32 can hold as 1e38, nan not at all."""
-    return np.log10(np.clip(np.asarray(norms, float), 1e-12, 1e38))
-
-
 def draw(
     paint: Callable[..., None],
     *args: Any,
@@ -107,9 +104,9 @@ def draw(
 
 
 def _points_of(axes: Sequence[Axes]) -> str:
-    """The points of all curves, a line each: the curve's name, x, y."""
+    """The points of all curves, a line each: the panel's and the curve's name, x, y."""
     rows = [
-        [str(line.get_label()).removeprefix("_nolegend_"), x, y]
+        [each.get_title(), str(line.get_label()).removeprefix("_nolegend_"), x, y]
         for each in axes
         for line in each.get_lines()
         if line.get_marker() not in ("_", "|")  # the ends of an interval
@@ -118,7 +115,7 @@ def _points_of(axes: Sequence[Axes]) -> str:
     if not rows:
         return ""
     text = io.StringIO()
-    csv.writer(text).writerows([["curve", "x", "y"], *rows])
+    csv.writer(text).writerows([["panel", "curve", "x", "y"], *rows])
     return text.getvalue()
 
 
@@ -126,15 +123,20 @@ def curves(
     axes: Axes,
     lines: Mapping[str, tuple[Any, Any]],
     labels: tuple[str, str],
-    log: bool = False,
+    log: bool | None = None,
+    colours: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Named lines (x, y), the most important first; where y is [seeds, x], its mean and a band from
-    least to most. Of many lines the first ones have colours, the others are grey; `log` is of y.
+    least to most. Of many lines the first ones have colours, the others are grey.
 
-    A gate has the same colour everywhere.
+    `log` is of y; without a word from the caller it is taken for what spans more than a thousand
+    times itself. A gate has the same colour everywhere.
     """
-    for place, (name, (x, y)) in enumerate(lines.items()):
-        y = np.atleast_2d(np.asarray(y, float))
+    drawn = {name: np.atleast_2d(np.asarray(y, float)) for name, (_, y) in lines.items()}
+    if log is None:
+        log = _spans_much([np.mean(y, axis=0) for y in drawn.values()])
+    for place, (name, (x, _)) in enumerate(lines.items()):
+        y = drawn[name]
         if log:  # less than 1e-12 as that, more than a float32 can hold as 1e38
             y = np.clip(y, 1e-12, 1e38)
         middle = 10 ** np.mean(np.log10(y), axis=0) if log else np.mean(y, axis=0)
@@ -145,9 +147,9 @@ def curves(
             label = f"{len(lines) - COLOURED} others" if last else "_nolegend_"
         alone = "o" if y.shape[1] == 1 else None
         (line,) = axes.plot(
-            x, middle, label=label, marker=alone, zorder=1 if grey else 2,
+            x, middle, label=label, marker=alone, markersize=4, zorder=1 if grey else 2,
             linewidth=0.7 if grey else 1.4, linestyle=_dashes(name),
-            color="#99999988" if grey else _colour(name),
+            color="#99999988" if grey else colours.get(name, _colour(name)),
         )  # fmt: skip
         if len(y) > 1 and not grey:
             axes.fill_between(
@@ -164,6 +166,12 @@ def curves(
         axes.legend(fontsize=8)
 
 
+def _spans_much(middles: Sequence[np.ndarray]) -> bool:
+    lowest = min((np.min(y) for y in middles), default=0.0)
+    highest = max((np.max(y) for y in middles), default=0.0)
+    return bool(0 < lowest < highest / 1000)
+
+
 def _colour(name: str) -> str | None:
     """The colour of a gate; None of anything else."""
     return next((GATES[key] for key in GATES if name.startswith(f"{key} gate")), None)
@@ -172,6 +180,46 @@ def _colour(name: str) -> str | None:
 def _dashes(name: str) -> str:
     """Of a gate two curves have one colour: how often it is shut is dashed."""
     return "--" if _colour(name) and name.endswith("shut") else "-"
+
+
+def draw_panels(
+    by_title: Mapping[str, Mapping[str, tuple[Any, Any]]],
+    labels: tuple[str, str],
+    log: bool | None = None,
+) -> Drawing:
+    """Curves side by side on one scale, or one alone; a name has one colour in all of them."""
+    if len(by_title) == 1:
+        (lines,) = by_title.values()
+        return draw(curves, lines, labels, log)
+    columns = len(by_title) if len(by_title) < 4 else -(-len(by_title) // 2)
+    grid = -(-len(by_title) // columns), columns
+    return draw(_panels, by_title, labels, log, grid=grid, size=(3.4, 2.9))
+
+
+def _panels(
+    axes: Sequence[Axes],
+    by_title: Mapping[str, Mapping[str, tuple[Any, Any]]],
+    labels: tuple[str, str],
+    log: bool | None,
+) -> None:
+    names = dict.fromkeys(name for lines in by_title.values() for name in lines)
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    shown = axes[: len(by_title)]
+    for axis, (title, lines) in zip(shown, by_title.items(), strict=True):
+        curves(axis, lines, labels, log, colours)
+        axis.set_title(title, fontsize=10)
+        if (legend := axis.get_legend()) is not None:
+            legend.remove()
+    scale = "log" if any(axis.get_yscale() == "log" for axis in shown) else "linear"
+    for axis in shown:
+        axis.set_yscale(scale)
+    limits = [axis.get_ylim() for axis in shown]
+    for axis in shown:
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+    shown[0].figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8)
+    for axis in axes[len(shown) :]:
+        axis.set_axis_off()
 
 
 def _label(axes: Axes, labels: tuple[str, str]) -> None:

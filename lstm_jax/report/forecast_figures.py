@@ -40,12 +40,12 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
     yield _over_the_truth(trained, dataset, where)
     if horizon > 1:
         ahead_S = np.arange(1, horizon + 1)
-        lines = {name: (ahead_S, figures.log10(e)) for name, e in errors["validation"].items()}
+        lines = {name: (ahead_S, e) for name, e in errors["validation"].items()}
         yield Figure(
             "error_by_horizon",
             "How far one sees: the error by the rows ahead",
             f"{where}; 1 is the variance of the training rows",
-            figures.draw(figures.curves, lines, ("rows ahead", "squared error (log10)")),
+            figures.draw(figures.curves, lines, ("rows ahead", "squared error"), log=True),
         )
 
 

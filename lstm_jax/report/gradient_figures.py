@@ -60,7 +60,7 @@ def of_gradients(
     batch = first_examples(trained, dataset, EXAMPLES)
     count, step = len(next(iter(batch.values()))), member.task.step_name
     where = f"{dataset.name}, validation, n = {count}; {who}"
-    labels = step, "log10 |d loss / d h|"
+    labels = step, "|d loss / d h|"
     shows = (
         "norm of the gradient of an example's loss by the "
         f"{'last layer' if member.layers > 1 else 'layer'}'s output after each {step}, mean over "
@@ -77,7 +77,7 @@ def of_gradients(
         "How far back the gradient reaches at initialisation",
         f"{where}, and what differs from it in one thing; {shows}: where it falls to the left it "
         "vanishes, where it rises it explodes",
-        figures.draw(figures.curves, lines, labels, size=(6.4, 3.8)),
+        figures.draw(figures.curves, lines, labels, log=True, size=(6.4, 3.8)),
     )
     early = _early(trained, dataset)
     lines = {"at initialisation": flow(ends, member, first, batch)}
@@ -88,26 +88,23 @@ def of_gradients(
         "gradient_flow_training",
         "How far back the gradient reaches while training",
         f"{where}; {shows}",
-        figures.draw(figures.curves, lines, labels),
+        figures.draw(figures.curves, lines, labels, log=True),
     )
     if early:
-        norms = {
-            clipping(e.clip_norm): (np.arange(len(e.norms)), figures.log10(e.norms))
-            for e in early.values()
-        }
+        norms = {clipping(e.clip_norm): (np.arange(len(e.norms)), e.norms) for e in early.values()}
         yield Figure(
             "clipping",
             "The first steps with clipping and without",
             f"{dataset.name}, training batches of {member.batch_size}; {who}; norm of the gradient "
             "over all parameters, before it is clipped",
-            figures.draw(figures.curves, norms, ("step", "global norm (log10)")),
+            figures.draw(figures.curves, norms, ("step", "global norm"), log=True),
         )
 
 
 def flow(ends: Ends, member: Experiment, params: Params, batch: Batch) -> Line:
-    """Returns the rows, from 1, and the logarithm of the gradient's norm at each."""
+    """Returns the rows, from 1, and the gradient's norm at each."""
     norms = _flow(ends, forward.ready(member), forward.fold(member, params), batch)
-    return np.arange(1, len(norms) + 1), figures.log10(norms)
+    return np.arange(1, len(norms) + 1), np.asarray(norms)
 
 
 _flow: Any = jax.jit(diagnose.gradient_flow, static_argnums=0)
@@ -127,12 +124,16 @@ def _others(member: Experiment, experiment: Experiment) -> dict[str, Experiment]
     return found
 
 
-def _early(trained: Trained, dataset: Dataset) -> dict[str, Early]:
-    """The first steps without clipping and with it, by name; none where a step takes too long."""
+def early_steps(trained: Trained, dataset: Dataset) -> int:
+    """Returns how many first steps are trained again; none where a step takes too long."""
     member = trained.member
     rows = jax.eval_shape(member.task.inputs, first_examples(trained, dataset, 1)).x_TBI.shape[0]
-    steps = min(EARLY_STEPS, int(EARLY_WORK / (rows * work(member))), member.num_steps)
-    found = {}
+    return min(EARLY_STEPS, int(EARLY_WORK / (rows * work(member))), member.num_steps)
+
+
+def _early(trained: Trained, dataset: Dataset) -> dict[str, Early]:
+    """The first steps without clipping and with it, by name."""
+    member, steps, found = trained.member, early_steps(trained, dataset), {}
     for clip_norm in (None, member.clip_norm or CLIP_NORM) if steps else ():
         early = train_first(member, dataset, steps, clip_norm)
         found[_named(steps, clip_norm, early.diverged_at)] = early

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lstm_jax.experiment import words
 from lstm_jax.report import figures
 from lstm_jax.report.figures import Figure
-from lstm_jax.report.training_figures import coloured, data_name
+from lstm_jax.report.lines import coloured, data_name
 from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
 

@@ -20,8 +20,8 @@ from lstm_jax.report import figures
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.model_figures import look_batch
 from lstm_jax.tasks.task import Batch, Ends
-from lstm_jax.train import model
 from lstm_jax.train.model import Folded
+from lstm_jax.use import forward
 from lstm_jax.use.predict_language import write
 from lstm_jax.use.trained import Trained
 
@@ -87,7 +87,7 @@ def _written(trained: Trained, text: bytes, where: str) -> Table:
 def _sums(
     ends: Ends, member: Experiment, folded: Folded, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
-    outputs = model.outputs(member, ends, folded, member.task.inputs(batch))
+    outputs = forward.raw(ends, member, folded, batch)
     items = member.task.items(outputs, batch, training=False)
     shape = outputs.shape[:2]
     metric_TB, weight_TB = items.metric.reshape(shape), items.weight.reshape(shape)

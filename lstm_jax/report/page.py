@@ -17,6 +17,7 @@ from rich.console import Console
 
 from lstm_jax.data import Dataset
 from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.report.cell_figures import of_cells
 from lstm_jax.report.draw import can_be_drawn, draw_page
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.gradient_figures import of_gradients
@@ -78,6 +79,7 @@ def report(
         answers.shown.extend(of_answers(trained, dataset, who))
         inside.shown.extend(of_insides(trained, dataset, who))
         gradients.shown.extend(of_gradients(trained, experiment, dataset, who))
+        gradients.shown.extend(of_cells(record, run_dir, notes.append))
         if can_be_drawn(trained):
             pages["draw.html"] = draw_page(trained, who)
     except (UserError, SurroundingsError) as error:

@@ -2,53 +2,101 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
 
 from lstm_jax.experiment import Experiment, all_specs, shown, words
 from lstm_jax.report import figures
-from lstm_jax.report.figures import Figure
-from lstm_jax.report.training_figures import data_name, varied
+from lstm_jax.report.figures import Figure, Table
+from lstm_jax.report.lines import data_name, rank, varied
 from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
-from lstm_jax.statistics import Summary, summarise
+from lstm_jax.statistics import Summary, compare, summarise
 from lstm_jax.use import forward
 
 MOST_VALUES = 12  # of an axis that a map has room for
+MOST_MAPS = 3
+MOST_COMPARED = 30
 
 
-def of_settings(record: Record) -> Iterator[Figure]:
-    """Yields what settings differ in against their metric on validation: a map for two axes."""
+def of_settings(record: Record) -> Iterator[Figure | Table]:
+    """Yields what settings differ in against their metric on validation: a map for each two axes
+    with few values, and how far settings are apart on the same seeds.
+    """
     experiment, found = record.study.experiment, summarise(record.results.values())
     if len(found) < 2:
         return
-    metric = words(experiment.task.metric)
-    where = f"{data_name(experiment)}, validation"
+    metric, where = words(experiment.task.metric), f"{data_name(experiment)}, validation"
     paths = varied(experiment)
-    counts = [len({summary.setting.values[path] for summary in found}) for path in paths]
-    if len(paths) == 2 and max(counts) <= MOST_VALUES:
-        y, x = paths
+    counts = {path: len({s.setting.values[path] for s in found}) for path in paths}
+    few = [path for path in paths if 1 < counts[path] <= MOST_VALUES]
+    pairs = list(itertools.combinations(few, 2))[:MOST_MAPS]
+    for y, x in pairs:
+        alone = len(paths) == 2
+        best = "" if alone else "; of the settings that share both values the best"
         yield Figure(
-            "settings",
+            "settings" if alone else f"settings_{_file_name(y)}_{_file_name(x)}",
             f"{metric.capitalize()} by {words(y)} and {words(x)}",
-            f"{where}; mean over n seeds, ± the half width of its 95 % interval",
+            f"{where}; mean over n seeds, ± the half width of its 95 % interval{best}"
+            f"{_solved_means(experiment)}",
             _map(experiment, found, x, y),
         )
-        paths = []
-    for path in paths:
+    for path in [] if len(paths) == 2 and pairs else paths:
         alone = len(paths) == 1
         how = "mean over its seeds" + (", bar: its 95 % interval" if alone else "")
         yield Figure(
-            "settings" if alone else f"settings_{path.replace('.', '_')}",
+            "settings" if alone else f"settings_{_file_name(path)}",
             f"{metric.capitalize()} by {words(path)}",
             f"{where}; a point for each of {len(found)} settings, {how}",
             _points(experiment, found, path, bars=alone),
         )
+    if few:
+        yield from _compared(experiment, found, "cell" if "cell" in few else few[0], where)
     yield from _against_time(record, metric, where)
+
+
+def _file_name(path: str) -> str:
+    return path.replace(".", "_")
+
+
+def _solved_means(experiment: Experiment) -> str:
+    """From which metric on the task calls a member's training a success, if it does."""
+    task = experiment.task
+    if task.solved_at is None:
+        return ""
+    side = "at least" if task.higher_is_better else "at most"
+    return f"; solved: a seed's {words(task.metric)} is {side} {task.solved_at:g}"
+
+
+def _compared(
+    experiment: Experiment, found: list[Summary], path: str, where: str
+) -> Iterator[Table]:
+    """How far the best value of a field is ahead of its others, all else equal."""
+    others = [other for other in varied(experiment) if other != path]
+    pairs = sorted(
+        compare(found, path), key=lambda p: [rank(p.one.setting.values[o]) for o in others]
+    )[:MOST_COMPARED]
+    if pairs:
+        yield Table(
+            "compared",
+            f"The best {words(path)} beside the others, on the same seeds",
+            f"{where}; by how much the mean {words(experiment.task.metric)} is better, ± the half "
+            "width of its 95 % interval (Student's t on the differences of n seeds, one pair at a "
+            "time): where the interval holds 0, the two are not told apart",
+            [*map(words, others), "best", "beside", "ahead by"],
+            [
+                [
+                    *(shown(pair.one.setting.values[other]) for other in others),
+                    *(shown(side.setting.values[path]) for side in (pair.one, pair.other)),
+                    f"{pair.lead.mean:.4g} ± {pair.lead.half_width:.2g} (n {pair.lead.n})",
+                ]
+                for pair in pairs
+            ],
+        )
 
 
 def of_parameters(record: Record) -> Iterator[Figure]:
@@ -89,19 +137,32 @@ def _against_time(record: Record, metric: str, where: str) -> Iterator[Figure]:
 
 
 def _map(experiment: Experiment, found: list[Summary], x: str, y: str) -> figures.Drawing:
-    columns, rows = (_in_order({s.setting.values[path] for s in found}) for path in (x, y))
+    """The best setting at each two values."""
+    columns, rows = (sorted({s.setting.values[p] for s in found}, key=rank) for p in (x, y))
     values = np.full((len(columns), len(rows)), np.nan)
     notes = [["" for _ in rows] for _ in columns]
-    for s in found:
+    for s in reversed(found):  # the best come first
         place = columns.index(s.setting.values[x]), rows.index(s.setting.values[y])
         values[place] = s.validation.mean
-        half = "" if s.validation.n == 1 else f"\n±{s.validation.half_width:.2g}"
-        notes[place[0]][place[1]] = f"{s.validation.mean:.4g}{half}\nn={s.validation.n}"
+        notes[place[0]][place[1]] = _note(s)
     ticks = [shown(value) for value in columns], [shown(value) for value in rows]
     up = experiment.task.higher_is_better
     return figures.draw(
         figures.heat_map, values, notes, ticks, (words(x), words(y)), up, size=(6.4, 3.6)
     )
+
+
+def _note(summary: Summary) -> str:
+    """Mean, interval, and how many seeds solved the task where it says what that is."""
+    n, task = summary.validation.n, summary.setting.task
+    half = "" if n == 1 else f"\n±{summary.validation.half_width:.2g}"
+    if task.solved_at is None:
+        return f"{summary.validation.mean:.4g}{half}\nn={n}"
+    sign = 1 if task.higher_is_better else -1
+    solved = sum(
+        sign * result.validation_metric >= sign * task.solved_at for result in summary.results
+    )
+    return f"{summary.validation.mean:.2g}{half}\n{solved} of {n} solved"
 
 
 def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool) -> figures.Drawing:
@@ -112,16 +173,11 @@ def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool)
     labels = words(path), words(experiment.task.metric)
     ticks = None
     if any(isinstance(value, str) or value is None for value in values):
-        ticks = _in_order(set(values))
+        ticks = sorted(set(values), key=rank)
         values = [ticks.index(value) for value in values]
     log = ticks is None and all_specs(experiment)[path].log and min(values) > 0
     names = None if ticks is None else [shown(tick) for tick in ticks]
     return figures.draw(figures.points, values, means, halves, labels, log, names)
-
-
-def _in_order(values: set[Any]) -> list[Any]:
-    """None first, and numbers, then names."""
-    return sorted(values, key=lambda v: (v is not None, v if not isinstance(v, str) else 0, str(v)))
 
 
 def _series(

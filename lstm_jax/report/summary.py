@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from lstm_jax.experiment import Experiment, shown, words
-from lstm_jax.report.training_figures import data_name, either, setting_name, varied
+from lstm_jax.report.lines import data_name, either, setting_name, varied
 from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
 from lstm_jax.statistics import Summary, summarise

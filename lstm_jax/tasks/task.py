@@ -62,6 +62,9 @@ class Task:
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
     fresh: ClassVar[bool] = False  # training examples are made anew for each step, by `make`
+    solved_at: ClassVar[float | None] = (
+        None  # the metric from which on it is solved, if there is one
+    )
     causal: ClassVar[bool] = False  # a row's output must not depend on later rows
 
     def __post_init__(self) -> None:

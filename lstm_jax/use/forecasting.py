@@ -5,18 +5,11 @@ Axes: N windows, B batch, T rows of a window, I columns, S values asked for.
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
 import numpy as np
 
 from lstm_jax.data import Arrays
 from lstm_jax.data.baselines import Forecaster
 from lstm_jax.data.windows import gather
-from lstm_jax.experiment import Experiment
-from lstm_jax.tasks.task import Batch, Ends
-from lstm_jax.train import model
-from lstm_jax.train.model import Folded
 from lstm_jax.use.trained import Trained
 
 
@@ -27,8 +20,7 @@ def shape(trained: Trained) -> tuple[int, int]:
 
 def forecasts(trained: Trained, x_NTI: np.ndarray) -> np.ndarray:
     """Returns the values that follow windows, float32 [N,S]; both are scaled as in training."""
-    found = _answer(trained.ends, trained.ready, trained.folded, {"x": np.asarray(x_NTI)})
-    return np.asarray(found)
+    return trained.outputs({"x": np.asarray(x_NTI)})
 
 
 def forecaster(trained: Trained) -> Forecaster:
@@ -38,10 +30,3 @@ def forecaster(trained: Trained) -> Forecaster:
         return forecasts(trained, gather(split, index_N, *shape(trained))["x"])
 
     return forecast
-
-
-def _outputs(ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
-    return model.outputs(member, ends, folded, member.task.inputs(batch))
-
-
-_answer: Any = jax.jit(_outputs, static_argnums=0)  # compiled once for each group and shape

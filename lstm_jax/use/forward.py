@@ -69,9 +69,14 @@ def has_one_way(member: Experiment, ends: Ends) -> bool:
     return not (member.bidirectional or member.residual or ends.mean)
 
 
+def raw(ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
+    """Returns the head's outputs, float32 [B,O], or [T,B,O]."""
+    return model.outputs(member, ends, folded, member.task.inputs(batch))
+
+
 def probabilities(ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
     """Returns a classifier's answers, float32 [B,C]."""
-    return jax.nn.softmax(model.outputs(member, ends, folded, member.task.inputs(batch)))
+    return jax.nn.softmax(raw(ends, member, folded, batch))
 
 
 def beliefs(member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
@@ -83,5 +88,6 @@ def beliefs(member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
 # Compiled once for each group and shape, however often they are called.
 _fold = jax.jit(model.fold)
 _initial: Any = jax.jit(lambda ends, member: init_state(ends, member).params, static_argnums=0)
+outputs: Any = jax.jit(raw, static_argnums=0)
 answer: Any = jax.jit(probabilities, static_argnums=0)
 answer_by_row: Any = jax.jit(beliefs)

@@ -68,6 +68,10 @@ class Trained:
         rows, features = self.facts["shapes"]["images"] if self.images_task else (0, 0)
         return rows, features
 
+    def outputs(self, batch: Batch) -> np.ndarray:
+        """Returns the head's outputs for examples as in the data set: [N,O], or [T,N,O]."""
+        return np.asarray(forward.outputs(self.ends, self.ready, self.folded, batch))
+
     def probabilities(self, images_NTI: np.ndarray) -> np.ndarray:
         """Returns class probabilities, float32 [N,C], of images as in the data set: uint8 [N,T,I].
 

@@ -26,8 +26,14 @@ SWEEP = (
 )
 
 
-def command(runs, *argv):
-    return ["run", "digits", "--runs-dir", str(runs), *argv]
+MEMORY = (  # examples made anew and outputs dropped: both are functions of the step alone
+    *("--task.length", "20", "--cell", "gru", "--layers", "2", "--dropout", "0.2", "--seed", "0"),
+    *SMALL,
+)
+
+
+def command(runs, *argv, name="digits"):
+    return ["run", name, "--runs-dir", str(runs), *argv]
 
 
 def start(argv, *program, **environment):
@@ -49,7 +55,7 @@ def finish(process):
 def finished(runs):
     """SHA-256 of the finished members, by digest."""
     found = {}
-    for path in runs.glob("digits/*/record.json"):
+    for path in runs.glob("*/*/record.json"):
         members = json.loads(path.read_text())["members"]
         found |= {key: member["parameters_sha256"] for key, member in members.items()}
     return found
@@ -106,6 +112,26 @@ def test_kills_in_the_first_four_seconds(whole, tmp_path, tally):
     tally("SIGKILL in the first four seconds", 12, survived)
     assert survived, lines
     assert not list(tmp_path.rglob("*.aside"))
+
+
+def test_a_memory_task_with_dropout_killed_ten_times(tmp_path, tally):
+    """At random moments, on one or two devices as it comes."""
+    whole, killed = (command(tmp_path / n, *MEMORY, name="two_troubles") for n in ("whole", "runs"))
+    assert finish(start(whole))[0] == 0
+    draw, kills = random.Random(2), 0
+    for _ in range(10):
+        process = start(killed, JAX_NUM_CPU_DEVICES=draw.choice("12"))
+        for _ in range(draw.randint(1, 3)):  # lines, mostly one a segment; then within the next
+            process.stdout.readline()
+        time.sleep(draw.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert finish(start(killed))[0] == 0
+    survived = finished(tmp_path / "runs") == finished(tmp_path / "whole")
+    tally("SIGKILL: a GRU of two layers with dropout, adding", kills, kills * survived)
+    assert survived
+    assert kills > 5, "it was over before it was killed"
 
 
 def test_kills_while_data_is_prepared(tmp_path, tally):

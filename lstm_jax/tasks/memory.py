@@ -1,0 +1,176 @@
+"""Two probes of a long memory, made from random keys: adding two numbers, copying ten symbols.
+
+Axes: N examples, B batch, T rows, I numbers in a row, O outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstm_jax.data import Dataset, make_dataset
+from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+
+if TYPE_CHECKING:
+    import jax
+
+HELD_OUT_SEED = 1997  # of the examples that are held out, whatever a member's own seed
+HELD_OUT = 1000  # examples of validation, and as many of the test
+SYMBOLS, REMEMBERED = 8, 10  # how many symbols there are, and how many are remembered
+BLANK, DELIMITER = SYMBOLS, SYMBOLS + 1
+
+
+class Made(Task):
+    """A task whose examples `make` draws from a key: new ones for each training step."""
+
+    fresh: ClassVar[bool] = True
+
+    def load(self, say: Say) -> Dataset:
+        """Returns fixed sets to validate and test on, and two examples that show their look."""
+        import jax
+        import numpy as np
+
+        make = jax.jit(self.make, static_argnums=1)
+        keys = jax.random.split(jax.random.key(HELD_OUT_SEED), 3)
+        splits = [
+            {name: np.asarray(array) for name, array in make(key, count).items()}
+            for key, count in zip(keys, (2, HELD_OUT, HELD_OUT), strict=True)
+        ]
+        return make_dataset(self.name, *splits)
+
+
+@dataclass(frozen=True)
+class Adding(Made):
+    """The sum of the two marked numbers among many: Hochreiter and Schmidhuber, "Long short-term
+    memory" (1997), with numbers from 0 to 1 and a marker in each half, as Arjovsky, Shah and
+    Bengio, "Unitary evolution recurrent neural networks" (2016), have it.
+
+    Always answering 1 costs the variance of the sum, 1/6.
+    """
+
+    name: ClassVar[str] = "adding"
+    metric: ClassVar[str] = "squared_error"
+    higher_is_better: ClassVar[bool] = False
+    solved_at: ClassVar[float | None] = 0.01
+
+    length: Axis[int] = axis(100, "numbers in a sequence", low=2, high=100_000, data=True)
+
+    def make(self, key: jax.Array, count: int) -> Batch:
+        """Returns numbers, float32 [N,T], the two places [N,2] that are marked, the sums [N]."""
+        import jax
+        import jax.numpy as jnp
+
+        half = self.length // 2
+        key, first, second = jax.random.split(key, 3)
+        numbers_NT = jax.random.uniform(key, (count, self.length), jnp.float32)
+        places = [
+            jax.random.randint(first, (count,), 0, half),
+            jax.random.randint(second, (count,), half, self.length),
+        ]
+        places_N2 = jnp.stack(places, axis=1)
+        marked_N2 = jnp.take_along_axis(numbers_NT, places_N2, axis=1)
+        return {
+            "numbers": numbers_NT,
+            "places": places_N2,
+            "sums": marked_N2[:, 0] + marked_N2[:, 1],
+        }
+
+    def floor(self, dataset: Dataset) -> float:
+        """Returns the mean squared error of always answering 1."""
+        import numpy as np
+
+        return float(np.mean((dataset.test["sums"] - 1) ** 2))
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        return Ends(num_features=2, num_outputs=1)
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Returns a number and its marker, 0 or 1, in each row."""
+        import jax.numpy as jnp
+
+        rows_T11 = jnp.arange(self.length, dtype=jnp.int32)[:, None, None]
+        marked_TB = (rows_T11 == batch["places"][None]).any(axis=2)
+        return Inputs(jnp.stack([batch["numbers"].T, marked_TB.astype(jnp.float32)], axis=2))
+
+    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+        """Scores answers [B,1] by their squared error."""
+        import jax.numpy as jnp
+
+        error_B = (outputs[:, 0] - batch["sums"]) ** 2
+        return Items(error_B, error_B, jnp.ones_like(error_B))
+
+
+@dataclass(frozen=True)
+class Copying(Made):
+    """Ten symbols to be said again after a delay: Hochreiter and Schmidhuber (1997), in the form
+    of Arjovsky, Shah and Bengio (2016).
+
+    The T = delay + 20 rows hold the ten symbols, blanks, a delimiter as the last row of the delay,
+    and ten blanks. The answer is blank, and the symbols in the last ten rows. Without a memory the
+    least cross-entropy, a mean over rows, is 10 ln(8) / T.
+    """
+
+    name: ClassVar[str] = "copying"
+    metric: ClassVar[str] = "recall"
+    higher_is_better: ClassVar[bool] = True
+    causal: ClassVar[bool] = True
+    solved_at: ClassVar[float | None] = 0.99
+
+    delay: Axis[int] = axis(
+        100, "rows between the symbols and their recall", low=2, high=100_000, data=True
+    )
+
+    @property
+    def num_rows_read(self) -> int:
+        """The rows of a sequence."""
+        return self.delay + 2 * REMEMBERED
+
+    def make(self, key: jax.Array, count: int) -> Batch:
+        """Returns the symbols to be remembered, int32 [N,10]."""
+        import jax
+
+        return {"symbols": jax.random.randint(key, (count, REMEMBERED), 0, SYMBOLS)}
+
+    def floor(self, dataset: Dataset) -> float:
+        """Returns the share of the symbol that is commonest in the test."""
+        import numpy as np
+
+        symbols = dataset.test["symbols"]
+        return float(np.bincount(symbols.ravel()).max() / symbols.size)
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        return Ends(num_features=SYMBOLS + 2, num_outputs=SYMBOLS + 1, every_row=True)
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Returns one number for each symbol, for blank and for the delimiter: 1 for what is
+        there. These few are a product sooner than they are looked up in a table.
+        """
+        import jax
+        import jax.numpy as jnp
+
+        symbols_TB = batch["symbols"].T
+        rest_T = (
+            jnp.full(self.delay + REMEMBERED, BLANK, jnp.int32).at[self.delay - 1].set(DELIMITER)
+        )
+        rest_TB = jnp.broadcast_to(rest_T[:, None], (len(rest_T), symbols_TB.shape[1]))
+        read_TB = jnp.concatenate([symbols_TB, rest_TB])
+        return Inputs(jax.nn.one_hot(read_TB, SYMBOLS + 2, dtype=jnp.float32))
+
+    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+        """Scores logits [T,B,O]: the mean cross-entropy of an example's rows, and the share of its
+        symbols that are recalled.
+        """
+        import jax
+        import jax.numpy as jnp
+
+        symbols_TB = batch["symbols"].T
+        blanks_TB = jnp.full((self.delay + REMEMBERED, symbols_TB.shape[1]), BLANK, jnp.int32)
+        wanted_TB = jnp.concatenate([blanks_TB, symbols_TB])
+        target_TBO = jax.nn.one_hot(wanted_TB, SYMBOLS + 1, dtype=jnp.float32)
+        loss_TB = -jnp.sum(target_TBO * jax.nn.log_softmax(outputs), axis=-1)
+        # Means as products: a plain sum may be ordered by the number of threads.
+        loss_B = jnp.full(self.num_rows_read, 1 / self.num_rows_read, jnp.float32) @ loss_TB
+        right_TB = jnp.argmax(outputs[-REMEMBERED:], axis=-1) == symbols_TB
+        recall_B = jnp.full(REMEMBERED, 1 / REMEMBERED, jnp.float32) @ right_TB.astype(jnp.float32)
+        return Items(loss_B, recall_B, jnp.ones_like(loss_B))

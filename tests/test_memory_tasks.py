@@ -1,0 +1,164 @@
+"""The memory tasks: targets by hand, sets that stay held out, floors, learning, the report."""
+
+import io
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import reading, train
+from rich.console import Console
+
+from lstm_jax import Adding, Copying, Experiment
+from lstm_jax.data import ignore
+from lstm_jax.errors import UserError
+from lstm_jax.report.cell_figures import where_cells_differ
+from lstm_jax.report.page import report
+from lstm_jax.statistics import summarise
+from lstm_jax.train.batches import next_batch
+
+TASKS = (Adding(length=9), Copying(delay=3))
+TINY = Experiment(
+    task=Adding(length=3), cell=("rnn", "gru"), hidden_size=8, seed=(0, 1), learning_rate=1e-2,
+    batch_size=64, train_examples=64 * 300, microbatches=1, kernel_init="orthogonal",
+)  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=0)
+def training_batch(task, seed, step):
+    """What a member of this seed is trained on at a step."""
+    member = Experiment(task=task, batch_size=200).having({"seed": seed})
+    none = jnp.zeros(2, jnp.int32)
+    return next_batch(task.ends({}), member, {}, step, none, jnp.int32(-1))[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def loss_and_metric(task, outputs, batch):
+    """Of each example."""
+    return task.items(outputs, batch, training=True)[:2]
+
+
+def test_the_sum_is_that_of_one_marked_number_in_each_half():
+    task = TASKS[0]
+    batch = {name: np.asarray(array) for name, array in training_batch(task, 0, 7).items()}
+    x_TBI = np.asarray(task.inputs(batch).x_TBI)
+    numbers, marked = x_TBI[..., 0], x_TBI[..., 1]
+    assert set(np.unique(marked)) == {0, 1}
+    assert (marked[:4].sum(axis=0) == 1).all()  # the first half of nine rows
+    assert (marked[4:].sum(axis=0) == 1).all()
+    assert (marked.sum(axis=1) > 0).all()  # every row, now and then
+    np.testing.assert_allclose((numbers * marked).sum(axis=0), batch["sums"], rtol=1e-6)
+    assert 0 <= numbers.min() < 0.01
+    assert 0.99 < numbers.max() < 1
+    for off in (0, 0.5):
+        for error in loss_and_metric(task, batch["sums"][:, None] - np.float32(off), batch):
+            np.testing.assert_allclose(error, off**2, rtol=1e-5)
+
+
+def test_two_rows_are_both_marked():
+    batch = training_batch(Adding(length=2), 0, 0)
+    np.testing.assert_allclose(batch["sums"], batch["numbers"].sum(axis=1), rtol=1e-6)
+
+
+def test_symbols_then_blanks_a_delimiter_and_room_to_recall():
+    batch = {"symbols": jnp.array([[3, 1, 4, 1, 5, 2, 6, 5, 3, 7]], jnp.int32)}
+    read = np.asarray(jax.jit(TASKS[1].inputs)(batch).x_TBI).argmax(axis=-1)[:, 0]
+    assert read.tolist() == [3, 1, 4, 1, 5, 2, 6, 5, 3, 7, 8, 8, 9] + [8] * 10
+
+
+def test_to_copy_without_a_memory_costs_ten_logarithms_of_eight():
+    task, rows = TASKS[1], 3 + 20
+    batch = {"symbols": np.asarray(training_batch(task, 0, 7)["symbols"])}
+    unknown = np.full((rows, 200, 9), -1e9, np.float32)
+    unknown[:-10, :, 8] = 0
+    unknown[-10:, :, :8] = 0  # any symbol is as probable as any other
+    loss, recall = loss_and_metric(task, unknown, batch)
+    np.testing.assert_allclose(loss, 10 * math.log(8) / rows, rtol=1e-5)
+    assert abs(float(recall.mean()) - 1 / 8) < 0.02
+    right = unknown.copy()
+    right[-10:] = np.where(np.eye(9)[batch["symbols"].T] > 0, 0, -1e9)
+    loss, recall = loss_and_metric(task, right, batch)
+    np.testing.assert_allclose(recall, 1, rtol=1e-6)
+    np.testing.assert_allclose(loss, 0, atol=1e-6)
+    right[-3:] = right[0]  # blanks
+    np.testing.assert_allclose(loss_and_metric(task, right, batch)[1], 0.7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_what_is_held_out_is_fixed_and_never_trained_on(task):
+    first, again = task.load(ignore), task.load(ignore)
+    assert first.fingerprint == again.fingerprint
+    name = next(iter(first.test))  # the array that tells examples apart
+
+    def examples(batch):
+        return {np.asarray(row).tobytes() for row in batch[name]}
+
+    test, validation = examples(first.test), examples(first.validation)
+    trained = [training_batch(task, seed, step) for seed in (0, 1, 1997) for step in (0, 1)]
+    trained = [examples(batch) for batch in trained]
+    assert len(test) == len(validation) == 1000
+    together = set().union(test, validation, *trained)
+    assert len(together) == 2000 + 6 * 200  # not one twice: each seed and step has its own
+    assert examples(training_batch(task, 0, 1)) == trained[1]
+
+
+def test_the_floor_is_that_of_the_best_answer_that_reads_nothing():
+    adding, copying = (task.load(ignore) for task in TASKS)
+    assert abs(TASKS[0].floor(adding) - 1 / 6) < 0.015
+    assert abs(TASKS[1].floor(copying) - 1 / 8) < 0.01
+    assert Adding(length=30).load(ignore).fingerprint != adding.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Adding(length=1), r"^task\.length: 1 is not between 2 and 100000$"),
+        (lambda: Adding(length=(50, 2.5)), r"^task\.length: expected a whole number, got 2\.5$"),
+        (lambda: Copying(delay=1), r"^task\.delay: 1 is not between 2 and 100000$"),
+        (lambda: Experiment(task=Copying(), bidirectional=True), r"^bidirectional: the task cop"),
+        (lambda: Experiment(task=Adding(), dropout=1), r"^dropout: 1 is not between 0 and 0\.999"),
+        (lambda: Experiment.from_values({"task": "add"}), r"^task: 'add' is not one of images, a"),
+    ],
+)
+def test_bad_input_is_one_line(make, said):
+    with pytest.raises(UserError, match=said) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "adding" / TINY.digest
+    return directory, train(directory, TINY, name="adding")
+
+
+def test_a_tiny_adding_task_is_learned_by_both_cells(trained):
+    for result in trained[1].results.values():
+        assert result.test_metric < 0.01 < TINY.task.floor(TINY.task.load(ignore)) / 10
+
+
+def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypatch):
+    directory, record = trained
+    for place in ("lstm_jax.use.trained.read_run", "lstm_jax.report.page.read_run"):
+        monkeypatch.setattr(place, reading({directory: record}))
+    monkeypatch.setattr("lstm_jax.report.figures.PNG_DPI", 50)
+    for place in ("of_insides", "of_gradients"):  # test_report.py has them
+        monkeypatch.setattr(f"lstm_jax.report.page.{place}", lambda *_: ())
+    page = report(directory, Console(file=io.StringIO())).read_text()
+    assert "some figures are missing" not in page
+    flow = (directory / "report" / "gradient_flow_cells.svg").read_text()
+    for part in ("at initialisation", "after 50 steps", "after 300 steps", "cell gru", "cell rnn"):
+        assert part in flow
+    assert "What it answers" in page
+    assert "The best cell beside the others" in page
+    assert "n 2)" in page
+
+
+def test_the_cells_are_shown_where_they_differ_the_most(trained):
+    record = trained[1]
+    found = summarise(record.results.values())
+    assert [r.member.cell for r in where_cells_differ(found)] == ["gru", "rnn"]
+    assert [r.member.seed for r in where_cells_differ(found)] == [0, 0]
+    assert where_cells_differ(found[:1]) == []
