@@ -21,6 +21,7 @@ from lstm_jax.commands import COMMANDS, Command, OnStudy
 from lstm_jax.errors import (
     DivergedError,
     Interrupted,
+    NothingToSave,
     NotReproduced,
     SurroundingsError,
     UserError,
@@ -28,16 +29,18 @@ from lstm_jax.errors import (
 )
 from lstm_jax.experiment import all_specs, shown
 from lstm_jax.fields import Spec, parsed, specs
+from lstm_jax.interrupts import NOTHING_TO_SAVE, SAVED
 from lstm_jax.lookup import listing, load_study
 from lstm_jax.runs.files import harmless
 from lstm_jax.search import Search, Study
 
 EXIT_CODES: dict[type[Exception], int] = {
-    NotReproduced: 1,
     UserError: 2,
     SurroundingsError: 3,
     DivergedError: 4,
-    Interrupted: 75,
+    NotReproduced: 5,
+    Interrupted: SAVED,
+    NothingToSave: NOTHING_TO_SAVE,
 }
 
 
@@ -61,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             prepare_jax(command.platform)
             command.run(console)
         except KeyboardInterrupt:
-            raise Interrupted("stopped; the same command goes on from what was saved") from None
+            raise NothingToSave("stopped; nothing had to be saved") from None
         except OSError as error:  # what no room below could name better
             raise SurroundingsError(f"{error}") from error
     except tuple(EXIT_CODES) as error:

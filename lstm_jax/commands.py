@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstm_jax.errors import DivergedError, UserError
+from lstm_jax.interrupts import SAVED, leaving
 from lstm_jax.search import Study
 
 if TYPE_CHECKING:
@@ -100,19 +101,20 @@ class Run(OnStudy):
         self._write_report(directory, console)
 
     def _write_report(self, directory: Path, console: Console) -> None:
-        """Writes the report unless it is later than the record; no failure of it spoils a run."""
-        page, record = directory / "report" / "index.html", directory / "record.json"
-        if not self.report or (
-            page.exists() and page.stat().st_mtime_ns >= record.stat().st_mtime_ns
-        ):
-            return
-        from lstm_jax.report.page import report
+        """Writes the report unless there is one of this record; no failure of it spoils a run."""
+        from lstm_jax.runs.record import is_reported
         from lstm_jax.runs.screen import say
 
-        try:
-            report(directory, console)
-        except Exception as error:
-            say(console, f"no report: {type(error).__name__}: {error}")
+        if not self.report or is_reported(directory):
+            return
+        with leaving(SAVED, "stopped; the run is saved, the same command writes its report"):
+            from lstm_jax.report.page import report
+
+            try:
+                report(directory, console)
+            except Exception as error:
+                said = str(error).partition("\n")[0][:200]
+                say(console, f"no report: {type(error).__name__}: {said}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,10 @@ class SurroundingsError(Exception):
 
 
 class NotReproduced(Exception):
-    """A run made again is not the one on record. Exit code 1."""
+    """A run made again is not the one on record. Exit code 5.
+
+    It was 1, with which Python itself ends at a defect, and XLA when it refuses its flags.
+    """
 
 
 class DivergedError(Exception):
@@ -36,6 +39,10 @@ def not_installed(option: str, package: str, extra: str) -> SurroundingsError:
 
 class Interrupted(Exception):
     """Stopped by a signal after saving; the same command goes on. Exit code 75."""
+
+
+class NothingToSave(Interrupted):
+    """Stopped by a signal while nothing had to be saved. Exit code 130."""
 
 
 def closest(word: str, choices: Iterable[str]) -> str:

@@ -7,7 +7,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
 ROOMS = (
-    *("errors", "fields", "cells", "data", "tasks", "experiment", "results", "search"),
+    *(
+        "errors",
+        "interrupts",
+        "fields",
+        "cells",
+        "data",
+        "tasks",
+        "experiment",
+        "results",
+        "search",
+    ),
     *("statistics", "train", "runs", "use", "report", "lookup", "commands", "cli"),
 )
 DOORS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}

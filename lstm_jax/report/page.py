@@ -25,7 +25,7 @@ from lstm_jax.report.training_figures import data_name, of_training, setting_nam
 from lstm_jax.results import Result
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics import read_metrics
-from lstm_jax.runs.record import Record, read_run
+from lstm_jax.runs.record import SEAL, Record, read_run, seal
 from lstm_jax.runs.screen import say
 from lstm_jax.statistics import Summary, summarise
 from lstm_jax.use.trained import load
@@ -40,7 +40,8 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
 
     Raises UserError when the directory is no run.
     """
-    record, notes, pages = read_run(run_dir), list[str](), dict[str, str]()
+    record, sealed = read_run(run_dir), seal(run_dir)
+    notes, pages = list[str](), dict[str, str]()
     say(console, "writing the report")
     found = [*of_training(record, read_metrics(run_dir, notes.append)), *of_settings(record)]
     experiment = record.study.experiment
@@ -66,6 +67,7 @@ def report(run_dir: Path, console: Console, *, member: str | None = None) -> Pat
         write_bytes(folder / f"{figure.name}.png", figure.drawing.png)
     for name, page in pages.items():
         write_text(folder / name, page)
+    write_text(folder / SEAL, sealed)  # when all else is there
     say(console, f"report: {folder / 'index.html'}")
     return folder / "index.html"
 
