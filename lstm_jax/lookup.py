@@ -36,7 +36,9 @@ def load_study(name_or_file: str) -> Study:
         values = runpy.run_path(str(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (Exception, SystemExit) as error:  # the file is the user's own program
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the file is the user's own program
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
     experiment, search = values.get("experiment"), values.get("search", Search())
     if not isinstance(experiment, Experiment):

@@ -54,7 +54,9 @@ def _from_file(name: str, path: Path, attribute: str) -> Cell:
         raise UserError(f"cell {name!r}: no such file; expected path/to/file.py:attribute")
     try:
         values = runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:  # the file is the user's own program
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the file is the user's own program
         problem = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"cell {name!r}: {problem}") from error
     cell = values.get(attribute)

@@ -35,7 +35,7 @@ def of_settings(record: Record) -> Iterator[Figure]:
         yield Figure(
             "settings",
             f"{metric.capitalize()} by {words(y)} and {words(x)}",
-            f"{where}; mean over n seeds, ± the half width of its 95 % interval",
+            f"{where}; mean over n seeds, from three on ± the half width of its 95 % interval",
             _map(experiment, found, x, y),
         )
         paths = []
@@ -95,7 +95,7 @@ def _map(experiment: Experiment, found: list[Summary], x: str, y: str) -> figure
     for s in found:
         place = columns.index(s.setting.values[x]), rows.index(s.setting.values[y])
         values[place] = s.validation.mean
-        half = "" if s.validation.n == 1 else f"\n±{s.validation.half_width:.2g}"
+        half = "" if math.isnan(s.validation.half_width) else f"\n±{s.validation.half_width:.2g}"
         notes[place[0]][place[1]] = f"{s.validation.mean:.4g}{half}\nn={s.validation.n}"
     ticks = [shown(value) for value in columns], [shown(value) for value in rows]
     up = experiment.task.higher_is_better
@@ -108,7 +108,7 @@ def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool)
     """Names, and fields that may be switched off, stand side by side; numbers on their scale."""
     values = [summary.setting.values[path] for summary in found]
     means = [summary.validation.mean for summary in found]
-    halves = [s.validation.half_width for s in found] if bars else [math.nan] * len(found)
+    arms = np.array([(e.mean - e.low, e.high - e.mean) for e in (s.validation for s in found)]).T
     labels = words(path), words(experiment.task.metric)
     ticks = None
     if any(isinstance(value, str) or value is None for value in values):
@@ -116,7 +116,7 @@ def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool)
         values = [ticks.index(value) for value in values]
     log = ticks is None and all_specs(experiment)[path].log and min(values) > 0
     names = None if ticks is None else [shown(tick) for tick in ticks]
-    return figures.draw(figures.points, values, means, halves, labels, log, names)
+    return figures.draw(figures.points, values, means, arms if bars else None, labels, log, names)
 
 
 def _in_order(values: set[Any]) -> list[Any]:

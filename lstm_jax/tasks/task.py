@@ -9,6 +9,7 @@ with JAX, which a task imports where it needs it: the command line reads the fie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -57,6 +58,7 @@ class Task:
     name: ClassVar[str]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
+    metric_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)  # an interval stays in it
 
     def __post_init__(self) -> None:
         for name, spec in specs(self).items():
