@@ -28,6 +28,7 @@ from lstm_jax.errors import (
     SurroundingsError,
     UserError,
     closest,
+    in_a_line,
 )
 from lstm_jax.experiment import Experiment, all_specs, shown
 from lstm_jax.fields import Spec, checked, parsed, specs
@@ -117,7 +118,7 @@ def _expect_home() -> None:
 def _of_jax(error: Exception) -> SurroundingsError | None:
     """Returns what to say where JAX itself failed: memory, a device, what it was asked to check."""
     jax = sys.modules.get("jax")
-    said = (str(error).strip().splitlines() or [""])[0][:200]
+    said = in_a_line(error)
     if isinstance(error, FloatingPointError):
         return SurroundingsError(
             f"JAX was told to stop where a number is not finite ({said}); unset JAX_DEBUG_NANS and "
@@ -146,6 +147,8 @@ class Once(argparse.Action):
     ) -> None:
         if hasattr(namespace, self.dest):
             raise UserError(f"{option} is there twice; give all its values after one")
+        if values == []:  # what argparse makes of `--option=--`
+            raise UserError(f"{option} has no value")
         setattr(namespace, self.dest, values)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstm_jax.errors import DivergedError, UserError
+from lstm_jax.errors import DivergedError, UserError, in_a_line
 from lstm_jax.interrupts import SAVED, leaving
 from lstm_jax.search import Study
 
@@ -113,8 +113,7 @@ class Run(OnStudy):
             try:
                 report(directory, console)
             except Exception as error:
-                said = str(error).partition("\n")[0][:200]
-                say(console, f"no report: {type(error).__name__}: {said}")
+                say(console, f"no report: {in_a_line(error)}")
 
 
 @dataclass(frozen=True)

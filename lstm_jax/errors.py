@@ -45,6 +45,15 @@ class NothingToSave(Interrupted):
     """Stopped by a signal while nothing had to be saved. Exit code 130."""
 
 
+def in_a_line(error: BaseException) -> str:
+    """Returns the kind of an error and what it says, if it can say anything, in one short line."""
+    try:
+        said = " ".join(str(error).split())[:200]
+    except Exception:  # of somebody's own class
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 def closest(word: str, choices: Iterable[str]) -> str:
     """` Did you mean a, b?`, or nothing when no choice resembles the word."""
     near = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.5)
