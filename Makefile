@@ -5,6 +5,9 @@ PYTHON ?= python3
 EXTRAS ?=
 NAME ?= baseline
 ARGS ?=
+# The name reaches the command as it is; ARGS are words of your own shell, with its quotes.
+unexport NAME ARGS
+export name := $(value NAME)
 
 bin := .venv/bin
 comma := ,
@@ -21,6 +24,7 @@ help:  ## Explain every target
 	@echo
 	@echo "Experiments: $(basename $(notdir $(wildcard experiments/*.py)))"
 	@echo "Overrides:   ARGS=\"--learning-rate 3e-3 --hidden-size 64 128\"; all of them: $(bin)/lstm-jax run --help"
+	@echo "             (your shell reads ARGS, quotes and all)"
 	@echo "Devices:     EXTRAS=cuda13, cuda12 or tpu installs JAX for that device; without it, CPU"
 
 # The venv is made by the standard module, the packages come from the lock with their hashes.
@@ -32,10 +36,10 @@ $(stamp): $(locks) pyproject.toml
 	@touch $@
 
 experiment: $(stamp)  ## Train NAME, or resume it: make experiment NAME=baseline ARGS="--seed 0 1 2"
-	@$(bin)/python -m lstm_jax run "$(NAME)" --fallback $(ARGS)
+	@$(bin)/python -m lstm_jax run "$$name" --fallback $(ARGS)
 
 plan: $(stamp)  ## Say what NAME would run, and train nothing
-	@$(bin)/python -m lstm_jax plan "$(NAME)" --fallback $(ARGS)
+	@$(bin)/python -m lstm_jax plan "$$name" --fallback $(ARGS)
 
 test: $(stamp)  ## Run the tests (no network; real MNIST too when TFDS_DATA_DIR holds it)
 	@$(bin)/python -m pytest $(ARGS)

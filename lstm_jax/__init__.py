@@ -33,10 +33,9 @@ Later: `lstm_jax.read("latest")`, `lstm_jax.load("digits")`, and the commands `l
 `lstm-jax compare`. A mistake is a `UserError` of one line.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
+# What is named here is imported when it is asked for: until `__main__` hears signals, which comes
+# after this file, a Ctrl-C would end in a traceback. That is also why `typing` is not asked.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lstm_jax.api import Outcome, load, read, run
     from lstm_jax.cells.linen import GRU, LSTM, RNN
@@ -91,12 +90,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     for home, names in _HOMES.items():
         if name in names:
-            value = globals()[name] = getattr(import_module(home), name)
+            value: object = getattr(import_module(home), name)
+            globals()[name] = value
             return value
     raise AttributeError(f"module 'lstm_jax' has no attribute {name!r}")
 

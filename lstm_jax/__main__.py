@@ -1,4 +1,27 @@
-from lstm_jax.cli import main
+"""The door of the command line: signals are heard before anything heavy is imported."""
+
+import os
+
+
+def main() -> None:
+    """Runs a command in a process of its own."""
+    try:
+        import signal
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        from lstm_jax import interrupts
+
+        interrupts.own_process()
+    except KeyboardInterrupt:  # in the first hundredth of a second
+        os.write(2, b"lstm_jax: stopped; nothing had to be saved\n")
+        os._exit(130)
+    from lstm_jax.cli import main
+
+    try:
+        main()
+    finally:
+        interrupts.ignore()
+
 
 if __name__ == "__main__":
     main()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,24 +22,51 @@ from lstm_jax.commands import COMMANDS, Command, OnDevice, OnRun, OnStudy
 from lstm_jax.errors import (
     DivergedError,
     Interrupted,
+    NothingToSave,
     NotReproduced,
     SurroundingsError,
     UserError,
     closest,
     experiments_installed,
+    in_a_line,
 )
-from lstm_jax.experiment import all_specs, shown
-from lstm_jax.fields import Spec, parsed, specs
-from lstm_jax.lookup import listing, load_study
+from lstm_jax.experiment import Experiment, all_specs, shown
+from lstm_jax.fields import Spec, checked, parsed, specs
+from lstm_jax.interrupts import NOTHING_TO_SAVE, SAVED
+from lstm_jax.lookup import available, listing, load_study
 from lstm_jax.runs.files import harmless
 from lstm_jax.search import Search, Study
 
+# Our options, by what others call them.
+ELSEWHERE = {
+    other: ours
+    for ours, others in {
+        "learning-rate": "lr eta rate",
+        "train-examples": "epochs num-epochs steps max-steps num-steps num-examples",
+        "batch-size": "bs batch train-batch-size",
+        "hidden-size": "hidden units num-hidden hidden-dim dim width",
+        "layers": "num-layers depth",
+        "weight-decay": "wd l2",
+        "clip-norm": "clip grad-clip clip-grad-norm max-grad-norm",
+        "optimizer": "opt optim",
+        "schedule": "scheduler lr-schedule lr-scheduler",
+        "warmup-steps": "warmup",
+        "cell": "model rnn-type arch",
+        "platform": "device accelerator",
+        "runs-dir": "out output output-dir logdir log-dir workdir",
+        "task.dataset": "data",
+        "seed": "rng random-seed",
+        "microbatches": "chunks",
+    }.items()
+    for other in others.split()
+}
 EXIT_CODES: dict[type[Exception], int] = {
-    NotReproduced: 1,
     UserError: 2,
     SurroundingsError: 3,
     DivergedError: 4,
-    Interrupted: 75,
+    NotReproduced: 5,
+    Interrupted: SAVED,
+    NothingToSave: NOTHING_TO_SAVE,
 }
 
 
@@ -54,10 +83,14 @@ def main(argv: list[str] | None = None) -> None:
     """Runs a command and leaves with the exit code of the design."""
     # No wrapping into a pipe: scripts read whole lines there.
     console = Output(soft_wrap=not (sys.stdout and sys.stdout.isatty()))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # one that may not know our ±
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             command = parse(sys.argv[1:] if argv is None else argv)
             command.check()
+            _expect_home()
             with experiments_installed():
                 if isinstance(command, OnDevice):
                     from lstm_jax.runs.devices import prepare_jax  # a tenth of a second
@@ -65,13 +98,42 @@ def main(argv: list[str] | None = None) -> None:
                     prepare_jax(command.platform)
                 command.run(console)
         except KeyboardInterrupt:
-            raise Interrupted("stopped; the same command goes on from what was saved") from None
-        except OSError as error:  # what no room below could name better
-            raise SurroundingsError(f"{error}") from error
+            raise NothingToSave("stopped; nothing had to be saved") from None
+        except (OSError, MemoryError) as error:  # what no room below could name better
+            raise SurroundingsError(str(error) or "there is not enough memory") from error
+        except Exception as error:
+            if (failed := _of_jax(error)) is None:
+                raise  # a defect of ours: its traceback says where
+            raise failed from error
     except tuple(EXIT_CODES) as error:
         line = harmless(" ".join(f"lstm_jax: {error}".split()))
         Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
         sys.exit(EXIT_CODES[type(error)])
+
+
+def _expect_home() -> None:
+    """Raises SurroundingsError for a user without a home directory: caches and data lie there."""
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise SurroundingsError("this user has no home directory; set HOME to a folder") from error
+
+
+def _of_jax(error: Exception) -> SurroundingsError | None:
+    """Returns what to say where JAX itself failed: memory, a device, what it was asked to check."""
+    jax = sys.modules.get("jax")
+    said = in_a_line(error)
+    if isinstance(error, FloatingPointError):
+        return SurroundingsError(
+            f"JAX was told to stop where a number is not finite ({said}); unset JAX_DEBUG_NANS and "
+            "JAX_DEBUG_INFS: a member that diverges is frozen and reported"
+        )
+    if jax is not None and isinstance(error, jax.errors.JaxRuntimeError):
+        return SurroundingsError(
+            f"the device failed ({said}); what was saved is not lost: the same command goes on. "
+            "Where memory ran out, give fewer members or a smaller batch_size"
+        )
+    return None
 
 
 class Parser(argparse.ArgumentParser):
@@ -89,6 +151,8 @@ class Once(argparse.Action):
     ) -> None:
         if hasattr(namespace, self.dest):
             raise UserError(f"{option} is there twice; give all its values after one")
+        if values == []:  # what argparse makes of `--option=--`
+            raise UserError(f"{option} has no value")
         setattr(namespace, self.dest, values)
 
 
@@ -97,9 +161,12 @@ def parse(argv: Sequence[str]) -> Command:
     word = argv[0] if argv else "--help"
     if word in ("-h", "--help"):
         _overview()
+    if word == "--version":
+        _version()
     if word not in COMMANDS:
         raise UserError(f"no command {word!r}.{closest(word, COMMANDS)} See --help")
-    kind, rest = COMMANDS[word], list(argv[1:])
+    kind = COMMANDS[word]
+    rest = _name_first(kind, list(argv[1:])) if issubclass(kind, OnStudy) else list(argv[1:])
     study = Study()
     if issubclass(kind, OnStudy):
         if rest and not rest[0].startswith("-"):
@@ -122,8 +189,44 @@ def parse(argv: Sequence[str]) -> Command:
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
+def _name_first(kind: type[OnStudy], words: list[str]) -> list[str]:
+    """Returns the words with the experiment's name before the options that it stands behind.
+
+    Behind an option that takes several values only what cannot be one of them is taken for a name:
+    in `--seed 1 2 digits` the last word, in `--task.dataset digits` none.
+    """
+    fields = all_specs(Experiment())
+    known, own = fields | specs(Search), {f.name: f for f in dataclasses.fields(kind)}
+    path, left = "", 0.0  # the option, and how many values it may still take
+    for place, word in enumerate(words):
+        if word.startswith("--"):
+            path = word.removeprefix("--").replace("-", "_")
+            flag = path in own and "bool" in str(own[path].type)
+            left = math.inf if path in fields else path in known or (path in own and not flag)
+        elif left and (path not in known or _is_value(path, word, known[path])):
+            left -= 1
+        elif word in available() or word.endswith(".py"):
+            return [word, *words[:place], *words[place + 1 :]]
+    return words
+
+
+def _is_value(path: str, word: str, spec: Spec) -> bool:
+    try:
+        checked(path, parsed(path, word, spec), spec)
+    except UserError:
+        return False
+    return True
+
+
+def _version() -> NoReturn:
+    import lstm_jax
+
+    print(f"lstm_jax {lstm_jax.__version__}")
+    sys.exit(0)
+
+
 def _overview() -> NoReturn:
-    print("usage: lstm-jax COMMAND ... (lstm-jax COMMAND --help for its options)\n")
+    print("usage: lstm-jax COMMAND ... (lstm-jax COMMAND --help for its options) or --version\n")
     for name, kind in COMMANDS.items():
         print(f"  {name:12}{(kind.__doc__ or '').splitlines()[0]}")
     print(f"\n{listing()}")
@@ -149,22 +252,31 @@ def _add_options(parser: Parser, kind: type[Command]) -> None:
             parser.add_argument(flag, action=boolean, default=argparse.SUPPRESS, help=text)
         else:
             named = {"int": int, "float": float, "Path": Path}
-            convert = next((t for name, t in named.items() if name in str(each.type)), str)
+            kind = next((t for name, t in named.items() if name in str(each.type)), str)
+            convert = Path if kind is Path else _converted(each.name, kind, choices or ())
             parser.add_argument(
-                flag, action=Once, type=_converted(each.name, convert), choices=choices, help=text,
-                default=argparse.SUPPRESS, metavar=None if choices else convert.__name__.upper(),
+                flag, action=Once, type=convert, help=text, default=argparse.SUPPRESS,
+                metavar=_metavar(choices or (), kind),
             )  # fmt: skip
 
 
-def _converted(name: str, convert: Any) -> Any:
+def _converted(name: str, kind: type, choices: Sequence[str]) -> Callable[[str], Any]:
+    """Returns what makes a word a value of a command's field, as of one of an experiment's."""
+
     def converted(word: str) -> Any:
-        try:
-            return convert(word)
-        except ValueError:
-            kind = "a whole number" if convert is int else "a number"
-            raise UserError(f"{name}: expected {kind}, got {word!r}") from None
+        value = parsed(name, word, Spec(kind, ""))
+        if choices and value not in choices:
+            near = closest(word, choices)
+            raise UserError(f"{name}: {word!r} is not one of {', '.join(choices)}.{near}")
+        if kind is int and value != value // 1:  # such as 1.5; 1e4 is one
+            raise UserError(f"{name}: expected a whole number, got {word!r}")
+        return kind(value)
 
     return converted
+
+
+def _metavar(choices: Sequence[str], kind: type) -> str:
+    return "{" + ",".join(choices) + "}" if choices else kind.__name__.upper()
 
 
 def _add_fields(parser: Parser, study: Study) -> None:
@@ -183,7 +295,7 @@ def _add_field(group: Any, path: str, spec: Spec, values: Sequence[Any], nargs: 
     choices = list(spec.choices()) if spec.choices else []
     if spec.kind is bool:
         choices = ["false", "true"]
-    metavar = "{" + ",".join(choices) + "}" if choices else spec.kind.__name__.upper()
+    metavar = _metavar(choices, spec.kind)
     shown_values = " ".join(map(shown, values))
     group.add_argument(
         f"--{path.replace('_', '-')}", action=Once, nargs=nargs, dest=path, metavar=metavar,
@@ -207,7 +319,10 @@ def _refuse(word: str, parser: Parser) -> NoReturn:
         raise UserError(f"{word!r} belongs to no option; see --help")
     name = word.removeprefix("--").partition("=")[0]
     options = [option.removeprefix("--") for option in _options(parser)]
-    raise UserError(f"no option --{name}.{closest(name.replace('_', '-'), options)} See --help")
+    known = name.replace("_", "-")
+    meant = [o for o in options if o in (ELSEWHERE.get(known), f"task.{known}")]
+    near = f" Did you mean {meant[0]}?" if meant else closest(known, options)
+    raise UserError(f"no option --{name}.{near} See --help")
 
 
 def _options(parser: Parser) -> Iterator[str]:

@@ -13,7 +13,8 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from lstm_jax.api import MOST_SEGMENT_STEPS, UNNAMED
-from lstm_jax.errors import DivergedError, UserError, experiments_installed
+from lstm_jax.errors import DivergedError, UserError, experiments_installed, in_a_line
+from lstm_jax.interrupts import SAVED, leaving
 from lstm_jax.lookup import descriptions, find_run, own_experiment, write_experiment
 from lstm_jax.search import Study
 
@@ -118,21 +119,20 @@ class Run(OnStudy):
         self._write_report(outcome.directory, console)
 
     def _write_report(self, directory: Path, console: Console) -> None:
-        """Writes the report unless it is later than the record; no failure of it spoils a run."""
-        page, record = directory / "report" / "index.html", directory / "record.json"
-        if not self.report or (
-            page.exists() and page.stat().st_mtime_ns >= record.stat().st_mtime_ns
-        ):
-            return
+        """Writes the report unless there is one of this record; no failure of it spoils a run."""
+        from lstm_jax.runs.record import is_reported
         from lstm_jax.runs.screen import say
 
-        try:
-            with experiments_installed():
-                from lstm_jax.report.page import report
+        if not self.report or is_reported(directory):
+            return
+        with leaving(SAVED, "stopped; the run is saved, the same command writes its report"):
+            try:
+                with experiments_installed():
+                    from lstm_jax.report.page import report
 
-                report(directory, console)
-        except Exception as error:
-            say(console, f"no report: {type(error).__name__}: {error}")
+                    report(directory, console)
+            except Exception as error:
+                say(console, f"no report: {in_a_line(error)}")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ class SurroundingsError(Exception):
 
 
 class NotReproduced(Exception):
-    """A run made again is not the one on record. Exit code 1."""
+    """A run made again is not the one on record. Exit code 5.
+
+    It was 1, with which Python itself ends at a defect, and XLA when it refuses its flags.
+    """
 
 
 class DivergedError(Exception):
@@ -64,6 +67,19 @@ def experiments_installed() -> Iterator[None]:
 
 class Interrupted(Exception):
     """Stopped by a signal after saving; the same command goes on. Exit code 75."""
+
+
+class NothingToSave(Interrupted):
+    """Stopped by a signal while nothing had to be saved. Exit code 130."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """Returns the kind of an error and what it says, if it can say anything, in one short line."""
+    try:
+        said = " ".join(str(error).split())[:200]
+    except Exception:  # of somebody's own class
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def closest(word: str, choices: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lstm_jax.cells import check_cell
+from lstm_jax.cells import CELLS, check_cell
 from lstm_jax.errors import UserError, closest
 from lstm_jax.fields import Axis, Spec, axis, checked, specs
 from lstm_jax.tasks import TASKS
@@ -40,7 +40,9 @@ class Experiment:
     """
 
     task: Task = dataclasses.field(default_factory=Images)
-    cell: Axis[str] = axis("lstm", "the recurrent cell: a name, or FILE.py:NAME", check=check_cell)
+    cell: Axis[str] = axis(
+        "lstm", f"the recurrent cell: {', '.join(CELLS)}, or FILE.py:NAME", check=check_cell
+    )
     layers: Axis[int] = axis(1, "recurrent layers, each reading the one below", low=1, high=64)
     hidden_size: Axis[int] = axis(128, "units H of each layer", low=1, high=8192)
     bidirectional: Axis[bool] = axis(

@@ -8,7 +8,7 @@ import re
 import runpy
 from pathlib import Path
 
-from lstm_jax.errors import UserError, closest
+from lstm_jax.errors import UserError, closest, in_a_line
 from lstm_jax.experiment import Experiment
 from lstm_jax.search import Search, Study
 
@@ -62,8 +62,10 @@ def load_study(name_or_file: str) -> Study:
         values = runpy.run_path(str(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (Exception, SystemExit) as error:  # the file is the user's own program
-        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the file is the user's own program
+        raise UserError(f"{path}: {in_a_line(error)}") from error
     experiment, search = values.get("experiment"), values.get("search", Search())
     if not isinstance(experiment, Experiment):
         raise UserError(f"{path} defines no `experiment = Experiment(...)`")

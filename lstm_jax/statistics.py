@@ -12,19 +12,28 @@ from lstm_jax.results import Result
 
 
 class Estimate(NamedTuple):
-    """What n values say. `sd` is the sample's, `half_width` that of the mean's 95 % interval
-    (Student's t, n - 1 degrees of freedom); both are nan for one value.
+    """What n values say. `sd` is the sample's; `low` and `high` are the ends of the mean's 95 %
+    interval (Student's t, n - 1 degrees of freedom), as far as the mean can lie there, and
+    `half_width` is half of it where nothing is cut off.
+
+    One value has no sd. Two have no interval: it would be 12.7 times as wide as they are apart.
     """
 
     n: int
     mean: float
     sd: float
-    half_width: float
+    half_width: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def __str__(self) -> str:
         if self.n == 1:
             return f"{self.mean:.4f}"
-        return f"{self.mean:.4f} ± {self.half_width:.4f} (sd {self.sd:.4f}, n {self.n})"
+        if self.n == 2:
+            return f"{self.mean:.4f} (sd {self.sd:.4f}, n 2: too few for an interval)"
+        whole = self.low == self.mean - self.half_width and self.high == self.mean + self.half_width
+        interval = f"± {self.half_width:.4f}" if whole else f"[{self.low:.4f}, {self.high:.4f}]"
+        return f"{self.mean:.4f} {interval} (sd {self.sd:.4f}, n {self.n})"
 
 
 class Summary(NamedTuple):
@@ -45,15 +54,21 @@ class Comparison(NamedTuple):
     lead: Estimate
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Returns mean, sd and 95 % interval of at least one value."""
+def estimate(
+    values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """Returns mean, sd and 95 % interval of at least one value, which lies within the bounds."""
     from scipy.special import stdtrit  # a third of the time that scipy.stats takes to import
 
-    n = len(values)
+    n, middle = len(values), mean(values)
     if n == 1:
-        return Estimate(1, values[0], math.nan, math.nan)
+        return Estimate(1, middle, math.nan)
     sd = stdev(values)
-    return Estimate(n, mean(values), sd, float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n))
+    if n == 2:
+        return Estimate(2, middle, sd)
+    half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
+    low, high = max(bounds[0], middle - half), min(bounds[1], middle + half)
+    return Estimate(n, middle, sd, half, low, high)
 
 
 def summarise(results: Iterable[Result]) -> list[Summary]:
@@ -68,8 +83,8 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
     found = [
         Summary(
             setting,
-            estimate([mate.validation_metric for mate in mates]),
-            estimate([mate.test_metric for mate in mates]),
+            estimate([mate.validation_metric for mate in mates], setting.task.metric_range),
+            estimate([mate.test_metric for mate in mates], setting.task.metric_range),
             sum(mate.diverged_at is not None for mate in mates),
             mates,
         )
@@ -101,7 +116,8 @@ def lead_on_validation(one: Summary, other: Summary) -> Estimate | None:
     ]
     if one.diverged or other.diverged or not differences:
         return None
-    return estimate(differences)
+    low, high = one.setting.task.metric_range
+    return estimate(differences, (low - high, high - low))
 
 
 def compare(found: Iterable[Summary], path: str) -> Iterator[Comparison]:

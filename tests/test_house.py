@@ -7,8 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
 ROOMS = (
-    *("errors", "fields", "cells", "data", "tasks", "experiment", "results", "search"),
-    *("statistics", "train", "runs", "use", "report", "lookup", "api", "commands", "cli"),
+    *("errors", "interrupts", "fields", "cells", "data", "tasks", "experiment", "results"),
+    *("search", "statistics", "train", "runs", "use", "report", "lookup", "api"),
+    *("commands", "cli"),
 )
 DOORS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
 FILES = sorted(set(PACKAGE.rglob("*.py")) - DOORS)

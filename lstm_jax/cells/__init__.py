@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstm_jax.errors import UserError, closest
+from lstm_jax.errors import UserError, closest, in_a_line
 
 if TYPE_CHECKING:
     from lstm_jax.cells.cell import Cell
@@ -54,9 +54,10 @@ def _from_file(name: str, path: Path, attribute: str) -> Cell:
         raise UserError(f"cell {name!r}: no such file; expected path/to/file.py:attribute")
     try:
         values = runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:  # the file is the user's own program
-        problem = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"cell {name!r}: {problem}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the file is the user's own program
+        raise UserError(f"cell {name!r}: {in_a_line(error)}") from error
     cell = values.get(attribute)
     if not isinstance(cell, Cell):
         found = [key for key, value in values.items() if isinstance(value, Cell)]

@@ -28,6 +28,11 @@ from lstm_jax.cells.arguments import (
 from lstm_jax.cells.cell import Cell, Extra, Looks, State
 from lstm_jax.cells.passes import recur, widen, with_state
 
+FORWARD_MODE = (
+    "the recurrence is a custom_vjp function, with gradients in reverse mode alone: take jax.grad, "
+    "jax.vjp or jax.jacrev instead of jax.jvp, jax.linearize or jax.jacfwd"
+)
+
 
 def run(
     cell: Cell,
@@ -74,7 +79,12 @@ def run(
         lengths_B = jnp.clip(jnp.asarray(lengths_B, jnp.int32), 0, rows)
     if reverse:
         x_TBI = flip(x_TBI, lengths_B)
-    return recur(cell, keep_outputs, kernel_KG, x_TBI, extra, initial, lengths_B)
+    try:
+        return recur(cell, keep_outputs, kernel_KG, x_TBI, extra, initial, lengths_B)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(FORWARD_MODE) from None
 
 
 def run_apart(

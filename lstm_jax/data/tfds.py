@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.errors import Interrupted, SurroundingsError, UserError, closest
+from lstm_jax.errors import SurroundingsError, UserError, closest
+from lstm_jax.interrupts import raising
 
 FALLBACK = "or train on the bundled data with `--fallback`"
 INCOMPLETE, OWNER = "incomplete.lstm_jax.", "owner"
@@ -99,7 +100,7 @@ def prepare(name: str, builder: Any, root: Path, say: Callable[[str], None]) -> 
     home, path = Path(builder.data_dir_root), Path(builder.data_path)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with _own_folder(home) as (own, owner):
+        with raising(), _own_folder(home) as (own, owner):
             reason = _prepare_apart(owner, name, str(own), str(root / "downloads"))
             _appear(own / "data" / path.relative_to(home), path)
     except OSError as error:
@@ -159,7 +160,7 @@ def _prepare_apart(owner: int, *arguments: str) -> str:
     """Runs `prepare_here` in a process of its own, which keeps TensorFlow's memory, threads,
     chatter and claim on a GPU out of ours. Returns the last line it wrote to stderr.
 
-    The child ends when we do, however we do, and when it is told to: then it is Interrupted.
+    The child ends when we do, however we do, and when it is told to: that is a KeyboardInterrupt.
     """
     with subprocess.Popen(
         [
@@ -190,7 +191,7 @@ def _prepare_apart(owner: int, *arguments: str) -> str:
             child.kill()
             raise
     if child.returncode in (-signal.SIGINT, -signal.SIGTERM):
-        raise Interrupted("stopped while a data set was prepared; the same command goes on")
+        raise KeyboardInterrupt
     return (said or [f"exit code {child.returncode}"])[-1][:300]
 
 

@@ -291,13 +291,16 @@ def points(
     axes: Axes,
     x: Sequence[float],
     y: Sequence[float],
-    half_widths: Sequence[float],
+    arms: np.ndarray | None,
     labels: tuple[str, str],
     log: bool,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Points with intervals, none where half_widths is nan; names stand at x = 0, 1, ..."""
-    axes.errorbar(x, y, yerr=half_widths, fmt="o", markersize=5, capsize=3, linewidth=1.2)
+    """Points with intervals, whose arms [2, points] go down and up, none where nan.
+
+    Names stand at x = 0, 1, ...
+    """
+    axes.errorbar(x, y, yerr=arms, fmt="o", markersize=5, capsize=3, linewidth=1.2)
     if log:
         _logarithmic(axes)
     if names is not None:

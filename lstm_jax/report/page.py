@@ -29,7 +29,7 @@ from lstm_jax.report.summary import summary
 from lstm_jax.report.training_figures import of_training
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics import read_metrics
-from lstm_jax.runs.record import read_run
+from lstm_jax.runs.record import SEAL, read_run, seal
 from lstm_jax.runs.screen import say
 from lstm_jax.use.trained import Trained, load
 
@@ -64,7 +64,8 @@ def report(
 
     Raises UserError when the directory is no run.
     """
-    record, notes, pages = read_run(run_dir), list[str](), dict[str, str]()
+    record, sealed = read_run(run_dir), seal(run_dir)
+    notes, pages = list[str](), dict[str, str]()
     say(console, "writing the report")
     experiment, floor = record.study.experiment, None
     result = Section("Result", [*of_halving(record), *of_settings(record)])
@@ -95,13 +96,13 @@ def report(
         sections=sections,
         drawn="draw.html" in pages,
     )
-    _write(run_dir / "report", pages, [result, *sections])
+    _write(run_dir / "report", pages, [result, *sections], sealed)
     say(console, f"report: {run_dir / 'report' / 'index.html'}")
     return run_dir / "report" / "index.html"
 
 
-def _write(folder: Path, pages: dict[str, str], sections: list[Section]) -> None:
-    """Pages, and each figure as SVG, as PNG, and, where it has curves, as CSV."""
+def _write(folder: Path, pages: dict[str, str], sections: list[Section], sealed: str) -> None:
+    """Pages, each figure as SVG, as PNG, and, where it has curves, as CSV; the record's seal."""
     make_folder(folder)
     for section in sections:
         for figure in section.figures:
@@ -111,6 +112,7 @@ def _write(folder: Path, pages: dict[str, str], sections: list[Section]) -> None
                 write_text(folder / f"{figure.name}.csv", figure.drawing.csv)
     for name, page in pages.items():
         write_text(folder / name, page)
+    write_text(folder / SEAL, sealed)  # when all else is there
 
 
 def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure | Table]:

@@ -41,7 +41,7 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
         yield Figure(
             "settings" if alone else f"settings_{_file_name(y)}_{_file_name(x)}",
             f"{metric.capitalize()} by {words(y)} and {words(x)}",
-            f"{where}; mean over n seeds, ± the half width of its 95 % interval{best}"
+            f"{where}; mean over n seeds, from three on ± the half width of its 95 % interval{best}"
             f"{_solved_means(experiment)}",
             _map(experiment, found, x, y),
         )
@@ -155,7 +155,7 @@ def _map(experiment: Experiment, found: list[Summary], x: str, y: str) -> figure
 def _note(summary: Summary) -> str:
     """Mean, interval, and how many seeds solved the task where it says what that is."""
     n, task = summary.validation.n, summary.setting.task
-    half = "" if n == 1 else f"\n±{summary.validation.half_width:.2g}"
+    half = "" if n < 3 else f"\n±{summary.validation.half_width:.2g}"
     if task.solved_at is None:
         return f"{summary.validation.mean:.4g}{half}\nn={n}"
     sign = 1 if task.higher_is_better else -1
@@ -169,7 +169,7 @@ def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool)
     """Names, and fields that may be switched off, stand side by side; numbers on their scale."""
     values = [summary.setting.values[path] for summary in found]
     means = [summary.validation.mean for summary in found]
-    halves = [s.validation.half_width for s in found] if bars else [math.nan] * len(found)
+    arms = np.array([(e.mean - e.low, e.high - e.mean) for e in (s.validation for s in found)]).T
     labels = words(path), words(experiment.task.metric)
     ticks = None
     if any(isinstance(value, str) or value is None for value in values):
@@ -177,7 +177,7 @@ def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool)
         values = [ticks.index(value) for value in values]
     log = ticks is None and all_specs(experiment)[path].log and min(values) > 0
     names = None if ticks is None else [shown(tick) for tick in ticks]
-    return figures.draw(figures.points, values, means, halves, labels, log, names)
+    return figures.draw(figures.points, values, means, arms if bars else None, labels, log, names)
 
 
 def _series(

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lstm_jax.data import Dataset
 from lstm_jax.experiment import shown, words
+from lstm_jax.runs import checkpoints
 from lstm_jax.runs.record import Record, read_record, run_directory
 from lstm_jax.runs.runner import load_data
 from lstm_jax.runs.screen import say
@@ -39,6 +40,8 @@ def plan(
     directory = run_directory(runs_dir, name, study)
     record = read_record(directory) or Record(name, study)
     done = {*record.results, *(row.member.digest for row in record.dropped)}
+    saved = checkpoints.saved_members(directory)
+    begun = {digest: step for digest, step in saved.items() if digest not in done}
     members, platform = study.members(), jax.default_backend()
 
     placements = place_here(members)
@@ -61,11 +64,12 @@ def plan(
         if measure:
             rate = examples_per_second(placement, dataset)
             left = [m for m in placement.members if m.digest not in done]
-            seconds += sum(m.num_steps * m.batch_size for m in left) / rate
+            steps_left = sum(m.num_steps - begun.get(m.digest, 0) for m in left)
+            seconds += steps_left * placement.group.batch_size / rate
             row.append(f"{rate:,.0f}")
         table.add_row(*row)
     console.print(table, highlight=False)
-    for line in _lines(study, datasets, len(members), len(done)):
+    for line in _lines(study, datasets, len(members), len(done), begun):
         say(console, line)
     if measure:
         minutes = seconds * study.work_share() * study.num_members / len(members) / 60
@@ -74,7 +78,9 @@ def plan(
     say(console, f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
 
 
-def _lines(study: Study, datasets: Datasets, known: int, done: int) -> list[str]:
+def _lines(
+    study: Study, datasets: Datasets, known: int, done: int, begun: dict[str, int]
+) -> list[str]:
     total, experiment = study.num_members, study.experiment
     steps = " or ".join(f"{n}" for n in sorted({m.num_steps for m in study.members()}))
     sizes = " or ".join(map(str, experiment.several("batch_size")))
@@ -82,6 +88,10 @@ def _lines(study: Study, datasets: Datasets, known: int, done: int) -> list[str]
         f"{total} members, {total - done} to train, {steps} steps of {sizes} examples each on "
         f"{' or '.join(dict.fromkeys(dataset.name for dataset in datasets.values()))}"
     ]
+    if begun:
+        first, last = min(begun.values()), max(begun.values())
+        where = f"step {first}" if first == last else f"steps {first} to {last}"
+        lines.append(f"{len(begun)} of them go on from {where}, where they were saved")
     lines += [
         f"rung at step {step}: the best {kept} settings go on" for step, kept in study.rungs()
     ]

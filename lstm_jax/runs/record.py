@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
 from lstm_jax.runs import store
+from lstm_jax.runs.files import read_bytes
 from lstm_jax.search import Study
 
+SEAL = "record.sha256"  # in the report's folder
 DIGEST = re.compile("[0-9a-f]{12}")
 SHAPE = {
     "name": str,
@@ -115,6 +118,22 @@ def began(directory: Path) -> tuple[str, str]:
     except SurroundingsError:
         record = None
     return record.began if record else "", directory.name
+
+
+def seal(directory: Path) -> str:
+    """Returns the SHA-256 of the record's file, as `sha256sum -c` reads it in the report's folder.
+
+    A report carries it: that tells whether it is of the record as it stands, and no clock does.
+    """
+    content = read_bytes(directory / "record.json", store.LARGEST_JSON) or b""
+    return f"{hashlib.sha256(content).hexdigest()}  ../record.json\n"
+
+
+def is_reported(directory: Path) -> bool:
+    """Returns whether there is a report of the record as it stands."""
+    noted = read_bytes(directory / "report" / SEAL, 1000)
+    page = directory / "report" / "index.html"
+    return page.is_file() and noted == seal(directory).encode()
 
 
 def read_run(directory: Path) -> Record:

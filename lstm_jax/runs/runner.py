@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +16,7 @@ from rich.console import Console
 from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError
 from lstm_jax.experiment import Experiment
+from lstm_jax.interrupts import SAVED, leaving, stoppable
 from lstm_jax.results import Result, Segment
 from lstm_jax.runs import checkpoints, store
 from lstm_jax.runs.looks import Looks
@@ -44,6 +42,7 @@ from lstm_jax.train.sweep import (
     stack_states,
 )
 
+ENDED = "stopped after training had ended, saved; the same command shows the results"
 Stop = Callable[[], str | None]  # why to stop after this segment, if so
 
 
@@ -92,23 +91,34 @@ def run(
         if current.next_round() is not None:
             if datasets is None:
                 _, _, datasets = load_data(name, study, False, console, given)
-            with _reasons_to_stop(max_minutes) as stop, _mirrored(current, tensorboard):
+            with (
+                _reasons_to_stop(max_minutes, current.say) as stop,
+                _mirrored(current, tensorboard),
+            ):
                 _train(current, datasets, stop)
         else:
             current.say("already finished; move the run directory away to train it again")
-        results, dropped = list(current.record.results.values()), current.record.dropped
-        store.write_csv(directory / "results.csv", [row.flat() for row in (*results, *dropped)])
-        rows = read_metrics(directory, current.say)
-        show_results(
-            console, study, results, dropped,
-            [row for row in rows if row["member"] in current.record.results],
-        )  # fmt: skip
-        current.say(f"{name} lies in {directory}")
+        with leaving(SAVED, ENDED):
+            _show(current)
+        results = current.record.results.values()
     if all(result.diverged_at is not None for result in results):
         raise DivergedError(
             f"the loss of every member stopped being finite; see {directory}", directory
         )
     return directory
+
+
+def _show(current: OpenRun) -> None:
+    """Writes the table of results and shows them."""
+    record, directory = current.record, current.directory
+    results, dropped = list(record.results.values()), record.dropped
+    store.write_csv(directory / "results.csv", [row.flat() for row in (*results, *dropped)])
+    rows = read_metrics(directory, current.say)
+    show_results(
+        current.console, current.study, results, dropped,
+        [row for row in rows if row["member"] in record.results],
+    )  # fmt: skip
+    current.say(f"{directory.parent.name} lies in {directory}")
 
 
 def load_data(
@@ -140,30 +150,20 @@ def load_data(
 
 
 @contextmanager
-def _reasons_to_stop(max_minutes: float | None) -> Iterator[Stop]:
-    """SIGINT, SIGTERM or the end of the time: a segment ends and is saved. A second signal acts at
-    once. Outside the main thread Python lets nobody listen to signals.
-    """
-    seen: list[int] = []
+def _reasons_to_stop(max_minutes: float | None, tell: Callable[[str], None]) -> Iterator[Stop]:
+    """SIGINT, SIGTERM or the end of the time: a segment ends and is saved."""
     deadline = np.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+    with stoppable(tell) as stopped:
 
-    def note(number: int, _frame: Any) -> None:
-        seen.append(number)
-        signal.signal(number, before[number])
+        def stop() -> str | None:
+            if stopped():
+                return "stopped"
+            late = time.monotonic() > deadline
+            return f"{max_minutes:g} minutes are over: stopped" if late else None
 
-    def stop() -> str | None:
-        if seen:
-            return "stopped"
-        return f"{max_minutes:g} minutes are over: stopped" if time.monotonic() > deadline else None
-
-    listens = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if listens else ()
-    before: dict[int, Any] = {number: signal.signal(number, note) for number in numbers}
-    try:
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if stopped():
+            raise Interrupted(ENDED)
 
 
 @contextmanager
@@ -229,6 +229,8 @@ def _train_round(
             else:
                 _finish(current, cohort, dataset)
                 meter.members_done += len(placement.members)
+            if (why := stop()) and current.next_round() is not None:
+                raise Interrupted(f"{why}, saved; the same command goes on")
 
 
 def _begin(

@@ -49,10 +49,11 @@ class Meter:
 
     def __init__(self, console: Console, bar: Progress, study: Study) -> None:
         self.console, self.bar, self.study = console, bar, study
-        self.examples, self.seconds, self.members_done = 0, 0.0, 0
+        self.examples, self.seconds = 0, 0.0
+        self.said, self.named, self._members_done = "compiling", "", 0
         whole = mean(work(member) * member.num_steps for member in study.members())
         self.work_done, self.work_left = 0.0, whole * study.num_members * study.work_share()
-        self.task = bar.add_task("", total=self.work_left, said="compiling")
+        self.task = bar.add_task("", total=self.work_left, said=self.said)
         self.start()
 
     def skip(self, steps: Iterable[tuple[Experiment, int]]) -> None:
@@ -71,23 +72,52 @@ class Meter:
         worked = count * work(first)
         self.work_done, self.work_left = self.work_done + worked, self.work_left - worked
         left = max(self.work_left, 0.0) * self.seconds / self.work_done
-        said = (
-            f"step {tick.step}/{first.num_steps}  loss {tick.loss:.3f}  {first.task.metric} "
-            f"{tick.metric:.3f}  {self.rate:,.0f} examples/s  {left:.0f} s left"
+        self.named = "".join(  # what all members of this group have in common
+            f"{words(path)} {shown(first.values[path])}  "
+            for path in self.study.experiment.axes
+            if first.group.values[path] == first.values[path]
         )
-        if self.study.num_members > 1:
-            named = [  # what all members of this group have in common
-                f"{words(path)} {shown(first.values[path])}  "
-                for path in self.study.experiment.axes
-                if first.group.values[path] == first.values[path]
-            ]
-            done = f"{self.members_done} of {self.study.num_members} members done"
-            said = f"{''.join(named)}{said}  {done}"
-        self.bar.update(
-            self.task, completed=self.work_done, total=self.work_done + self.work_left, said=said
+        stands = (
+            f"step {tick.step}/{first.num_steps}  loss {tick.loss:.3f}  "
+            f"{words(first.task.metric)} {tick.metric:.3f}  {self.rate:,.0f}"
         )
+        self.said = f"{stands}/s  {left:.0f} s left"
+        self._show()
         if not self.console.is_terminal:
-            say(self.console, said)
+            line = f"{self.named}{stands} examples/s  {left:.0f} s left"
+            say(self.console, "  ".join([line, *self._counted()]))
+
+    @property
+    def members_done(self) -> int:
+        """The number of members that are finished, or dropped."""
+        return self._members_done
+
+    @members_done.setter
+    def members_done(self, count: int) -> None:
+        self._members_done = count
+        self._show()
+
+    def end(self) -> None:
+        """Shows that all is done: an estimate of the work may have been more."""
+        self.work_left = 0.0
+        self._show()
+        if not self.console.is_terminal:
+            for line in self._counted():
+                say(self.console, line)
+
+    def _show(self) -> None:
+        """Updates the bar: a line of 80 columns, and in a sweep a second one."""
+        second = [f"{self.named}{count}" for count in self._counted()]
+        self.bar.update(
+            self.task,
+            completed=self.work_done,
+            total=self.work_done + self.work_left,
+            said="\n".join([self.said, *second]),
+        )
+
+    def _counted(self) -> list[str]:
+        total = self.study.num_members
+        return [f"{self.members_done} of {total} members done"] if total > 1 else []
 
     @property
     def rate(self) -> float:
@@ -98,11 +128,13 @@ class Meter:
 @contextmanager
 def metered(console: Console, study: Study) -> Iterator[Meter]:
     """Shows a meter of all that a run has to train until the block ends."""
-    percent, said = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[said]}")
-    with Progress(
-        BarColumn(), percent, said, console=console, disable=not console.is_terminal
-    ) as bar:
-        yield Meter(console, bar, study)
+    percent = TextColumn("{task.percentage:>3.0f} %")
+    said = TextColumn("{task.fields[said]}", markup=False)
+    columns = BarColumn(bar_width=8), percent, said
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        meter = Meter(console, bar, study)
+        yield meter
+        meter.end()
 
 
 def show_results(

@@ -28,6 +28,7 @@ class Images(Task):
     name: ClassVar[str] = "images"
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
+    metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     dataset: Axis[str] = axis(
         "mnist",

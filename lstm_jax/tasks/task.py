@@ -9,6 +9,7 @@ with JAX, which a task imports where it needs it: the command line reads the fie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -62,10 +63,10 @@ class Task:
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
     fresh: ClassVar[bool] = False  # training examples are made anew for each step, by `make`
-    solved_at: ClassVar[float | None] = (
-        None  # the metric from which on it is solved, if there is one
-    )
+    # From which metric on a member's training is called a success; None: nobody says so.
+    solved_at: ClassVar[float | None] = None
     causal: ClassVar[bool] = False  # a row's output must not depend on later rows
+    metric_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)  # an interval stays in it
 
     def __post_init__(self) -> None:
         for name, spec in specs(self).items():

@@ -240,7 +240,7 @@ def train_segment(
         metrics = jax.tree.map(lambda buffer, x: buffer.at[step - start].set(x), metrics, seen)
         return state, order_N, order_epoch, metrics
 
-    empty = Metrics(*(jnp.full(capacity, jnp.nan, jnp.float32) for _ in Metrics._fields))
+    empty = Metrics(*(jnp.zeros(capacity, jnp.float32) for _ in Metrics._fields))
     carry = (state, order_N, order_epoch, empty)
     state, order_N, _, metrics = jax.lax.fori_loop(start, stop, body, carry)
     return state, order_N, metrics

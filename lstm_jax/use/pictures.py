@@ -15,6 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.errors import UserError
 
+# Pillow knows many more, and has some of them unpacked by other programs.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO")
 MOST_PIXELS = 50_000_000
 BOX = 20 / 28  # of the side
 LEAST_CONTRAST = 0.1  # of the range from black to white
@@ -32,7 +34,7 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns of pictures that unpack to gigabytes
-            with Image.open(io.BytesIO(data)) as opened:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
                     raise UserError(
                         f"{path}: {opened.width} x {opened.height} pixels are more than "
@@ -44,8 +46,8 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
     except Exception as error:  # a decoder given any bytes may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if isinstance(error, UnidentifiedImageError):  # whose words name an object in memory
-            reason = "of no format that Pillow knows"
-        raise UserError(f"{path}: no picture, or a damaged one ({reason[:100]})") from None
+            reason = f"of none of the formats {', '.join(FORMATS)}"
+        raise UserError(f"{path}: no picture, or a damaged one ({reason[:120]})") from None
     paper = Image.new("RGBA", picture.size, "white")
     picture = Image.alpha_composite(paper, picture)
     rows, features = image_shape

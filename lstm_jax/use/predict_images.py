@@ -52,6 +52,9 @@ def _read(name: str, trained: Trained) -> list[np.ndarray]:
         array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     except Exception as error:  # any bytes may come
         raise UserError("stdin is no array of numbers as numpy.save writes it") from error
+    if not isinstance(array, np.ndarray):
+        names = ", ".join(array)[:100]
+        raise UserError(f"stdin is an archive of arrays ({names}); write one with numpy.save")
     images = array[None] if array.ndim == 2 else array
     trained.probabilities(np.atleast_1d(images)[:1])  # refuses an array that it cannot read
     return list(images)

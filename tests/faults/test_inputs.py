@@ -1,0 +1,218 @@
+"""Three hundred bad inputs, in this process: one line and the right code each, or no effect."""
+
+import io
+import json
+import os
+import random
+import shutil
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lstm_jax.cli import main
+from lstm_jax.experiment import Experiment
+
+SMALL = ("--hidden-size", "8", "--train-examples", "16000", "--segment-steps", "20", "--no-report")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("finished")
+    main(["run", "digits", "--runs-dir", str(runs), *SMALL])
+    return runs
+
+
+@pytest.fixture
+def call(capsys):
+    """call(argv): the exit code; anything but one line of ours for an error fails."""
+
+    def call(argv):
+        try:
+            main([str(word) for word in argv])
+            code = 0
+        except SystemExit as left:
+            code = left.code
+        said = capsys.readouterr().err.splitlines()
+        if code:
+            assert len(said) == 1, said
+            assert said[0].startswith("lstm_jax: "), said
+            assert said[0].isprintable(), said
+        return code
+
+    return call
+
+
+PATHS = [path.replace("_", "-") for path in Experiment().values]
+WORDS = [
+    "",
+    "-1",
+    "nan",
+    "inf",
+    "1e999",
+    "x",
+    "1.5",
+    "none",
+    "1_0",
+    "0x8",
+    "é",
+    "\x1b[2J",
+    "--",
+    "'",
+]
+
+
+def bad_command_lines(draw):
+    """A whole command with one thing wrong in it."""
+    for path in PATHS:
+        yield [
+            "run",
+            "digits",
+            f"--{path}",
+            draw.choice(["", "-9", "nan", "x", "\x1b[2J", "1e999"]),
+        ]
+        yield ["plan", "digits", f"--{path}"]
+        yield ["run", "digits", f"--{path[:-1]}x", "1"]
+    for word in WORDS:
+        yield ["run", word + "?"]
+        yield [f"{word}?", "digits"]
+        yield ["reproduce", f"no/such{word}"]
+        yield ["run", "digits", "--halving", word or "-"]
+    yield from (["run", "digits", f"--segment-steps={word}"] for word in WORDS)
+
+
+def test_command_lines(call, tally, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = list(bad_command_lines(random.Random(0)))
+    # What happens to be good is refused all the same: nothing can be written there.
+    bad = {" ".join(argv): call([*argv, "--runs-dir", "/dev/null/x"]) for argv in lines}
+    wrong = {line: code for line, code in bad.items() if code not in (2, 3)}
+    tally("bad command lines", len(bad), len(bad) - len(wrong))
+    assert not wrong
+
+
+FILES = [
+    "", "x = 1", "experiment = 1", "experiment = None", "def", "\x00", "import nothing",
+    "raise SystemExit", "raise SystemExit(0)", "raise GeneratorExit", "raise BaseException",
+    "import sys; sys.exit('bye')", "1 / 0", "raise ValueError('\\x1b[2J')", "(" * 500,
+    "def f(): f()\nf()", "assert False", "raise MemoryError", "raise OSError(2, 'no')",
+    "class E(Exception):\n def __str__(self): raise ValueError\nraise E",
+    "from lstm_jax import Experiment\nexperiment = Experiment",
+    "from lstm_jax import Experiment\nexperiment = Experiment(seed=-1)",
+    "from lstm_jax import Experiment\nexperiment = Experiment(seed='a')",
+    "from lstm_jax import Experiment\nexperiment = Experiment(seed=[])",
+    "from lstm_jax import Experiment\nexperiment = Experiment(seed=[[1]])",
+    "from lstm_jax import Experiment\nexperiment = Experiment(seed={1})",
+    "from lstm_jax import Experiment\nexperiment = Experiment(seed=float('nan'))",
+    "from lstm_jax import Experiment\nexperiment = Experiment(seed=range(10**7))",
+    "from lstm_jax import Experiment\nexperiment = Experiment(sed=1)",
+    "from lstm_jax import Experiment\nexperiment = Experiment(1)",
+    "from lstm_jax import Experiment\nexperiment = Experiment(task='images')",
+    "from lstm_jax import Experiment\nexperiment = Experiment(cell=None)",
+    "from lstm_jax import Experiment\nexperiment = Experiment(cell='no.py:x')",
+    "from lstm_jax import Experiment\nexperiment = Experiment(learning_rate=10**400)",
+    "from lstm_jax import Experiment\nexperiment = Experiment()\nsearch = 1",
+    "from lstm_jax import Experiment, Images\nexperiment = Experiment(task=Images(dataset=3))",
+    "from lstm_jax import Experiment, Images\nexperiment = Experiment(task=Images(reading='x'))",
+    "from lstm_jax import *\nexperiment = Experiment()\nsearch = Search(halving=3)",
+]  # fmt: skip
+
+
+def test_experiment_files(call, tally, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = []
+    for text in FILES:
+        Path("mine.py").write_text(text)
+        if call(["run", "mine.py"]) not in (2, 3):
+            wrong.append(text)
+    for name, content in (("binary", os.urandom(99)), ("utf16", "x = 1".encode("utf-16"))):
+        Path("mine.py").write_bytes(content)
+        if call(["run", "mine.py"]) != 2:
+            wrong.append(name)
+    tally("bad experiment files", len(FILES) + 2, len(FILES) + 2 - len(wrong))
+    assert not wrong
+
+
+NONSENSE = (
+    b"", b"{}", b"[]", b"null", b"nan", b"{" * 100_000, b"[" * 100_000, b"\xff\xfe", b"1e999",
+    b"\x00" * 100, b'{"a": \x1b[2J}', b'{"name": 1}', b'"' + b"x" * 10_000 + b'"',
+)  # fmt: skip
+
+
+def damages(data, draw):
+    yield from NONSENSE
+    for _ in range(12):
+        at = draw.randrange(len(data))
+        yield data[:at]
+        yield data[:at] + bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1 :]
+    yield data * 2
+
+
+@pytest.mark.parametrize("name", ["record.json", "metrics.jsonl", "*.json", "*.safetensors"])
+def test_files_of_a_run(call, tally, tmp_path, finished, name):
+    """Of the two checkpoints of a member the later one is damaged."""
+    shutil.copytree(finished, tmp_path / "runs")
+    (home,) = (tmp_path / "runs" / "digits").iterdir()
+    where = home if name[0] != "*" else next((home / "checkpoints").iterdir())
+    path = max(where.glob(name))
+    whole, wrong = path.read_bytes(), []
+    found = list(damages(whole, random.Random(name)))
+    sha = json.loads((home / "record.json").read_text())["members"]
+    for number, content in enumerate(found):
+        shutil.rmtree(home)
+        shutil.copytree(next((finished / "digits").iterdir()), home)
+        path.write_bytes(content)
+        code = call(["run", "digits", "--runs-dir", tmp_path / "runs", *SMALL])
+        if code == 0:  # trained again, or without effect
+            now = json.loads((home / "record.json").read_text())["members"]
+            same = [row["parameters_sha256"] for row in now.values()] == [
+                row["parameters_sha256"] for row in sha.values()
+            ]
+        if code not in (0, 3) or (code == 0 and not same):
+            wrong.append((number, content[:50], code))
+    tally(f"damaged {name}", len(found), len(found) - len(wrong))
+    assert not wrong
+
+
+def pictures(draw):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (40, 30), np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    data = file.getvalue()
+    yield from (
+        b"",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"GIF89a",
+        b"BM",
+        b"II*\x00",
+    )
+    yield from (
+        b"<svg/>",
+        b"\xff\xd8\xff",
+        b"RIFF\x00\x00\x00\x00WEBP",
+        b"P5 99999 99999 255\n",
+        b"x",
+    )
+    for _ in range(20):
+        yield data[: draw.randrange(len(data) - 12)]
+    for kind in ("PNG", "BMP", "PPM", "TIFF"):  # nothing is drawn there
+        file = io.BytesIO()
+        Image.new("L", (9, 9), 200).save(file, kind)
+        yield file.getvalue()
+
+
+def test_pictures(call, tally, tmp_path, finished):
+    (home,) = (finished / "digits").iterdir()
+    found, wrong = list(pictures(random.Random(0))), []
+    for number, content in enumerate(found):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(content)
+        if call(["predict", home, path]) != 2:
+            wrong.append((number, content[:50]))
+    for name in ("absent.png", "x" * 300, "", string.ascii_letters + "\x1b", str(tmp_path)):
+        if call(["predict", home, name]) != 2:
+            wrong.append(name)
+    tally("no pictures", len(found) + 5, len(found) + 5 - len(wrong))
+    assert not wrong

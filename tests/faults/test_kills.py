@@ -1,0 +1,99 @@
+"""Two hundred kills, by every signal a user or a scheduler sends: nothing that was there is lost.
+
+Half of them come in the first four seconds, a tenth while data is prepared, the rest in training.
+What Ctrl-C and SIGTERM leave behind are an exit code and a line.
+"""
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from test_faults import command, finished, said, start
+
+SWEEP = (
+    *("--hidden-size", "8", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1"),
+    *("--train-examples", "16000", "--segment-steps", "10", "--no-report"),
+)
+SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+CODES = {-signal.SIGKILL, 0, 75, 130}
+
+
+def finish(process):
+    out, _ = process.communicate(timeout=1200)  # of a busy machine
+    return process.returncode, out.splitlines()
+
+
+def kill(process, number, seconds, lines=0):
+    """Kills so long after so many lines. Returns what was wrong with the exit code or was said."""
+    for _ in range(lines):
+        process.stdout.readline()
+    time.sleep(seconds)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=1200)
+    code, errors = process.returncode, [line for line in out.splitlines() if "lstm_jax: " in line]
+    if code == -number or ("lstm_jax" not in out and "Traceback" in out):
+        return ""  # Python itself was still starting: nothing of ours had run
+    told = code in (0, -signal.SIGKILL) or len(errors) == 1
+    return "" if code in CODES and told and "Traceback" not in out else f"{number} {code}: {out}"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("whole")
+    assert finish(start(command(runs, *SWEEP)))[0] == 0
+    return finished(runs)
+
+
+@pytest.mark.parametrize("salt", range(5))
+@pytest.mark.parametrize(
+    ("fault", "kills"), [("killed in the first four seconds", 20), ("killed while training", 16)]
+)
+def test_a_killed_sweep_loses_nothing(sweep, tmp_path, tally, fault, kills, salt):
+    """A run that is over begins anew elsewhere; in the end each has the bits of one left alone."""
+    draw, lost, wrong, homes = random.Random(f"{fault} {salt}"), 0, [], [tmp_path / "0"]
+    before = {}
+    for count in range(kills):
+        if count and len(before) == len(sweep):
+            homes.append(tmp_path / str(count))
+            before = {}
+        first = "first" in fault
+        seconds, lines = draw.uniform(0, 4 if first else 0.3), 0 if first else draw.randint(1, 9)
+        process = start(command(homes[-1], *SWEEP), JAX_NUM_CPU_DEVICES=draw.choice("12"))
+        wrong.append(kill(process, draw.choice(SIGNALS), seconds, lines))
+        now = finished(homes[-1])
+        lost += len(before.items() - now.items())
+        before = now
+    survived = all(finish(start(command(home, *SWEEP)))[0] == 0 for home in homes)
+    survived &= all(finished(home) == sweep for home in homes)
+    survived &= not list(tmp_path.rglob("*.aside"))
+    tally(fault, kills, kills * survived - sum(map(bool, wrong)), lost)
+    assert not any(wrong), "\n".join(wrong)
+    assert survived
+    assert not lost
+
+
+def test_kills_while_data_is_prepared(tmp_path, tally):
+    """No child lives on, a set is there whole or not at all, and the last start clears the rest."""
+    source = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    manual = source.absolute() / "downloads" / "manual"
+    if len(list(manual.glob("*-ubyte.gz"))) < 4:
+        pytest.skip("needs the four MNIST files in TFDS_DATA_DIR/downloads/manual")
+    home, kills, draw, wrong, living = tmp_path / "data", 20, random.Random(0), [], 0
+    shutil.copytree(manual, home / "downloads" / "manual")
+    for _ in range(kills):
+        shutil.rmtree(home / "mnist", ignore_errors=True)
+        process = start(["plan", "baseline"], TFDS_DATA_DIR=str(home))
+        wrong.append(kill(process, draw.choice(SIGNALS), draw.uniform(1, 14)))
+        time.sleep(1)
+        pids = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(home) in said(path)]
+        living += bool(pids)
+    code, lines = finish(start(["plan", "baseline"], TFDS_DATA_DIR=str(home)))
+    left = list(home.glob("incomplete.*"))
+    survived = kills * (code == 0 and not left) - sum(map(bool, wrong)) - living
+    tally("killed while MNIST is prepared", kills, survived)
+    assert not any(wrong), "\n".join(wrong)
+    assert (code, left, living) == (0, [], 0), lines

@@ -1,0 +1,315 @@
+"""What users and their surroundings get wrong: one line that says what to do, the right code."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import EpsImagePlugin
+from rich.console import Console
+
+from lstm_jax import Experiment, Images
+from lstm_jax.cells.lstm import lstm
+from lstm_jax.cli import main, parse
+from lstm_jax.commands import Run
+from lstm_jax.data import ignore
+from lstm_jax.errors import UserError
+from lstm_jax.lookup import load_study
+from lstm_jax.runs import checkpoints, record
+from lstm_jax.runs.screen import Tick, metered
+from lstm_jax.search import Study
+from lstm_jax.statistics import estimate
+from lstm_jax.train.sweep import build, place_here
+from lstm_jax.use import predict
+from lstm_jax.use.pictures import read_picture
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def complaint(capsys, monkeypatch):
+    """complaint(argv): the exit code and the one line on stderr."""
+    monkeypatch.chdir(ROOT)
+
+    def call(argv):
+        with pytest.raises(SystemExit) as left:
+            main(argv)
+        (line,) = capsys.readouterr().err.splitlines()
+        return left.value.code, line
+
+    return call
+
+
+MISTAKES = {
+    "run digits --lr 1": "Did you mean learning-rate?",
+    "run digits --epochs 3": "Did you mean train-examples?",
+    "run digits --steps 3": "Did you mean train-examples?",
+    "run digits --num_layers 3": "Did you mean layers?",
+    "run digits --units 3": "Did you mean hidden-size?",
+    "run digits --hidden-dim 3": "Did you mean hidden-size?",
+    "run digits --bs 3": "Did you mean batch-size?",
+    "run digits --wd 3": "Did you mean weight-decay?",
+    "run digits --grad-clip 3": "Did you mean clip-norm?",
+    "run digits --optim sgd": "Did you mean optimizer?",
+    "run digits --scheduler cosine": "Did you mean schedule?",
+    "run digits --warmup 3": "Did you mean warmup-steps?",
+    "run digits --model gru": "Did you mean cell?",
+    "run digits --device gpu": "Did you mean platform?",
+    "run digits --output-dir x": "Did you mean runs-dir?",
+    "run digits --dataset mnist": "Did you mean task.dataset?",
+    "run digits --data mnist": "Did you mean task.dataset?",
+    "run digits --reading rows": "Did you mean task.reading?",
+    "run digits --shift 1": "Did you mean task.shift?",
+    "run digits --chunks 1": "Did you mean microbatches?",
+    "run digits --hidden_size=64": "Did you mean hidden-size",
+    "run digits --frobnicate": "no option --frobnicate.",
+    "reproduce tests --epochs 3": "no option --epochs.",
+    "run digits --layers two": "layers: expected a whole number, got 'two'",
+    "run digits --layers 65": "layers: 65 is not between 1 and 64",
+    "run digits --layers 1 1": "1 is there twice",
+    "run digits --cell transformer": "There are lstm, gru",
+    "run digits --cell mine.py": "path/to/file.py:attribute",
+    "run digits --optimizer adm": "Did you mean adam",
+    "run digits --schedule linear": "is not one of constant, cosine",
+    "run digits --kernel-init glorot": "is not one of notebook, orthogonal",
+    "run digits --backend cuda": "is not one of scan, cudnn",
+    "run digits --task.reading diagonal": "is not one of rows, columns",
+    "run digits --platform cuda": "is not one of auto, cpu, gpu, tpu",
+    "run digits --platform cpu gpu": "'gpu' belongs to no option",
+    "run digits --segment-steps 1.5": "segment_steps: expected a whole number, got '1.5'",
+    "run digits --segment-steps=--": "--segment-steps",
+    "run digits --segment-steps inf": "expected a whole number",
+    "run digits --max-minutes soon": "max_minutes: expected a number, got 'soon'",
+    "run digits --train-examples 1e1000": "expected a whole number",
+    "run digits --train-examples 1e3.5": "expected a whole number, got '1e3.5'",
+    "run digits --batch-size 1.5e0": "expected a whole number, got 1.5",
+    "run digits --clip-norm off": "expected a number, got 'off'",
+    "run digits --learning-rate none": "expected a number, got 'none'",
+    "run digits --search bayes": "is not one of grid, random, tpe",
+    "run digits --trials 5": "a grid has none",
+    "run digits --seed 0 --seed 1": "--seed is there twice",
+    "run digits --runs-dir": "expected one argument",
+    "run --seed 1 2 --platform cpu digits --lr 1": "Did you mean learning-rate?",
+    "run --layers two digits": "layers: expected a whole number, got 'two'",
+    "trian digits": "no command 'trian'.",
+    "digits": "no command 'digits'",
+    "run digits baseline": "'baseline' belongs to no option",
+    "plan digits --segment-steps 3": "no option --segment-steps",
+    "predict tests": "give at least one picture",
+    "predict nowhere x.png": "nowhere",
+    "export nowhere": "nowhere",
+    "report nowhere": "nowhere",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_to_do(complaint, line):
+    code, said = complaint(line.split())
+    assert (code, MISTAKES[line] in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "digits --seed 1 2 --report --platform cpu --hidden-size 1e1",
+        "--seed 1 2 digits --report --platform cpu --hidden-size 1e1",
+        "--seed 1 2 --report digits --platform cpu --hidden-size 1e1",
+        "--hidden-size 10 --report --platform cpu --seed 1 2 digits",
+    ],
+)
+def test_the_name_may_stand_after_options(line):
+    own = load_study("digits").experiment
+    expected = own.replaced({"seed": (1, 2), "hidden_size": 10})
+    assert parse(["run", *line.split()]) == Run("cpu", "digits", Study(expected), report=True)
+
+
+def test_a_value_is_not_taken_for_the_name():
+    argv = ["run", "--cell", "gru", "lstm", "digits", "--task.dataset", "digits", "mnist"]
+    experiment = parse([*argv, "--segment-steps", "1e3"]).study.experiment
+    assert experiment.several("cell") == ("gru", "lstm")
+    assert experiment.several("task.dataset") == ("digits", "mnist")
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("lstm_jax 0.")
+
+
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (FloatingPointError("Invalid value (nan)\nsee jit"), "unset JAX_DEBUG_NANS"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "fewer members"),
+        (MemoryError(), "not enough memory"),
+        (OSError(28, "No space left on device"), "No space left"),
+    ],
+)
+def test_what_jax_and_the_system_say_is_one_line_and_code_3(complaint, monkeypatch, raised, says):
+    def run(*_):
+        raise raised
+
+    monkeypatch.setattr(Run, "run", run)
+    code, line = complaint(["run", "digits"])
+    assert (code, says in line) == (3, True), line
+
+
+def test_a_user_without_a_home_is_told(complaint, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    assert complaint(["run", "digits"]) == (
+        3, "lstm_jax: this user has no home directory; set HOME to a folder",
+    )  # fmt: skip
+
+
+def test_a_screen_that_knows_ascii_alone(monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    print("0.9612 ± 0.0021", flush=True)
+    assert screen.buffer.getvalue().endswith(b"0.9612 \\xb1 0.0021\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "raise BaseException('a\\nb')",
+        "raise GeneratorExit",
+        "class E(Exception):\n def __str__(self): 1 / 0\nraise E",
+    ],
+)
+def test_an_experiment_file_may_raise_anything(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(text)
+    with pytest.raises(UserError, match=r"mine\.py: \w+") as refused:
+        load_study("mine.py")
+    assert "\n" not in str(refused.value)
+
+
+def test_an_archive_on_stdin_is_refused(monkeypatch):
+    file = io.BytesIO()
+    np.savez(file, x=np.zeros((2, 8, 8), np.uint8), y=np.zeros(2))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.getvalue())))
+    with pytest.raises(UserError, match=r"archive of arrays \(x, y\); write one with numpy.save"):
+        predict._read("-", None)
+
+
+def test_only_named_formats_are_pictures(tmp_path, monkeypatch):
+    """Pillow would have Ghostscript, a program that runs programs, read this one."""
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", pytest.fail)
+    path = tmp_path / "seven.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(UserError, match="of none of the formats PNG, JPEG"):
+        read_picture(str(path), (8, 8))
+
+
+def test_a_name_is_no_program_for_makes_shell(tmp_path):
+    """The venv's Python is one here that prints what it is told to run."""
+    for file in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / file, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/bash\nprintf "[%s]" "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv" / ".installed").touch()
+    for name in ("`touch bad`", "$(touch bad)", "$(shell touch bad)", '"; touch bad; "', "a b"):
+        argv = ["make", "experiment", f"NAME={name}", "ARGS=--cell 'own cell.py:x'"]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+        words = ["-m", "lstm_jax", "run", name, "--fallback", "--cell", "own cell.py:x"]
+        assert done.stdout == "".join(f"[{word}]" for word in words)
+    assert "bad" not in os.listdir(tmp_path)
+
+
+def test_whether_a_report_is_of_this_record_is_no_matter_of_clocks(tmp_path):
+    (tmp_path / "report").mkdir()
+    path = tmp_path / "record.json"
+    path.write_text("one")
+    assert not record.is_reported(tmp_path)
+    (tmp_path / "report" / "index.html").write_text("")
+    (tmp_path / "report" / record.SEAL).write_text(record.seal(tmp_path))
+    os.utime(path, (2e9, 2e9))
+    assert record.is_reported(tmp_path)
+    path.write_text("another")
+    os.utime(path, (1, 1))
+    assert not record.is_reported(tmp_path)
+
+
+def test_an_interval_stays_where_the_metric_is():
+    found = estimate([0.99, 0.98, 1.0], Images.metric_range)
+    assert (found.low, found.high) == (0.99 - found.half_width, 1.0)
+    assert str(found) == "0.9900 [0.9652, 1.0000] (sd 0.0100, n 3)"
+    assert str(estimate([0.5, 0.6, 0.7], Images.metric_range)).startswith("0.6000 ± 0.2484")
+
+
+def test_two_values_have_no_interval_and_it_is_said():
+    found = estimate([0.5, 0.7])
+    assert np.isnan([found.half_width, found.low, found.high]).all()
+    assert str(found) == "0.6000 (sd 0.1414, n 2: too few for an interval)"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_fits_80_columns_and_counts_to_the_total(terminal):
+    """Also where the work was less than was thought, as after a halving."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=80, color_system=None)
+    study = Study(Experiment(cell=("lstm_peephole", "gru"), seed=(0, 1)))
+    with metered(console, study) as meter:
+        for member in list(study.members())[1:]:
+            meter.seconds = 1.0
+            meter.tick(Tick([member], 700, 700, 2.302585, 0.9875))
+            meter.members_done += 1
+        meter.members_done = 4
+    text = screen.getvalue().replace("\x1b[2K", "\n").replace("\x1b[1A", "")
+    lines = text.replace("\x1b[?25l", "").replace("\x1b[?25h", "").split("\n")
+    if terminal:
+        assert max(map(len, lines)) <= 80
+        assert "100 %" in lines[-3]
+        assert "step 700/782  loss 2.303  accuracy 0.988" in lines[-3]
+        assert "cell gru  4 of 4 members done" in lines[-2]
+    else:
+        assert "2 of 4 members done" in lines[2]
+        assert lines[-2] == "4 of 4 members done"
+
+
+def test_plan_knows_a_half_trained_member(tmp_path, capsys):
+    member = Experiment(task=Images(dataset="digits"), hidden_size=8, train_examples=16_000)
+    home = record.run_directory(tmp_path, "digits", Study(member))
+    home.mkdir(parents=True)
+    saved = checkpoints.Saved(20, {"x": np.zeros((1, 3))}, "", [1.0])
+    checkpoints.save(home, (member.digest,), saved)
+    argv = ["plan", "digits", "--hidden-size", "8", "--train-examples", "16000"]
+    main([*argv, "--runs-dir", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "1 members, 1 to train" in out
+    assert "1 of them go on from step 20, where they were saved" in out
+
+
+def test_forward_mode_says_what_to_take_instead():
+    arguments = jnp.ones((3, 2, 4)), jnp.ones((4, 20)), jnp.ones((5, 20)), jnp.ones(20)
+    with pytest.raises(TypeError, match=r"take jax\.grad, jax\.vjp or jax\.jacrev instead of"):
+        jax.jvp(lambda x: lstm(x, *arguments[1:]), arguments[:1], arguments[:1])
+
+
+def test_a_healthy_run_holds_no_number_that_is_none():
+    """Not even where nothing was computed yet, so that JAX_DEBUG_NANS finds none."""
+    member = Experiment(
+        task=Images(dataset="digits"),
+        hidden_size=3,
+        batch_size=8,
+        microbatches=2,
+        train_examples=32,
+    )
+    (placement,) = place_here([member])
+    programs = build(placement, member.task.load(ignore), 4)
+    state, metrics = programs.segment(programs.init(), 0, 1)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
