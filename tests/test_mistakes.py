@@ -26,7 +26,7 @@ from lstm_jax.runs.screen import Tick, metered
 from lstm_jax.search import Study
 from lstm_jax.statistics import estimate
 from lstm_jax.train.sweep import build, place_here
-from lstm_jax.use import predict
+from lstm_jax.use import predict_images
 from lstm_jax.use.pictures import read_picture
 
 ROOT = Path(__file__).parent.parent
@@ -101,7 +101,7 @@ MISTAKES = {
     "digits": "no command 'digits'",
     "run digits baseline": "'baseline' belongs to no option",
     "plan digits --segment-steps 3": "no option --segment-steps",
-    "predict tests": "give at least one picture",
+    "predict tests": "give at least one input",
     "predict nowhere x.png": "nowhere",
     "export nowhere": "nowhere",
     "report nowhere": "nowhere",
@@ -201,7 +201,7 @@ def test_an_archive_on_stdin_is_refused(monkeypatch):
     np.savez(file, x=np.zeros((2, 8, 8), np.uint8), y=np.zeros(2))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.getvalue())))
     with pytest.raises(UserError, match=r"archive of arrays \(x, y\); write one with numpy.save"):
-        predict._read("-", None)
+        predict_images._read("-", None)
 
 
 def test_only_named_formats_are_pictures(tmp_path, monkeypatch):
