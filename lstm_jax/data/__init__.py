@@ -11,7 +11,7 @@ from lstm_jax.errors import SurroundingsError
 if TYPE_CHECKING:
     import numpy as np
 
-Arrays = dict[str, "np.ndarray"]  # by name, the first axis that of the examples
+Arrays = dict[str, "np.ndarray"]  # by name; of which axis the examples are says `num_examples`
 
 
 class Dataset(NamedTuple):
@@ -35,8 +35,12 @@ class Dataset(NamedTuple):
 
 
 def num_examples(arrays: Arrays) -> int:
-    """Returns the length of the arrays' first axis."""
-    return len(next(iter(arrays.values())))
+    """Returns the number of examples: the length of the array whose name sorts first.
+
+    All arrays have a row for each example, or else that one has. JAX hands a dictionary on in the
+    order of its names, so it is the same one on the host and inside of a compiled program.
+    """
+    return len(arrays[min(arrays)])
 
 
 def make_dataset(

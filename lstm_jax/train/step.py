@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.data import Arrays
+from lstm_jax.data import Arrays, num_examples
 from lstm_jax.experiment import Experiment, all_specs
 from lstm_jax.tasks.task import Batch, Ends
 from lstm_jax.train import declare, model
@@ -250,8 +250,8 @@ def evaluate(ends: Ends, member: Experiment, params: Params, examples: Arrays) -
     """Returns the sums of loss, metric and weight over all examples of a split, by `scan`."""
     member = member.having({"backend": "scan"})
     folded, task = model.fold(member, params), member.task
-    num_examples = len(next(iter(examples.values())))
-    indices_N = jnp.arange(num_examples + -num_examples % EVALUATION_BLOCK, dtype=jnp.int32)
+    count = num_examples(examples)
+    indices_N = jnp.arange(count + -count % EVALUATION_BLOCK, dtype=jnp.int32)
 
     def score(real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
         inputs = task.inputs(batch)
@@ -272,8 +272,8 @@ def evaluate(ends: Ends, member: Experiment, params: Params, examples: Arrays) -
 
     def block(carry: tuple[Sums, Any], index_b: jax.Array) -> tuple[tuple[Sums, Any], None]:
         sums, states = carry
-        batch = task.gather(examples, jnp.minimum(index_b, num_examples - 1))
-        real_b = (index_b < num_examples).astype(jnp.float32)
+        batch = task.gather(examples, jnp.minimum(index_b, count - 1))
+        real_b = (index_b < count).astype(jnp.float32)
         if ends.widths:
             widest = jnp.max(width_of(ends, task.num_rows(batch)))
             ways = [partial(at_width, width) for width in ends.widths]
