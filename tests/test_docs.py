@@ -4,8 +4,11 @@ import re
 import runpy
 from pathlib import Path
 
+import flax.linen as nn
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from lstm_jax import Experiment
 from lstm_jax.errors import UserError
@@ -30,6 +33,13 @@ def files(tmp_path, monkeypatch):
     for block in blocks("docs/extend.md"):
         (tmp_path / block.split("\n")[0].removeprefix("# ")).write_text(block)
     return tmp_path
+
+
+@pytest.fixture
+def other_peoples_code():
+    """Frameworks add a bias of one axis to arrays of two."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def losses(files, experiment):
@@ -57,6 +67,36 @@ def test_a_data_set_of_ones_own_trains(files):
              labels=rng.integers(0, 10, 100))  # fmt: skip
     experiment = runpy.run_path("pictures.py")["experiment"]
     assert np.all(np.isfinite(losses(files, experiment)))
+
+
+@pytest.mark.usefixtures("other_peoples_code")
+def test_the_recurrence_stands_in_models_of_other_frameworks(tmp_path):
+    """Each model gives finite outputs of its shape, and the same ones as Flax's own layers where
+    the weights are the same.
+    """
+    models = {}
+    for block in blocks("docs/recurrence.md"):
+        path = tmp_path / block.split("\n")[0].removeprefix("# ")
+        path.write_text(block)
+        models[path.stem] = runpy.run_path(str(path))
+    x_BTI, lengths_B = np.ones((2, 5, 3), np.float32), np.array([5, 2])
+    key = jax.random.key(0)
+    model = models["linen"]["Classifier"]()
+    params = model.init(key, x_BTI)
+    by_flax = nn.RNN(nn.OptimizedLSTMCell(16)).apply({"params": params["params"]["LSTM_0"]}, x_BTI)
+    dense = params["params"]["Dense_0"]
+    want = by_flax[:, -1] @ dense["kernel"] + dense["bias"][None]
+    np.testing.assert_allclose(model.apply(params, x_BTI), want, atol=1e-5)
+    both = models["both"]["Both"]()
+    h_BTH, _ = both.init_with_output(key, x_BTI, lengths_B)
+    again_BTH, _ = both.init_with_output(key, x_BTI[:, :2], np.array([2, 2]))
+    np.testing.assert_allclose(h_BTH[1, :2], again_BTH[1], atol=1e-6)  # padding hides nothing
+    logits = models["nnx_model"]["Classifier"](3, 4, 7, nnx.Rngs(0))(x_BTI)
+    assert logits.shape == (2, 7)
+    layer = models["equinox_model"]["Layer"](3, 4, key)
+    h_TBH = layer(x_BTI.swapaxes(0, 1))
+    assert h_TBH.shape == (5, 2, 4)
+    assert np.isfinite(h_TBH).all()
 
 
 def test_the_experiment_of_the_readme_can_be_run(tmp_path):
