@@ -1,0 +1,157 @@
+"""Windows of a text, scores that carry the state, causality, a text learnt, the same bytes twice.
+
+One size for all: a model of 8 units in two layers, windows of 6 bytes.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lstm_jax.data import ignore, language, ngrams
+from lstm_jax.errors import UserError
+from lstm_jax.experiment import Experiment
+from lstm_jax.tasks.language import Language
+from lstm_jax.tasks.task import Inputs
+from lstm_jax.train import model
+from lstm_jax.train.step import EVALUATION_BLOCK
+from lstm_jax.train.sweep import Placement, build
+from lstm_jax.use.predict_language import write
+from lstm_jax.use.trained import Trained
+
+LENGTH = 6
+TEXT = b"abcd" * 2000  # whoever has read one byte knows the next
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("language") / "letters.txt"
+    path.write_bytes(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def programs(file):
+    member = Experiment(
+        task=Language(dataset=str(file), length=LENGTH), hidden_size=8, layers=2, batch_size=16,
+        microbatches=2, learning_rate=0.02, kernel_init="orthogonal", train_examples=16 * 100,
+    )  # fmt: skip
+    dataset = member.task.load(ignore)
+    return member, dataset, build(Placement((member,), 1, 1), dataset, 100)
+
+
+@pytest.fixture(scope="module")
+def trained(programs):
+    member, dataset, of = programs
+    state, _ = of.segment(of.init(), 0, 100)
+    params = jax.tree.map(lambda leaf: leaf[0], state.params)
+    return Trained("test", member, 100, None, dataset.facts, params), state
+
+
+@pytest.mark.parametrize("count", [51, 52, 350, 1003])
+def test_windows_hold_the_text_and_each_byte_is_foretold_once(count):
+    text = np.random.RandomState(count).bytes(count)
+    scored = language.streams(text, LENGTH)
+    assert language.joined(language.one_after_another(scored)) == text
+    assert scored["lengths"].sum() == count - 1
+    assert len(scored["lengths"]) % EVALUATION_BLOCK == 0
+    assert language.STREAMS == EVALUATION_BLOCK
+    learnt = language.windows(text, LENGTH)
+    assert text.startswith(language.joined(learnt))
+    assert 0 <= count - 1 - learnt["lengths"].sum() < LENGTH
+
+
+def test_a_texts_parts_follow_each_other_and_modules_are_whole(programs):
+    _, dataset, _ = programs
+    parts = [language.joined(dataset.train)] + [
+        language.joined(language.one_after_another(split))
+        for split in (dataset.validation, dataset.test)
+    ]
+    assert len(parts[1]) == len(parts[2]) == len(TEXT) // 20
+    assert dataset.facts["split"].startswith("by place")
+    python = Language(length=128).load(ignore)
+    test = language.joined(language.one_after_another(python.test))
+    assert b"\nclass Calendar(" in test
+    assert b"\nclass Calendar(" not in language.joined(python.train)
+    assert python.fingerprint == Language(length=128).load(ignore).fingerprint
+
+
+def test_a_text_too_short_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_bytes(b"x" * 200)
+    with pytest.raises(UserError, match=r"short.txt has 10 bytes for validation; windows of 6"):
+        Language(dataset=str(path), length=6).load(ignore)
+    with pytest.raises(UserError, match="expected a file, or a name"):
+        Language(dataset="no name").load(ignore)
+    with pytest.raises(UserError, match=r"^bidirectional: the task language must not see"):
+        Experiment(task=Language(), bidirectional=True)
+
+
+def test_a_text_is_learnt_and_counting_is_the_floor(programs, trained):
+    _, dataset, of = programs
+    sums = of.score(trained[1].params, dataset.test)
+    bits = sums.metric[0] / sums.weight[0]
+    assert bits < 0.2
+    assert sums.weight[0] == len(TEXT) // 20 - 1
+    assert Language().floor(dataset) == pytest.approx(2, abs=0.01)
+
+
+def test_a_carried_score_is_that_of_the_long_text(programs, trained):
+    member, dataset, of = programs
+    state = trained[1]
+    sums = of.score(state.params, dataset.test)
+    folded = model.fold(member, trained[0].params)
+    split = dataset.test
+    windows = split["symbols"].reshape(-1, EVALUATION_BLOCK, LENGTH + 1)
+    long_TB = np.concatenate([window[:, :-1] for window in windows], axis=1).T.astype(np.int32)
+    inside_BT = np.concatenate(
+        [np.arange(LENGTH) < lengths[:, None] for lengths in split["lengths"].reshape(-1, 50)], 1
+    )
+    asked_TB = np.concatenate([window[:, 1:] for window in windows], axis=1).T
+    h_TBW = model.run_layers(member, folded, Inputs(jnp.asarray(long_TB)), keep_outputs=True).h_TBW
+    log_TBV = np.asarray(jax.nn.log_softmax(model.read_out(folded, h_TBW)))
+    loss_TB = -np.take_along_axis(log_TBV, asked_TB[..., None].astype(int), axis=2)[..., 0]
+    assert len(windows) > 1  # or nothing would be carried
+    np.testing.assert_allclose(sums.loss[0], np.sum(loss_TB * inside_BT.T), rtol=1e-4)
+
+
+def test_no_byte_is_foretold_from_a_later_one(programs):
+    member, dataset, of = programs
+    params = jax.tree.map(lambda leaf: leaf[0], of.init().params)
+    folded = model.fold(member, params)
+    x_TBI = model.rows(folded, Inputs(jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32)))
+
+    @partial(jax.jacrev)
+    def by_row(x_TBI):
+        plain = folded._replace(embedding_VH=None)
+        outputs = model.outputs(member, member.task.ends({}), plain, Inputs(x_TBI))
+        return jnp.sum(outputs, axis=(1, 2))
+
+    moved = np.abs(np.asarray(by_row(x_TBI))).max(axis=(2, 3))  # of each output by each row
+    assert (moved[np.tril_indices(LENGTH)] > 0).all()
+    assert (moved[np.triu_indices(LENGTH, 1)] == 0).all()
+
+
+def test_what_is_written_is_the_same_each_time_and_follows_the_model(trained):
+    asked, _ = trained
+    assert write(asked, b"abca", 8, 0.0, 0) == b"bcdabcda"
+    drawn = write(asked, b"ab", 8, 5.0, 1)
+    assert drawn == write(asked, b"ab", 8, 5.0, 1) != write(asked, b"ab", 8, 5.0, 2)
+    assert len(drawn) == 8
+    assert write(asked, b"ab", 0, 1.0, 0) == b""
+    with pytest.raises(UserError, match="give at least one character"):
+        write(asked, b"", 8, 1.0, 0)
+
+
+def test_counted_probabilities_are_some_and_more_past_foretells_more():
+    train = (b"the cat sat on the mat, " * 40)[:900]
+    before = 2 * ngrams.bits_per_byte(train, b"th", 3)[2]
+    after = [3 * ngrams.bits_per_byte(train, b"th" + bytes([c]), 3)[2] for c in range(256)]
+    assert sum(2 ** (before - bits) for bits in after) == pytest.approx(1, abs=1e-9)
+    bits = ngrams.bits_per_byte(train, train, 4)
+    assert bits == sorted(bits, reverse=True)
+    shares = np.bincount(np.frombuffer(train, np.uint8)) / len(train)
+    entropy = -np.sum(shares[shares > 0] * np.log2(shares[shares > 0]))
+    assert entropy < bits[0] < entropy + 0.1

@@ -1,0 +1,265 @@
+"""Texts from files, a vocabulary of training alone, masks, a task that is solved, sentences asked.
+
+One size for all: a model of 8 units in both directions, texts of up to 8 words.
+"""
+
+import gzip
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from lstm_jax.data import ignore, labelled, text_sets, vocabulary
+from lstm_jax.data.texts import read_columns, read_text
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.experiment import Experiment
+from lstm_jax.tasks.text import Text
+from lstm_jax.train.sweep import Placement, build
+from lstm_jax.use import forward, predict_text
+from lstm_jax.use.asked import Asked
+from lstm_jax.use.trained import Trained
+
+WORDS = "the a film is was long short old new plot".split()
+
+
+def lines(count=200):
+    """Texts of 2 to 8 words; a label says whether the word `good` is among them."""
+    rng = np.random.RandomState(0)
+    found = []
+    for number in range(count):
+        text = list(rng.choice(WORDS, rng.randint(2, 8)))
+        if number % 2:
+            text.insert(rng.randint(len(text) + 1), "good")
+        found.append((str(number % 2), f"{' '.join(text)} {number}"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("texts") / "reviews.tsv"
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in lines()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(file):
+    """A model that was trained on the file, as `predict` has it, and its score on the test."""
+    task = Text(dataset=str(file), answer="mean", word_dropout=0.1, longest=8)
+    member = Experiment(
+        task=task, hidden_size=8, bidirectional=True, kernel_init="orthogonal", batch_size=16,
+        microbatches=2, learning_rate=0.02, train_examples=16 * 150,
+    )  # fmt: skip
+    dataset = task.load(ignore)
+    programs = build(Placement((member,), 1, 1), dataset, 150)
+    state, _ = programs.segment(programs.init(), 0, 150)
+    sums = programs.score(state.params, dataset.test)
+    params = jax.tree.map(lambda leaf: leaf[0], state.params)
+    model = Trained("test", member, 150, None, dataset.facts, params)
+    return model, dataset, float(sums.metric[0] / sums.weight[0])
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"1\tgood\n0\tbad\tvery\n", "line 2 has 3 columns, not 2"),
+        (b"1\tgood\n\nnone\n", "line 3 has 1 column, not 2"),
+        (b"1\tgood\n0\tb\xe4d\n", "line 2 is not UTF-8 .*byte 4.*iconv"),
+        (b"\n\n", "holds no line of 2 columns"),
+        (b"1\t" + b"x" * 1_000_001, "line 1 has 1,000,003 characters"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_line_that_says_where(tmp_path, content, said):
+    path = tmp_path / "bad.tsv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said) as caught:
+        read_columns(path, 2, ignore)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lines_are_the_same_packed_or_not_and_what_is_left_out_is_said(tmp_path):
+    content = "\ufeff1\tgood \r\n\r\n0\tbad\r\n0\t\r\n1\tgood\r\n0\tbad".encode()
+    plain, packed = tmp_path / "a.tsv", tmp_path / "a.tsv.gz"
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    heard = []
+    assert read_columns(plain, 2, heard.append) == [("1", "good"), ("0", "bad")]
+    assert read_columns(packed, 2, ignore) == [("1", "good"), ("0", "bad")]
+    assert [line.split(": ")[1] for line in heard] == [
+        "left out an empty line 1 time (line 2)",
+        "left out a line with an empty column 1 time (line 4)",
+        "left out a line that was there before 2 times (line 5 and others)",
+    ]
+
+
+def test_a_text_is_a_file_or_all_files_of_a_pattern_by_name(tmp_path):
+    (tmp_path / "b.txt").write_text("two")
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "c.gz").write_bytes(gzip.compress(b"three")[:-4])
+    assert read_text(tmp_path / "*.txt") == b"one\ntwo"
+    assert read_text(tmp_path / "a.txt") == b"one"
+    with pytest.raises(UserError, match="is a folder; give a pattern"):
+        read_text(tmp_path)
+    with pytest.raises(UserError, match="there is no such file"):
+        read_text(tmp_path / "nothing.txt")
+    with pytest.raises(SurroundingsError, match=r"c\.gz: is damaged"):
+        read_text(tmp_path / "c.gz")
+
+
+# Splits and the vocabulary.
+
+
+def test_the_vocabulary_sees_training_text_alone(tmp_path, trained):
+    _, dataset, _ = trained
+    other = [
+        (label, f"strange {text} words") if i % 10 in (4, 9) else (label, text)
+        for i, (label, text) in enumerate(lines())
+    ]
+    path = tmp_path / "reviews.tsv"
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in other))
+    changed = labelled.load(str(path), "words", 20_000, 2, 8, ignore)
+    assert changed.facts["vocabulary"] == dataset.facts["vocabulary"]
+    assert {*WORDS, "good"} < set(changed.facts["vocabulary"])
+    assert changed.fingerprint != dataset.fingerprint
+    for name, array in changed.train.items():
+        np.testing.assert_array_equal(array, dataset.train[name])
+
+
+def test_a_text_of_training_is_taken_out_of_the_test_and_that_is_said(tmp_path):
+    there = lines(40)
+    there[9] = ("1", there[0][1].upper())  # line 9 is test, line 4 validation, both are known
+    there[4] = ("0", f" {there[1][1]}")
+    path = tmp_path / "twice.tsv"
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in there))
+    heard = []
+    splits, classes, rule = labelled.read(str(path), heard.append)
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [32, 3, 3]
+    assert heard == [
+        "1 texts of validation are in the splits before it: left out",
+        "1 texts of test are in the splits before it: left out",
+    ]
+    assert (classes, rule) == (["0", "1"], f"of the lines, {labelled.TENTHS}")
+
+
+def test_a_file_without_classes_or_too_short_is_refused(tmp_path):
+    path = tmp_path / "few.tsv"
+    path.write_text("1\tgood\n0\tbad\n")
+    with pytest.raises(UserError, match="no text for validation and test"):
+        labelled.read(str(path), ignore)
+    path.write_text("".join(f"1\ttext {i}\n" for i in range(20)))
+    with pytest.raises(UserError, match="1 different labels, not 2 to 1000"):
+        labelled.read(str(path), ignore)
+
+
+def test_words_and_characters_and_what_is_rare_or_too_long():
+    assert vocabulary.cut("It's  GOOD, isn't it?", "words") == ["it's", "good", ",", "isn't", "it",
+                                                               "?"]  # fmt: skip
+    assert vocabulary.cut("a \n b", "characters") == ["a", " ", "b"]
+    symbols = vocabulary.build([["b", "a"], ["a", "b", "c"], ["a"]], most=4, least_count=2)
+    assert symbols == [*vocabulary.RESERVED, "a", "b"]
+    rows = vocabulary.encode([["c", "b", "a"], ["b"]], symbols, 2)
+    assert rows.tolist() == [[3, 2], [3, 0]]  # a text keeps its end
+    assert vocabulary.widths_of([1, 2, 3, 30], 20) == [4, 20]
+
+
+# TFDS: features as the sets have them, without the half minute that preparing one takes.
+
+
+class Prepared:
+    """A set on disk, as TFDS's builder shows it."""
+
+    def __init__(self, features, splits):
+        self.name = self.data_path = "stand_in"
+        self.info = SimpleNamespace(features=tfds.features.FeaturesDict(features), splits=splits)
+
+    def as_data_source(self, split):
+        return self.info.splits[split]
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+    def put(features, splits):
+        monkeypatch.setattr(text_sets, "have", lambda *_: Prepared(features, splits))
+
+    return put
+
+
+def test_a_set_of_tfds_is_read_by_its_features(on_disk):
+    features = {"description": tfds.features.Text(), "label": tfds.features.ClassLabel(names="ab")}
+    splits = {
+        name: [{"description": f"text {name} {i}\n".encode(), "label": i % 2} for i in range(20)]
+        for name in ("train", "test", "unsupervised")
+    }
+    on_disk(features, splits)
+    found = labelled.read("ag_news_subset", ignore)
+    assert [len(found.splits[name]) for name in ("train", "validation", "test")] == [18, 2, 20]
+    assert found.splits["train"][1] == ("1", "text train 1\n")
+    assert found.rule.startswith("TFDS's test")
+    on_disk({"image": tfds.features.Text(), "label": tfds.features.ClassLabel(names="ab")}, splits)
+    with pytest.raises(UserError, match="mnist has no feature text or sentence or description"):
+        labelled.read("mnist", ignore)
+    with pytest.raises(UserError, match="expected a file, or a name"):
+        labelled.read("no name", ignore)
+
+
+# The model.
+
+
+def test_a_solvable_task_is_solved(trained):
+    assert trained[2] == 1.0
+    assert trained[0].member.task.floor(trained[1]) == 0.5
+
+
+def test_padding_moves_no_output(trained):
+    """A text's answer is the same whatever stands behind it, and however wide its batch is."""
+    model, dataset, _ = trained
+    batch = {name: array[:16] for name, array in dataset.test.items()}
+    inside = np.arange(batch["symbols"].shape[1]) < batch["lengths"][:, None]
+    assert not inside.all()
+    assert inside.sum(axis=1).min() <= dataset.facts["widths"][0]
+    garbage = {**batch, "symbols": np.where(inside, batch["symbols"], np.uint16(3))}
+    answers = [
+        np.asarray(forward.answer(model.ends, model.ready, model.folded, each))
+        for each in (batch, garbage)
+    ]
+    np.testing.assert_array_equal(*answers)
+    short = batch["lengths"] <= dataset.facts["widths"][0]
+    few = model.member.task.cut(batch, dataset.facts["widths"][0])
+    cut = np.asarray(forward.answer(model.ends, model.ready, model.folded, few))
+    np.testing.assert_allclose(cut[short], answers[0][short], atol=1e-6)
+
+
+def test_word_dropout_makes_its_share_unknown_and_touches_nothing_else():
+    task = Text(word_dropout=0.25)
+    batch = {"symbols": jnp.full((100, 100), 7, jnp.uint16), "lengths": jnp.full(100, 100)}
+    read = task.augment(batch, jax.random.key(0))
+    symbols = np.asarray(read["symbols"])
+    assert set(np.unique(symbols)) == {vocabulary.UNKNOWN, 7}
+    assert abs(np.mean(symbols == vocabulary.UNKNOWN) - 0.25) < 0.02
+    assert read["lengths"] is batch["lengths"]
+    assert Text().augment(batch, jax.random.key(0)) is batch
+
+
+def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
+    model, _, _ = trained
+    said = []
+    predict_text.predict(model, Asked(("The film is GOOD zzz",), rows=True), said.append)
+    assert len(said) == 6
+    assert said[-1].startswith("1 (")
+    assert said[-1].endswith("The film is GOOD zzz; not known: zzz")
+    said.clear()
+    predict_text.predict(model, Asked(("the film is good",), rows=True, json=True), said.append)
+    answer = json.loads(said[0])
+    assert [piece for piece, _ in answer["by_step"]] == ["the", "film", "is", "good"]
+    beliefs = [row["1"] for _, row in answer["by_step"]]
+    assert beliefs[3] > 0.9 > 0.5 > beliefs[2]
+    assert answer["probabilities"] == answer["by_step"][-1][1]
+    with pytest.raises(UserError, match=r"^predict: ' ' has no word that could be read$"):
+        predict_text.predict(model, Asked((" ",)), said.append)
