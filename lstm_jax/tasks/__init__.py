@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
+from lstm_jax.tasks.translation import Translation
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Images,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Images, Translation)}
