@@ -13,5 +13,5 @@ experiment = Experiment(
     warmup_steps=50,
     clip_norm=1.0,
     batch_size=64,
-    train_examples=8 * 14_000,
+    train_examples=5 * 14_000,
 )

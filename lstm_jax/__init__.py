@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from lstm_jax.experiment import Experiment
 from lstm_jax.search import Search
+from lstm_jax.tasks.captions import Captions
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.translation import Translation
 
 if TYPE_CHECKING:
     from lstm_jax.use.trained import Trained
 
-__all__ = ["Experiment", "Images", "Search", "Translation", "load"]
+__all__ = ["Captions", "Experiment", "Images", "Search", "Translation", "load"]
 __version__ = "0.2.0"
 
 

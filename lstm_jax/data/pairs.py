@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def _dataset(name: str, splits: Splits, reading: Reading, rule: str) -> Dataset:
     width = max(int(lengths.max()) for lengths in needed.values())
     arrays = {split: _arrays(found, sides, width) for split, found in symbols.items()}
     widths = sentences.widths_of(needed["train"])
-    facts = {
+    facts: dict[str, Any] = {
         f"{side}_{part}": symbols
         for side, both in sides.items()
         for part, symbols in zip(("vocabulary", "others"), both, strict=True)
@@ -147,11 +147,10 @@ def _dataset(name: str, splits: Splits, reading: Reading, rule: str) -> Dataset:
 def _arrays(
     pairs: list[list[list[str]]], sides: dict[str, tuple[list[str], list[str]]], width: int
 ) -> Arrays:
-    sources = [pair[0] for pair in pairs]
-    targets = [[*pair[1], sentences.SPECIAL[sentences.END]] for pair in pairs]
+    sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
     return {
-        "source": sentences.numbered(sources, *sides["source"], width),
+        "source": sentences.numbered(sources, *sides["source"], width, end=False),
         "source_lengths": np.array([len(source) for source in sources], np.int32),
-        "target": sentences.numbered(targets, *sides["target"], width),
-        "target_lengths": np.array([len(target) for target in targets], np.int32),
+        "target": sentences.numbered(targets, *sides["target"], width, end=True),
+        "target_lengths": np.array([len(target) + 1 for target in targets], np.int32),
     }

@@ -48,16 +48,24 @@ def vocabularies(
 
 
 def numbered(
-    sentences: Sequence[Sequence[str]], known: Sequence[str], others: Sequence[str], width: int
+    sentences: Sequence[Sequence[str]],
+    known: Sequence[str],
+    others: Sequence[str],
+    width: int,
+    *,
+    end: bool,
 ) -> np.ndarray:
     """Returns sentences as int32 [N,W]: the place of each symbol in the vocabulary, or -1, -2, ...
-    for the first, second, ... of the others; then padding. What is in neither is unknown.
+    for the first, second, ... of the others; then the end, if wanted, and padding. What is in
+    neither is unknown.
     """
     place = {symbol: number for number, symbol in enumerate(known)}
     place |= {symbol: -1 - number for number, symbol in enumerate(others)}
     found = np.full((len(sentences), width), PADDING, np.int32)
     for row, sentence in zip(found, sentences, strict=True):
         row[: len(sentence)] = [place.get(symbol, UNKNOWN) for symbol in sentence]
+        if end:
+            row[len(sentence)] = END
     return found
 
 

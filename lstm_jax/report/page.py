@@ -34,7 +34,11 @@ from lstm_jax.statistics import Summary, summarise
 from lstm_jax.use.trained import Trained, load
 
 # By task: `of_answers(trained, dataset, who)` in it yields figures and tables of its own.
-ANSWERS = {"images": "lstm_jax.report.images_figures"}
+ANSWERS = {
+    "images": "lstm_jax.report.images_figures",
+    "translation": "lstm_jax.report.translation_figures",
+    "captions": "lstm_jax.report.captions_figures",
+}
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MOST_SETTINGS = 200  # in the page's table
 

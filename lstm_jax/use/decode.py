@@ -5,7 +5,7 @@ Axes: B batch, K sentences kept at a time, S symbols that are written, V symbols
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,14 @@ from lstm_jax.use.trained import Trained
 
 BLOCK = 50  # sentences at a time
 NEVER = -1e30  # the log probability of what is not to be written
+
+
+class Written(NamedTuple):
+    """What a model wrote, for N examples."""
+
+    texts: list[str]
+    numbers_NS: np.ndarray
+    certainty_N: np.ndarray  # the geometric mean of the probabilities of a sentence's symbols
 
 
 class Beam(NamedTuple):
@@ -107,33 +115,41 @@ def _step(
     ), None
 
 
-def write_out(trained: Trained, examples: Arrays, beam: int = 1) -> list[str]:
-    """Returns the sentence that the model writes for each example."""
+def write_out(trained: Trained, examples: Arrays, beam: int = 1) -> Written:
+    """Returns what the model writes for each example."""
     steps = int(trained.facts["shapes"]["target"][0])
-    found: list[str] = []
-    for batch, count in _blocks(examples):
-        numbers_BS, _ = decode(trained.ready, trained.folded, batch, beam=beam, steps=steps)
-        found += texts(np.asarray(numbers_BS)[:count], trained.facts, "target")
-    return found
-
-
-def _blocks(examples: Arrays) -> Iterator[tuple[Batch, int]]:
-    """Blocks of one size, the last one filled up, and how many of its examples are real."""
+    numbers, means = list[np.ndarray](), list[np.ndarray]()
     total = num_examples(examples)
-    for first in range(0, total, BLOCK):
+    for first in range(0, total, BLOCK):  # of one size, the last one filled up
         index_B = np.minimum(np.arange(first, first + BLOCK), total - 1)
-        yield {n: array[index_B] for n, array in examples.items()}, min(BLOCK, total - first)
+        batch = {name: array[index_B] for name, array in examples.items()}
+        numbers_BS, mean_B = decode(trained.ready, trained.folded, batch, beam=beam, steps=steps)
+        numbers.append(np.asarray(numbers_BS))
+        means.append(np.asarray(mean_B))
+    numbers_NS, mean_N = np.concatenate(numbers)[:total], np.concatenate(means)[:total]
+    return Written(texts(numbers_NS, trained.facts, "target"), numbers_NS, np.exp(mean_N))
 
 
 def texts(numbers_NS: np.ndarray, facts: dict[str, Any], side: str) -> list[str]:
     """Returns the sentences that numbers stand for, of the side `source` or `target`."""
-    known, others = facts[f"{side}_vocabulary"], facts[f"{side}_others"]
-    return [joined(read_back(row, known, others)) for row in numbers_NS.tolist()]
+    return [joined(symbols_of(row, facts, side)) for row in numbers_NS]
+
+
+def symbols_of(numbers_S: np.ndarray, facts: dict[str, Any], side: str) -> list[str]:
+    """Returns the symbols of a sentence, without its end."""
+    return read_back(numbers_S.tolist(), facts[f"{side}_vocabulary"], facts[f"{side}_others"])
+
+
+def where_it_looked(trained: Trained, examples: Arrays, numbers_NS: np.ndarray) -> np.ndarray:
+    """Returns how much of its attention the model gave to each row that it read (the last axis) as
+    it wrote each symbol of these sentences: float32 [N,S,T].
+    """
+    return np.asarray(attention(trained.ready, trained.folded, {**examples, "target": numbers_NS}))
 
 
 @jax.jit
 def attention(member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
-    """Returns where a model with attention looks as it writes `target`, float32 [B,S,T]."""
+    """Returns where a model with attention looks as it writes `target`: float32 [B,S,T]."""
     inputs = member.task.inputs(batch)
     encoded = model.encode(member, folded, inputs)
     assert encoded.decoder.attention is not None, "the model has no attention"

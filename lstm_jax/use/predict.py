@@ -14,7 +14,11 @@ from lstm_jax.runs.screen import say
 from lstm_jax.use.asked import Asked
 from lstm_jax.use.trained import load
 
-WAYS = {"images": "lstm_jax.use.predict_images"}  # by task: `predict(trained, asked, tell)` in it
+WAYS = {  # by task: `predict(trained, asked, tell)` in it
+    "images": "lstm_jax.use.predict_images",
+    "translation": "lstm_jax.use.predict_translation",
+    "captions": "lstm_jax.use.predict_captions",
+}
 
 
 def predict(run_dir: Path, asked: Asked, console: Console, *, member: str | None = None) -> None:
