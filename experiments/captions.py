@@ -9,8 +9,9 @@ experiment = Experiment(
     kernel_init="orthogonal",
     learning_rate=3e-3,
     schedule="cosine",
-    warmup_steps=100,
+    warmup_steps=200,
     clip_norm=1.0,
     batch_size=64,
-    train_examples=4 * 40_000,
+    microbatches=4,
+    train_examples=5 * 40_000,
 )

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.cell import State
+from lstm_jax.train.products import product
 
 # Stands where padding of a source would be scored: its share of attention is then zero.
 OUT_OF_SIGHT = -1e30
@@ -72,14 +73,14 @@ def attend(encoded: Encoded, h_SBH: jax.Array) -> jax.Array:
     share_BST = shares(attention, encoded, h_SBH)
     context_SBW = jnp.einsum("bst,tbw->sbw", share_BST, encoded.h_TBW)
     both_SBD = with_one(jnp.concatenate([context_SBW, h_SBH], axis=2))
-    return jnp.tanh(both_SBD @ attention.mix_DH)
+    return jnp.tanh(product(both_SBD, attention.mix_DH))
 
 
 def shares(attention: Attention, encoded: Encoded, h_SBH: jax.Array) -> jax.Array:
     """Returns how much of its attention each row gives to each row of the source: [B,S,T], a sum of
     one over T, zero on padding.
     """
-    score_BST = jnp.einsum("sbw,tbw->bst", h_SBH @ attention.score_HW, encoded.h_TBW)
+    score_BST = jnp.einsum("sbw,tbw->bst", product(h_SBH, attention.score_HW), encoded.h_TBW)
     if encoded.lengths_B is not None:
         rows_T = jnp.arange(score_BST.shape[2], dtype=jnp.int32)
         inside_BT = rows_T[None] < encoded.lengths_B[:, None]

@@ -22,6 +22,7 @@ from lstm_jax.tasks.task import Ends, Inputs
 from lstm_jax.train.declare import Params, bridged, layer_names
 from lstm_jax.train.decoder import Attention, Decoder, Encoded, attend, begin
 from lstm_jax.train.embedding import look_up
+from lstm_jax.train.products import product
 
 
 class Layer(NamedTuple):
@@ -268,7 +269,8 @@ def _split(key: jax.Array | None, count: int) -> list[jax.Array | None]:
 
 def read_out(folded: Folded, h: jax.Array) -> jax.Array:
     """Returns the head's outputs [..., O] of outputs [..., W] of the last layer."""
-    return jnp.concatenate([h, jnp.ones_like(h[..., :1])], axis=-1) @ folded.head_DO
+    h_1 = jnp.concatenate([h, jnp.ones_like(h[..., :1])], axis=-1)
+    return product(h_1, folded.head_DO) if h.ndim == 3 else h_1 @ folded.head_DO
 
 
 def _stack(dense: Params) -> jax.Array:

@@ -46,9 +46,7 @@ def source_of(trained: Trained, sentence: str) -> Arrays:
     symbols = split_up(sentence.lower() if task.lowercase else sentence, task.units)
     width = facts["shapes"]["source"][0]
     if not 0 < len(symbols) <= width:
-        raise UserError(
-            f"predict: {len(symbols)} {task.step_name}s; this model reads 1 to {width}"
-        )
+        raise UserError(f"predict: {len(symbols)} {task.step_name}s; this model reads 1 to {width}")
     side = facts["source_vocabulary"], facts["source_others"]
     return {
         "source": numbered([symbols], *side, width, end=False),
