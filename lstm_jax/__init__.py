@@ -45,13 +45,23 @@ if TYPE_CHECKING:
     from lstm_jax.experiment import Experiment
     from lstm_jax.results import Result, Segment
     from lstm_jax.search import Search, Study
-    from lstm_jax.tasks import Adding, Copying, Forecast, Images, Language, Text
+    from lstm_jax.tasks import (
+        Adding,
+        Captions,
+        Copying,
+        Forecast,
+        Images,
+        Language,
+        Text,
+        Translation,
+    )
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
     "Adding",
+    "Captions",
     "Copying",
     "Dataset",
     "DivergedError",
@@ -67,6 +77,7 @@ __all__ = [
     "Study",
     "SurroundingsError",
     "Text",
+    "Translation",
     "UserError",
     "load",
     "lstm",
@@ -86,7 +97,10 @@ _HOMES = {
     "lstm_jax.experiment": ("Experiment",),
     "lstm_jax.results": ("Result", "Segment"),
     "lstm_jax.search": ("Search", "Study"),
-    "lstm_jax.tasks": ("Adding", "Copying", "Forecast", "Images", "Language", "Text"),
+    "lstm_jax.tasks": (
+        *("Adding", "Captions", "Copying", "Forecast"),
+        *("Images", "Language", "Text", "Translation"),
+    ),
 }
 
 

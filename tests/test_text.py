@@ -23,7 +23,7 @@ from lstm_jax.use import forward, predict_text
 from lstm_jax.use.asked import Asked
 from lstm_jax.use.trained import Trained
 
-WORDS = "the a film is was long short old new plot".split()
+WORDS = ["the", "a", "film", "is", "was", "long", "short", "old", "new", "plot"]
 
 
 def lines(count=200):

@@ -221,15 +221,15 @@ def _add_end(lengths_B: jax.Array | None, t: jax.Array, dstate: State, dend: Sta
 
 
 def _kernel_gradient(v_NK: jax.Array, dz_NG: jax.Array, features: int, width: int) -> jax.Array:
-    dkernel_KD = _sum_over_rows(v_NK, dz_NG[:, :width])
+    dkernel_KD = sum_over_rows(v_NK, dz_NG[:, :width])
     if width == dz_NG.shape[1]:
         return dkernel_KD
-    dinput = _sum_over_rows(v_NK[:, : features + 1], dz_NG[:, width:])
+    dinput = sum_over_rows(v_NK[:, : features + 1], dz_NG[:, width:])
     below = ((0, v_NK.shape[1] - features - 1), (0, 0))  # these blocks read no state
     return jnp.concatenate([dkernel_KD, jnp.pad(dinput, below)], axis=1)
 
 
-def _sum_over_rows(v_NK: jax.Array, dz_ND: jax.Array) -> jax.Array:
+def sum_over_rows(v_NK: jax.Array, dz_ND: jax.Array) -> jax.Array:
     """Returns v.T @ dz, an ordered sum of products whose bits no number of threads changes.
 
     XLA's CPU backend adds up a long product over N in another order with more threads. Measured on

@@ -344,3 +344,13 @@ def belief(axes: Sequence[Axes], image: np.ndarray, beliefs_TC: np.ndarray, titl
     map_.set_xticks(range(beliefs_TC.shape[1]))
     map_.set_yticks([])
     map_.tick_params(labelsize=7)
+
+
+def alignment(
+    axes: Axes, shares_ST: np.ndarray, written: Sequence[str], read: Sequence[str]
+) -> None:
+    """How much of its attention each symbol written (downwards) gave to each row read."""
+    axes.imshow(shares_ST, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    axes.set_yticks(range(len(written)), written)
+    axes.set_xticks(range(len(read)), read, rotation=90)
+    axes.tick_params(labelsize=7)

@@ -24,6 +24,13 @@ Say = Callable[[str], None]
 Batch = dict[str, Any]  # arrays by name, the first axis that of the examples
 
 
+class Decoder(NamedTuple):
+    """What writes a sequence of symbols, one after another, from what the recurrent layers read."""
+
+    num_symbols: int  # the size of its vocabulary
+    attention: str  # `none`, or `luong`: see train/decoder.py
+
+
 class Ends(NamedTuple):
     """What a model begins and ends with."""
 
@@ -34,6 +41,7 @@ class Ends(NamedTuple):
     symbols: bool = False  # a row is one symbol, int32, which is looked up in a table
     widths: tuple[int, ...] = ()  # of batches, rising: each is cut to the least that holds it
     carried: bool = False  # a block of scored examples goes on where the one before it ended
+    decoder: Decoder | None = None  # it stands between the recurrent layers and the head
 
 
 class Inputs(NamedTuple):
@@ -41,6 +49,7 @@ class Inputs(NamedTuple):
 
     x_TBI: jax.Array  # symbols are [T,B]
     lengths_B: jax.Array | None = None  # int32 rows that count; None: all
+    before_SB: jax.Array | None = None  # of a decoder: int32, the symbol before each to be written
 
 
 class Items(NamedTuple):
@@ -143,5 +152,7 @@ class Task:
         raise NotImplementedError
 
     def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
-        """Scores the outputs, [B,O] or [T,B,O], of a batch or of a part of one."""
+        """Scores the outputs, [B,O], or [T,B,O] of every row (of a decoder's too), of a batch or of
+        a part of one.
+        """
         raise NotImplementedError

@@ -18,7 +18,7 @@ from lstm_jax.cells import get_cell
 from lstm_jax.cells.cell import Cell
 from lstm_jax.cells.linen import Affine
 from lstm_jax.experiment import Experiment
-from lstm_jax.tasks.task import Ends
+from lstm_jax.tasks.task import Decoder, Ends
 
 Initializer = initializers.Initializer
 Params = Any  # a Flax parameter tree: nested dicts of arrays
@@ -51,6 +51,9 @@ class Declared(nn.Module):
         for index in range(experiment.layers):
             for name in layer_names(experiment, cell, index):
                 CellParameters(experiment, width if index else hidden, name=name)()
+        if ends.decoder is not None:
+            DecoderParameters(experiment, ends.decoder, name="decoder")()
+            width = hidden
         Affine((width, ends.num_outputs), *dense, name="output")()
 
 
@@ -71,6 +74,36 @@ class CellParameters(nn.Module):
         self.param("bias", bias_init, (len(cell.blocks) * hidden,), jnp.float32)
         for name in cell.extra:
             self.param(name, initializers.zeros_init(), (hidden,), jnp.float32)
+
+
+class DecoderParameters(nn.Module):
+    """Declares what a decoder has: a table [V, H], its recurrent layers, in one direction, and what
+    `train/decoder.py` does beside them.
+    """
+
+    experiment: Experiment
+    decoder: Decoder
+
+    @nn.compact
+    def __call__(self) -> None:
+        hidden, width = self.experiment.hidden_size, output_width(self.experiment)
+        table_init, shape = initializers.normal(1.0), (self.decoder.num_symbols, hidden)
+        self.param("embedding", table_init, shape, jnp.float32)
+        dense = initializers.lecun_normal(), initializers.zeros_init()
+        cell = get_cell(self.experiment.cell)
+        for index in range(self.experiment.layers):
+            name = layer_names(self.experiment, cell, index)[0]
+            CellParameters(self.experiment, hidden, name=name)()
+            for state in bridged(self.experiment, cell):
+                Affine((width, hidden), *dense, name=f"{name}_begin_{state}")()
+        if self.decoder.attention != "none":
+            self.param("score", dense[0], (hidden, width), jnp.float32)
+            Affine((width + hidden, hidden), *dense, name="mix")()
+
+
+def bridged(member: Experiment, cell: Cell) -> tuple[str, ...]:
+    """Returns the names of the states that go through a dense layer from encoder to decoder."""
+    return cell.state if member.bidirectional else ()
 
 
 def layer_names(member: Experiment, cell: Cell, index: int) -> list[str]:

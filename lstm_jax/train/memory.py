@@ -50,6 +50,14 @@ def needed(placement: Placement, dataset: Dataset, platform: str) -> Need:
         # In its backward pass a layer keeps [x, 1, r], its blocks' slopes and its states.
         kept = width + blocks + (1 + len(cell.state)) * hidden
         working += 4 * directions * rows * size * kept
+    if ends.decoder is not None:
+        written = 0 if part.before_SB is None else len(part.before_SB)
+        folded += 4 * (ends.decoder.num_symbols + 3 * between + hidden) * hidden
+        folded += 4 * member.layers * (hidden + 1 + read) * blocks
+        kept = hidden + 1 + read + blocks + (1 + len(cell.state)) * hidden
+        # The head and its softmax, and attention over the encoder's outputs.
+        beside = 3 * (ends.num_outputs + rows + between + hidden)
+        working += 4 * written * size * (member.layers * kept + beside)
     if ends.symbols:
         folded += 4 * ends.num_features * hidden
     working += (member.microbatches + 3) * folded

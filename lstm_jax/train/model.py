@@ -19,8 +19,10 @@ from lstm_jax.cells.cudnn import lstm_last_cudnn
 from lstm_jax.errors import UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.tasks.task import Ends, Inputs
-from lstm_jax.train.declare import Params, layer_names
+from lstm_jax.train.declare import Params, bridged, layer_names
+from lstm_jax.train.decoder import Attention, Decoder, Encoded, attend, begin
 from lstm_jax.train.embedding import look_up
+from lstm_jax.train.products import product
 
 
 class Layer(NamedTuple):
@@ -36,6 +38,7 @@ class Folded(NamedTuple):
     layers: tuple[tuple[Layer, ...], ...]  # of each layer one for each direction
     head_DO: jax.Array  # [kernel; bias]
     embedding_VH: jax.Array | None
+    decoder: Decoder | None = None
 
 
 class Outputs(NamedTuple):
@@ -43,7 +46,7 @@ class Outputs(NamedTuple):
 
     h_TBW: Any  # [T,B,W], of every row; None where nobody asked
     last_BW: jax.Array  # of the last row of each sequence
-    states: tuple[State, ...]  # after it, of each layer read forwards
+    states: tuple[State, ...]  # at the end, of each layer; those of both directions side by side
 
 
 def fold(member: Experiment, params: Params) -> Folded:
@@ -59,7 +62,22 @@ def fold(member: Experiment, params: Params) -> Folded:
         below_DH = None if index else dense_DH
         names = layer_names(member, cell, index)
         layers.append(tuple(_layer(member, cell, params[name], below_DH) for name in names))
-    return Folded(tuple(layers), _stack(params["output"]), params.get("embedding"))
+    writes = _fold_decoder(member, cell, params["decoder"]) if "decoder" in params else None
+    return Folded(tuple(layers), _stack(params["output"]), params.get("embedding"), writes)
+
+
+def _fold_decoder(member: Experiment, cell: Cell, params: Params) -> Decoder:
+    names = [layer_names(member, cell, index)[0] for index in range(member.layers)]
+    layers = tuple((_layer(member, cell, params[name], None),) for name in names)
+    bridges = tuple(
+        tuple(_stack(params[f"{name}_begin_{state}"]) for state in bridged(member, cell))
+        for name in names
+    )
+    attention = None
+    if "score" in params:
+        attention = Attention(params["score"], _stack(params["mix"]))
+    bridges = bridges if any(bridges) else ()
+    return Decoder(layers, params["embedding"], bridges, attention)
 
 
 def _layer(member: Experiment, cell: Cell, own: Params, below_DH: jax.Array | None) -> Layer:
@@ -85,20 +103,26 @@ def outputs(
     inputs: Inputs,
     dropping: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the head's outputs: [T,B,O] of every row, else [B,O].
+    """Returns the head's outputs: [T,B,O] of every row (a decoder's, where it has one), else [B,O].
 
     With the key `dropping` outputs of layers are dropped as in training. Raises UserError where the
     backend does not run such a task: no other is taken silently.
     """
     keys = _split(dropping, member.layers)
+    several = ends.every_row or ends.mean or ends.decoder is not None
     if member.backend == "cudnn":
-        if ends.every_row or ends.mean or inputs.lengths_B is not None:
+        if several or inputs.lengths_B is not None:
             raise UserError(
                 f"backend: cudnn reads the last row of sequences of one length; the task "
                 f"{member.task.name} asks for more, use scan"
             )
         (layer,) = folded.layers[0]
         _, h = lstm_last_cudnn(rows(folded, inputs), layer.kernel_KG)
+    elif ends.decoder is not None:
+        keys = _split(dropping, 2 * member.layers)
+        encoded = encode(member, folded, inputs, keys[: member.layers])
+        above, before_SB = keys[member.layers : -1], inputs.before_SB
+        h = attend(encoded, run_decoder(member, folded, encoded, before_SB, above).h_TBW)
     else:
         every = ends.every_row or ends.mean
         found = run_layers(member, folded, inputs, keys[:-1], keep_outputs=every)
@@ -108,6 +132,31 @@ def outputs(
         elif ends.mean:
             h = mean_over_rows(found.h_TBW, inputs.lengths_B)
     return read_out(folded, drop(member, keys[-1], h))
+
+
+def encode(
+    member: Experiment, folded: Folded, inputs: Inputs, keys: Sequence[jax.Array | None] = ()
+) -> Encoded:
+    """Returns what the decoder knows of the source; of `keys` the last drops what it attends to."""
+    assert folded.decoder is not None, "the model has no decoder"
+    attends = folded.decoder.attention is not None
+    found = run_layers(member, folded, inputs, keys, keep_outputs=attends)
+    states = begin(folded.decoder, found.states)
+    h_TBW = drop(member, keys[-1], found.h_TBW) if attends and keys else found.h_TBW
+    return Encoded(folded.decoder, states, h_TBW, inputs.lengths_B)
+
+
+def run_decoder(
+    member: Experiment,
+    folded: Folded,
+    encoded: Encoded,
+    before_SB: Any,
+    keys: Sequence[jax.Array | None] = (),
+) -> Outputs:
+    """Runs the decoder's layers over the symbol before each row, from the states of `encoded`."""
+    own = Folded(encoded.decoder.layers, folded.head_DO, encoded.decoder.embedding_VH)
+    inputs = Inputs(before_SB)
+    return run_layers(member, own, inputs, keys, keep_outputs=True, initial=encoded.states)
 
 
 def rows(folded: Folded, inputs: Inputs) -> jax.Array:
@@ -151,7 +200,7 @@ def _run_layer(
     initial: State | None,
     keep_outputs: bool,
 ) -> tuple[Any, jax.Array, State]:
-    """Returns a layer's outputs, if kept, the last ones, and the state read forwards."""
+    """Returns a layer's outputs, if kept, the last ones, and the state at the end."""
     cell, lengths_B = get_cell(member.cell), inputs.lengths_B
     found: list[Any] = []
     lasts, states = [], []
@@ -171,7 +220,8 @@ def _run_layer(
     if member.residual and index:
         h_TBW = h_TBW + x_TBW if keep_outputs else None
         last_BW = last_BW + last_row(x_TBW, lengths_B)
-    return h_TBW, last_BW, states[0]
+    sides = zip(*states, strict=True)
+    return h_TBW, last_BW, states[0] if one else tuple(jnp.concatenate(s, axis=1) for s in sides)
 
 
 def zero_states(member: Experiment, batch: int) -> tuple[State, ...]:
@@ -219,7 +269,8 @@ def _split(key: jax.Array | None, count: int) -> list[jax.Array | None]:
 
 def read_out(folded: Folded, h: jax.Array) -> jax.Array:
     """Returns the head's outputs [..., O] of outputs [..., W] of the last layer."""
-    return jnp.concatenate([h, jnp.ones_like(h[..., :1])], axis=-1) @ folded.head_DO
+    h_1 = jnp.concatenate([h, jnp.ones_like(h[..., :1])], axis=-1)
+    return product(h_1, folded.head_DO) if h.ndim == 3 else h_1 @ folded.head_DO
 
 
 def _stack(dense: Params) -> jax.Array:

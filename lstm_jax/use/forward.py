@@ -66,7 +66,7 @@ def has_one_way(member: Experiment, ends: Ends) -> bool:
     """Returns whether a row's output goes through nothing but the recurrent layers, read forwards,
     into the head: so one can look into the last of them row by row.
     """
-    return not (member.bidirectional or member.residual or ends.mean)
+    return not (member.bidirectional or member.residual or ends.mean or ends.decoder is not None)
 
 
 def raw(ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:

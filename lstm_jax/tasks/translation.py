@@ -1,0 +1,110 @@
+"""A sentence of one language into one of another, by an encoder and a decoder.
+
+Axes: B batch, W symbols of the widest sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstm_jax.data import Dataset
+from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.sentences import Sentences, known
+from lstm_jax.tasks.task import Batch, Ends, Inputs, Say, Task
+
+if TYPE_CHECKING:
+    import jax
+
+
+@dataclass(frozen=True)
+class Translation(Sentences):
+    """What a sentence is in another language."""
+
+    name: ClassVar[str] = "translation"
+
+    dataset: Axis[str] = axis(
+        "dates",
+        "`dates` (dates and numbers in words and in figures: made, no network), a file of two "
+        "columns FILE.tsv or FILE.tsv.gz, or a TFDS translation set such as "
+        "ted_hrlr_translate/pt_to_en",
+        data=True,
+    )
+    swapped: Axis[bool] = axis(False, "from the second language into the first", data=True)
+    units: Axis[str] = axis(
+        "words",
+        "what a symbol is: `words` (digits and marks apart) or `characters`",
+        choices=lambda: ("words", "characters"),
+        data=True,
+    )
+    lowercase: Axis[bool] = axis(False, "capital letters are read as small ones", data=True)
+    max_words: Axis[int] = axis(
+        50, "longer sentences, of either side, are left out", low=1, high=1000, data=True
+    )
+    max_vocabulary: Axis[int] = axis(
+        10_000,
+        "symbols of each side that are known: the commonest in training",
+        low=1,
+        high=10**6,
+        data=True,
+    )
+    validation: Axis[str] = axis(
+        "by-rule",
+        "of a file: its pairs that are held out, by their places, such as 1-400,9001-9200; "
+        "by-rule: every tenth stretch of forty",
+        data=True,
+    )
+    test: Axis[str] = axis("by-rule", "as `validation`, for the test", data=True)
+    word_dropout: Axis[float] = axis(
+        0.0,
+        "share of the symbols of a source that training does not show",
+        low=0.0,
+        high=0.999,
+        traced=True,
+    )
+
+    def load(self, say: Say) -> Dataset:
+        from lstm_jax.data import pairs
+
+        names = pairs.Reading._fields
+        return pairs.load(self.dataset, pairs.Reading(*(getattr(self, n) for n in names)), say)
+
+    def built_in(self) -> Task | None:
+        if self.dataset == "dates":
+            return None
+        return replace(self, dataset="dates", validation="by-rule", test="by-rule")
+
+    def ends(self, facts: dict[str, Any]) -> Ends:
+        decoder = self.decoder(facts)
+        return Ends(
+            num_features=len(facts["source_vocabulary"]),
+            num_outputs=decoder.num_symbols,
+            symbols=True,
+            widths=tuple(facts["widths"]),
+            decoder=decoder,
+        )
+
+    def num_rows(self, batch: Batch) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.maximum(batch["source_lengths"], batch["target_lengths"])
+
+    def cut(self, batch: Batch, width: int) -> Batch:
+        return {n: a[:, :width] if n in ("source", "target") else a for n, a in batch.items()}
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        import jax
+        import jax.numpy as jnp
+
+        from lstm_jax.data.sentences import UNKNOWN
+
+        shown_BW = jax.random.uniform(key, batch["source"].shape) >= self.word_dropout
+        return {**batch, "source": jnp.where(shown_BW, batch["source"], jnp.int32(UNKNOWN))}
+
+    def inputs(self, batch: Batch) -> Inputs:
+        return Inputs(known(batch["source"]).T, batch["source_lengths"], self.before(batch))
+
+    @property
+    def step_name(self) -> str:
+        """What the encoder reads at a time."""
+        return "word" if self.units == "words" else "character"

@@ -1,0 +1,303 @@
+"""Encoder, decoder and attention; sentences that a model writes by itself; pairs and their splits.
+
+One size for all: sentences of one to three of eight letters, to be copied.
+"""
+
+import io
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lstm_jax import Experiment, Translation
+from lstm_jax.cells import get_cell, recurrence
+from lstm_jax.data import dates, ignore, pairs, sentences
+from lstm_jax.errors import UserError
+from lstm_jax.report import page
+from lstm_jax.train import declare, model
+from lstm_jax.train.step import init_state
+from lstm_jax.train.sweep import Placement, build
+from lstm_jax.use import decode, predict_translation
+from lstm_jax.use.asked import Asked
+from lstm_jax.use.trained import Trained
+
+STEPS, BATCH = 1500, 8
+
+
+@pytest.fixture(scope="module")
+def member(tmp_path_factory):
+    lines = [" ".join(s) for n in (1, 2, 3) for s in itertools.product("abcdefgh", repeat=n)]
+    order = np.random.RandomState(0).permutation(len(lines))
+    path = tmp_path_factory.mktemp("pairs") / "copy.tsv"
+    path.write_text("".join(f"{lines[i]}\t{lines[i].upper()}\n" for i in order))
+    return Experiment(
+        task=Translation(dataset=str(path)), cell="rnn", hidden_size=24, learning_rate=2e-2,
+        schedule="cosine", clip_norm=1.0, batch_size=16, microbatches=2, train_examples=16 * STEPS,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(member):
+    return member.task.load(ignore)
+
+
+@pytest.fixture(scope="module")
+def start(member, data):
+    """A first state made without a compiled program."""
+    random = np.random.RandomState(0)
+    like = jax.eval_shape(partial(init_state, member.task.ends(data.facts)), member)
+    params = jax.tree.map(
+        lambda leaf: (0.3 * random.randn(*leaf.shape)).astype(np.float32), like.params
+    )
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.optimizer)
+    return like._replace(params=params, optimizer=zeros, diverged_at=np.int32(-1))
+
+
+def train(member, data, start, devices):
+    programs = build(Placement((member,), 1, devices), data, STEPS)
+    return programs.segment(programs.put(jax.tree.map(lambda leaf: leaf[None], start)), 0, STEPS)[0]
+
+
+@pytest.fixture(scope="module")
+def state(member, data, start):
+    return train(member, data, start, 1)
+
+
+@pytest.fixture(scope="module")
+def trained(member, data, state):
+    params = jax.tree.map(lambda leaf: leaf[0], state.params)
+    return Trained("copy", member, STEPS, None, data.facts, params)
+
+
+@pytest.fixture(scope="module")
+def batch(data):
+    return {name: jnp.asarray(array[:BATCH]) for name, array in data.train.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(ends, member, folded, batch):
+    return model.outputs(member, ends, folded, member.task.inputs(batch))
+
+
+def logits(trained, batch):
+    return np.asarray(_logits(trained.ends, trained.ready, trained.folded, batch))
+
+
+def test_a_copying_task_is_solved_on_sentences_never_seen(trained, data):
+    wanted = decode.texts(data.test["target"], data.facts, "target")
+    assert len(wanted) >= 12
+    assert not set(wanted) & set(decode.texts(data.train["target"], data.facts, "target"))
+    assert decode.exact(decode.write_out(trained, data.test).texts, wanted) == 1
+
+
+def test_two_devices_train_the_same_bits_as_one(member, data, start, state):
+    spread = train(member, data, start, 2)
+    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(spread), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(trained, batch):
+    found = decode.write_out(trained, batch)
+    steps = batch["target"].shape[1]
+    target_BS = np.zeros((BATCH, steps), np.int32)
+    log_B, length_B = np.zeros(BATCH), np.zeros(BATCH)
+    for step in range(steps):
+        probable = jax.nn.log_softmax(logits(trained, {**batch, "target": target_BS})[step])
+        going = (target_BS[:, :step] != sentences.END).all(axis=1)
+        # Padding, the beginning and the unknown symbol are never written.
+        allowed = np.asarray(probable).copy()
+        allowed[:, [sentences.PADDING, sentences.BEGIN, sentences.UNKNOWN]] = -np.inf
+        target_BS[:, step] = np.where(going, allowed.argmax(axis=1), sentences.PADDING)
+        log_B += np.where(going, allowed.max(axis=1), 0)
+        length_B += going
+    np.testing.assert_array_equal(found.numbers_NS, target_BS)
+    np.testing.assert_allclose(found.certainty_N, np.exp(log_B / length_B), rtol=1e-5)
+
+
+def test_a_beam_says_how_probable_its_sentence_is(trained, start, batch):
+    untrained = Trained("copy", trained.member, 0, None, trained.facts, start.params)
+    found = decode.write_out(untrained, batch, beam=5)
+    written = np.asarray(found.numbers_NS)
+    log_SBV = jax.nn.log_softmax(logits(untrained, {**batch, "target": written}))
+    log_BS = np.take_along_axis(np.asarray(log_SBV), written.T[:, :, None], axis=2)[:, :, 0].T
+    inside = written != sentences.PADDING
+    mean_B = (log_BS * inside).sum(axis=1) / inside.sum(axis=1)
+    np.testing.assert_allclose(found.certainty_N, np.exp(mean_B), rtol=1e-5)
+    greedy = decode.write_out(untrained, batch)
+    assert (found.numbers_NS != greedy.numbers_NS).any()
+
+
+def test_padding_moves_nothing(trained, batch):
+    short = np.asarray(batch["source_lengths"]) < 3
+    assert short.any()
+    inside = np.arange(batch["source"].shape[1]) < np.asarray(batch["source_lengths"])[:, None]
+    other = np.where(inside, batch["source"], 7)
+    found = logits(trained, {**batch, "source": other})
+    np.testing.assert_array_equal(found, logits(trained, batch))
+    items = [
+        trained.member.task.items(jnp.asarray(found), {**batch, "target": target}, training=True)
+        for target in (batch["target"], jnp.where(batch["target"] == 0, 4, batch["target"]))
+    ]
+    of_weight = [np.asarray(each.loss * each.weight) for each in items]
+    np.testing.assert_array_equal(*of_weight)
+    assert items[0].weight.sum() == trained.member.task.total(batch)
+
+
+def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained, batch):
+    """By the gradient of each row's logits by the table: each symbol stands in one place alone."""
+    before_SB = jnp.tile(jnp.array([1, 4, 5, 6], jnp.int32)[:, None], (1, BATCH))
+    inputs = trained.member.task.inputs(batch)._replace(before_SB=before_SB)
+
+    @jax.jit
+    @jax.jacrev
+    def slopes(tables, folded):
+        own = folded._replace(
+            embedding_VH=tables[0], decoder=folded.decoder._replace(embedding_VH=tables[1])
+        )
+        out_SBV = model.outputs(trained.ready, trained.ends, own, inputs)
+        return jnp.einsum("sbv->s", out_SBV**2)
+
+    folded = trained.folded
+    source_SVH, target_SVH = slopes(
+        (folded.embedding_VH, folded.decoder.embedding_VH), folded
+    )  # fmt: skip
+    size = np.abs(np.asarray(target_SVH)).max(axis=2)[
+        :, before_SB[:, 0]
+    ]  # row, place of the symbol
+    assert (size[np.triu_indices(4, 1)] == 0).all()
+    assert (size[np.tril_indices(4)] > 0).all()
+    assert (np.abs(np.asarray(source_SVH)).max(axis=(1, 2)) > 0).all()
+
+
+def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encoder_ended():
+    member = Experiment(task=Translation(attention="none"), hidden_size=3, bidirectional=True)
+    facts = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "widths": [4]}
+    ends = member.task.ends(facts)
+    params = jax.jit(partial(declare.init, member, ends))(jax.random.key(0))
+    own = params["decoder"]
+    assert set(own) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
+    folded = jax.jit(partial(model.fold, member))(params)
+    x_TB = jnp.array([[0, 1], [2, 3], [1, 0]], jnp.int32)
+    before_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
+    inputs = model.Inputs(x_TB, jnp.array([3, 2], jnp.int32), before_SB)
+    run = jax.jit(recurrence.run, static_argnums=0, static_argnames="reverse")
+    cell, x_TBH = get_cell("lstm"), params["embedding"][x_TB]
+    ends_of = [
+        run(cell, layer.kernel_KG, x_TBH, lengths_B=inputs.lengths_B, reverse=reverse)[1]
+        for layer, reverse in zip(folded.layers[0], (False, True), strict=True)
+    ]
+    initial = tuple(
+        jnp.concatenate(sides, axis=1) @ own[f"lstm_begin_{name}"]["kernel"]
+        for name, sides in zip("ch", zip(*ends_of, strict=True), strict=True)
+    )
+    kernel_KG = folded.decoder.layers[0][0].kernel_KG
+    h_SBH, _ = run(cell, kernel_KG, own["embedding"][before_SB], initial=initial)
+    want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
+    found = jax.jit(partial(model.outputs, member, ends))(folded, inputs)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def test_what_a_report_shows_and_predict_says(trained, data, monkeypatch):
+    shown = {each.name: each for each in page.of_answers(trained, data, "who")}
+    assert {"sentences", "quality", "attention_0", "attention_1"} == set(shown)
+    assert [row[1] for row in shown["sentences"].rows] == [
+        row[2] for row in shown["sentences"].rows
+    ]
+    scores = {row[0]: row[1] for row in shown["quality"].rows}
+    assert scores["greedy"] == scores["beam of 5"] == "100.0%"
+    assert (
+        scores["floor: the source itself"] == scores["floor: nearest neighbour by words"] == "0.0%"
+    )
+    said = []
+    predict_translation.predict(trained, Asked(("b e", "d"), rows=True), said.append)
+    lines = [line.split()[0] for line in said]
+    assert lines == ["B", "B", "E", "D", "D"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("a c d\n"))
+    predict_translation.predict(trained, Asked(("-",), json=True), said.append)
+    assert said[-1].startswith('{"source": "a c d", "target": "A C D", "certainty": 0.')
+    for sentence in ("", "a b c d e"):
+        with pytest.raises(UserError, match=r"^predict: \d words; this model reads 1 to 4$"):
+            predict_translation.predict(trained, Asked((sentence,)), said.append)
+
+
+@pytest.mark.parametrize("text", ["¿Quién, yo?  No: don’t.", "12 of 1905, a_b"])
+@pytest.mark.parametrize("units", ["words", "characters"])
+def test_symbols_give_the_text_back(text, units):
+    symbols = sentences.split_up(text, units)
+    assert sentences.joined(symbols) == " ".join(text.split())
+    known, others = sentences.vocabularies({"train": [symbols], "test": [[" new"], symbols]}, 5)
+    assert len(known) == 4 + 5
+    assert " new" in others
+    numbers = sentences.numbered([symbols, [" new"]], known, others, 40, end=True)
+    for row, want in zip(numbers.tolist(), (symbols, [" new"]), strict=True):
+        assert sentences.read_back(row, known, others) == want
+        assert row[len(want)] == sentences.END
+
+
+def test_dates_are_in_one_split_alone_and_each_side_decides_the_other():
+    splits = dates.make()
+    for side in (0, 1):
+        found = [{pair[side] for pair in split} for split in splits]
+        assert [len(each) for each in found] == [len(split) for split in splits]
+        assert sum(map(len, found)) == len(set.union(*found))
+    known = dict(pair[::-1] for split in splits for pair in split)
+    assert all(number == dates.written(int(n.replace(",", ""))) for n, number in known.items()
+               if n.replace(",", "").isdigit())  # fmt: skip
+    assert dates.written(1_041) == "one thousand and forty-one"
+    assert dates.written(120_300) == "one hundred and twenty thousand three hundred"
+    assert dates.written_year(1905) == "nineteen oh five"
+    assert dates.written_year(2010) == "two thousand and ten"
+    assert [dates.written_ordinal(n) for n in (1, 12, 20, 31)] == [
+        "first", "twelfth", "twentieth", "thirty-first",
+    ]  # fmt: skip
+
+
+def reading(**fields):
+    task = Translation(**fields)
+    return pairs.Reading(*(getattr(task, name) for name in pairs.Reading._fields))
+
+
+def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(tmp_path):
+    path = tmp_path / "lines.tsv"
+    path.write_text("".join(f"w{i}\tx{i}\n" for i in range(400)) + "w1\tother\n")
+    heard = []
+    data = pairs.load(
+        str(path), reading(validation="101-140", test="201-220,401-401"), heard.append
+    )
+    assert any("1 pairs are taken out of test" in line for line in heard)
+    places = {
+        name: {int("".join(text.split())[1:]) for text in decode.texts(split["source"], data.facts,
+               "source")} for name, split in (("train", data.train), ("validation", data.validation),
+                                              ("test", data.test))}  # fmt: skip
+    assert places["validation"] == set(range(100, 140))
+    assert places["test"] == set(range(200, 220))
+    assert places["train"] == set(range(399)) - set(range(99, 141)) - set(range(199, 221))
+    assert data.facts["split"].startswith("by place: pairs 101-140 for validation")
+    by_rule = pairs.load(str(path), reading(swapped=True), ignore)
+    assert (
+        "".join(decode.texts(by_rule.test["source"], by_rule.facts, "source")[0].split()) == "x90"
+    )
+    unknown = pairs.load(str(path), reading(max_vocabulary=3), ignore)
+    assert len(unknown.facts["source_vocabulary"]) == 7
+    assert decode.texts(unknown.test["source"], unknown.facts, "source")[0] == "w90"
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"test": "5-2"}, "task.test: '5-2' is no range of places from 1 to 60: 1-400"),
+        ({"validation": "1-9", "test": "61-70"}, "task.test: '61-70' is no range"),
+        ({"validation": "1-9", "test": "9-12"}, "task.validation, task.test: give both, of diff"),
+        ({"test": "9-12"}, "task.validation, task.test: give both"),
+        ({"max_words": 1}, "task.max_words: no pair of .* has at most 1 words on each side"),
+    ],
+)
+def test_what_does_not_fit_a_file_is_one_line(tmp_path, fields, complaint):
+    path = tmp_path / "lines.tsv"
+    path.write_text("".join(f"a w{i}\tb\n" for i in range(60)))
+    with pytest.raises(UserError, match=f"^{complaint}") as caught:
+        pairs.load(str(path), reading(**fields), ignore)
+    assert "\n" not in str(caught.value)
