@@ -18,7 +18,14 @@ from lstm_jax.runs.columns import Columns
 
 ROOT = Path(__file__).parent.parent
 # Five rows of six numbers, three classes; everything here runs this one program.
-TINY = {"hidden_size": 3, "batch_size": 8, "microbatches": 1, "train_examples": 96, "log_every": 4}
+TINY = {
+    "looks": 1,
+    "hidden_size": 3,
+    "batch_size": 8,
+    "microbatches": 1,
+    "train_examples": 96,
+    "log_every": 4,
+}
 
 
 def split(size, seed=0):

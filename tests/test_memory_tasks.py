@@ -119,7 +119,7 @@ def test_the_floor_is_that_of_the_best_answer_that_reads_nothing():
         (lambda: Copying(delay=1), r"^task\.delay: 1 is not between 2 and 100000$"),
         (lambda: Experiment(task=Copying(), bidirectional=True), r"^bidirectional: the task cop"),
         (lambda: Experiment(task=Adding(), dropout=1), r"^dropout: 1 is not between 0 and 0\.999"),
-        (lambda: Experiment.from_values({"task": "add"}), r"^task: 'add' is not one of images, a"),
+        (lambda: Experiment.from_values({"task": "add"}), r"^task: 'add' is not one of .*adding"),
     ],
 )
 def test_bad_input_is_one_line(make, said):

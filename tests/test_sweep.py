@@ -29,8 +29,11 @@ VALUES = [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
 KINDS = {
     "lstm": {"task": DIGITS},
     "gru": {**SMALL, "cell": "gru"},
-    "layers": {**SMALL, "layers": 2, "optimizer": "adamw", "weight_decay": 0.1, "clip_norm": 0.5},
-}
+    "layers": {
+        **SMALL, "layers": 2, "dropout": 0.3, "optimizer": "adamw", "weight_decay": 0.1,
+        "clip_norm": 0.5,
+    },
+}  # fmt: skip
 CAPACITY = 14  # over the end of an epoch of `digits` for the baseline: 10 steps of 128
 
 
@@ -117,6 +120,7 @@ TRACED = {
     "learning_rate": (2e-3, 4e-3),
     "forget_bias": (0.0, 0.5),
     "clip_norm": (0.1, 0.2),
+    "dropout": (0.1, 0.2),
     "momentum": (0.1, 0.2),
     "weight_decay": (0.2, 0.3),
     "task.label_smoothing": (0.1, 0.2),

@@ -223,7 +223,7 @@ def test_what_a_report_shows_and_predict_says(trained, data, monkeypatch):
             predict_translation.predict(trained, Asked((sentence,)), said.append)
 
 
-@pytest.mark.parametrize("text", ["¿Quién, yo?  No: don’t.", "12 of 1905, a_b"])
+@pytest.mark.parametrize("text", ["¿Quién, yo?  No: don\u2019t.", "12 of 1905, a_b"])
 @pytest.mark.parametrize("units", ["words", "characters"])
 def test_symbols_give_the_text_back(text, units):
     symbols = sentences.split_up(text, units)
@@ -268,10 +268,14 @@ def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(t
         str(path), reading(validation="101-140", test="201-220,401-401"), heard.append
     )
     assert any("1 pairs are taken out of test" in line for line in heard)
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
     places = {
-        name: {int("".join(text.split())[1:]) for text in decode.texts(split["source"], data.facts,
-               "source")} for name, split in (("train", data.train), ("validation", data.validation),
-                                              ("test", data.test))}  # fmt: skip
+        name: {
+            int("".join(text.split())[1:])
+            for text in decode.texts(split["source"], data.facts, "source")
+        }
+        for name, split in splits.items()
+    }
     assert places["validation"] == set(range(100, 140))
     assert places["test"] == set(range(200, 220))
     assert places["train"] == set(range(399)) - set(range(99, 141)) - set(range(199, 221))

@@ -10,7 +10,8 @@ from lstm_jax.runs import environment
 
 PROGRAM = Path(__file__).parent.parent / "bits_by_knob.py"
 XLA = (
-    *(f"xla_cpu_enable_fast_{what}={to}" for what in ("math", "min_max") for to in ("true", "false")),
+    *(f"xla_cpu_enable_fast_math={to}" for to in ("true", "false")),
+    *(f"xla_cpu_enable_fast_min_max={to}" for to in ("true", "false")),
     *(f"xla_cpu_max_isa={isa}" for isa in ("SSE4_2", "AVX", "AVX2", "AVX512")),
     *(f"xla_cpu_prefer_vector_width={width}" for width in (128, 256, 512)),
     *(f"xla_backend_optimization_level={level}" for level in (0, 1, 2)),
@@ -19,10 +20,12 @@ XLA = (
     *("xla_cpu_copy_insertion_use_region_analysis=true", "xla_disable_all_hlo_passes=true"),
     *("xla_disable_hlo_passes=algsimp", "xla_disable_hlo_passes=fusion,dot-library-rewriter"),
     *("xla_force_host_platform_device_count=3", "xla_dump_hlo_as_text=false"),
-    *("xla_cpu_enable_concurrency_optimized_scheduler=true", "xla_cpu_enable_platform_dependent_math=true"),
+    "xla_cpu_enable_concurrency_optimized_scheduler=true",
+    "xla_cpu_enable_platform_dependent_math=true",
 )  # fmt: skip
 VARIABLES = (
-    *(f"{name}_MAX_CPU_ISA={isa}" for name in ("ONEDNN", "DNNL") for isa in ("SSE41", "AVX", "AVX2")),
+    *(f"ONEDNN_MAX_CPU_ISA={isa}" for isa in ("SSE41", "AVX", "AVX2")),
+    *(f"DNNL_MAX_CPU_ISA={isa}" for isa in ("SSE41", "AVX", "AVX2")),
     *(f"ONEDNN_DEFAULT_FPMATH_MODE={mode}" for mode in ("BF16", "TF32", "ANY")),
     *("ONEDNN_CPU_ISA_HINTS=PREFER_YMM", "ONEDNN_PRIMITIVE_CACHE_CAPACITY=0", "ONEDNN_VERBOSE=0"),
     *("OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "PJRT_NPROC=1", "NPROC=1", "LC_ALL=C"),
