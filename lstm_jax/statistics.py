@@ -27,13 +27,17 @@ class Estimate(NamedTuple):
     high: float = math.nan
 
     def __str__(self) -> str:
+        """Four places after the point, or as many as show three digits of a small mean."""
+        size = abs(self.mean)
+        places = 2 - math.floor(math.log10(size)) if 0 < size < 0.01 else 4
+        middle, sd, half, low, high = (f"{value:.{places}f}" for value in self[1:])
         if self.n == 1:
-            return f"{self.mean:.4f}"
+            return middle
         if self.n == 2:
-            return f"{self.mean:.4f} (sd {self.sd:.4f}, n 2: too few for an interval)"
+            return f"{middle} (sd {sd}, n 2: too few for an interval)"
         whole = self.low == self.mean - self.half_width and self.high == self.mean + self.half_width
-        interval = f"± {self.half_width:.4f}" if whole else f"[{self.low:.4f}, {self.high:.4f}]"
-        return f"{self.mean:.4f} {interval} (sd {self.sd:.4f}, n {self.n})"
+        interval = f"± {half}" if whole else f"[{low}, {high}]"
+        return f"{middle} {interval} (sd {sd}, n {self.n})"
 
 
 class Summary(NamedTuple):

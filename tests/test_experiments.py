@@ -149,7 +149,7 @@ def test_its_docstring_says_the_command_what_to_expect_and_how_long_it_takes(nam
     metric = load_study(name).experiment.task.metric.replace("_", r"\s+")
     assert said.splitlines()[2] == f"    make experiment NAME={name}"
     assert re.search(rf"test\s+{metric}\s+of\s+\d+\.\d\d|[Uu]ntried", said)
-    assert re.search(r"[Aa]bout\s+[\d.]+\s+(seconds|minutes)|[Uu]ntried", said)
+    assert re.search(r"[Aa]bout\s+[\d.]+\s+(seconds?|minutes?)|[Uu]ntried", said)
 
 
 @every_experiment

@@ -43,8 +43,8 @@ class Declared(nn.Module):
         kernel_init = initializers.normal(1.0) if normal else initializers.lecun_normal()
         dense = kernel_init, initializers.constant(0.1)
         if ends.symbols:
-            table_init, shape = initializers.normal(1.0), (ends.num_features, hidden)
-            self.param("embedding", table_init, shape, jnp.float32)
+            shape = ends.num_features, hidden
+            self.param("embedding", table_init(experiment), shape, jnp.float32)
         else:
             Affine((ends.num_features, hidden), *dense, name="input")()
         cell = get_cell(experiment.cell)
@@ -87,8 +87,8 @@ class DecoderParameters(nn.Module):
     @nn.compact
     def __call__(self) -> None:
         hidden, width = self.experiment.hidden_size, output_width(self.experiment)
-        table_init, shape = initializers.normal(1.0), (self.decoder.num_symbols, hidden)
-        self.param("embedding", table_init, shape, jnp.float32)
+        shape = self.decoder.num_symbols, hidden
+        self.param("embedding", table_init(self.experiment), shape, jnp.float32)
         dense = initializers.lecun_normal(), initializers.zeros_init()
         cell = get_cell(self.experiment.cell)
         for index in range(self.experiment.layers):
@@ -99,6 +99,13 @@ class DecoderParameters(nn.Module):
         if self.decoder.attention != "none":
             self.param("score", dense[0], (hidden, width), jnp.float32)
             Affine((width + hidden, hidden), *dense, name="mix")()
+
+
+def table_init(member: Experiment) -> Initializer:
+    """Returns how a table of symbols starts: N(0, 1), or a tenth of that, so that a symbol that is
+    rare in training says little.
+    """
+    return initializers.normal(1.0 if member.kernel_init == "notebook" else 0.1)
 
 
 def bridged(member: Experiment, cell: Cell) -> tuple[str, ...]:
