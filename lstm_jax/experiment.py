@@ -89,8 +89,8 @@ class Experiment:
     kernel_init: Axis[str] = axis(
         "notebook",
         "initial kernels: `notebook` (dense and tables of symbols N(0, 1), recurrent Glorot "
-        "uniform) or `orthogonal` (dense and input LeCun normal, recurrent orthogonal for each gate, "
-        "tables N(0, 0.1^2))",
+        "uniform) or `orthogonal` (dense and input LeCun normal, recurrent orthogonal for each "
+        "gate, tables N(0, 0.1^2))",
         choices=lambda: ("notebook", "orthogonal"),
     )
     optimizer: Axis[str] = axis(
