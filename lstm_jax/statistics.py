@@ -61,10 +61,15 @@ class Comparison(NamedTuple):
 def estimate(
     values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> Estimate:
-    """Returns mean, sd and 95 % interval of at least one value, which lies within the bounds."""
+    """Returns mean, sd and 95 % interval of at least one value, which lies within the bounds; nan
+    where a value is not finite.
+    """
     from scipy.special import stdtrit  # a third of the time that scipy.stats takes to import
 
-    n, middle = len(values), mean(values)
+    n = len(values)
+    if not all(map(math.isfinite, values)):  # `statistics` fails on them
+        return Estimate(n, math.nan, math.nan)
+    middle = mean(values)
     if n == 1:
         return Estimate(1, middle, math.nan)
     sd = stdev(values)

@@ -36,18 +36,18 @@ def file(tmp_path_factory):
 def programs(file):
     member = Experiment(
         task=Language(dataset=str(file), length=LENGTH), hidden_size=8, layers=2, batch_size=16,
-        microbatches=2, learning_rate=0.02, kernel_init="orthogonal", train_examples=16 * 100,
+        microbatches=2, learning_rate=0.03, kernel_init="orthogonal", train_examples=16 * 300,
     )  # fmt: skip
     dataset = member.task.load(ignore)
-    return member, dataset, build(Placement((member,), 1, 1), dataset, 100)
+    return member, dataset, build(Placement((member,), 1, 1), dataset, 300)
 
 
 @pytest.fixture(scope="module")
 def trained(programs):
     member, dataset, of = programs
-    state, _ = of.segment(of.init(), 0, 100)
+    state, _ = of.segment(of.init(), 0, 300)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    return Trained("test", member, 100, None, dataset.facts, params), state
+    return Trained("test", member, 300, None, dataset.facts, params), state
 
 
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])
@@ -73,8 +73,8 @@ def test_a_texts_parts_follow_each_other_and_modules_are_whole(programs):
     assert dataset.facts["split"].startswith("by place")
     python = Language(length=128).load(ignore)
     test = language.joined(language.one_after_another(python.test))
-    assert b"\nclass Calendar(" in test
-    assert b"\nclass Calendar(" not in language.joined(python.train)
+    assert len(test) > 20_000
+    assert test[-1000:] not in language.joined(python.train)
     assert python.fingerprint == Language(length=128).load(ignore).fingerprint
 
 

@@ -97,3 +97,11 @@ def test_there_is_no_lead_over_a_setting_that_diverged():
     assert lead_on_validation(*summarise(good + bad)) is None
     whole = [result(8, 1e-2, seed, 0.8) for seed in (0, 1)]
     assert lead_on_validation(*summarise(good + whole)).mean == pytest.approx(0.1)
+
+
+def test_what_is_not_finite_has_no_mean():
+    for values in ([math.nan] * 3, [1.0, math.inf, 2.0], [math.nan]):
+        found = estimate(values)
+        assert found.n == len(values)
+        assert math.isnan(found.mean)
+        assert "nan" in str(found)

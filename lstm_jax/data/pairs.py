@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data import Arrays, Dataset, make_dataset, sentences
+from lstm_jax.data.text_sets import SPLITS, load_set
 from lstm_jax.errors import UserError
 
 BY_RULE = "by-rule"
@@ -18,6 +19,7 @@ STRETCHES = 40  # of a file: of ten of them the fifth is for validation, the ten
 Pairs = list[tuple[str, str]]
 Splits = dict[str, Pairs]
 Say = Callable[[str], None]
+LANGUAGES = re.compile(r"/(\w+?)(?:_to_|-)(\w+)$")  # how a TFDS name ends
 
 
 class Reading(NamedTuple):
@@ -46,9 +48,7 @@ def load(name: str, reading: Reading, say: Say) -> Dataset:
     elif name.endswith((".tsv", ".tsv.gz")):
         splits, rule = _from_file(name, reading, say)
     else:
-        from lstm_jax.data.tfds_pairs import from_tfds
-
-        splits, rule = from_tfds(name, say), "as TFDS has them"
+        splits, rule = _from_tfds(name, say), "as TFDS has them"
     splits = {split: _fitting(pairs, reading) for split, pairs in splits.items()}
     splits = _without_known(splits, say)
     if empty := [split for split, pairs in splits.items() if not pairs]:
@@ -58,6 +58,20 @@ def load(name: str, reading: Reading, say: Say) -> Dataset:
         )
     say(f"{name}: " + ", ".join(f"{len(pairs):,} {split}" for split, pairs in splits.items()))
     return _dataset(Path(name).name.removesuffix(".gz"), splits, reading, rule)
+
+
+def _from_tfds(name: str, say: Say) -> Splits:
+    """The pairs of a TFDS translation set, whose features are two languages by their names."""
+    languages = LANGUAGES.search(name)
+    if languages is None:
+        raise UserError(
+            f"task.dataset: expected dates, a file .tsv or .tsv.gz, or a TFDS translation set that "
+            f"names two languages, such as ted_hrlr_translate/pt_to_en, got {name!r}"
+        )
+    found, _ = load_set(name, tuple((language,) for language in languages.groups()), say)
+    if missing := [split for split in SPLITS if split not in found]:
+        raise UserError(f"task.dataset: {name} has no {missing[0]} split; name another set")
+    return {split: [(one, other) for one, other in found[split]] for split in SPLITS}
 
 
 def _fitting(pairs: Pairs, reading: Reading) -> Pairs:

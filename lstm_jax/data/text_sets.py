@@ -46,7 +46,9 @@ def load_set(
             splits = {s: _read(builder, s, chosen) for s in SPLITS if s in builder.info.splits}
     except SurroundingsError as error:
         raise SurroundingsError(str(error).replace(FALLBACK, instead)) from error
-    return splits, getattr(builder.info.features.get("label"), "num_classes", None)
+    features = builder.info.features
+    label = features["label"] if "label" in features else None
+    return splits, getattr(label, "num_classes", None)
 
 
 def _chosen(name: str, features: Any, wanted: Wanted) -> list[str]:

@@ -80,7 +80,9 @@ class Language(Task):
         loss_TB = -jnp.sum(target_TBV * jax.nn.log_softmax(outputs), axis=-1)
         row_T1 = jnp.arange(outputs.shape[0], dtype=jnp.int32)[:, None]
         weight_TB = (row_T1 < batch["lengths"][None]).astype(jnp.float32)
-        return Items(loss_TB.ravel(), loss_TB.ravel() / jnp.float32(math.log(2)), weight_TB.ravel())
+        return Items(
+            loss_TB.ravel(), loss_TB.ravel() * jnp.float32(1 / math.log(2)), weight_TB.ravel()
+        )
 
     @property
     def step_name(self) -> str:

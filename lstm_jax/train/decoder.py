@@ -85,7 +85,18 @@ def shares(attention: Attention, encoded: Encoded, h_SBH: jax.Array) -> jax.Arra
         rows_T = jnp.arange(score_BST.shape[2], dtype=jnp.int32)
         inside_BT = rows_T[None] < encoded.lengths_B[:, None]
         score_BST = jnp.where(inside_BT[:, None], score_BST, jnp.float32(OUT_OF_SIGHT))
-    return jax.nn.softmax(score_BST, axis=2)
+    return _softmax(score_BST)
+
+
+def _softmax(score_BST: jax.Array) -> jax.Array:
+    """Returns `jax.nn.softmax` over the last axis, without a division by what is broadcast.
+
+    XLA makes a product of such a one, in its gradient, in some programs and not in others: a member
+    had other bits alone than in a sweep over two devices.
+    """
+    most_BS1 = jax.lax.stop_gradient(jnp.max(score_BST, axis=2, keepdims=True))
+    share_BST = jnp.exp(score_BST - most_BS1)
+    return share_BST * (1 / jnp.sum(share_BST, axis=2, keepdims=True))
 
 
 def with_one(x: jax.Array) -> jax.Array:

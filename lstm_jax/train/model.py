@@ -247,7 +247,8 @@ def mean_over_rows(h_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
     if lengths_B is None:
         lengths_B = jnp.full(batch, num_rows, jnp.int32)
     inside_TB = jnp.arange(num_rows, dtype=jnp.int32)[:, None] < lengths_B[None]
-    share_TB = inside_TB.astype(jnp.float32) / jnp.maximum(lengths_B, 1).astype(jnp.float32)[None]
+    share_B = 1 / jnp.maximum(lengths_B, 1).astype(jnp.float32)
+    share_TB = jnp.where(inside_TB, share_B[None], jnp.float32(0))
     return jnp.einsum("tb,tbw->bw", share_TB, h_TBW)
 
 
@@ -258,7 +259,8 @@ def drop(member: Experiment, key: jax.Array | None, h: jax.Array) -> jax.Array:
     if key is None or member.dropout is None:
         return h
     kept = jax.random.uniform(key, h.shape) >= member.dropout
-    return jnp.where(kept, h / (1 - member.dropout), jnp.float32(0))
+    # A product: XLA makes one of a division by one number in some programs and not in others.
+    return jnp.where(kept, h * (1 / (1 - member.dropout)), jnp.float32(0))
 
 
 def _split(key: jax.Array | None, count: int) -> list[jax.Array | None]:

@@ -191,7 +191,9 @@ def _part_of_loss(
     """This microbatch's part of the batch's mean loss, and of the sum of its metric."""
     outputs = model.outputs(member, ends, folded, member.task.inputs(part), dropping)
     items = member.task.items(outputs, part, training=True)
-    return items.loss @ (items.weight / jnp.float32(total)), items.metric @ items.weight
+    # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
+    share = items.weight * (1 / jnp.float32(total))
+    return items.loss @ share, items.metric @ items.weight
 
 
 def _step_as_wide(
