@@ -35,7 +35,8 @@ def member(tmp_path_factory):
     path.write_text("".join(f"{lines[i]}\t{lines[i].upper()}\n" for i in order))
     return Experiment(
         task=Translation(dataset=str(path)), cell="rnn", hidden_size=24, learning_rate=2e-2,
-        schedule="cosine", clip_norm=1.0, kernel_init="orthogonal", batch_size=16, microbatches=2, train_examples=16 * STEPS,
+        schedule="cosine", clip_norm=1.0, batch_size=16, microbatches=2,
+        train_examples=16 * STEPS,
     )  # fmt: skip
 
 

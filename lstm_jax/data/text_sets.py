@@ -47,8 +47,8 @@ def load_set(
     except SurroundingsError as error:
         raise SurroundingsError(str(error).replace(FALLBACK, instead)) from error
     features = builder.info.features
-    label = features["label"] if "label" in features else None
-    return splits, getattr(label, "num_classes", None)
+    has_label = "label" in features
+    return splits, getattr(features["label"], "num_classes", None) if has_label else None
 
 
 def _chosen(name: str, features: Any, wanted: Wanted) -> list[str]:
