@@ -1,4 +1,13 @@
-"""x"""
+"""Pictures in words: two or three handwritten digits in a scene, described in a sentence.
+
+    make experiment NAME=captions
+
+Scenes and sentences are made, by a small grammar; the pictures are MNIST's. The combinations of
+classes and relations in the test are in no training scene. Expect a test symbol accuracy of 0.92 +-
+0.06, and 0.49 +- 0.29 of the 2,000 test sentences without a mistake (greedy, 3 seeds; BLEU 72, 82
+and 83): short of the 0.80 that was asked for, and seeds differ much; training was still gaining
+when the budget ended. About 8 minutes on two CPU cores.
+"""
 
 from lstm_jax import Captions, Experiment
 

@@ -1,7 +1,10 @@
-"""chrono
+"""Chrono initialisation: Tallec and Ollivier (2018), on the copying problem.
 
-make experiment NAME=chrono
+    make experiment NAME=chrono
 
+Untried to its end here. One seed, after 3,000 steps: recall 0.21 to 0.22 without it, 0.17 and 0.21
+with it; guessing recalls 0.125. Verdict so far: neither learns the task in this budget, which is
+far below that of the paper, so nothing is said of its claim.
 """
 
 from lstm_jax import Copying, Experiment

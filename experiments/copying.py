@@ -1,7 +1,11 @@
-"""Ten symbols to be said again after a delay, by three cells and three delays.
+"""Ten symbols to be said again after a delay, by cell and delay.
 
-make experiment NAME=copying
+    make experiment NAME=copying
 
+Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (2016), who found that
+an LSTM does not get beyond the floor for long delays. Untried to its end here. One seed, after
+4,000 steps: an LSTM recalls 0.70 of the symbols over a delay of 10 rows and 0.32 over 30, a GRU
+0.49 and 0.54; guessing recalls 0.125.
 """
 
 from lstm_jax import Copying, Experiment

@@ -1,7 +1,13 @@
-"""What a forget bias buys
+"""How far open the forget gate starts: Jozefowicz, Zaremba and Sutskever (2015).
 
-make experiment NAME=forget_bias
+    make experiment NAME=forget_bias
 
+The adding problem of 200 rows, five seeds, cut off after 1,000 steps, when not all have learnt it;
+always answering 1 costs 0.167. Expect a test squared error of 0.0013 +- 0.0005 with a bias of 2; on
+validation 0.0015 +- 0.0006 with 2, 0.0022 +- 0.0019 with 1, and 0.060 +- 0.080 with 0, where some
+seeds have not begun to learn. Verdict: a bias of at least 1 is needed here, as the paper says;
+between 1 and 2 five seeds tell no difference. About 3 minutes on two CPU cores busy with other
+work.
 """
 
 from lstm_jax import Adding, Experiment

@@ -1,6 +1,10 @@
-"""An LSTM that writes Python, having read the standard library.
+"""Writing source code, a byte at a time: `lstm-jax predict writing_code "def "` writes on.
 
-make experiment NAME=writing_code
+    make experiment NAME=writing_code
+
+The source of the standard library that runs; no network is needed. Untried to its end here with its
+three seeds; one seed, before tables of symbols started small, had 2.07 bits a character on the test
+after 48 minutes beside other work.
 """
 
 from lstm_jax import Experiment, Language
