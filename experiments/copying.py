@@ -3,9 +3,12 @@
     make experiment NAME=copying
 
 Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (2016), who found that
-an LSTM does not get beyond the floor for long delays. Untried to its end here. One seed, after
-4,000 steps: an LSTM recalls 0.70 of the symbols over a delay of 10 rows and 0.32 over 30, a GRU
-0.49 and 0.54; guessing recalls 0.125.
+an LSTM does not get beyond the floor for long delays. Five seeds, 4,000 steps; guessing recalls
+0.125. Expect a test recall of 0.73 +- 0.06 (LSTM, a delay of 10 rows). On validation, over delays
+of 10, 30 and 100 rows: LSTM 0.73, 0.35, 0.19; GRU 0.62, 0.60, 0.50 (+- 0.03 to 0.10); tanh RNN 0.12
+each. Verdict: nobody solves it in this budget; the gated cells remember part of it, the GRU much
+more than the LSTM over long delays, the tanh RNN nothing. About 13 minutes on two CPU cores busy
+with other work.
 """
 
 from lstm_jax import Copying, Experiment

@@ -3,7 +3,10 @@
     make experiment NAME=sentiment
 
 It needs a file, `data/movie_snippets.tsv` (or `--task.dataset PATH`): a label, a tab, a text, a
-line each. SENTIMENT
+line each. Expect a test accuracy of 0.783 +- 0.023 (95 % interval, 3 seeds; validation 0.770), the
+best of twelve looks at validation kept; the commonest class gets 0.50, naive Bayes on words and
+pairs 0.794 (5 folds). Verdict: with 8,453 sentences to learn from, a recurrent network comes near
+counting words and does not pass it. About 3 minutes on two CPU cores busy with other work.
 """
 
 from lstm_jax import Experiment, Text

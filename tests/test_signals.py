@@ -26,8 +26,8 @@ for _ in range(20):
 STAYS_IN_C = """
 import ctypes
 print("ready", flush=True)
-ctypes.CDLL(None).sleep(20)
-ctypes.CDLL(None).sleep(20)
+for _ in range(9):  # each signal ends one sleep
+    ctypes.CDLL(None).sleep(20)
 """
 IN_TRAINING = """
 from lstm_jax.interrupts import stoppable
