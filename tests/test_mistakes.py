@@ -222,9 +222,13 @@ def test_a_name_is_no_program_for_makes_shell(tmp_path):
     python.write_text('#!/bin/bash\nprintf "[%s]" "$@"\n')
     python.chmod(0o755)
     (tmp_path / ".venv" / ".installed").touch()
+    # These tests run under `make` themselves, which tells a make below it so.
+    bare = {k: v for k, v in os.environ.items() if k not in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")}
     for name in ("`touch bad`", "$(touch bad)", "$(shell touch bad)", '"; touch bad; "', "a b"):
         argv = ["make", "experiment", f"NAME={name}", "ARGS=--cell 'own cell.py:x'"]
-        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            argv, cwd=tmp_path, capture_output=True, text=True, check=True, env=bare
+        )
         words = ["-m", "lstm_jax", "run", name, "--fallback", "--cell", "own cell.py:x"]
         assert done.stdout == "".join(f"[{word}]" for word in words)
     assert "bad" not in os.listdir(tmp_path)
