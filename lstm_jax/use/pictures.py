@@ -9,22 +9,50 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.errors import UserError
+from lstm_jax.use.ink import LEAST_CONTRAST, drawings, ink_of
 
 # Pillow knows many more, and has some of them unpacked by other programs.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO")
 MOST_PIXELS = 50_000_000
 BOX = 20 / 28  # of the side
-LEAST_CONTRAST = 0.1  # of the range from black to white
-INK = 0.15  # of the darkest ink: what is fainter is paper
 
 
-def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
-    """A PNG, JPEG or other file that Pillow reads, as uint8 [T,I]. UserError when it is none."""
+class Picture(NamedTuple):
+    """A picture as a model reads it."""
+
+    image: np.ndarray  # uint8 [T,I]
+    drawings: int = 1  # that seem to lie on it
+
+
+def files_in(folder: Path) -> list[str]:
+    """Returns the pictures in a folder, by their names' endings. UserError when there is none."""
+    known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
+    if not found:
+        raise UserError(f"{folder}: no picture lies in this folder")
+    return [str(path) for path in found]
+
+
+def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
+    """Reads a PNG, JPEG or other file that Pillow reads. Raises UserError when it is none."""
+    picture = _on_paper(_opened(path))
+    rows, features = image_shape
+    if features == rows:
+        ink = ink_of(np.asarray(picture.convert("L")), path)
+        return Picture(_fitted(ink, rows, path), drawings(ink))
+    if features == 3 * rows:
+        return Picture(np.asarray(picture.resize((rows, rows))).reshape(rows, features))
+    raise UserError(f"this model reads images of {rows} x {features}: hand them in as an array")
+
+
+def _opened(path: str) -> Image.Image:
+    """Returns a file's picture, upright, with its transparency: RGBA."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -40,7 +68,7 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
                         f"{path}: {opened.width} x {opened.height} pixels are more than "
                         f"{MOST_PIXELS:,}; scale it down"
                     )
-                picture = ImageOps.exif_transpose(opened).convert("RGBA")
+                return ImageOps.exif_transpose(opened).convert("RGBA")
     except UserError:
         raise
     except Exception as error:  # a decoder given any bytes may raise anything
@@ -48,42 +76,35 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> np.ndarray:
         if isinstance(error, UnidentifiedImageError):  # whose words name an object in memory
             reason = f"of none of the formats {', '.join(FORMATS)}"
         raise UserError(f"{path}: no picture, or a damaged one ({reason[:120]})") from None
-    paper = Image.new("RGBA", picture.size, "white")
-    picture = Image.alpha_composite(paper, picture)
-    rows, features = image_shape
-    if features == rows:
-        return as_digit(np.asarray(picture.convert("L")), rows, path)
-    if features == 3 * rows:
-        return np.asarray(picture.convert("RGB").resize((rows, rows))).reshape(rows, features)
-    raise UserError(f"this model reads images of {rows} x {features}: hand them in as an array")
+
+
+def _on_paper(picture: Image.Image) -> Image.Image:
+    """Returns the picture on white paper, or on black where white hides all of it: RGB."""
+    for paper in ("white", "black"):
+        sheet = Image.new("RGBA", picture.size, paper)
+        laid = Image.alpha_composite(sheet, picture).convert("RGB")
+        if np.ptp(np.asarray(laid.convert("L"))) >= 255 * LEAST_CONTRAST:
+            break
+    return laid
 
 
 def as_digit(grey: np.ndarray, side: int, name: str = "the picture") -> np.ndarray:
     """Light ink on black, uint8 [side, side], of a grey picture [height, width] of either kind."""
-    values = grey.astype(np.float32) / 255.0
-    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
-    ink = np.abs(values - np.median(border))
-    if ink.max() < LEAST_CONTRAST:
-        raise UserError(f"{name}: nothing is drawn on it")
-    ink = ink / ink.max()
-    ink[ink < INK] = 0.0
-    top, bottom = _extent(ink.max(axis=1))
-    left, right = _extent(ink.max(axis=0))
+    return _fitted(ink_of(grey, name), side, name)
+
+
+def _fitted(ink: np.ndarray, side: int, name: str) -> np.ndarray:
+    """Scaled into the box of a data set of this side, uint8 [side, side]."""
     box = round(side * BOX) if side >= 20 else side
-    height, width = bottom - top, right - left
+    height, width = ink.shape
     scale = box / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    crop = Image.fromarray(np.rint(ink[top:bottom, left:right] * 255).astype(np.uint8))
+    crop = Image.fromarray(np.rint(ink * 255).astype(np.uint8))
     small = np.asarray(crop.resize(size, Image.Resampling.LANCZOS)).astype(np.float32)
     if small.max() < 255 * LEAST_CONTRAST / 4:
         raise UserError(f"{name}: nothing is drawn on it but specks")
     # Thin strokes fade when they are scaled down; MNIST's are white in their middle.
     return _centred(np.rint(small * (255 / small.max())).astype(np.uint8), side)
-
-
-def _extent(profile: np.ndarray) -> tuple[int, int]:
-    inked = np.flatnonzero(profile)
-    return int(inked[0]), int(inked[-1]) + 1
 
 
 def _centred(small: np.ndarray, side: int) -> np.ndarray:

@@ -5,47 +5,78 @@ from __future__ import annotations
 import io
 import sys
 from json import dumps
+from pathlib import Path
 
 import numpy as np
 
 from lstm_jax.errors import UserError
+from lstm_jax.runs.files import harmless
 from lstm_jax.tasks.images import arranged
 from lstm_jax.tasks.task import Say
 from lstm_jax.use.asked import Asked
-from lstm_jax.use.pictures import read_picture
+from lstm_jax.use.pictures import Picture, files_in, read_picture
 from lstm_jax.use.trained import Trained
 
 SHADES = " .:-=+*#%@"
+SURE = 0.7  # an answer of less is said to be none
 
 
 def predict(trained: Trained, asked: Asked, tell: Say) -> None:
     """Prints a line for each image: its name, the digit, its probability and the next.
 
-    Raises UserError for a file that is no picture.
+    Raises UserError for a file that is no picture, after the others were answered.
     """
-    json, rows = asked.json, asked.rows
-    for name in asked.inputs:
-        for image in _read(name, trained):
-            beliefs_SC = trained.beliefs(image[None])[:, 0] if rows else np.zeros((0, 0))
-            last_C = trained.probabilities(image[None])[0]
-            first, second = np.argsort(last_C)[::-1][:2]
-            if json:
-                answer = {
-                    "image": name,
-                    "digit": int(first),
-                    "probabilities": [round(float(p), 6) for p in last_C],
-                }
-                if rows:
-                    answer["by_step"] = np.round(beliefs_SC.astype(float), 6).tolist()
-                tell(dumps(answer))
-                continue
-            if rows:
-                _show_rows(arranged(image[None], trained.images_task.reading)[0], beliefs_SC, tell)
-            tell(f"{name}: {first} ({last_C[first]:.1%}), then {second} ({last_C[second]:.1%})")
+    names, complaints = _names(asked.inputs), 0
+    for name in names:
+        try:
+            for picture in _read(name, trained):
+                _answer(name, picture, trained, asked, tell)
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            complaints += 1
+            print(harmless(f"lstm_jax: {error}"), file=sys.stderr)
+    if complaints:
+        raise UserError(f"{complaints} of {len(names)} inputs could not be read")
 
 
-def _read(name: str, trained: Trained) -> list[np.ndarray]:
-    """Returns the images of an argument: one of a file, any number of an array on stdin."""
+def _answer(name: str, picture: Picture, trained: Trained, asked: Asked, tell: Say) -> None:
+    images = picture.image[None]
+    beliefs_SC = trained.beliefs(images)[:, 0] if asked.rows else np.zeros((0, 0))
+    last_C = trained.probabilities(images)[0]
+    first, second = np.argsort(last_C)[::-1][:2]
+    notes = []
+    if last_C[first] < SURE:
+        notes.append("not sure")
+    if picture.drawings > 1:
+        notes.append(f"{picture.drawings} drawings seem to be on it, read as one")
+    if asked.json:
+        answer = {
+            "image": name,
+            "digit": int(first),
+            "probabilities": [round(float(p), 6) for p in last_C],
+            "notes": notes,
+        }
+        if asked.rows:
+            answer["by_step"] = np.round(beliefs_SC.astype(float), 6).tolist()
+        tell(dumps(answer))
+        return
+    if asked.rows:
+        _show_rows(arranged(images, trained.images_task.reading)[0], beliefs_SC, tell)
+    said = f"{name}: {first} ({last_C[first]:.1%}), then {second} ({last_C[second]:.1%})"
+    tell("; ".join([said, *notes]))
+
+
+def _names(inputs: tuple[str, ...]) -> list[str]:
+    """Returns the inputs, the pictures in a folder instead of the folder."""
+    found: list[str] = []
+    for name in inputs:
+        found += files_in(Path(name)) if Path(name).is_dir() else [name]
+    return found
+
+
+def _read(name: str, trained: Trained) -> list[Picture]:
+    """Returns the images of an input: one of a file, any number of an array on stdin."""
     if name != "-":
         return [read_picture(name, trained.image_shape)]
     try:
@@ -57,7 +88,7 @@ def _read(name: str, trained: Trained) -> list[np.ndarray]:
         raise UserError(f"stdin is an archive of arrays ({names}); write one with numpy.save")
     images = array[None] if array.ndim == 2 else array
     trained.probabilities(np.atleast_1d(images)[:1])  # refuses an array that it cannot read
-    return list(images)
+    return [Picture(image) for image in images]
 
 
 def _show_rows(image_SI: np.ndarray, beliefs_SC: np.ndarray, tell: Say) -> None:
