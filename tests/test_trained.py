@@ -3,13 +3,12 @@
 import io
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 from by_hand import SWEEP, reading, train
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image
 from rich.console import Console
 
 import lstm_jax
@@ -18,14 +17,8 @@ from lstm_jax.data.images import load
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
-from lstm_jax.tasks.task import Task
-from lstm_jax.use import forward
 from lstm_jax.use.asked import Asked
-from lstm_jax.use.export import export, run_onnx, run_stablehlo, stablehlo
-from lstm_jax.use.onnx import to_onnx
-from lstm_jax.use.pictures import as_digit, read_picture
 from lstm_jax.use.predict import predict
-from lstm_jax.use.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -150,100 +143,6 @@ def test_images_of_another_shape_are_refused(finished, images):
         lstm_jax.load(finished).predict(images)
 
 
-def untrained(**values):
-    """A member of random weights, on no disk."""
-    member, rng = SMALL.replaced(values), np.random.default_rng(0)
-    facts = {"shapes": {"images": [8, 8]}, "num_classes": 10}
-    shapes = forward.shapes(member, member.task.ends(facts))
-    params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
-    return Trained("digits", member, 0, None, facts, params)
-
-
-def test_an_export_lies_beside_the_run_and_nothing_else_does(finished):
-    console = quiet()
-    export(finished, console, onnx=True)
-    lines = console.file.getvalue().splitlines()
-    assert sum("the same digit on all 360 test images" in line for line in lines) == 2
-    names = {path.name for path in (finished / "export").iterdir()}
-    assert names == {"model.stablehlo", "model.onnx"}
-
-
-@pytest.mark.parametrize(
-    ("cell", "layers", "how"),
-    [("lstm", 2, "columns"), ("gru", 2, "permuted"), ("rnn", 2, "rows"), ("irnn", 1, "rows")],
-)
-def test_what_onnx_runs_answers_as_the_model_does(test_split, cell, layers, how):
-    values = {"cell": cell, "layers": layers, "task.reading": how}
-    trained = untrained(**values)
-    images = test_split["images"][:50]
-    answers = run_onnx(to_onnx(trained))(images)
-    np.testing.assert_allclose(answers, trained.probabilities(images), atol=1e-5)
-
-
-def test_a_cell_that_onnx_has_not_is_refused_in_words_and_goes_as_stablehlo(test_split):
-    trained, images = untrained(cell="lstm_peephole"), test_split["images"]
-    with pytest.raises(UserError, match="ONNX has no operator for the cell lstm_peephole"):
-        to_onnx(trained)
-    answers = run_stablehlo(stablehlo(trained))(images)
-    np.testing.assert_allclose(answers, trained.probabilities(images), atol=1e-5)
-
-
-def test_a_model_that_reads_no_images_says_so(finished):
-    trained = lstm_jax.load(finished)
-
-    @dataclass(frozen=True)
-    class Other(Task):
-        name = "other"
-
-    other = replace(trained, member=trained.member.having({"task": Other()}))
-    with pytest.raises(UserError, match="a model of the task other reads no images"):
-        stablehlo(other)
-
-
-def test_an_export_that_answers_otherwise_is_not_written(finished, monkeypatch):
-    monkeypatch.setattr(
-        "lstm_jax.use.export.run_stablehlo",
-        lambda content: lambda images: np.eye(10)[images[:, 0, 0] * 0],
-    )
-    finished.joinpath("export", "model.stablehlo").unlink(missing_ok=True)
-    with pytest.raises(SurroundingsError, match="is not written: another digit"):
-        export(finished, quiet())
-    assert not finished.joinpath("export", "model.stablehlo").exists()
-
-
-def pictures(image, draw):
-    """The image as people hand it in: scaled, with a margin, dark on light or light on dark."""
-    picture = Image.fromarray(image).resize([int(draw.integers(40, 200))] * 2)
-    left, top = draw.integers(0, 60, 2)
-    canvas = Image.new("L", (picture.width + 2 * left, picture.height + 2 * top))
-    canvas.paste(picture, (left, top))
-    return ImageOps.invert(canvas) if draw.random() < 0.5 else canvas
-
-
-@pytest.fixture(scope="module")
-def mnist_like():
-    """28 x 28 images made as MNIST's were: a box of 20 pixels, centred by mass."""
-    images = load("digits").test["images"][:40]
-    return np.stack([as_digit(np.pad(image, 2), 28) for image in images])
-
-
-def test_a_picture_comes_back_as_the_image_it_was_made_from(mnist_like, tmp_path):
-    draw = np.random.default_rng(0)
-    for index, image in enumerate(mnist_like):
-        path = tmp_path / f"{index}.png"
-        pictures(image, draw).save(path)
-        found = read_picture(str(path), (28, 28)).astype(float)
-        assert np.corrcoef(found.ravel(), image.ravel())[0, 1] > 0.8
-        assert found[0].max() == found[:, 0].max() == 0
-
-
-def test_a_thin_pen_on_a_large_sheet_is_as_white_as_any(tmp_path):
-    sheet = Image.new("L", (3000, 3000), 255)
-    ImageDraw.Draw(sheet).line([(500, 400), (1500, 2400), (2500, 400)], fill=0, width=3)
-    sheet.save(tmp_path / "thin.png")
-    assert read_picture(str(tmp_path / "thin.png"), (28, 28)).max() > 250
-
-
 def test_predictions_are_lines_or_json_and_show_the_rows(finished, tmp_path, test_split):
     path = tmp_path / "digit.png"
     Image.fromarray(test_split["images"][0]).resize((64, 64)).save(path)
@@ -256,6 +155,34 @@ def test_predictions_are_lines_or_json_and_show_the_rows(finished, tmp_path, tes
     assert len(rows.file.getvalue().splitlines()) == 9
     assert np.argmax(answer["by_step"][-1]) == answer["digit"]
     assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_one_bad_file_does_not_stop_the_others(finished, tmp_path, test_split, capsys):
+    for index in range(2):
+        Image.fromarray(test_split["images"][index]).save(tmp_path / f"{index}.png")
+    (tmp_path / "1_bad.png").write_text("no picture")
+    console = quiet()
+    with pytest.raises(UserError, match="2 of 4 inputs could not be read"):
+        predict(finished, Asked((str(tmp_path), "absent.png")), console)
+    answers, complaints = console.file.getvalue().splitlines(), capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in answers] == [f"{tmp_path}/{i}.png" for i in (0, 1)]
+    assert [line.split(": ")[1] for line in complaints] == [f"{tmp_path}/1_bad.png", "absent.png"]
+
+
+def test_what_is_doubtful_is_said(finished, tmp_path, test_split):
+    """An answer that is hardly one, and two digits read as one."""
+    trained = lstm_jax.load(finished)
+    sure = trained.probabilities(test_split["images"]).max(axis=1)
+    images = test_split["images"][[np.argmin(sure), np.argmax(sure)]]
+    sheet = np.concatenate([np.pad(image, 4) for image in images], axis=1)
+    for name, image in (("unsure", images[0]), ("sure", images[1]), ("two", sheet)):
+        Image.fromarray(255 - image).save(tmp_path / f"{name}.png")
+    console = quiet()
+    predict(finished, Asked((str(tmp_path),), json=True), console)
+    sure, two, unsure = [json.loads(line) for line in console.file.getvalue().splitlines()]
+    assert sure["notes"] == []
+    assert "not sure" in unsure["notes"]
+    assert "2 drawings seem to be on it, read as one" in two["notes"]
 
 
 def test_an_array_on_stdin(finished, test_split, monkeypatch):
@@ -271,41 +198,3 @@ def test_an_array_on_stdin(finished, test_split, monkeypatch):
     assert [int(line.split()[1]) for line in feed(saved.getvalue())] == list(wanted)
     with pytest.raises(UserError, match="stdin is no array"):
         feed(b"not an array")
-
-
-def damaged(path, kind):
-    if kind == "text":
-        path.write_text("no picture")
-    elif kind == "cut":
-        Image.fromarray(np.arange(900, dtype=np.uint8).reshape(30, 30)).save(path)
-        path.write_bytes(path.read_bytes()[:-300])
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "blank":
-        Image.new("L", (30, 30), 200).save(path)
-    elif kind == "specks":
-        specks = np.zeros((3000, 3000), np.uint8)
-        specks[5, 5] = specks[-5, -5] = 255
-        Image.fromarray(specks).save(path)
-    elif kind == "huge":
-        Image.new("1", (8000, 8000)).save(path)
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("absent", "No such file"),
-        ("text", "no picture, or a damaged one"),
-        ("cut", "no picture, or a damaged one"),
-        ("empty", "no picture, or a damaged one"),
-        ("blank", "nothing is drawn on it"),
-        ("specks", "nothing is drawn on it but specks"),
-        ("huge", "8000 x 8000 pixels are more than"),
-    ],
-)
-def test_what_is_no_picture_is_one_line(tmp_path, kind, words):
-    path = tmp_path / "a.png"
-    damaged(path, kind)
-    with pytest.raises(UserError, match=words) as caught:
-        read_picture(str(path), (28, 28))
-    assert "\n" not in str(caught.value)

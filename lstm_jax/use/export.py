@@ -12,17 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from lstm_jax.data import num_examples
 from lstm_jax.errors import SurroundingsError, not_installed
+from lstm_jax.experiment import Experiment
 from lstm_jax.runs.files import make_folder, write_bytes
 from lstm_jax.runs.screen import say
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import Batch, Ends
+from lstm_jax.tasks.text import Text
+from lstm_jax.train.model import Folded
 from lstm_jax.use import forward
 from lstm_jax.use.onnx import to_onnx
 from lstm_jax.use.trained import Trained, load
 
-BLOCK = 1000  # test images at a time
-LARGEST_DIFFERENCE = 1e-4  # of probabilities; float32 sums in another order
+MOST_EXAMPLES = 10_000  # of the test set, which are compared
+BLOCK = 1000  # examples at a time; 100 where each row has outputs
+LARGEST_DIFFERENCE = 1e-4  # of the largest output, or of 1; float32 sums in another order
 
-Classify = Callable[[np.ndarray], np.ndarray]  # uint8 [N,T,I] to probabilities [N,C]
+# What is handed to ONNX; a data set keeps symbols in fewer bytes.
+ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+
+Run = Callable[..., np.ndarray]  # the arrays that the model reads to what it answers
 
 
 def export(
@@ -30,75 +40,130 @@ def export(
 ) -> None:
     """Writes `export/model.stablehlo` (and `model.onnx`) into the run directory.
 
-    Both take uint8 images [N,T,I] as in the data set, any N, and give float32 probabilities [N,C].
+    Both take what the task reads of N examples, as the data set has it, any N, and give float32
+    class probabilities [N,C] of images and texts, else the head's outputs, [N,O] or [N,T,O].
     Raises UserError for a model that has no such form, and SurroundingsError when what would be
     written does not answer as the model does.
     """
     tell = partial(say, console)
     trained = load(run_dir, member, tell)
-    writers: dict[str, tuple[Callable[..., bytes], Callable[..., Classify]]] = {
+    task = trained.member.task
+    writers: dict[str, tuple[Callable[..., bytes], Callable[..., Run]]] = {
         "model.stablehlo": (stablehlo, run_stablehlo)
     }
     if onnx:
         for package in ("onnx", "onnxruntime"):
             needed(package)
-        writers["model.onnx"] = (to_onnx, run_onnx)
-    contents = {name: write(trained) for name, (write, _) in writers.items()}
-    test = trained.images_task.load(tell).test["images"]
-    wanted = trained.probabilities(test)
+        writers["model.onnx"] = (lambda trained, _: to_onnx(trained), run_onnx)
+    test = task.load(tell).test
+    first = task.gather(test, jnp.arange(1))
+    contents = {name: write(trained, first) for name, (write, _) in writers.items()}
     make_folder(run_dir / "export")
     for name, content in contents.items():
         path = run_dir / "export" / name
         # The very bytes that were compared are written, whoever else exports at the same time.
-        difference = _compare(writers[name][1](content), test, wanted, path)
+        said = _compared(writers[name][1](content), trained, test, path)
         write_bytes(path, content)
-        tell(
-            f"{path}: {len(content) / 2**20:.2f} MiB; run back, the same digit on all "
-            f"{len(test):,} test images, probabilities within {difference:.1e}"
-        )
+        takes = ", ".join(read_arrays(trained, first))
+        tell(f"{path}: takes {takes}; {len(content) / 2**20:.2f} MiB; run back, {said}")
 
 
-def _compare(classify: Classify, images: np.ndarray, wanted: np.ndarray, path: Path) -> float:
-    """Returns the largest difference of a probability."""
-    found = np.concatenate([classify(images[i : i + BLOCK]) for i in range(0, len(images), BLOCK)])
-    others = int(np.sum(np.argmax(found, axis=1) != np.argmax(wanted, axis=1)))
-    difference = float(np.max(np.abs(found - wanted)))
-    if others or not difference <= LARGEST_DIFFERENCE:
+def classifies(trained: Trained) -> bool:
+    """Returns whether the outputs are of classes, so that probabilities are the answer."""
+    return isinstance(trained.member.task, (Images, Text))
+
+
+def read_arrays(trained: Trained, batch: Batch) -> list[str]:
+    """Returns the names of the arrays of a batch that the model reads, in the order of asking."""
+    names: dict[str, None] = {}
+
+    class Noted(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            names.setdefault(name)
+            return super().__getitem__(name)
+
+    trained.member.task.inputs(Noted({k: jnp.asarray(array) for k, array in batch.items()}))
+    return list(names)
+
+
+def answers(trained: Trained, batch: Batch) -> np.ndarray:
+    """Returns what the model says of examples: probabilities [N,C] or outputs [N,O], [N,T,O]."""
+    return np.asarray(_answers(*_model(trained), batch))
+
+
+def _model(trained: Trained) -> tuple[bool, Ends, Experiment, Folded]:
+    return classifies(trained), trained.ends, trained.ready, trained.folded
+
+
+def _of(probable: bool, ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
+    outputs = forward.raw(ends, member, folded, batch)
+    if probable:
+        return jax.nn.softmax(outputs)
+    return outputs.swapaxes(0, 1) if outputs.ndim == 3 else outputs
+
+
+_answers: Any = jax.jit(_of, static_argnums=(0, 1))
+
+
+def _compared(run: Run, trained: Trained, test: dict[str, np.ndarray], path: Path) -> str:
+    """Returns in words how near the answers are. Raises SurroundingsError where they are not."""
+    count, task = min(num_examples(test), MOST_EXAMPLES), trained.member.task
+    block = BLOCK if classifies(trained) else BLOCK // 10
+    others, apart, size = 0, 0.0, 1.0
+    for start in range(0, count, block):
+        batch = task.gather(test, jnp.arange(start, min(start + block, count)))
+        wanted = answers(trained, batch)
+        found = run(*(np.asarray(batch[name]) for name in read_arrays(trained, batch)))
+        apart = max(apart, float(np.max(np.abs(found - wanted))))
+        size = max(size, float(np.max(np.abs(wanted))))
+        if classifies(trained):
+            others += int(np.sum(np.argmax(found, axis=1) != np.argmax(wanted, axis=1)))
+    what = "probabilities" if classifies(trained) else "outputs"
+    if others or not apart <= LARGEST_DIFFERENCE * size:
         raise SurroundingsError(
-            f"{path} is not written: another digit than the model on {others} of {len(images)} "
-            f"test images, probabilities off by up to {difference:.2g}"
+            f"{path} is not written: another class than the model on {others} of {count} test "
+            f"examples, {what} off by up to {apart:.2g}"
         )
-    return difference
+    same = "the same class on" if classifies(trained) else "compared on"
+    return f"{same} all {count:,} test examples, {what} within {apart:.1e}"
 
 
-def stablehlo(trained: Trained) -> bytes:
-    """Returns the model as `jax.export` serialises it: for CPU, CUDA and TPU, any number of images.
-
-    Raises UserError for a model that reads no images.
+def stablehlo(trained: Trained, batch: Batch) -> bytes:
+    """Returns the model as `jax.export` serialises it: for CPU, CUDA and TPU, any number of
+    examples, whose other axes are those of this batch.
     """
+    names, model = read_arrays(trained, batch), _model(trained)
 
-    rows, features = trained.image_shape
-    model = trained.ends, trained.ready, trained.folded
+    def answer(*arrays: jax.Array) -> jax.Array:
+        return _of(*model, dict(zip(names, arrays, strict=True)))
 
-    def classify(images_NTI: jax.Array) -> jax.Array:
-        return forward.probabilities(*model, {"images": images_NTI})
-
-    shape = jax.export.symbolic_shape(f"n, {rows}, {features}")
-    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
-    exported = jax.export.export(jax.jit(classify), platforms=("cpu", "cuda", "tpu"))(images)
+    (count,) = jax.export.symbolic_shape("n")
+    shapes = [
+        jax.ShapeDtypeStruct(
+            (count, *np.shape(batch[name])[1:]), jax.dtypes.canonicalize_dtype(batch[name].dtype)
+        )
+        for name in names
+    ]
+    exported = jax.export.export(jax.jit(answer), platforms=("cpu", "cuda", "tpu"))(*shapes)
     return bytes(exported.serialize())
 
 
-def run_stablehlo(content: bytes) -> Classify:
+def run_stablehlo(content: bytes) -> Run:
     """Returns the function that was exported."""
     exported = jax.export.deserialize(bytearray(content))
-    return lambda images: np.asarray(exported.call(images))
+    return lambda *arrays: np.asarray(exported.call(*arrays))
 
 
-def run_onnx(content: bytes) -> Classify:
+def run_onnx(content: bytes) -> Run:
     """Returns the function that was exported, run by onnxruntime."""
     session = needed("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(session.run(["probabilities"], {"images": images})[0])
+    types = {given.name: ONNX_TYPES[given.type] for given in session.get_inputs()}
+
+    def run(*arrays: np.ndarray) -> np.ndarray:
+        pairs = zip(types.items(), arrays, strict=True)
+        return np.asarray(session.run(None, {name: a.astype(t) for (name, t), a in pairs})[0])
+
+    return run
 
 
 def needed(package: str) -> Any:

@@ -13,7 +13,9 @@ import numpy as np
 from lstm_jax.cells import get_cell
 from lstm_jax.cells.cell import Cell
 from lstm_jax.errors import UserError
-from lstm_jax.tasks.images import arranged
+from lstm_jax.tasks.forecast import Forecast
+from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.tasks.text import Text
 from lstm_jax.train.declare import layer_names
 from lstm_jax.use.trained import Trained
 
@@ -36,49 +38,116 @@ OPERATORS = {
 }
 
 
+class Front(NamedTuple):
+    """What stands before the recurrent layers: it makes `rows_0`, [T,N,I]."""
+
+    inputs: list[Any]
+    nodes: list[Any]
+    constants: Arrays
+    lengths: str = ""  # the input that holds how many rows of each example count
+
+
 def to_onnx(trained: Trained) -> bytes:
     """Returns the graph, serialised; the input layer, which is linear, is multiplied into it.
 
-    Raises UserError for a cell that has no operator, and for a model that reads no images.
+    It is of images, texts and forecasts. Raises UserError for every other model, and for a cell
+    that has no operator.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    if trained.member.cell not in OPERATORS:
-        raise UserError(
-            f"ONNX has no operator for the cell {trained.member.cell}, only for "
-            f"{', '.join(OPERATORS)}; leave --onnx away: StableHLO holds every cell"
-        )
-    if trained.member.bidirectional or trained.member.residual:
-        raise UserError(
-            "ONNX is written of layers that read forwards, one upon the other, without residual "
-            "sums; leave --onnx away: StableHLO holds every model"
-        )
-    node, classes = helper.make_node, trained.ends.num_outputs
-    reading, weights = _reading(trained)
-    layers, last = _layers(trained)
+    _refuse(trained)
+    node = helper.make_node
+    classes = not isinstance(trained.member.task, Forecast)
+    front = _front(trained)
+    layers, last = _layers(trained, front.lengths)
+    answer = "probabilities" if classes else "forecast"
     nodes = [
-        node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        node("Div", ["floats", "white"], ["scaled"]),
-        *reading,
-        node("Transpose", ["read"], ["rows_0"], perm=[1, 0, 2]),
+        *front.nodes,
         *layers,
-        node("Squeeze", [last, "first_axis"], ["h"]),
-        node("Gemm", ["h", "kernel", "bias"], ["logits"]),
-        node("Softmax", ["logits"], ["probabilities"], axis=-1),
+        *(_mean(last) if trained.ends.mean else [node("Squeeze", [last, "first_axis"], ["h"])]),
+        node("Gemm", ["h", "kernel", "bias"], ["logits" if classes else answer]),
+        *([node("Softmax", ["logits"], [answer], axis=-1)] if classes else []),
     ]
-    weights |= _weights(trained)
-    take, give = helper.make_tensor_value_info, TensorProto.FLOAT
+    weights = front.constants | _weights(trained)
+    shape: list[str | int] = ["n", trained.ends.num_outputs]
     graph = helper.make_graph(
         nodes,
         "lstm_jax",
-        [take("images", TensorProto.UINT8, ["n", *trained.image_shape])],
-        [take("probabilities", give, ["n", classes])],
+        front.inputs,
+        [helper.make_tensor_value_info(answer, TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _refuse(trained: Trained) -> None:
+    member = trained.member
+    if member.cell not in OPERATORS:
+        raise UserError(
+            f"ONNX has no operator for the cell {member.cell}, only for "
+            f"{', '.join(OPERATORS)}; leave --onnx away: StableHLO holds every cell"
+        )
+    if not isinstance(member.task, (Images, Text, Forecast)):
+        raise UserError(
+            f"ONNX is written of images, texts and forecasts, not of the task {member.task.name}; "
+            "leave --onnx away: StableHLO holds every task"
+        )
+    if member.bidirectional or member.residual:
+        raise UserError(
+            "ONNX is written of layers that read forwards, one upon the other, without residual "
+            "sums; leave --onnx away: StableHLO holds every model"
+        )
+
+
+def _front(trained: Trained) -> Front:
+    """What reads an example of the task."""
+    from onnx import TensorProto, helper
+
+    node, info, task = helper.make_node, helper.make_tensor_value_info, trained.member.task
+    turn = node("Transpose", ["read"], ["rows_0"], perm=[1, 0, 2])
+    if isinstance(task, Forecast):
+        shape: list[str | int] = [
+            "n",
+            trained.member.values["task.window"],
+            trained.ends.num_features,
+        ]
+        return Front(
+            [info("x", TensorProto.FLOAT, shape)], [node("Identity", ["x"], ["read"]), turn], {}
+        )
+    if isinstance(task, Text):
+        takes = [
+            info("symbols", TensorProto.INT32, ["n", "t"]),
+            info("lengths", TensorProto.INT32, ["n"]),
+        ]
+        table = np.asarray(trained.params["embedding"], np.float32)
+        look_up = node("Gather", ["embedding", "symbols"], ["read"], axis=0)
+        return Front(takes, [look_up, turn], {"embedding": table}, "lengths")
+    reading, constants = _reading(trained)
+    nodes = [
+        node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        node("Div", ["floats", "white"], ["scaled"]),
+        *reading,
+        turn,
+    ]
+    takes = [info("images", TensorProto.UINT8, ["n", *trained.image_shape])]
+    return Front(takes, nodes, constants | {"white": np.array(255.0, np.float32)})
+
+
+def _mean(outputs: str) -> list[Any]:
+    """The mean over the rows that count: an operator's outputs [T,1,N,H] are zero in the others."""
+    from onnx import TensorProto, helper
+
+    node = helper.make_node
+    return [
+        node("Squeeze", [outputs, "second_axis"], ["h_TNH"]),
+        node("ReduceSum", ["h_TNH", "first_axis"], ["total"], keepdims=0),
+        node("Cast", ["lengths"], ["count"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["count", "second_axis"], ["counts"]),
+        node("Div", ["total", "counts"], ["h"]),
+    ]
 
 
 def _reading(trained: Trained) -> tuple[list[Any], Arrays]:
@@ -97,13 +166,15 @@ def _reading(trained: Trained) -> tuple[list[Any], Arrays]:
     return [flat, gather], constants
 
 
-def _layers(trained: Trained) -> tuple[list[Any], str]:
-    """The recurrent nodes, and the name of the last one's final output [1,N,H]."""
+def _layers(trained: Trained, lengths: str) -> tuple[list[Any], str]:
+    """The recurrent nodes, and the name of the last one's final output [1,N,H], or of its outputs
+    [T,1,N,H] where their mean is asked for.
+    """
     from onnx import helper
 
     operator, nodes = OPERATORS[trained.member.cell], []
     for index in range(trained.member.layers):
-        inputs = [f"rows_{index}", *(f"{name}_{index}" for name in "WRB")]
+        inputs = [f"rows_{index}", *(f"{name}_{index}" for name in "WRB"), lengths]
         nodes.append(
             helper.make_node(
                 operator.name,
@@ -116,7 +187,7 @@ def _layers(trained: Trained) -> tuple[list[Any], str]:
         if index + 1 < trained.member.layers:  # outputs have an axis of directions: [T,1,N,H]
             squeezed = [f"outputs_{index}", "second_axis"], [f"rows_{index + 1}"]
             nodes.append(helper.make_node("Squeeze", *squeezed))
-    return nodes, f"last_{trained.member.layers - 1}"
+    return nodes, f"{'outputs' if trained.ends.mean else 'last'}_{trained.member.layers - 1}"
 
 
 def _weights(trained: Trained) -> Arrays:
@@ -135,15 +206,14 @@ def _weights(trained: Trained) -> Arrays:
         layer = params[name]
         kernel, recurrent = np.split(layer["kernel"], [hidden])
         of_x, of_h = _biases(cell, layer["bias"], member.forget_bias)
-        if not index:
+        if not index and "input" in params:
             of_x = of_x + params["input"]["bias"] @ kernel
             kernel = params["input"]["kernel"] @ kernel
         weights[f"W_{index}"] = ordered(kernel).T[None]
         weights[f"R_{index}"] = ordered(recurrent).T[None]
         weights[f"B_{index}"] = np.concatenate([ordered(of_x), ordered(of_h)])[None]
-    weights["white"] = np.array(255.0)
     constants = {"first_axis": np.array([0], np.int64)}
-    if trained.member.layers > 1:
+    if trained.member.layers > 1 or trained.ends.mean:
         constants["second_axis"] = np.array([1], np.int64)
     return {name: array.astype(np.float32) for name, array in weights.items()} | constants
 

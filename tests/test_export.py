@@ -1,0 +1,140 @@
+"""What is exported answers as the model does, of every task; ONNX where it has the nodes."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from by_hand import SWEEP, reading, train
+from rich.console import Console
+
+from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation
+from lstm_jax.data import ignore
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.use import forward
+from lstm_jax.use.export import answers, export, read_arrays, run_onnx, run_stablehlo, stablehlo
+from lstm_jax.use.onnx import to_onnx
+from lstm_jax.use.trained import Trained
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
+
+def quiet():
+    return Console(file=io.StringIO(), width=300)
+
+
+def untrained(task, data, **values):
+    """A member of random weights, on no disk."""
+    member = Experiment(task=task, hidden_size=6, forget_bias=0.5, **values)
+    shapes, rng = forward.shapes(member, task.ends(data.facts)), np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
+    return Trained("one", member, 0, None, data.facts, params)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A file of texts of one to fifteen words."""
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("texts") / "texts.tsv"
+    lines = [" ".join(rng.choice(list("abcdefgh"), rng.integers(1, 16))) for _ in range(300)]
+    path.write_text("".join(f"{i % 3}\t{line}\n" for i, line in enumerate(lines)))
+    return str(path)
+
+
+def both(trained, data, run, count=37):
+    """What was exported says of test examples, and what the model says of them."""
+    batch = trained.member.task.gather(data.test, np.arange(count))
+    names = read_arrays(trained, batch)
+    return run(*(np.asarray(batch[name]) for name in names)), answers(trained, batch)
+
+
+def as_stablehlo(trained, data):
+    batch = trained.member.task.gather(data.test, np.arange(1))
+    return run_stablehlo(stablehlo(trained, batch))
+
+
+@pytest.mark.parametrize(("cell", "answer"), [("lstm", "last"), ("gru", "mean")])
+def test_a_model_of_texts_is_the_same_in_both_forms(texts, cell, answer):
+    """Of texts of several lengths."""
+    task = Text(dataset=texts, answer=answer)
+    data = task.load(ignore)
+    trained = untrained(task, data, cell=cell, layers=2)
+    for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
+        found, wanted = both(trained, data, run, count=20)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_forecast_is_the_same_in_both_forms():
+    task = Forecast(window=7, horizon=3)
+    data = task.load(ignore)
+    trained = untrained(task, data)
+    for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
+        np.testing.assert_allclose(*both(trained, data, run), atol=1e-5)
+
+
+TASKS = {
+    "adding": Adding(length=9),
+    "attention": Translation(dataset="dates", attention="luong"),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_other_task_goes_as_stablehlo_and_onnx_refuses_it(name):
+    task = TASKS[name]
+    data = task.load(ignore)
+    trained = untrained(task, data)
+    np.testing.assert_allclose(*both(trained, data, as_stablehlo(trained, data), 5), atol=1e-4)
+    with pytest.raises(UserError, match=f"not of the task {task.name}; leave --onnx away"):
+        to_onnx(trained)
+
+
+IMAGES = Images(dataset="digits").load(ignore)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "how"),
+    [("lstm", 2, "columns"), ("gru", 2, "permuted"), ("rnn", 2, "rows"), ("irnn", 1, "rows")],
+)
+def test_what_onnx_runs_answers_as_the_model_does(cell, layers, how):
+    trained = untrained(Images(dataset="digits", reading=how), IMAGES, cell=cell, layers=layers)
+    found, wanted = both(trained, IMAGES, run_onnx(to_onnx(trained)))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(trained.probabilities(IMAGES.test["images"][:37]), wanted, atol=1e-6)
+
+
+def test_a_cell_that_onnx_has_not_is_refused_in_words_and_goes_as_stablehlo():
+    trained = untrained(Images(dataset="digits"), IMAGES, cell="lstm_peephole")
+    with pytest.raises(UserError, match="ONNX has no operator for the cell lstm_peephole"):
+        to_onnx(trained)
+    np.testing.assert_allclose(*both(trained, IMAGES, as_stablehlo(trained, IMAGES)), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    records = {}
+    directory = tmp_path_factory.mktemp("runs") / "digits" / SWEEP.digest
+    records[directory] = train(directory, SWEEP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lstm_jax.use.trained.read_run", reading(records))
+        yield directory
+
+
+def test_an_export_lies_beside_the_run_and_nothing_else_does(finished):
+    console = quiet()
+    export(finished, console, onnx=True)
+    lines = console.file.getvalue().splitlines()
+    said = "takes images; "
+    assert sum(said in line and "the same class on all 360" in line for line in lines) == 2
+    names = {path.name for path in (finished / "export").iterdir()}
+    assert names == {"model.stablehlo", "model.onnx"}
+
+
+def test_an_export_that_answers_otherwise_is_not_written(finished, monkeypatch):
+    monkeypatch.setattr(
+        "lstm_jax.use.export.run_stablehlo",
+        lambda content: lambda images: np.eye(10)[images[:, 0, 0] * 0],
+    )
+    finished.joinpath("export", "model.stablehlo").unlink(missing_ok=True)
+    with pytest.raises(SurroundingsError, match="is not written: another class"):
+        export(finished, quiet())
+    assert not finished.joinpath("export", "model.stablehlo").exists()
