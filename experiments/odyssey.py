@@ -25,5 +25,6 @@ experiment = Experiment(
     kernel_init="orthogonal",
     learning_rate=(1e-4, 3e-2),
     schedule="cosine",
+    seed=(0, 1, 2, 3, 4),
 )
 search = Search(search="random", trials=45)

@@ -26,6 +26,8 @@ from lstm_jax.use.forecasting import forecaster
 from lstm_jax.use.predict import predict
 from lstm_jax.use.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 WINDOW, HORIZON, ROWS = 6, 3, 400
 
 

@@ -21,6 +21,8 @@ from lstm_jax.train.sweep import Placement, build
 from lstm_jax.use.predict_language import write
 from lstm_jax.use.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 LENGTH = 6
 TEXT = b"abcd" * 2000  # whoever has read one byte knows the next
 

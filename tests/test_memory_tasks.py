@@ -4,11 +4,11 @@ import io
 import math
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from by_hand import reading, train
+from quick import quick
 from rich.console import Console
 
 from lstm_jax import Adding, Copying, Experiment
@@ -19,6 +19,8 @@ from lstm_jax.report.page import report
 from lstm_jax.statistics import summarise
 from lstm_jax.train.batches import next_batch
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 TASKS = (Adding(length=9), Copying(delay=3))
 TINY = Experiment(
     task=Adding(length=3), cell=("rnn", "gru"), hidden_size=8, seed=(0, 1), learning_rate=1e-2,
@@ -26,7 +28,7 @@ TINY = Experiment(
 )  # fmt: skip
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick, static_argnums=0)
 def training_batch(task, seed, step):
     """What a member of this seed is trained on at a step."""
     member = Experiment(task=task, batch_size=200).having({"seed": seed})
@@ -34,7 +36,7 @@ def training_batch(task, seed, step):
     return next_batch(task.ends({}), member, {}, step, none, jnp.int32(-1))[0]
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick, static_argnums=0)
 def loss_and_metric(task, outputs, batch):
     """Of each example."""
     return task.items(outputs, batch, training=True)[:2]
@@ -64,7 +66,7 @@ def test_two_rows_are_both_marked():
 
 def test_symbols_then_blanks_a_delimiter_and_room_to_recall():
     batch = {"symbols": jnp.array([[3, 1, 4, 1, 5, 2, 6, 5, 3, 7]], jnp.int32)}
-    read = np.asarray(jax.jit(TASKS[1].inputs)(batch).x_TBI).argmax(axis=-1)[:, 0]
+    read = np.asarray(quick(TASKS[1].inputs)(batch).x_TBI).argmax(axis=-1)[:, 0]
     assert read.tolist() == [3, 1, 4, 1, 5, 2, 6, 5, 3, 7, 8, 8, 9] + [8] * 10
 
 

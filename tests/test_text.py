@@ -23,6 +23,8 @@ from lstm_jax.use import forward, predict_text
 from lstm_jax.use.asked import Asked
 from lstm_jax.use.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 WORDS = ["the", "a", "film", "is", "was", "long", "short", "old", "new", "plot"]
 
 

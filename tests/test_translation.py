@@ -5,12 +5,14 @@ One size for all: sentences of one to three of eight letters, to be copied.
 
 import io
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import quick
 
 from lstm_jax import Experiment, Translation
 from lstm_jax.cells import get_cell, recurrence
@@ -23,6 +25,8 @@ from lstm_jax.train.sweep import Placement, build
 from lstm_jax.use import decode, predict_translation
 from lstm_jax.use.asked import Asked
 from lstm_jax.use.trained import Trained
+
+pytestmark = pytest.mark.usefixtures("quickly")
 
 STEPS, BATCH = 1500, 8
 
@@ -57,14 +61,10 @@ def start(member, data):
     return like._replace(params=params, optimizer=zeros, diverged_at=np.int32(-1))
 
 
-def train(member, data, start, devices):
-    programs = build(Placement((member,), 1, devices), data, STEPS)
-    return programs.segment(programs.put(jax.tree.map(lambda leaf: leaf[None], start)), 0, STEPS)[0]
-
-
 @pytest.fixture(scope="module")
 def state(member, data, start):
-    return train(member, data, start, 1)
+    programs = build(Placement((member,), 1, 1), data, STEPS)
+    return programs.segment(programs.put(jax.tree.map(lambda leaf: leaf[None], start)), 0, STEPS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def batch(data):
     return {name: jnp.asarray(array[:BATCH]) for name, array in data.train.items()}
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick, static_argnums=0)
 def _logits(ends, member, folded, batch):
     return model.outputs(member, ends, folded, member.task.inputs(batch))
 
@@ -94,10 +94,19 @@ def test_a_copying_task_is_solved_on_sentences_never_seen(trained, data):
     assert decode.exact(decode.write_out(trained, data.test).texts, wanted) > 0.95
 
 
-def test_two_devices_train_the_same_bits_as_one(member, data, start, state):
-    spread = train(member, data, start, 2)
-    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(spread), strict=True):
-        np.testing.assert_array_equal(one, two)
+def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch):
+    """By chance, in training alone; what is scored does not change."""
+    task = replace(member.task, target_dropout=0.5)
+    ends = [task.augment({**batch, "target": jnp.tile(batch["target"], (50, 1))}, jax.random.key(n))
+            for n in (0, 1)]  # fmt: skip
+    hidden = [np.asarray(task.before(end)) == sentences.UNKNOWN for end in ends]
+    assert not np.array_equal(*hidden)
+    for end, gone in zip(ends, hidden, strict=True):
+        assert not gone[0].any()  # where a sentence begins is always said
+        assert abs(gone[1:].mean() - 0.5) < 0.05
+        np.testing.assert_array_equal(end["target"][:BATCH], batch["target"])
+        assert task.cut(end, 2)["shown"].shape == (50 * BATCH, 2)
+    assert member.task.augment(batch, jax.random.key(0)).keys() == batch.keys()
 
 
 def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(trained, batch):
@@ -152,7 +161,7 @@ def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained,
     before_SB = jnp.tile(jnp.array([1, 4, 5, 6], jnp.int32)[:, None], (1, BATCH))
     inputs = trained.member.task.inputs(batch)._replace(before_SB=before_SB)
 
-    @jax.jit
+    @quick
     @jax.jacrev
     def slopes(tables, folded):
         own = folded._replace(
@@ -177,14 +186,14 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     member = Experiment(task=Translation(attention="none"), hidden_size=3, bidirectional=True)
     facts = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "widths": [4]}
     ends = member.task.ends(facts)
-    params = jax.jit(partial(declare.init, member, ends))(jax.random.key(0))
+    params = quick(partial(declare.init, member, ends))(jax.random.key(0))
     own = params["decoder"]
     assert set(own) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
-    folded = jax.jit(partial(model.fold, member))(params)
+    folded = quick(partial(model.fold, member))(params)
     x_TB = jnp.array([[0, 1], [2, 3], [1, 0]], jnp.int32)
     before_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
     inputs = model.Inputs(x_TB, jnp.array([3, 2], jnp.int32), before_SB)
-    run = jax.jit(recurrence.run, static_argnums=0, static_argnames="reverse")
+    run = quick(recurrence.run, static_argnums=0, static_argnames="reverse")
     cell, x_TBH = get_cell("lstm"), params["embedding"][x_TB]
     ends_of = [
         run(cell, layer.kernel_KG, x_TBH, lengths_B=inputs.lengths_B, reverse=reverse)[1]
@@ -197,7 +206,7 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     kernel_KG = folded.decoder.layers[0][0].kernel_KG
     h_SBH, _ = run(cell, kernel_KG, own["embedding"][before_SB], initial=initial)
     want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
-    found = jax.jit(partial(model.outputs, member, ends))(folded, inputs)
+    found = quick(partial(model.outputs, member, ends))(folded, inputs)
     np.testing.assert_allclose(found, want, atol=1e-6)
 
 

@@ -44,6 +44,17 @@ class Sentences(Task):
         traced=True,
     )
 
+    target_dropout: Axis[float | None] = axis(
+        None,
+        "share of the symbols before the next one that training does not show the decoder, so that "
+        "it learns to look at what is described (Bowman et al., 2016); `none`: all are shown",
+        kind=float,
+        low=0.0,
+        high=0.999,
+        traced=True,
+        optional=True,
+    )
+
     def decoder(self, facts: dict[str, Any]) -> Decoder:
         """Returns what writes the sentences of data of these facts."""
         return Decoder(len(facts["target_vocabulary"]), self.attention)
@@ -64,13 +75,27 @@ class Sentences(Task):
 
         return jnp.sum(batch["target_lengths"]).astype(jnp.float32)  # of integers: exact
 
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        """Returns the batch with `shown`, int32 [B,S]: the target as the decoder may see it."""
+        if self.target_dropout is None:
+            return batch
+        import jax
+        import jax.numpy as jnp
+
+        from lstm_jax.data.sentences import UNKNOWN
+
+        target_BS = batch["target"]
+        drawn_BS = jax.random.uniform(jax.random.fold_in(key, 1), target_BS.shape)
+        hidden_BS = drawn_BS < self.target_dropout
+        return {**batch, "shown": jnp.where(hidden_BS, jnp.int32(UNKNOWN), target_BS)}
+
     def before(self, batch: Batch) -> jax.Array:
         """Returns the symbol before each one to be written, int32 [S,B]."""
         import jax.numpy as jnp
 
         from lstm_jax.data.sentences import BEGIN
 
-        target_SB = known(batch["target"]).T
+        target_SB = known(batch["shown" if "shown" in batch else "target"]).T
         return jnp.concatenate([jnp.full_like(target_SB[:1], BEGIN), target_SB[:-1]])
 
     def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:

@@ -16,6 +16,8 @@ from lstm_jax.tasks.task import Batch, Ends, Inputs, Say, Task
 if TYPE_CHECKING:
     import jax
 
+SENTENCES = ("source", "target", "shown")  # the arrays of a batch that have an axis of symbols
+
 
 @dataclass(frozen=True)
 class Translation(Sentences):
@@ -90,7 +92,7 @@ class Translation(Sentences):
         return jnp.maximum(batch["source_lengths"], batch["target_lengths"])
 
     def cut(self, batch: Batch, width: int) -> Batch:
-        return {n: a[:, :width] if n in ("source", "target") else a for n, a in batch.items()}
+        return {n: a[:, :width] if n in SENTENCES else a for n, a in batch.items()}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         import jax
@@ -98,6 +100,7 @@ class Translation(Sentences):
 
         from lstm_jax.data.sentences import UNKNOWN
 
+        batch = super().augment(batch, key)
         shown_BW = jax.random.uniform(key, batch["source"].shape) >= self.word_dropout
         return {**batch, "source": jnp.where(shown_BW, batch["source"], jnp.int32(UNKNOWN))}
 
