@@ -78,7 +78,7 @@ def untrained(**values):
 
 def test_a_sweep_has_its_settings_its_curves_and_its_insides(page_and_figures):
     page, found = page_and_figures
-    wanted = {"loss", "accuracy", "norms", "settings", "parameters", "time", "confusion", "gates"}
+    wanted = {"loss", "accuracy", "norms", "settings", "confusion", "gates"}
     wanted |= {"cell", "gradient_flow", "gradient_flow_training", "clipping", "accuracy_by_row"}
     assert wanted | {"belief_0", "saturation", "mistakes"} <= found.keys()
     for name, svg in found.items():
@@ -186,12 +186,15 @@ def test_one_axis_makes_points_with_intervals_and_more_than_two_a_scatter_each(d
     assert [args[5] for paint, args in drawn if paint == "points"] == [None, None, ["none", "1"]]
 
 
-def test_a_search_has_a_scatter_for_each_axis(drawn):
+@pytest.mark.parametrize("trials", [6, 20])
+def test_a_search_has_a_scatter_for_each_axis(drawn, trials):
+    """A map of as many rows and columns as there are points would be empty."""
     space = Experiment(learning_rate=(1e-4, 1e-1), forget_bias=(0.0, 3.0))
-    record = made_up(space, Search(search="random", trials=20))
+    record = made_up(space, Search(search="random", trials=trials))
     names = [figure.name for figure in of_settings(record)]
-    assert names == ["settings_learning_rate", "settings_forget_bias", "time"]
-    assert len(drawn[0][1][0]) == 20
+    scatters = ["settings_learning_rate", "settings_forget_bias"]
+    assert [name for name in names if name != "compared"] == [*scatters, "time"]
+    assert len(drawn[0][1][0]) == trials
 
 
 def test_parameters_are_counted_whatever_the_model(drawn):
@@ -273,7 +276,7 @@ def test_an_unfinished_run_is_reported_as_such(records, finished, no_data):
     finally:
         records[finished] = whole
     assert "This run is unfinished: 1 of 4 members are done" in page
-    assert "at step 50\n1 of 2 members went on" in page
+    assert "at step 50,\n1 of 2 members went on" in page
     assert "loss" in found
 
 

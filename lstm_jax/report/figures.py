@@ -272,11 +272,12 @@ def heat_map(
 def confusion(axes: Axes, counts_CC: np.ndarray) -> None:
     """How often which class was taken for which: rows are the labels."""
     wrong = counts_CC.astype(float)
-    np.fill_diagonal(wrong, np.nan)
-    axes.imshow(wrong, cmap="Oranges", vmin=0)
+    np.fill_diagonal(wrong, 0)
+    most = wrong.max()
+    axes.imshow(np.where(wrong > 0, wrong, np.nan), cmap="Oranges", vmin=0, vmax=max(most, 1))
     for (label, answer), count in np.ndenumerate(counts_CC):
         if count:
-            strong = label != answer and wrong[label, answer] > np.nanmax(wrong) / 2
+            strong = label != answer and wrong[label, answer] > most / 2
             colour = INK if label == answer else ("white" if strong else "black")
             axes.text(answer, label, str(count), ha="center", va="center", fontsize=6.5,
                       color=colour)  # fmt: skip

@@ -12,11 +12,11 @@ import numpy as np
 from lstm_jax.cells import get_cell
 from lstm_jax.data import Dataset
 from lstm_jax.experiment import Experiment, shown, words
+from lstm_jax.parts import work
 from lstm_jax.report import diagnose, figures
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.model_figures import first_examples
 from lstm_jax.report.training_figures import clipping
-from lstm_jax.runs.screen import work
 from lstm_jax.tasks.task import Batch, Ends
 from lstm_jax.train.declare import Params, layer_names
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit

@@ -34,7 +34,7 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
     paths = varied(experiment)
     counts = {path: len({s.setting.values[path] for s in found}) for path in paths}
     few = [path for path in paths if 1 < counts[path] <= MOST_VALUES]
-    pairs = list(itertools.combinations(few, 2))[:MOST_MAPS]
+    pairs = [pair for pair in itertools.combinations(few, 2) if _fills(found, *pair)][:MOST_MAPS]
     for y, x in pairs:
         alone = len(paths) == 2
         best = "" if alone else "; of the settings that share both values the best"
@@ -57,6 +57,12 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
     if few:
         yield from _compared(experiment, found, "cell" if "cell" in few else few[0], where)
     yield from _against_time(record, metric, where)
+
+
+def _fills(found: list[Summary], y: str, x: str) -> bool:
+    """Returns whether a map of two axes would be full by half: that of drawn numbers is not."""
+    places = {(s.setting.values[y], s.setting.values[x]) for s in found}
+    return 2 * len(places) >= len({place[0] for place in places}) * len({p[1] for p in places})
 
 
 def _file_name(path: str) -> str:
@@ -106,6 +112,8 @@ def of_parameters(record: Record) -> Iterator[Figure]:
         return
     groups = {result.member.group: result.member for result in results}
     count = {group: _number_of_parameters(member, record) for group, member in groups.items()}
+    if len(set(count.values())) < 2:
+        return
     points = {
         name: ([count[r.member.group] for r in mates], [r.validation_metric for r in mates])
         for name, mates in _series(experiment, results, traced=True).items()
@@ -126,7 +134,7 @@ def _against_time(record: Record, metric: str, where: str) -> Iterator[Figure]:
         name: ([r.seconds for r in mates], [r.validation_metric for r in mates])
         for name, mates in _series(record.study.experiment, timed, traced=False).items()
     }
-    if timed:
+    if len({result.seconds for result in timed}) > 1:
         yield Figure(
             "time",
             f"{metric.capitalize()} against time",

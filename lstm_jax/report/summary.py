@@ -6,10 +6,11 @@ import math
 import re
 from typing import Any
 
-from lstm_jax.experiment import Experiment, shown, words
+from lstm_jax.experiment import Experiment, all_specs, shown, words
 from lstm_jax.report.lines import data_name, either, setting_name, varied
 from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
+from lstm_jax.search import Study
 from lstm_jax.statistics import Summary, summarise
 
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
@@ -34,10 +35,13 @@ def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, 
         "command": command,
         "when": session.get("ended", session.get("started", "")),
         "digest": study.digest,
-        "identities": record.identities,
+        "identities": {
+            digest: {name: _plain(value) for name, value in identity.items()}
+            for digest, identity in record.identities.items()
+        },
         "commit": (session.get("commit") or "")[:12],
         "tiles": _tiles(record, best, floor, session),
-        "given": _given(experiment),
+        "given": _given(study),
         "single": _single(results[0]) if len(results) == total == 1 else None,
         "metric": words(experiment.task.metric),
         "axes": [words(path) for path in varied(experiment)],
@@ -83,15 +87,31 @@ def _tiles(
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02} min"
 
 
-def _given(experiment: Experiment) -> dict[str, str]:
+def _plain(value: Any) -> Any:
+    """What is on record of the surroundings, as one reads it."""
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
+
+
+def _given(study: Study) -> dict[str, str]:
     """The fields that are not at their defaults, and the budget, as one reads them."""
+    experiment, specs = study.experiment, all_specs(study.experiment)
     fields = [p for p in experiment.given if p in experiment.values and p != "train_examples"]
-    given = {words(p): either(experiment, p) for p in fields}
+    drawn = {p for p in experiment.axes if study.search.search != "grid" and specs[p].kind is float}
+    given = {
+        words(p): either(experiment, p).replace(" or ", " to ")
+        if p in drawn
+        else either(experiment, p)
+        for p in fields
+    }
     return {"task": experiment.task.name} | given | {"budget": _budget(experiment)}
 
 
