@@ -208,7 +208,8 @@ def test_the_command_writes_json_and_tells_of_faults(
     monkeypatch.setattr(compare, "prepare", prepare)
     monkeypatch.setattr(compare, "peers_of", lambda mode: peers)
     path = tmp_path / "results.json"
-    assert compare.main(["--quick", "--json", str(path)]) == code
+    short = ["--modes", "train", "--hidden", "8", "--rounds", "1", "--seconds", "0.01"]
+    assert compare.main([*short, "--json", str(path)]) == code
     report = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
     assert [peer["peer"] for peer in report["cases"][0]["peers"]] == [OURS, "torch"]
     assert report["cases"][0]["data"] == "zeros"
