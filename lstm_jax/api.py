@@ -6,10 +6,11 @@ reads this file to answer a mistake.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from lstm_jax.data import Dataset, given_name
 from lstm_jax.errors import UserError, experiments_installed
 from lstm_jax.experiment import Experiment
 from lstm_jax.lookup import find_run, load_study
+from lstm_jax.parts import which_part
 from lstm_jax.results import Result, Segment
 from lstm_jax.search import Study
 
@@ -99,6 +101,7 @@ def run(
     fallback: bool = False,
     tensorboard: bool = False,
     platform: str = "auto",
+    part: str | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Trains an experiment, goes on with it, or finds it finished; returns what it has given.
@@ -109,8 +112,9 @@ def run(
     `data` is a data set of your own, of `make_dataset`, instead of the one the task names; its
     fingerprint is on record, and to go on with such a run takes the same data. `callback` is
     called with a `Segment` after every `segment_steps` steps, which are saved by then: what it
-    raises ends the run, and the same call goes on. `silent` shows nothing. The other options are
-    those of `lstm-jax run`.
+    raises ends the run, and the same call goes on. `silent` shows nothing. `part` is "3/16" for a
+    part of the members; a call without it puts the parts together. The other options are those of
+    `lstm-jax run`.
 
     Raises UserError, SurroundingsError, DivergedError and, after Ctrl-C or `max_minutes`,
     Interrupted: the same call goes on.
@@ -120,6 +124,8 @@ def run(
     if name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", name):
         raise UserError(f"name: {name!r} is no name of a directory")
     study, known_as = _study(experiment)
+    if part is not None:
+        study = replace(study, part=which_part(part, os.environ))
     study, given = _with_data(study, data)
     console = console or _console(silent)
     with experiments_installed():
@@ -180,7 +186,7 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
         raise UserError(f"data: its name is {data.name!r}; use letters, digits, - and _")
     study.experiment.task.check_data(data)
     experiment = study.experiment.replaced({"task.dataset": given_name(data)})
-    return Study(experiment, study.search), {experiment.task.data_key: data}
+    return replace(study, experiment=experiment), {experiment.task.data_key: data}
 
 
 def _console(silent: bool) -> Console:

@@ -60,6 +60,7 @@ ELSEWHERE = {
     }.items()
     for other in others.split()
 }
+OVERALL = ("--help", "--version")  # what stands in the place of a command
 EXIT_CODES: dict[type[Exception], int] = {
     UserError: 2,
     SurroundingsError: 3,
@@ -86,16 +87,17 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # one that may not know our ±
             stream.reconfigure(errors="backslashreplace")
+    joined = False
     try:
         try:
-            command = parse(sys.argv[1:] if argv is None else argv)
+            given = sys.argv[1:] if argv is None else argv
+            command = parse(given)
+            joined = getattr(command, "join", False)
             command.check()
             _expect_home()
             with experiments_installed():
                 if isinstance(command, OnDevice):
-                    from lstm_jax.runs.devices import prepare_jax  # a tenth of a second
-
-                    prepare_jax(command.platform)
+                    command.prepare(given)
                 command.run(console)
         except KeyboardInterrupt:
             raise NothingToSave("stopped; nothing had to be saved") from None
@@ -108,7 +110,10 @@ def main(argv: list[str] | None = None) -> None:
     except tuple(EXIT_CODES) as error:
         line = harmless(" ".join(f"lstm_jax: {error}".split()))
         Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
-        sys.exit(EXIT_CODES[type(error)])
+        code = EXIT_CODES[type(error)]
+        if joined and not isinstance(error, (Interrupted, DivergedError)):
+            os._exit(code)  # the runtime would wait for processes that wait for this one
+        sys.exit(code)
 
 
 def _expect_home() -> None:
@@ -159,12 +164,12 @@ class Once(argparse.Action):
 def parse(argv: Sequence[str]) -> Command:
     """Returns the command, its overrides laid over the experiment's own values."""
     word = argv[0] if argv else "--help"
-    if word in ("-h", "--help"):
+    if word in ("-h", OVERALL[0]):
         _overview()
-    if word == "--version":
+    if word == OVERALL[1]:
         _version()
     if word not in COMMANDS:
-        raise UserError(f"no command {word!r}.{closest(word, COMMANDS)} See --help")
+        raise UserError(f"no command {word!r}.{closest(word, [*COMMANDS, *OVERALL])} See --help")
     kind = COMMANDS[word]
     rest = _name_first(kind, list(argv[1:])) if issubclass(kind, OnStudy) else list(argv[1:])
     study = Study()
@@ -311,7 +316,8 @@ def _overridden(study: Study, words: dict[str, list[str]]) -> Study:
         for path, given in words.items()
     }
     of_search = {path: values.pop(path)[0] for path in specs(Search) if path in values}
-    return Study(study.experiment.replaced(values), replace(study.search, **of_search))
+    search = replace(study.search, **of_search)
+    return replace(study, experiment=study.experiment.replaced(values), search=search)
 
 
 def _refuse(word: str, parser: Parser) -> NoReturn:
@@ -320,6 +326,8 @@ def _refuse(word: str, parser: Parser) -> NoReturn:
     name = word.removeprefix("--").partition("=")[0]
     options = [option.removeprefix("--") for option in _options(parser)]
     known = name.replace("_", "-")
+    if name in options:
+        raise UserError(f"--{name} stands behind `--`, which ends the options; leave that away")
     meant = [o for o in options if o in (ELSEWHERE.get(known), f"task.{known}")]
     near = f" Did you mean {meant[0]}?" if meant else closest(known, options)
     raise UserError(f"no option --{name}.{near} See --help")

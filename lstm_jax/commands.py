@@ -6,6 +6,8 @@ What a command needs is imported when it runs, after JAX was told how to start.
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,7 @@ from lstm_jax.api import MOST_SEGMENT_STEPS, UNNAMED
 from lstm_jax.errors import DivergedError, UserError, experiments_installed, in_a_line
 from lstm_jax.interrupts import SAVED, leaving
 from lstm_jax.lookup import descriptions, find_run, own_experiment, write_experiment
+from lstm_jax.parts import which_part
 from lstm_jax.search import Study
 
 if TYPE_CHECKING:
@@ -59,6 +62,12 @@ class OnDevice(Command):
         choices=PLATFORMS,
     )
 
+    def prepare(self, argv: Sequence[str]) -> None:
+        """Starts JAX; `argv` is what the command was given."""
+        from lstm_jax.runs.devices import prepare_jax  # a tenth of a second
+
+        prepare_jax(self.platform)
+
 
 @dataclass(frozen=True)
 class OnStudy(OnDevice):
@@ -75,6 +84,22 @@ class OnStudy(OnDevice):
     fallback: bool = option(
         False, "train on the task's built-in data, under its name, when the other is not to be had"
     )
+
+    part: str | None = option(
+        None,
+        "train this part of the members alone, such as 3/16; /16 in a job of an array takes the "
+        "index from its variable, and a job of SLURM's both; the run without it puts the parts "
+        "together",
+    )
+
+    @cached_property
+    def own(self) -> Study:
+        """The study, or the part of it that is asked for. UserError where there is none such."""
+        return dataclasses.replace(self.study, part=which_part(self.part, os.environ))
+
+    def check(self) -> None:
+        super().check()
+        self.own  # noqa: B018  found before JAX starts
 
     @property
     def stem(self) -> str:
@@ -98,14 +123,40 @@ class Run(OnStudy):
         None, "stop, saved, with code 75 after so long; the same command goes on", least=1e-9
     )
 
+    processes: int = option(
+        1,
+        "processes on this machine that are one program: members lie over the devices of all",
+        least=1,
+        most=1024,
+    )
+    join: bool = option(
+        False,
+        "be one of several processes on several machines, that JAX finds by itself on a cluster or "
+        "through JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+    )
+
+    def prepare(self, argv: Sequence[str]) -> None:
+        if self.join:
+            from lstm_jax.runs.devices import prepare_jax
+
+            return prepare_jax(self.platform, join=True)
+        if self.processes > 1:
+            from lstm_jax.runs.launcher import launch
+
+            launch(self.processes, argv)  # which train; this process then shows and reports
+        super().prepare(argv)
+
     def run(self, console: Console) -> None:
+        from rich.console import Console
+
         from lstm_jax.api import run
 
         try:
             outcome = run(
-                self.study,
+                self.own,
                 name=self.stem,
-                console=console,
+                # Of several processes the first one has shown all.
+                console=Console(quiet=True) if self.processes > 1 and not self.join else console,
                 platform=self.platform,
                 runs_dir=self.runs_dir,
                 segment_steps=self.segment_steps,
@@ -123,7 +174,7 @@ class Run(OnStudy):
         from lstm_jax.runs.record import is_reported
         from lstm_jax.runs.screen import say
 
-        if not self.report or is_reported(directory):
+        if not self.report or self.join or self.own.part or is_reported(directory):
             return
         with leaving(SAVED, "stopped; the run is saved, the same command writes its report"):
             try:
@@ -148,7 +199,7 @@ class Plan(OnStudy):
 
         plan(
             self.stem,
-            self.study,
+            self.own,
             console,
             runs_dir=self.runs_dir,
             fallback=self.fallback,
@@ -194,9 +245,9 @@ class Predict(OnRun):
 
     inputs: tuple[str, ...] = option(
         (),
-        "what the task reads; pictures: PNG, JPEG or others of any size, dark on light or light on "
-        "dark, or - for an array as numpy.save writes it on stdin, uint8 [N, rows, columns] as in "
-        "the data set",
+        "what the task reads; pictures, or folders of them: PNG, JPEG or others of any size, dark "
+        "on light or light on dark, or - for an array as numpy.save writes it on stdin, uint8 "
+        "[N, rows, columns] as in the data set",
         positional="*",
     )
     json: bool = option(False, "a JSON object a line, with all probabilities")
@@ -222,7 +273,7 @@ class Predict(OnRun):
 
 @dataclass(frozen=True)
 class Export(OnRun):
-    """Write a trained model as StableHLO and ONNX, run back and compared on all test images."""
+    """Write a trained model as StableHLO and ONNX, run back and compared on its test set."""
 
     onnx: bool = option(False, "also as ONNX (extra `onnx`)")
 

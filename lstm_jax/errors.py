@@ -84,5 +84,5 @@ def in_a_line(error: BaseException) -> str:
 
 def closest(word: str, choices: Iterable[str]) -> str:
     """` Did you mean a, b?`, or nothing when no choice resembles the word."""
-    near = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(word.lower(), list(choices), n=3, cutoff=0.5)
     return f" Did you mean {', '.join(near)}?" if near else ""

@@ -123,5 +123,6 @@ def parsed(path: str, word: str, spec: Spec) -> Any:
         number = float(word)
     except ValueError:
         kind = "a whole number" if spec.kind is int else "a number"
-        raise UserError(f"{path}: expected {kind}, got {word!r}") from None
+        hint = "; several stand side by side, without commas" if "," in word else ""
+        raise UserError(f"{path}: expected {kind}, got {word!r}{hint}") from None
     return number  # such as 1e4 for a whole number; `checked` refuses 1.5

@@ -149,11 +149,12 @@ def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
         return path
     if word == "latest" or NAME.fullmatch(word):
         found = run_directories(runs_dir, None if word == "latest" else word)
-        if found:
-            return max(found, key=began)
-    elif re.fullmatch(rf"{NAME.pattern}/[0-9a-f]{{1,12}}", word):
-        name, _, start = word.partition("/")
-        found = [run for run in run_directories(runs_dir, name) if run.name.startswith(start)]
+        if found:  # the record of a large run takes seconds to read
+            return max(found, key=began) if len(found) > 1 else found[0]
+    elif match := re.fullmatch(rf"({NAME.pattern})/([0-9a-f]{{1,12}})(-[0-9]+-of-[0-9]+)?", word):
+        name, start, end = match[1], match[2], match[3] or ""
+        named_so = run_directories(runs_dir, name, parts=bool(end))
+        found = [run for run in named_so if run.name.startswith(start) and run.name[12:] == end]
         if len(found) > 1:
             names = ", ".join(f"{name}/{run.name}" for run in found[:5])
             raise UserError(f"{len(found)} runs begin with {word}: {names}")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from lstm_jax.errors import UserError, closest, not_installed
 from lstm_jax.experiment import Experiment, Values, all_specs
 from lstm_jax.fields import Axis, Spec, axis, checked, specs
+from lstm_jax.parts import Part, share, which_part
 
 Scores = Mapping[tuple[str, int], float]  # validation metric by member's digest and steps
 
@@ -70,10 +71,11 @@ class Round(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """What a run trains: an experiment, and how its members are chosen."""
+    """What a run trains: an experiment, how its members are chosen, and which part of them."""
 
     experiment: Experiment = field(default_factory=Experiment)
     search: Search = field(default_factory=Search)
+    part: Part | None = None  # None: all members
 
     def __post_init__(self) -> None:
         if self.search.search == "grid":
@@ -82,6 +84,17 @@ class Study:
         else:
             self._check_space()
         self._check_halving()
+        if self.part is not None:
+            self._check_part(self.part)
+
+    def _check_part(self, part: Part) -> None:
+        if self.search.halving or self.search.search == "tpe":
+            raise UserError(
+                f"part: {'a halving' if self.search.halving else 'search tpe'} goes by the metrics "
+                "of all members, so it is not cut into parts; --part 1/1 trains it in one"
+            )
+        if part.count > (count := len(self._whole)):
+            raise UserError(f"part: {part.count} parts are more than the {count} members")
 
     def _check_space(self) -> None:
         for path, values in self._space.items():
@@ -118,7 +131,10 @@ class Study:
 
     @cached_property
     def digest(self) -> str:
-        """Twelve hex digits that name this study; a grid's are those of its experiment."""
+        """Twelve hex digits that name this study; a grid's are those of its experiment.
+
+        Its parts have the same.
+        """
         default = asdict(Search())
         given = {k: v for k, v in asdict(self.search).items() if v != default[k]}
         if not given:
@@ -135,6 +151,11 @@ class Study:
     @property
     def num_members(self) -> int:
         """Members that are tried, each setting with every seed."""
+        return self.num_all if self.part is None else len(self._own)
+
+    @property
+    def num_all(self) -> int:
+        """Members that are tried in all parts."""
         return self.num_settings * len(self.experiment.several("seed"))
 
     def rungs(self) -> tuple[tuple[int, int], ...]:
@@ -190,12 +211,7 @@ class Study:
         if self.search.search == "tpe":
             yield from self._tpe_rounds(scores)
             return
-        members = tuple(
-            # Two draws may be the same setting; its members are trained once.
-            dict.fromkeys(self._with_seeds(self._random_settings()))
-            if self.search.search == "random"
-            else self.experiment.members()
-        )
+        members = self._own
         for step, kept in self.rungs():
             each = Round(members, step)
             yield each
@@ -214,6 +230,19 @@ class Study:
         sign = -1 if self.experiment.task.higher_is_better else 1
         best = set(sorted(metrics, key=lambda setting: sign * _mean(metrics[setting]))[:kept])
         return tuple(member for member in each.members if member.setting in best)
+
+    @cached_property
+    def _whole(self) -> tuple[Experiment, ...]:
+        """All members of a grid or of a random search."""
+        if self.search.search == "grid":
+            return tuple(self.experiment.members())
+        # Two draws may be the same setting; its members are trained once.
+        return tuple(dict.fromkeys(self._with_seeds(self._random_settings())))
+
+    @cached_property
+    def _own(self) -> tuple[Experiment, ...]:
+        """Those of them that are of this part."""
+        return self._whole if self.part is None else share(self._whole, self.part)
 
     @cached_property
     def _specs(self) -> dict[str, Spec]:
@@ -270,7 +299,8 @@ class Study:
 
     def to_values(self) -> dict[str, Any]:
         """Returns all values as JSON has them."""
-        return {"experiment": self.experiment.to_values(), "search": asdict(self.search)}
+        values = {"experiment": self.experiment.to_values(), "search": asdict(self.search)}
+        return values if self.part is None else values | {"part": str(self.part)}
 
     @staticmethod
     def from_values(values: Any) -> Study:
@@ -280,7 +310,14 @@ class Study:
         for name in search:
             if name not in specs(Search):
                 raise UserError(f"search: no field {name!r}.{closest(name, specs(Search))}")
-        return Study(Experiment.from_values(values.get("experiment")), Search(**search))
+        part = values.get("part")
+        if not isinstance(part, str | None):
+            raise UserError("study: its part is no string")
+        return Study(
+            Experiment.from_values(values.get("experiment")),
+            Search(**search),
+            which_part(part, {}) if part else None,
+        )
 
 
 def _by_steps(members: Iterable[Experiment]) -> Iterator[Round]:

@@ -16,6 +16,8 @@ from lstm_jax.errors import SurroundingsError
 from lstm_jax.runs import devices
 from lstm_jax.runs.columns import Columns
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 ROOT = Path(__file__).parent.parent
 # Five rows of six numbers, three classes; everything here runs this one program.
 TINY = {

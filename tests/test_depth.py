@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import quick
 
 from lstm_jax.data import make_dataset
 from lstm_jax.errors import UserError
@@ -22,6 +23,8 @@ from lstm_jax.train import declare, model
 from lstm_jax.train.batches import batch_alike, width_of
 from lstm_jax.train.embedding import look_up
 from lstm_jax.train.sweep import Placement, build
+
+pytestmark = pytest.mark.usefixtures("quickly")
 
 ROWS, BATCH, HIDDEN = 4, 4, 3
 LENGTHS = jnp.array([4, 1, 3, 0], jnp.int32)
@@ -95,9 +98,14 @@ def experiment(**fields):
     })  # fmt: skip
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick, static_argnums=0)
 def _outputs(ends, member, params, inputs, key):
     return model.outputs(member, ends, model.fold(member, params), inputs, key)
+
+
+@partial(quick, static_argnums=0)
+def layers_of(member, params, inputs):
+    return model.run_layers(member, model.fold(member, params), inputs, keep_outputs=True)
 
 
 def run(member, ends, x_TBI, lengths=None, key=None):
@@ -109,8 +117,8 @@ def rows_of(seed=0):
     return jax.random.normal(jax.random.key(seed), (ROWS, BATCH, 2), jnp.float32)
 
 
-def segment(member, dataset, devices=1, steps=6):
-    programs = build(Placement((member,), 1, devices), dataset, steps)
+def segment(member, dataset, steps=6):
+    programs = build(Placement((member,), 1, 1), dataset, steps)
     return programs, *programs.segment(programs.init(), 0, steps)
 
 
@@ -138,14 +146,8 @@ def test_a_residual_layer_hands_on_what_it_read_as_well():
     ends, x_TBI = Ends(2, 1), rows_of()
     params = declare.init(plain, ends, jax.random.key(0))
     inputs = Inputs(x_TBI, LENGTHS)
-    runs = {
-        member.residual: model.run_layers(
-            member, model.fold(member, params), inputs, keep_outputs=True
-        )
-        for member in (plain, residual)
-    }
-    lower = experiment(layers=1)
-    below = model.run_layers(lower, model.fold(lower, params), inputs, keep_outputs=True)
+    runs = {member.residual: layers_of(member, params, inputs) for member in (plain, residual)}
+    below = layers_of(experiment(layers=1), params, inputs)
     np.testing.assert_allclose(runs[True].h_TBW, runs[False].h_TBW + below.h_TBW, atol=1e-6)
     some = np.asarray(LENGTHS) > 0
     last = runs[False].last_BW + below.last_BW
@@ -172,7 +174,7 @@ def test_a_table_is_looked_up_as_one_hot_products_look_it_up():
     given = jax.random.normal(jax.random.key(1), (2, 3, HIDDEN))
 
     def by(function):
-        return jax.value_and_grad(lambda t: jnp.sum(function(t) * given))(table)
+        return quick(jax.value_and_grad(lambda t: jnp.sum(function(t) * given)))(table)
 
     one_hot = by(lambda t: jax.nn.one_hot(symbols, 9, dtype=jnp.float32) @ t)
     for ours, theirs in zip(by(lambda t: look_up(t, symbols)), one_hot, strict=True):
@@ -200,7 +202,7 @@ def test_batches_are_of_examples_alike_and_each_is_seen_once():
 
 @pytest.fixture(scope="module")
 def trained():
-    member = experiment(task=Cut(), dropout=0.2)
+    member = experiment(task=Cut(), dropout=0.2, layers=1)
     return member, segment(member, data())
 
 
@@ -218,13 +220,6 @@ def test_batches_cut_to_their_width_train_the_same_model(trained):
     assert sums.weight[0] == 60
 
 
-def test_the_bits_do_not_depend_on_the_devices_that_share_a_batch(trained):
-    member, (_, state, _) = trained
-    _, spread, _ = segment(member, data(), devices=2)
-    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(spread), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
 def test_examples_made_anew_differ_from_step_to_step_and_not_from_run_to_run():
     member = experiment(task=Fresh(), batch_size=64, train_examples=384, layers=1)
     (_, first, metrics), (_, again, _) = (segment(member, data()) for _ in range(2))
@@ -239,11 +234,11 @@ def test_a_carried_score_is_that_of_the_long_sequences():
     programs = build(Placement((member,), 1, 1), dataset, 1)
     state = programs.init()
     sums = programs.score(state.params, dataset.test)
-    folded = model.fold(member, jax.tree.map(lambda leaf: leaf[0], state.params))
+    params = jax.tree.map(lambda leaf: leaf[0], state.params)
     x, y = dataset.test["x"], dataset.test["y"]
     long_TB = jnp.asarray(np.concatenate([x[:50], x[50:]], axis=1).T)
-    h_TBW = model.run_layers(member, folded, Inputs(long_TB), keep_outputs=True).h_TBW
-    out = np.asarray(model.read_out(folded, h_TBW))[:, :, 0]
+    h_TBW = layers_of(member, params, Inputs(long_TB)).h_TBW
+    out = np.asarray(model.read_out(model.fold(member, params), h_TBW))[:, :, 0]
     want = np.sum((out[:ROWS] - y[None, :50]) ** 2) + np.sum((out[ROWS:] - y[None, 50:]) ** 2)
     np.testing.assert_allclose(sums.loss[0], want, rtol=1e-5)
 

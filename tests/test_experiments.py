@@ -116,14 +116,12 @@ def segment_of(member):
 
 @every_experiment
 def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_and_tpu(name):
-    """One member of each of its groups for the CPU; for the others one is enough."""
-    groups = {member.group: member for member in load_study(name).members()}
-    for member in groups.values():
-        segment, arguments = segment_of(member)
-        lowered = segment.lower(*arguments)
-        assert "while" in lowered.as_text()  # the loop over the steps
-    exported = jax.export.export(segment, platforms=("cuda", "tpu"))(*arguments)
-    assert exported.platforms == ("cuda", "tpu")
+    """A member of its last group, the largest as a rule."""
+    *_, last = {member.group: member for member in load_study(name).members()}.values()
+    segment, arguments = segment_of(last)
+    exported = jax.export.export(segment, platforms=("cpu", "cuda", "tpu"))(*arguments)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    assert "while" in exported.mlir_module()  # the loop over the steps
     state, _, metrics = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(
         lambda a: (a.shape, a.dtype), arguments[1]

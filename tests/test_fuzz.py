@@ -113,7 +113,7 @@ def test_a_picture_of_any_bytes_is_an_image_or_one_line(folder, data, side):
     path = folder / "picture"
     path.write_bytes(data)
     try:
-        image = read_picture(str(path), (side, side))
+        image = read_picture(str(path), (side, side)).image
     except UserError as error:
         one_line(error)
     else:

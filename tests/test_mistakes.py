@@ -76,6 +76,8 @@ MISTAKES = {
     "run digits --cell transformer": "There are lstm, gru",
     "run digits --cell mine.py": "path/to/file.py:attribute",
     "run digits --optimizer adm": "Did you mean adam",
+    "run digits --optimizer ADAM": "Did you mean adam",
+    "run digits --seed 0,1": "got '0,1'; several stand side by side, without commas",
     "run digits --schedule linear": "is not one of constant, cosine",
     "run digits --kernel-init glorot": "is not one of notebook, orthogonal",
     "run digits --backend cuda": "is not one of scan, cudnn",
@@ -97,6 +99,9 @@ MISTAKES = {
     "run digits --runs-dir": "expected one argument",
     "run --seed 1 2 --platform cpu digits --lr 1": "Did you mean learning-rate?",
     "run --layers two digits": "layers: expected a whole number, got 'two'",
+    "help": "Did you mean --help",
+    "--versio": "Did you mean --version",
+    "clean nowhere": "no runs of nowhere lie in runs",
     "trian digits": "no command 'trian'.",
     "digits": "no command 'digits'",
     "run digits baseline": "'baseline' belongs to no option",
@@ -270,7 +275,8 @@ def test_the_bar_fits_80_columns_and_counts_to_the_total(terminal):
     with metered(console, study) as meter:
         for member in list(study.members())[1:]:
             meter.seconds = 1.0
-            meter.tick(Tick([member], 700, 700, 2.302585, 0.9875))
+            meter.tick(Tick([member], 600, 600, 2.302585, 0.9875))
+            meter.tick(Tick([member], 100, 700, 2.302585, 0.9875, [{"accuracy": 0.9625}]))
             meter.members_done += 1
         meter.members_done = 4
     text = screen.getvalue().replace("\x1b[2K", "\n").replace("\x1b[1A", "")
@@ -279,9 +285,11 @@ def test_the_bar_fits_80_columns_and_counts_to_the_total(terminal):
         assert max(map(len, lines)) <= 80
         assert "100 %" in lines[-3]
         assert "step 700/782  loss 2.303  accuracy 0.988" in lines[-3]
-        assert "cell gru  4 of 4 members done" in lines[-2]
+        assert "validation 0.963 at step 600  4 of 4 members done  cell gru" in lines[-2]
     else:
-        assert "2 of 4 members done" in lines[2]
+        assert lines[0].startswith("cell lstm_peephole  step 600/782")
+        assert "validation" not in lines[2]
+        assert lines[3].endswith("validation 0.963 at step 600  1 of 4 members done")
         assert lines[-2] == "4 of 4 members done"
 
 

@@ -40,7 +40,7 @@ def python(program, site, home):
 def test_all_files_of_the_package_and_the_experiments_are_in_the_wheel(installed):
     here = {path.relative_to(ROOT) for path in (ROOT / "lstm_jax").rglob("*")}
     here = {path for path in here if path.suffix in (".py", ".html", ".typed")}
-    here |= {Path("lstm_jax/experiments") / p.name for p in (ROOT / "experiments").glob("*.py")}
+    here |= {Path("lstm_jax/experiments") / p.name for p in (ROOT / "experiments").glob("*.*")}
     there = {path.relative_to(installed) for path in (installed / "lstm_jax").rglob("*.*")}
     assert there == here
     (metadata,) = installed.glob("*.dist-info/METADATA")

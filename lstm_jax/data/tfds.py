@@ -74,6 +74,12 @@ def find_builder(name: str, root: Path) -> Any:
                 *(f"{base}/{config}" for config in tfds.builder_cls(base).builder_configs),
             ]
         if name not in known:
+            if "." in name:  # the name of a file
+                raise UserError(
+                    f"dataset: {name!r} is no data set of TFDS. Arrays of your own go in from "
+                    "Python, lstm_jax.run(..., data=lstm_jax.make_dataset(...)), or by a task of "
+                    "your own, docs/extend.md"
+                ) from None
             raise UserError(f"dataset: TFDS has no {name!r}.{closest(name, known)}") from None
         raise SurroundingsError(
             f"{name}: cannot be opened in {root} ({one_line(error)})"

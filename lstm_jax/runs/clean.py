@@ -2,6 +2,7 @@
 
 - States of members that were placed together once and are trained elsewhere now: each of them has a
   later state, or one as late, that is whole, in another folder of the same run.
+- Parts of a run that has all that they finished or began.
 - What killed writers left: files aside, arrays without a manifest, directories without a record.
 """
 
@@ -16,13 +17,14 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from lstm_jax.data import ignore
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.files import ASIDE
-from lstm_jax.runs.listing import as_size, in_use
-from lstm_jax.runs.record import run_directories
+from lstm_jax.runs.listing import as_size
+from lstm_jax.runs.record import is_part, read_record, run_directories
 from lstm_jax.runs.screen import say
-from lstm_jax.runs.store import locked
+from lstm_jax.runs.store import in_use, locked
 
 
 class Waste(NamedTuple):
@@ -41,10 +43,13 @@ class Waste(NamedTuple):
 def clean(console: Console, runs_dir: Path, name: str | None, yes: bool) -> None:
     """Names what can go, asks, and removes it. A run that is in use is left as it is.
 
-    Raises UserError where nobody is there to be asked.
+    Raises UserError where nobody is there to be asked, and where there is none of a name.
     """
     found: dict[Path, list[Waste]] = {}
-    for directory in run_directories(runs_dir, name):
+    directories = run_directories(runs_dir, name, parts=True)
+    if not directories and name:
+        raise UserError(f"no runs of {name} lie in {runs_dir}")
+    for directory in directories:
         if in_use(directory):
             say(console, f"{directory} is in use: left as it is")
         elif waste := list(find_waste(directory)):
@@ -70,6 +75,9 @@ def find_waste(directory: Path) -> Iterator[Waste]:
         if {path.name for path in directory.iterdir()} <= {"lock"}:
             yield Waste(directory, "a run that was killed before it began")
         return
+    if is_part(directory) and _is_in_whole(directory):
+        yield Waste(directory, "a part whose members are all finished in the whole run")
+        return
     for home, _, files in os.walk(directory):
         for file in sorted(filter(ASIDE.fullmatch, files)):
             yield Waste(Path(home, file), "left aside by a killed writer")
@@ -82,6 +90,23 @@ def find_waste(directory: Path) -> Iterator[Waste]:
         if checkpoints.FILE.fullmatch(path.name) and not path.with_suffix(".json").exists():
             yield Waste(path, "arrays of a checkpoint that was never finished")
     yield from _superseded(directory, folders)
+
+
+def _is_in_whole(part: Path) -> bool:
+    """Returns whether the whole run has finished every member of a part, and all is there."""
+    whole = part.parent / part.name[:12]
+    try:
+        own, record = read_record(part), read_record(whole)
+        if own is None or record is None:
+            return False
+        results = [record.results.get(member.digest) for member in own.study.members()]
+        here = [r for r in results if r is not None and r.taken_from is None]
+        saved = checkpoints.load(whole, [r.member.digest for r in here], ignore)
+    except SurroundingsError:
+        return False
+    return None not in results and all(
+        r.member.digest in saved and saved[r.member.digest].step >= r.steps for r in here
+    )
 
 
 def _superseded(directory: Path, folders: list[Path]) -> Iterator[Waste]:

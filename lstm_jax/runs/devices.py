@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lstm_jax.data import ignore
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import SurroundingsError, in_a_line
 from lstm_jax.runs.environment import cores
 
 
-def prepare_jax(platform: str, say: Callable[[str], None] = ignore) -> None:
+def prepare_jax(platform: str, say: Callable[[str], None] = ignore, *, join: bool = False) -> None:
     """Makes the settings that JAX reads once, when it starts; what the user has set stays.
+
+    With `join`, this process becomes one of several that are one program.
 
     In a process in which JAX has started, its devices are taken as they are, and `say` hears what
     that costs. Raises SurroundingsError when the platform asked for is not here.
@@ -23,6 +25,8 @@ def prepare_jax(platform: str, say: Callable[[str], None] = ignore) -> None:
         _set_environment(platform)
     else:
         _set_options(platform)
+    if join:
+        _join()
     try:
         import jax
 
@@ -47,6 +51,19 @@ def prepare_jax(platform: str, say: Callable[[str], None] = ignore) -> None:
             "note: JAX was started without --xla_gpu_deterministic_ops=true in XLA_FLAGS: the bits "
             "may differ from one run to the next"
         )
+
+
+def _join() -> None:
+    try:
+        from lstm_jax.train import hosts
+
+        hosts.join()
+    except Exception as error:  # of the runtime, of a cluster that JAX does not know
+        raise SurroundingsError(
+            f"the processes do not find each other ({in_a_line(error)}); `--processes N` starts N "
+            "of them here; elsewhere JAX knows SLURM, Open MPI, TPU pods and Kubernetes, or reads "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        ) from error
 
 
 def _options() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +11,9 @@ from rich.console import Console
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.files import opened
 from lstm_jax.runs.record import Record, began, read_record, run_directories
 from lstm_jax.runs.screen import say
+from lstm_jax.runs.store import in_use
 from lstm_jax.statistics import summarise
 
 HEAD = ("run", "began (UTC)", "done", "status", "validation", "test", "size", "differs in")
@@ -28,7 +27,7 @@ def list_runs(
 
     Raises UserError where there is none of a name.
     """
-    found = sorted(run_directories(runs_dir, name), key=began)
+    found = sorted(run_directories(runs_dir, name, parts=True), key=began)
     if not found and name:
         raise UserError(f"no runs of {name} lie in {runs_dir}")
     if not found:
@@ -46,7 +45,7 @@ def list_runs(
 
 
 def _row(directory: Path, own: Callable[[str], Experiment]) -> tuple[str, ...]:
-    name, size = f"{directory.parent.name}/{directory.name[:6]}", _size(directory)
+    name, size = f"{directory.parent.name}/{brief(directory)}", _size(directory)
     try:
         record = read_record(directory)
     except SurroundingsError:
@@ -63,6 +62,11 @@ def _row(directory: Path, own: Callable[[str], Experiment]) -> tuple[str, ...]:
         size,
         _difference(record.study.experiment, own(directory.parent.name)),
     )
+
+
+def brief(directory: Path) -> str:
+    """Returns as much of a run directory's name as one types: a part's is known by its end, too."""
+    return directory.name[:6] + directory.name[12:]
 
 
 def _difference(run: Experiment, own: Experiment) -> str:
@@ -98,18 +102,6 @@ def _scores(record: Record) -> tuple[str, str]:
         return "", ""
     best = summarise(record.results.values())[0]
     return f"{best.validation.mean:.4f}", f"{best.test.mean:.4f}"
-
-
-def in_use(directory: Path) -> bool:
-    """Returns whether a process holds the run directory."""
-    try:
-        with open(opened(directory / "lock", os.O_RDONLY)) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (OSError, SurroundingsError):
-        pass
-    return False
 
 
 def _size(directory: Path) -> str:

@@ -16,6 +16,7 @@ from lstm_jax.experiment import Experiment
 from lstm_jax.results import Score
 from lstm_jax.runs.scoring import scores
 from lstm_jax.train.declare import Params
+from lstm_jax.train.hosts import fetch
 from lstm_jax.train.step import TrainState
 from lstm_jax.train.sweep import Programs, name_arrays
 
@@ -79,7 +80,8 @@ class Looks:
         sign = 1 if task.higher_is_better else -1
         ranks = [score[task.metric] for score in found]
         rank_M = np.array([-np.inf if rank is None else sign * rank for rank in ranks])
-        now = {f"{BEST}params/{n}": np.asarray(a)[:count] for n, a in name_arrays(params).items()}
+        arrays = fetch(name_arrays(params))
+        now = {f"{BEST}params/{name}": array[:count] for name, array in arrays.items()}
         before_M = self.best.get(f"{BEST}rank", np.full(count, -np.inf))
         better_M = rank_M > before_M
         for name, array in now.items():

@@ -33,7 +33,7 @@ def append_metrics(directory: Path, rows: Iterable[Row]) -> None:
     if (seal := _last_seal(path)) is None:
         trim_metrics(directory, {})
         seal = _last_seal(path)
-    bodies = (json.dumps(row, allow_nan=False)[:-1].encode() for row in rows)
+    bodies = map(_body, rows)
     with disk(path), open(opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
         file.writelines(_sealed(bodies, seal or b""))
         file.flush()
@@ -75,13 +75,35 @@ def trim_metrics(
     `say`: as in `read_metrics`.
     """
     path = directory / "metrics.jsonl"
-    kept = [
+    if path.exists():
+        write_bytes(path, b"".join(_sealed(_before(path, resumed, say), b"")))
+
+
+def replace_metrics(
+    directory: Path, rows: dict[str, list[Row]], say: Callable[[str], None] | None = None
+) -> None:
+    """Puts rows, by their members' digests, in place of all rows of these members, at once.
+
+    `say`: as in `read_metrics`.
+    """
+    path = directory / "metrics.jsonl"
+    kept = _before(path, dict.fromkeys(rows, 0), say)
+    new = [_body(row) for of_one in rows.values() for row in of_one]
+    write_bytes(path, b"".join(_sealed([*kept, *new], b"")))
+
+
+def _before(path: Path, steps: dict[str, int], say: Callable[[str], None] | None) -> list[bytes]:
+    """The rows as they are written, of these members only those before a step."""
+    return [
         body
         for row, body in _rows(path, say)
-        if row["step"] < resumed.get(row["member"], row["step"] + 1)
+        if row["step"] < steps.get(row["member"], row["step"] + 1)
     ]
-    if path.exists():
-        write_bytes(path, b"".join(_sealed(kept, b"")))
+
+
+def _body(row: Row) -> bytes:
+    """A row as it is written, without its brace."""
+    return json.dumps(row, allow_nan=False)[:-1].encode()
 
 
 def read_metrics(directory: Path, say: Callable[[str], None] | None = None) -> list[Row]:

@@ -17,23 +17,27 @@ from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result, Segment
 from lstm_jax.runs import checkpoints, environment
 from lstm_jax.runs.looks import parameters_of
-from lstm_jax.runs.metrics import append_metrics, read_metrics, trim_metrics
+from lstm_jax.runs.metrics import append_metrics, replace_metrics
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.screen import say
 from lstm_jax.runs.store import Lock
 from lstm_jax.runs.tensorboard import Scalars
 from lstm_jax.search import Round, Study
+from lstm_jax.train import hosts
 from lstm_jax.train.sweep import Datasets
 
 
 @dataclass
 class OpenRun:
-    """A locked run directory and what is going on in it."""
+    """A locked run directory and what is going on in it.
+
+    Without a lock nothing is written: another process of the same program leads.
+    """
 
     record: Record
     directory: Path
     console: Console
-    lock: Lock
+    lock: Lock | None
     segment_steps: int
     # Digests of those under which this process trains, by the key of the data.
     identities: dict[str, str] = field(default_factory=dict)
@@ -52,14 +56,29 @@ class OpenRun:
 
     def log(self, rows: list[dict[str, Any]]) -> None:
         """Writes a segment's rows of metrics."""
+        if self.lock is None:
+            return
+        self.lock.still_ours()
         append_metrics(self.directory, rows)
         if self.scalars:
             self.scalars.write(rows)
 
+    def replace_rows(self, rows: dict[str, list[dict[str, Any]]]) -> None:
+        """Writes members' rows of metrics, by digest, in place of those that are there of them."""
+        replace_metrics(self.directory, rows, self.say)
+        if self.scalars:
+            self.scalars.write([row for of_one in rows.values() for row in of_one])
+
+    def keep(self, members: Iterable[Experiment], saved: checkpoints.Saved) -> None:
+        """Writes a checkpoint of members trained side by side."""
+        if self.lock is not None:
+            checkpoints.save(self.directory, tuple(member.digest for member in members), saved)
+
     def save(self) -> None:
         """Writes the record, unless the directory was moved away under this process."""
-        self.lock.still_ours()
-        self.record.write(self.directory)
+        if self.lock is not None:
+            self.lock.still_ours()
+            self.record.write(self.directory)
 
     def note_rung(self, results: Iterable[Result]) -> None:
         """Puts members on record that stand at a rung."""
@@ -110,47 +129,6 @@ class OpenRun:
                 self.record.distrusted.add(digest)
                 self.say(f"member {digest} is finished, but its checkpoint is lost or not its own")
 
-    def take_over(self, members: Iterable[Experiment]) -> list[Experiment]:
-        """Takes over members that a sibling directory finished under the same identity.
-
-        Returns them. A halving takes none: it needs its members' metrics at the rungs.
-        """
-        if self.study.search.halving:
-            return []
-        results = self.record.results
-        wanted = {m.digest: m for m in members if m.digest not in results}
-        for path in sorted(self.directory.parent.glob("*/record.json")):
-            if path.parent == self.directory or not wanted.keys() - results.keys():
-                continue
-            try:
-                other = read_record(path.parent)
-                taken = self._taken(other, path.parent.name, wanted) if other else {}
-                rows = read_metrics(path.parent, self.say) if taken else []
-            except SurroundingsError as error:
-                self.say(f"nothing is taken over: {error}")
-                continue
-            if not taken:
-                continue
-            trim_metrics(self.directory, dict.fromkeys(taken, 0), self.say)
-            self.log([row for row in rows if row["member"] in taken])
-            results.update(taken)
-            self.save()
-            count = "1 member was" if len(taken) == 1 else f"{len(taken)} members were"
-            self.say(f"{count} finished in {path.parent}: taken over from there")
-        return [member for digest, member in wanted.items() if digest in results]
-
-    def _taken(
-        self, other: Record, sibling: str, wanted: dict[str, Experiment]
-    ) -> dict[str, Result]:
-        return {
-            digest: replace(
-                result, member=wanted[digest], taken_from=result.taken_from or sibling, dropped=None
-            )
-            for digest, result in other.results.items()
-            if digest in wanted.keys() - self.record.results.keys()
-            and result.identity == self.identities[wanted[digest].task.data_key]
-        }
-
 
 def open_run(
     name: str, study: Study, directory: Path, console: Console, lock: Lock, segment_steps: int
@@ -181,6 +159,11 @@ def session(current: OpenRun, datasets: Datasets) -> Iterator[dict[str, Any]]:
                 current.say(f"note: since this run began {line}: its bits may differ")
         record.identities[digest] = identity
         record.facts[key] = dataset.facts
+    if hosts.of_first(lambda: current.identities) != current.identities:
+        raise SurroundingsError(
+            "the processes have other versions, devices or data than the first one: their bits "
+            "would not be those of one run"
+        )
     entry = {"started": now(), **environment.circumstances()}
     record.sessions.append(entry)
     current.save()

@@ -13,8 +13,8 @@ from rich.table import Table
 from lstm_jax.data import Dataset
 from lstm_jax.experiment import shown, words
 from lstm_jax.runs import checkpoints
+from lstm_jax.runs.loading import load_data
 from lstm_jax.runs.record import Record, read_record, run_directory
-from lstm_jax.runs.runner import load_data
 from lstm_jax.runs.screen import say
 from lstm_jax.search import Study
 from lstm_jax.train.memory import needed, refuse_what_does_not_fit

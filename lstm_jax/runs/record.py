@@ -19,10 +19,12 @@ from lstm_jax.search import Study
 
 SEAL = "record.sha256"  # in the report's folder
 DIGEST = re.compile("[0-9a-f]{12}")
+RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+)?")  # a run directory, or that of a part
 SHAPE = {
     "name": str,
     "experiment": dict,
     "search": dict,
+    "part?": str,
     "data": {str: dict},
     "identities": {str: dict},
     "sessions": [dict],
@@ -81,8 +83,20 @@ class Record:
         return self.facts[member.task.data_key]
 
     def write(self, directory: Path) -> None:
-        """Writes the record, sealed."""
+        """Writes the record, sealed, its members in the order of the study.
+
+        So it is the same in whatever order, and by how many processes, they were trained.
+        """
         experiment = self.study.experiment
+        # What tpe chooses comes in its order.
+        known = () if self.study.search.search == "tpe" else self.study.members()
+        order = {member.digest: place for place, member in enumerate(known)}
+
+        def in_order(rows: dict[str, Result]) -> dict[str, Result]:
+            return dict(sorted(rows.items(), key=lambda row: order.get(row[0], len(order))))
+
+        self.results = in_order(self.results)
+        self.rungs = {step: in_order(rung) for step, rung in self.rungs.items()}
 
         def listed(rows: dict[str, Result]) -> dict[str, Any]:
             return {digest: row.to_values(experiment) for digest, row in rows.items()}
@@ -100,15 +114,21 @@ class Record:
 
 
 def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
-    """Returns where the run of a study lies."""
-    return runs_dir / name / study.digest
+    """Returns where the run of a study, or of a part of one, lies."""
+    return runs_dir / name / (study.digest + (study.part.suffix if study.part else ""))
 
 
-def run_directories(runs_dir: Path, name: str | None = None) -> list[Path]:
-    """Returns the run directories in `runs_dir`, or those of one name."""
+def is_part(directory: Path) -> bool:
+    """Returns whether a run directory is that of a part."""
+    return not DIGEST.fullmatch(directory.name)
+
+
+def run_directories(runs_dir: Path, name: str | None = None, *, parts: bool = False) -> list[Path]:
+    """Returns the run directories in `runs_dir`, or those of one name; those of parts if wanted."""
     homes = [runs_dir / name] if name else sorted(runs_dir.glob("*"))
     found = [path for home in homes if home.is_dir() for path in sorted(home.iterdir())]
-    return [path for path in found if DIGEST.fullmatch(path.name) and path.is_dir()]
+    named = RUN if parts else DIGEST
+    return [path for path in found if named.fullmatch(path.name) and path.is_dir()]
 
 
 def began(directory: Path) -> tuple[str, str]:
@@ -156,7 +176,8 @@ def read_record(directory: Path) -> Record | None:
     if value != store.sealed(value):
         raise store.damaged(path, "its seal does not fit its contents")
     try:
-        study = Study.from_values({key: value[key] for key in ("experiment", "search")})
+        known = {key: value[key] for key in ("experiment", "search", "part") if key in value}
+        study = Study.from_values(known)
         return Record(
             value["name"], study, value["data"], value["identities"], value["sessions"],
             _results(study.experiment, value["members"]),

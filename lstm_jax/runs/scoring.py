@@ -12,6 +12,7 @@ from lstm_jax.experiment import Experiment
 from lstm_jax.results import Score
 from lstm_jax.runs.checkpoints import fingerprint
 from lstm_jax.train.declare import Params
+from lstm_jax.train.hosts import fetch
 from lstm_jax.train.step import Metrics
 from lstm_jax.train.sweep import Programs, name_arrays
 
@@ -59,7 +60,7 @@ def scores(
     """Returns loss and metric of each member on each split, by the split's name."""
     metric, found = members[0].task.metric, {}
     for name, split in splits.items():
-        sums = programs.score(params, split)
+        sums = fetch(programs.score(params, split))
         loss, value, weight = (np.asarray(column, np.float64) for column in sums)
         found[name] = [
             {"loss": finite(loss[row] / weight[row]), metric: finite(value[row] / weight[row])}
@@ -70,7 +71,7 @@ def scores(
 
 def parameter_digests(params: Params, count: int) -> list[str]:
     """Returns the SHA-256 of the parameters of each of the first `count` members."""
-    arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(params).items()}
+    arrays = fetch(name_arrays(params))
     return [fingerprint({k: array[row] for k, array in arrays.items()}) for row in range(count)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import nan
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from lstm_jax.experiment import Experiment, shown, words
-from lstm_jax.results import Result
+from lstm_jax.parts import work
+from lstm_jax.results import Result, Score
 from lstm_jax.runs.files import harmless
 from lstm_jax.search import Study
 from lstm_jax.statistics import Summary, lead_on_validation, summarise
@@ -33,15 +35,7 @@ class Tick(NamedTuple):
     step: int
     loss: float  # mean over members, of the last batch
     metric: float
-
-
-def work(member: Experiment) -> float:
-    """Returns the work of one step a row, in units of its own: products, and what a step costs.
-
-    Within 15 % of the times measured on CPU for an LSTM of 32 to 256 units.
-    """
-    hidden = member.hidden_size
-    return member.batch_size * (member.layers * hidden * (hidden + 30) + 1000.0)
+    look: Sequence[Score] | None = None  # how they stood on validation before this segment
 
 
 class Meter:
@@ -50,7 +44,8 @@ class Meter:
     def __init__(self, console: Console, bar: Progress, study: Study) -> None:
         self.console, self.bar, self.study = console, bar, study
         self.examples, self.seconds = 0, 0.0
-        self.said, self.named, self._members_done = "compiling", "", 0
+        self.said, self.named, self.looked, self._members_done = "compiling", "", "", 0
+        self.shown: Sequence[Experiment] = ()
         whole = mean(work(member) * member.num_steps for member in study.members())
         self.work_done, self.work_left = 0.0, whole * study.num_members * study.work_share()
         self.task = bar.add_task("", total=self.work_left, said=self.said)
@@ -73,7 +68,7 @@ class Meter:
         self.work_done, self.work_left = self.work_done + worked, self.work_left - worked
         left = max(self.work_left, 0.0) * self.seconds / self.work_done
         self.named = "".join(  # what all members of this group have in common
-            f"{words(path)} {shown(first.values[path])}  "
+            f"  {words(path)} {shown(first.values[path])}"
             for path in self.study.experiment.axes
             if first.group.values[path] == first.values[path]
         )
@@ -82,10 +77,17 @@ class Meter:
             f"{words(first.task.metric)} {tick.metric:.3f}  {self.rate:,.0f}"
         )
         self.said = f"{stands}/s  {left:.0f} s left"
+        if tick.members != self.shown:  # others than the last look was at
+            self.shown, self.looked = tick.members, ""
+        if tick.look:
+            metrics = [score[first.task.metric] for score in tick.look]
+            stood = mean(nan if metric is None else metric for metric in metrics)
+            self.looked = f"validation {stood:.3f} at step {tick.step - tick.steps}"
         self._show()
         if not self.console.is_terminal:
-            line = f"{self.named}{stands} examples/s  {left:.0f} s left"
-            say(self.console, "  ".join([line, *self._counted()]))
+            seen = [self.looked] if tick.look else []
+            line = f"{self.named.lstrip()}  {stands} examples/s  {left:.0f} s left".lstrip()
+            say(self.console, "  ".join([line, *seen, *self._counted()]))
 
     @property
     def members_done(self) -> int:
@@ -106,13 +108,13 @@ class Meter:
                 say(self.console, line)
 
     def _show(self) -> None:
-        """Updates the bar: a line of 80 columns, and in a sweep a second one."""
-        second = [f"{self.named}{count}" for count in self._counted()]
+        """Updates the bar: a line of 80 columns, and a second one in a sweep, or of validation."""
+        second = "  ".join(filter(None, [self.looked, *self._counted()])) + self.named
         self.bar.update(
             self.task,
             completed=self.work_done,
             total=self.work_done + self.work_left,
-            said="\n".join([self.said, *second]),
+            said=f"{self.said}\n{second.strip()}".rstrip(),
         )
 
     def _counted(self) -> list[str]:
@@ -150,10 +152,11 @@ def show_results(
         return
     found, metric = summarise(results), study.experiment.task.metric
     varied = [path for path in study.experiment.axes if path != "seed"]
-    table = Table(*map(words, varied), f"validation {metric}", "diverged", box=SIMPLE)
+    last = ["diverged"] if any(summary.diverged for summary in found) else []
+    table = Table(*map(words, varied), f"validation {metric}", *last, box=SIMPLE)
     for summary in found:
         values = [shown(summary.setting.values[path]) for path in varied]
-        table.add_row(*values, str(summary.validation), str(summary.diverged or ""))
+        table.add_row(*values, str(summary.validation), *[str(summary.diverged or "")] * len(last))
     console.print(table, highlight=False)
     for step in sorted({row.steps for row in dropped}):
         count = sum(row.steps == step for row in dropped)

@@ -22,7 +22,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,19 +67,26 @@ class Lock:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[Lock]:
-    """Makes the run directory and holds it against other writers. A crash frees it."""
+def locked(directory: Path, wait: Callable[[str], None] | None = None) -> Iterator[Lock]:
+    """Makes the run directory and holds it against other writers. A crash frees it.
+
+    While another process holds it, `wait` hears of that and it is waited for; without `wait`, it
+    is a SurroundingsError.
+    """
     with disk(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
     make_folder(directory)
     with disk(directory):
         found = opened(directory / "lock", os.O_RDWR | os.O_CREAT)
     with open(found, "r+", errors="replace") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = file.read(200).strip() or "another process"
-            raise refusal(f"{directory} is in use by {holder}; wait for it, or stop it") from None
+        if not _held(file):
+            used = f"{directory} is in use by {file.read(200).strip() or 'another process'}"
+            if wait is None:
+                raise refusal(f"{used}; wait for it, or stop it")
+            wait(f"{used}: waiting for it")
+            while not _held(file):
+                time.sleep(0.2)  # between two of them a signal is heard
+            file.seek(0)
         lock = Lock(directory, file)
         lock.still_ours()
         with disk(directory):
@@ -87,6 +95,26 @@ def locked(directory: Path) -> Iterator[Lock]:
             file.flush()
             clear_leftovers(directory)
         yield lock
+
+
+def _held(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def in_use(directory: Path) -> bool:
+    """Returns whether a process holds the run directory."""
+    try:
+        with open(opened(directory / "lock", os.O_RDONLY)) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, SurroundingsError):
+        pass
+    return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,50 +2,107 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lstm_jax.errors import not_installed
+from lstm_jax.experiment import Experiment, shown
+from lstm_jax.results import Result
 from lstm_jax.runs.files import disk, make_folder
+
+LONGEST_NAME = 100  # of a folder, in letters
 
 
 class Scalars:
-    """A folder of events for each member, opened when it has its first row.
+    """A folder of events for each member, named after its values and opened at its first row.
 
     What a killed run wrote beyond its checkpoint is purged when the member goes on.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, experiment: Experiment, before: Iterable[dict[str, Any]] = ()
+    ) -> None:
+        """`before` are rows that were logged earlier, perhaps when nobody asked for TensorBoard."""
         try:
-            from tensorboardX import SummaryWriter
+            from tensorboardX import SummaryWriter, summary
         except ImportError:
             raise not_installed("--tensorboard", "tensorboardX", "tensorboard") from None
-        self.open = SummaryWriter
-        self.directory = directory / "tensorboard"
+        self.open, self.hparams = SummaryWriter, summary.hparams
+        self.directory, self.experiment = directory / "tensorboard", experiment
         self.writers: dict[str, Any] = {}
+        self.folders: dict[str, Path] = {}
+        self.before: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in before:
+            self.before[row["member"]].append(row)
         make_folder(self.directory)  # refuses a link in its place
 
+    def begin(self, members: Iterable[Experiment]) -> set[str]:
+        """Names the folders of members; writes what was logged of those that have none yet, and
+        returns their digests.
+        """
+        fresh = set()
+        for member in members:
+            name = re.sub(r"[^\w.=, -]", "_", self.experiment.describe(member))[:LONGEST_NAME]
+            self.folders[member.digest] = self.directory / f"{name} ({member.digest[:6]})"
+            if not self.folders[member.digest].exists():
+                fresh.add(member.digest)
+                self.write(self.before[member.digest])
+        return fresh
+
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Rows of metrics, as `metrics.jsonl` has them."""
+        """Rows of metrics, as `metrics.jsonl` has them, of members that have begun."""
         with disk(self.directory):
             for row in rows:
-                member, step = row["member"], row["step"]
-                if member not in self.writers:
-                    make_folder(self.directory / member)
-                    folder = str(self.directory / member)
-                    self.writers[member] = self.open(folder, purge_step=step)
+                writer = self._writer(row["member"], row["step"])
                 for name, value in row.items():
                     if name not in ("member", "step") and value is not None:
-                        self.writers[member].add_scalar(name, value, step)
+                        writer.add_scalar(tag(name), value, row["step"])
             for writer in self.writers.values():
                 writer.flush()
 
-    def finish(self, members: Iterable[str]) -> None:
-        """Closes the files of members that are done: there may be many more than can be open."""
+    def _writer(self, member: str, step: int) -> Any:
+        if member not in self.writers:
+            make_folder(self.folders[member])
+            # Two files of one second would have one name.
+            self.writers[member] = self.open(
+                str(self.folders[member]), purge_step=step, filename_suffix=f".{step}"
+            )
+        return self.writers[member]
+
+    def finish(self, results: Iterable[Result]) -> None:
+        """Writes hyper-parameters and results of members that are done, and closes their files:
+        there may be many more than can be open.
+        """
         with disk(self.directory):
-            for member in set(members) & self.writers.keys():
-                self.writers.pop(member).close()
+            for result in results:
+                writer = self._writer(result.member.digest, result.steps)
+                values = result.member.values.items()
+                given = {path: v if isinstance(v, (int, float)) else shown(v) for path, v in values}
+                metric = result.member.task.metric
+                scores = {
+                    f"result/validation_{metric}": result.validation_metric,
+                    f"result/test_{metric}": result.test_metric,
+                }
+                for summary in self.hparams(given, scores):
+                    writer.file_writer.add_summary(summary)
+                for name, score in scores.items():
+                    writer.add_scalar(name, score, result.steps)
+                self.writers.pop(result.member.digest).close()
 
     def close(self) -> None:
-        self.finish(list(self.writers))
+        """Closes the files of members that are not done."""
+        with disk(self.directory):
+            for member in list(self.writers):
+                self.writers.pop(member).close()
+
+
+def tag(name: str) -> str:
+    """Returns what TensorBoard shows for a column: training and validation lie side by side."""
+    if name.startswith("validation_"):
+        return f"{name.removeprefix('validation_')}/validation"
+    if name.endswith("_norm"):
+        return f"norm/{name.removesuffix('_norm')}"
+    return f"{name}/training"

@@ -7,6 +7,7 @@ they are spread over the axis `members`; the microbatches of their batches over 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -73,23 +74,33 @@ class Programs(NamedTuple):
 
 
 def place(
-    members: Iterable[Experiment], num_devices: int, tile_of: Callable[[Experiment], int]
+    members: Iterable[Experiment],
+    num_devices: int,
+    tile_of: Callable[[Experiment], int],
+    num_local: int | None = None,
 ) -> list[Placement]:
     """Puts members of one group together; as many as fill the devices are spread over them.
 
     The rest, fewer than there are devices, share all devices through the microbatches of their
-    batches, so that no device idles while a last member trains.
+    batches, so that no device idles while a last member trains. Of several processes with
+    `num_local` devices each, either all share a placement, or each trains it by itself.
     """
+    num_local = num_local or num_devices
     groups: dict[Experiment, list[Experiment]] = {}
     for member in members:
         groups.setdefault(member.group, []).append(member)
     placements = []
     for group, mates in groups.items():
         tile = tile_of(group)
-        batch_devices = max(d for d in range(1, num_devices + 1) if group.microbatches % d == 0)
+        counts = [num_devices, *range(1, num_local + 1)]
+        batch_devices = max(d for d in counts if group.microbatches % d == 0)
         if tile > 1:
-            for first in range(0, len(mates), tile * num_devices):
-                some = tuple(mates[first : first + tile * num_devices])
+            whole = len(mates) - len(mates) % (tile * num_devices)
+            firsts = [*range(0, whole, tile * num_devices)]
+            for first, last in itertools.pairwise(
+                [*firsts, *range(whole, len(mates), tile * num_local), len(mates)]
+            ):
+                some = tuple(mates[first:last])
                 devices = -(-len(some) // tile)
                 placements.append(
                     Placement(some, devices, 1 if devices > 1 else batch_devices, tile)
@@ -105,7 +116,8 @@ def place(
 
 def place_here(members: Iterable[Experiment]) -> list[Placement]:
     """Returns `place` on the devices that are here."""
-    return place(members, len(jax.devices()), partial(tile_size, jax.default_backend()))
+    tile_of = partial(tile_size, jax.default_backend())
+    return place(members, len(jax.devices()), tile_of, len(jax.local_devices()))
 
 
 def tile_size(platform: str, group: Experiment) -> int:
@@ -144,8 +156,9 @@ def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
     Traced fields and data enter as arrays: other values run the same compiled programs.
     """
     shape = (placement.member_devices, placement.batch_devices)
-    devices = np.asarray(jax.devices()[: shape[0] * shape[1]]).reshape(shape)
-    mesh = Mesh(devices, ("members", "microbatches"))
+    everywhere, count = jax.devices(), shape[0] * shape[1]
+    chosen = everywhere if count == len(everywhere) else jax.local_devices()[:count]
+    mesh = Mesh(np.asarray(chosen).reshape(shape), ("members", "microbatches"))
     batch_size = placement.group.batch_size
     ends = ends_of(placement.members[0], dataset)
     init, segment, score = _compiled(ends, capacity, mesh, placement.tile)

@@ -1,0 +1,41 @@
+"""The data sets of a study, loaded before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from rich.console import Console
+
+from lstm_jax.errors import SurroundingsError
+from lstm_jax.runs.screen import say
+from lstm_jax.search import Study
+from lstm_jax.train.sweep import Datasets, ends_of, refuse_absent_backend
+
+
+def load_data(
+    name: str, study: Study, fallback: bool, console: Console, given: Datasets | None = None
+) -> tuple[str, Study, Datasets]:
+    """Returns the data sets, or in plain sight the built-in one, whose name the run carries.
+
+    Those that are given are not loaded.
+    """
+    experiment = study.experiment
+    refuse_absent_backend(experiment)
+    tell = partial(say, console)
+    try:
+        tasks = experiment.data_tasks().items()
+        datasets = {key: (given or {}).get(key) or task.load(tell) for key, task in tasks}
+    except SurroundingsError as error:
+        built_in = experiment.task.built_in()
+        if not fallback or built_in is None:
+            raise
+        study = replace(study, experiment=replace(experiment, task=built_in))
+        datasets = {key: t.load(tell) for key, t in study.experiment.data_tasks().items()}
+        dataset = next(iter(datasets.values()))
+        tell(f"{error}")
+        tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
+        name = f"{name}-{dataset.name}"
+    for group in {member.group: member for member in study.members()}.values():
+        ends_of(group, datasets[group.task.data_key])
+    return name, study, datasets
