@@ -19,8 +19,6 @@ KINDS = {
     "lstm": {"hidden_size": 64},
     "many": {"hidden_size": 64, "seed": tuple(range(6))},
     "wide": {"hidden_size": 192, "seed": (0, 1)},
-    "gru": {"hidden_size": 64, "cell": "gru"},
-    "layers": {"hidden_size": 64, "layers": 2},
     "gru layers": {"hidden_size": 96, "cell": "gru", "layers": 2},
 }
 
