@@ -18,8 +18,9 @@ experiment = Experiment(
     schedule="cosine",
     warmup_steps=100,
     clip_norm=1.0,
+    dropout=0.25,
     batch_size=32,
     microbatches=2,
-    train_examples=17_335 * 6,
+    train_examples=17_335 * 8,
     log_every=50,
 )
