@@ -5,7 +5,7 @@
 #   lstm-jax run hidden_by_lr          # afterwards: puts the parts together, trains what is missing
 #
 # A job that is stopped (its time is over, it is preempted, scancel --batch --signal=TERM) saves and leaves
-# with 75: it is queued again and goes on. What a node lost is queued again by SLURM itself.
+# with 75, or 130 before it trains: it is queued again and goes on. What a node lost is queued again by SLURM itself.
 #SBATCH --job-name=lstm-jax
 #SBATCH --cpus-per-task=2
 #SBATCH --time=04:00:00
@@ -28,7 +28,7 @@ while kill -0 $child 2>/dev/null; do
     wait $child
     code=$?
 done
-if [ $code -eq 75 ]; then
+if [ $code -eq 75 ] || [ $code -eq 130 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code

@@ -178,6 +178,10 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
     """The study of these data, and the data by the key of its task."""
     if data is None:
         return study, {}
+    if not isinstance(data, Dataset):
+        raise UserError(
+            f"data: a data set of `make_dataset` is expected, not {type(data).__name__}"
+        )
     if "task.dataset" not in study.experiment.values:
         raise UserError(f"data: the task {study.experiment.task.name} loads its own")
     if "task.dataset" in study.experiment.axes:

@@ -20,7 +20,7 @@ from typing import Any
 from lstm_jax.cells import CELLS, check_cell
 from lstm_jax.errors import UserError, closest
 from lstm_jax.fields import Axis, Spec, axis, checked, specs
-from lstm_jax.tasks import TASKS
+from lstm_jax.tasks import get_task
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
@@ -297,7 +297,8 @@ class Experiment:
 
     def differences(self, other: Experiment) -> str:
         """Returns, field by field, `path: own value, not the other's`; empty when all are equal."""
-        own, others = self.to_values(), other.to_values()
+        # Wherever a task's file lies, it is known by its name.
+        own, others = (each.to_values() | {"task": each.task.name} for each in (self, other))
         paths = dict.fromkeys([*own, *others])
         return "; ".join(
             f"{path}: {own.get(path)}, not {others.get(path)}"
@@ -305,25 +306,26 @@ class Experiment:
             if own.get(path) != others.get(path)
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A task of a user's file is of no module that another process could import.
+        return Experiment.from_values, (self.to_values(),)
+
     def describe(self, member: Experiment) -> str:
         """Returns the values in which a member of this experiment differs from its fellows."""
         paths = self.axes or ("hidden_size", "learning_rate", "seed")
         return ", ".join(f"{words(path)} {shown(member.values[path])}" for path in paths)
 
     def to_values(self) -> dict[str, Any]:
-        """Returns all values by path, as JSON has them, and the task's name as `task`."""
+        """Returns all values by path, as JSON has them; `task` is what the task is known as."""
         listed = {k: list(v) if isinstance(v, tuple) else v for k, v in self.values.items()}
-        return {"task": self.task.name, **listed}
+        return {"task": self.task.known_as(), **listed}
 
     @staticmethod
     def from_values(values: Any) -> Experiment:
         """Returns the experiment of what `to_values` gave. Raises UserError on anything else."""
         if not isinstance(values, dict):
             raise UserError(f"experiment: expected a JSON object, got {type(values).__name__}")
-        name = values.get("task", Images.name)
-        if not isinstance(name, str) or name not in TASKS:
-            raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}")
-        bare = Experiment(task=TASKS[name]())
+        bare = Experiment(task=get_task(values.get("task", Images.name))())
         for path in values:
             if path != "task" and path not in bare.values:
                 raise UserError(f"experiment: no field {path!r}.{closest(path, bare.values)}")

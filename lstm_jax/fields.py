@@ -64,7 +64,7 @@ def checked(path: str, value: Any, spec: Spec) -> Any:
     One value stays one value, also out of a tuple of one: both are the same experiment. Raises
     UserError, which names the field by its path and says which values are good.
     """
-    if not isinstance(value, (tuple, list)):
+    if not isinstance(value, (tuple, list, range)):
         return _checked_one(path, value, spec)
     if len(value) > MOST_VALUES:
         raise UserError(f"{path}: {len(value):,} values are more than {MOST_VALUES:,}")
@@ -92,7 +92,10 @@ def _checked_one(path: str, value: Any, spec: Spec) -> Any:
         raise UserError(f"{path}: expected a whole number, got {value!r}")
     if not spec.low <= value <= spec.high:  # nan is not, nor an int beyond all floats
         off = "; none switches it off" if spec.optional else ""
-        raise UserError(f"{path}: {value} is not between {spec.low:g} and {spec.high:g}{off}")
+        # All digits of a whole number: 4.29e+09 would not say whether 2**32 is in.
+        digits = ".15g" if spec.kind is int else "g"
+        low, high = format(spec.low, digits), format(spec.high, digits)
+        raise UserError(f"{path}: {value} is not between {low} and {high}{off}")
     return spec.kind(value) + 0  # -0.0 is 0.0: equal experiments have equal digests
 
 

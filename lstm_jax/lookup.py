@@ -68,7 +68,10 @@ def load_study(name_or_file: str) -> Study:
         raise UserError(f"{path}: {in_a_line(error)}") from error
     experiment, search = values.get("experiment"), values.get("search", Search())
     if not isinstance(experiment, Experiment):
-        raise UserError(f"{path} defines no `experiment = Experiment(...)`")
+        raise UserError(
+            f"{path} defines no `experiment = Experiment(...)`"
+            + (f", but one that is {experiment!r:.80}" if experiment is not None else "")
+        )
     if not isinstance(search, Search):
         raise UserError(f"{path}: its `search` is no Search(...)")
     try:
@@ -86,7 +89,8 @@ def _find(name_or_file: str) -> Path:
         return path
     path = Path(name_or_file)
     if path.suffix != ".py" or not os.path.isfile(path):  # also of a name too long: no
-        raise UserError(f"{name_or_file} is no Python file; give a name or a path to one")
+        why = "is no Python file" if os.path.exists(path) else "does not exist"
+        raise UserError(f"{name_or_file!r} {why}; give a name or the path of a file. {listing()}")
     return path
 
 

@@ -1,6 +1,7 @@
 """A study cut into parts, one for each job of an array: which part a job is, which members it has.
 
-Pure, but for the variables of the environment that are handed in.
+Pure, but for the variables of the environment that are handed in. Beside those of schedulers stand
+the variables by which several processes of one program find each other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ ASKED = re.compile(r"([0-9]{0,7})/([0-9]{1,7})")
 # Of a job of an array, by its scheduler: its own number, and that of the first job where it is
 # always the same; else users number the jobs as they like.
 INDICES = {"SLURM_ARRAY_TASK_ID": 1, "PBS_ARRAY_INDEX": 1, "JOB_COMPLETION_INDEX": 0}
+# What a launcher sets; without them JAX looks for the cluster's own.
+COORDINATOR, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+PARENT = "LSTM_JAX_PARENT"  # the launcher's id: without it a process ends
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Compiled in two thirds of the time, to the same bits: `test_golden.py` holds them against those on
 # record, which were trained without this.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
+flags = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()
 # Many tests compile the same programs, here and in processes of their own.
 cache = Path(__file__).parent.parent / ".pytest_cache" / "xla"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)

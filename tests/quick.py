@@ -1,8 +1,9 @@
 """`jax.jit` for tests of mathematics: compiled in a fifth of the time, to a slower program.
 
 What XLA and LLVM would optimise is left as it is written, so results differ from a user's by
-rounding. What a user's compiler may change is tested with `jax.jit`, as users run it: the bits of
-members (`test_sweep.py`, `test_golden.py`, `test_run.py`, `test_reproduce.py`).
+rounding. What a user's compiler may change is tested with `jax.jit`: the bits of members
+(`test_sweep.py`, `test_golden.py`, `test_run.py`, `test_reproduce.py`). Even that is compiled as
+`conftest.py` says; as users run it, members are compared by `make bits`.
 """
 
 from contextlib import contextmanager

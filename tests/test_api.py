@@ -72,8 +72,9 @@ def test_what_the_readme_shows_of_python_is_there(outcome, monkeypatch):
     block = text.split("```python\n")[1].split("```")[0]
     calls = []
     monkeypatch.setattr(lstm_jax, "run", lambda *args, **kws: calls.append(kws) or outcome)
-    names = {"images": split(4)["images"], **{name: split(9) for name in ("train", "validation")}}
-    exec(block, names | {"test": split(9)})
+    own = {"uint8_images": split(9)["images"], "int32_labels": split(9)["labels"]}
+    others = {name: split(9) for name in ("validation", "test")}
+    exec(block, {"images": split(4)["images"], **own, **others})
     assert [set(kws) for kws in calls] == [set(), {"data", "callback"}]
 
 
@@ -149,6 +150,13 @@ def test_arrays_that_are_no_images_are_refused(tmp_path, change, says):
     with pytest.raises(UserError, match=says):
         train(tmp_path, data=data)
     assert not list(tmp_path.iterdir())
+
+
+def test_arrays_without_names_are_refused(tmp_path):
+    with pytest.raises(UserError, match="odd: train is no dict of arrays by name"):
+        lstm_jax.make_dataset("odd", np.zeros((9, 5, 6), np.uint8), split(16), split(16))
+    with pytest.raises(UserError, match="a data set of `make_dataset` is expected, not dict"):
+        train(tmp_path, data=split(16))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What the documents show runs as it stands there."""
 
+import io
+import pickle
 import re
 import runpy
 from pathlib import Path
@@ -10,9 +12,12 @@ import numpy as np
 import pytest
 from flax import nnx
 from quick import quick
+from rich.console import Console
 
 from lstm_jax import Experiment
-from lstm_jax.errors import UserError
+from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.runs.loading import load_data
+from lstm_jax.runs.record import Record, read_record
 from lstm_jax.search import Study
 from lstm_jax.tasks.images import Images
 
@@ -60,6 +65,40 @@ def test_a_task_of_ones_own_trains(files):
     assert np.all(np.isfinite(losses(files, values["experiment"])))
     with pytest.raises(UserError, match=r"task\.length: 0 is not between 1 and 1000"):
         values["Average"](length=0)
+
+
+def test_a_task_of_ones_own_is_found_again_by_its_file(files, monkeypatch):
+    """By a record, and by another process of one program."""
+    experiment = runpy.run_path("average.py")["experiment"]
+    values = experiment.to_values()
+    assert values["task"] == "average.py:Average"
+    for again in (Experiment.from_values(values), pickle.loads(pickle.dumps(experiment))):
+        assert again == experiment
+    (files / "moved.py").write_text((files / "average.py").read_text())
+    moved = Experiment.from_values(values | {"task": "moved.py:Average"})
+    assert (moved.digest, moved.differences(experiment)) == (experiment.digest, "")
+    Record("average", Study(moved)).write(files)
+    monkeypatch.setattr("lstm_jax.tasks._kinds_of", lambda task: ())  # as in a new process
+    assert read_record(files).study.experiment.digest == experiment.digest
+    (files / "moved.py").unlink()
+    with pytest.raises(SurroundingsError, match=r"'moved\.py:Average': no such file") as error:
+        read_record(files)
+    assert "damaged" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"images": np.zeros((100, 6, 5), np.uint8), "labels": np.arange(100) % 20}, "0 to 9"),
+        ({"images": np.zeros((100, 6, 5)), "labels": np.arange(100) % 10}, "uint8"),
+        ({"pictures": np.zeros((100, 6, 5), np.uint8)}, "its load: KeyError: .*images"),
+    ],
+)
+def test_data_of_ones_own_that_is_not_what_is_read_is_one_line(files, arrays, says):
+    np.savez("pictures.npz", **arrays)
+    experiment = runpy.run_path("pictures.py")["experiment"]
+    with pytest.raises(UserError, match=says):
+        load_data("pictures", Study(experiment), False, Console(file=io.StringIO()))
 
 
 def test_a_data_set_of_ones_own_trains(files):

@@ -1,6 +1,7 @@
 """What is exported answers as the model does, of every task; ONNX where it has the nodes."""
 
 import io
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,7 +13,15 @@ from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation
 from lstm_jax.data import ignore
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.use import forward
-from lstm_jax.use.export import answers, export, read_arrays, run_onnx, run_stablehlo, stablehlo
+from lstm_jax.use.export import (
+    _compared,
+    answers,
+    export,
+    read_arrays,
+    run_onnx,
+    run_stablehlo,
+    stablehlo,
+)
 from lstm_jax.use.onnx import to_onnx
 from lstm_jax.use.trained import Trained
 
@@ -70,6 +79,8 @@ def test_a_forecast_is_the_same_in_both_forms():
     trained = untrained(task, data)
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
         np.testing.assert_allclose(*both(trained, data, run), atol=1e-5)
+    with pytest.raises(SurroundingsError, match="is not written: outputs off by up to nan"):
+        _compared(lambda *arrays: np.full((len(arrays[0]), 3), np.nan), trained, data.test, Path())
 
 
 TASKS = {

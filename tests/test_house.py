@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
 ROOMS = (
-    *("errors", "interrupts", "fields", "cells", "data", "tasks", "experiment", "parts"),
+    *("errors", "interrupts", "fields", "outside", "cells", "data", "tasks", "experiment", "parts"),
     *("results", "search", "statistics", "train", "runs", "use", "report", "lookup", "api"),
     *("commands", "cli"),
 )

@@ -308,21 +308,24 @@ def test_a_kill_while_parts_are_put_together_loses_nothing(whole, parts, tmp_pat
 
 
 def test_the_second_of_two_that_train_the_same_part_waits(tmp_path):
-    said, waited = [], threading.Event()
+    said, waits, holds = [], threading.Event(), threading.Event()
+
+    def hear(line):
+        said.append(line)
+        waits.set()
 
     def second():
-        with locked(tmp_path, said.append):
-            waited.set()
+        with locked(tmp_path, hear):
+            holds.set()
 
     with locked(tmp_path):
         thread = threading.Thread(target=second)
         thread.start()
-        while not said:
-            pass
+        assert waits.wait(10)
         assert "waiting for it" in said[0]
-        assert not waited.is_set()
+        assert not holds.wait(0.5)
+    assert holds.wait(10)
     thread.join(10)
-    assert waited.is_set()
     assert re.fullmatch(r"process \d+ on .*", (tmp_path / "lock").read_text())
 
 

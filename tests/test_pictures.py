@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from lstm_jax.data.images import load
 from lstm_jax.errors import UserError
-from lstm_jax.use.pictures import as_digit, files_in, read_picture
+from lstm_jax.use.pictures import files_in, read_picture
 
 
 def pictures(image, draw):
@@ -19,10 +19,13 @@ def pictures(image, draw):
 
 
 @pytest.fixture(scope="module")
-def mnist_like():
+def mnist_like(tmp_path_factory):
     """28 x 28 images made as MNIST's were: a box of 20 pixels, centred by mass."""
-    images = load("digits").test["images"][:40]
-    return np.stack([as_digit(np.pad(image, 2), 28) for image in images])
+    path, found = tmp_path_factory.mktemp("digits") / "a.png", []
+    for image in load("digits").test["images"][:40]:
+        Image.fromarray(np.pad(image, 2)).save(path)
+        found.append(read_picture(str(path), (28, 28)).image)
+    return np.stack(found)
 
 
 def test_a_picture_comes_back_as_the_image_it_was_made_from(mnist_like, tmp_path):
@@ -115,9 +118,6 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path):
         Image.new("L", (9, 9)).save(tmp_path / name)
     (tmp_path / "notes.txt").touch()
     assert files_in(tmp_path) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.PNG")]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no picture lies in this folder"):
-        files_in(tmp_path / "empty")
 
 
 def damaged(path, kind):

@@ -20,8 +20,10 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from lstm_jax.cli import main
+from lstm_jax.experiment import Experiment
 from lstm_jax.runs import checkpoints, store
 from lstm_jax.runs.metrics import read_metrics
+from lstm_jax.runs.tensorboard import Scalars
 
 ROOT = Path(__file__).parent.parent
 MODEL = ("--hidden-size", "8", "--microbatches", "1")
@@ -222,6 +224,18 @@ def test_tensorboard_has_the_rows_of_metrics(run, whole, tmp_path, when):
     assert found == pytest.approx(result["test"]["accuracy"])
     assert given["learning_rate"].number_value == 1e-3
     assert given["cell"].string_value == "lstm"
+
+
+def test_tensorboard_holds_no_file_of_a_member_that_is_not_trained_now(tmp_path):
+    """There may be many more members than files that can be open."""
+    grid = Experiment(seed=tuple(range(5)))
+    rows = [{"member": m.digest, "step": 0, "loss": 1.0} for m in grid.members()]
+    before = len(os.listdir("/proc/self/fd"))
+    scalars = Scalars(tmp_path, grid, rows)
+    assert scalars.begin(grid.members()) == {m.digest for m in grid.members()}
+    scalars.write_whole({row["member"]: [row] for row in rows})
+    assert len(os.listdir("/proc/self/fd")) == before
+    scalars.close()
 
 
 def test_the_time_allowed_stops_it_saved_and_the_time_before_counts(run, whole, tmp_path):

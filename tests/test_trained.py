@@ -161,12 +161,14 @@ def test_one_bad_file_does_not_stop_the_others(finished, tmp_path, test_split, c
     for index in range(2):
         Image.fromarray(test_split["images"][index]).save(tmp_path / f"{index}.png")
     (tmp_path / "1_bad.png").write_text("no picture")
-    console = quiet()
-    with pytest.raises(UserError, match="2 of 4 inputs could not be read"):
-        predict(finished, Asked((str(tmp_path), "absent.png")), console)
+    (tmp_path / "none").mkdir()
+    console, none = quiet(), str(tmp_path / "none")
+    with pytest.raises(UserError, match="3 of 5 inputs could not be read"):
+        predict(finished, Asked((none, str(tmp_path), "absent.png")), console)
     answers, complaints = console.file.getvalue().splitlines(), capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in answers] == [f"{tmp_path}/{i}.png" for i in (0, 1)]
-    assert [line.split(": ")[1] for line in complaints] == [f"{tmp_path}/1_bad.png", "absent.png"]
+    bad = [none, f"{tmp_path}/1_bad.png", "absent.png"]
+    assert [line.split(": ")[1] for line in complaints] == bad
 
 
 def test_what_is_doubtful_is_said(finished, tmp_path, test_split):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstm_jax.errors import UserError, closest, in_a_line
+from lstm_jax.errors import UserError, closest
+from lstm_jax.outside import EXPECTED, from_file, is_outside
 
 if TYPE_CHECKING:
     from lstm_jax.cells.cell import Cell
@@ -41,36 +41,17 @@ def get_cell(name: str) -> Cell:
         module, attribute = CELLS[name].split(":")
         cell: Cell = getattr(importlib.import_module(module), attribute)
         return cell
-    path, _, attribute = check_cell(name).rpartition(":")
-    return _from_file(name, Path(path), attribute)
-
-
-def _from_file(name: str, path: Path, attribute: str) -> Cell:
-    import runpy  # a hundredth of a second, which few experiments need
-
     from lstm_jax.cells.cell import Cell
 
-    if path.suffix != ".py" or not path.is_file():
-        raise UserError(f"cell {name!r}: no such file; expected path/to/file.py:attribute")
-    try:
-        values = runpy.run_path(str(path))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the file is the user's own program
-        raise UserError(f"cell {name!r}: {in_a_line(error)}") from error
-    cell = values.get(attribute)
-    if not isinstance(cell, Cell):
-        found = [key for key, value in values.items() if isinstance(value, Cell)]
-        there = f"its cells are {', '.join(found)}" if found else "it has no Cell"
-        raise UserError(f"cell {name!r}: {path} has no Cell {attribute!r}; {there}")
-    return cell
+    found: Cell = from_file("cell", check_cell(name), lambda value: isinstance(value, Cell))
+    return found
 
 
 def check_cell(name: str) -> str:
     """Returns the name of a cell. Raises UserError where it cannot be one; imports no file."""
-    if name not in CELLS and ".py:" not in name:
+    if name not in CELLS and not is_outside(name):
         raise UserError(
             f"cell: no cell {name!r}.{closest(name, CELLS)} There are {', '.join(CELLS)}; "
-            "a cell of your own is path/to/file.py:attribute"
+            f"a cell of your own is {EXPECTED}"
         )
     return name

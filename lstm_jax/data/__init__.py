@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import SurroundingsError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,12 +46,22 @@ def num_examples(arrays: Arrays) -> int:
 def make_dataset(
     name: str, train: Arrays, validation: Arrays, test: Arrays, **facts: Any
 ) -> Dataset:
-    """Returns the data set of these splits, fingerprinted."""
+    """Returns the data set of these splits, fingerprinted.
+
+    A split is a dict of arrays by name, the first axis that of its examples: what a task reads,
+    such as `images`, uint8 [N, rows, columns], and `labels`, int32 [N], of `Images`. Raises
+    UserError where one is something else.
+    """
     import numpy as np  # a tenth of a second, which the command line need not wait for
 
     digest = hashlib.sha256("".join(f"{k} {v}\n" for k, v in facts.items()).encode())
     splits: Mapping[str, Arrays] = {"train": train, "validation": validation, "test": test}
     for split_name, split in splits.items():
+        if not isinstance(split, Mapping):
+            raise UserError(
+                f"{name}: {split_name} is no dict of arrays by name, such as images and labels, "
+                f"but {type(split).__name__}"
+            )
         for array_name, array in split.items():
             digest.update(f"{split_name} {array_name} {array.shape} {array.dtype.str}\n".encode())
             digest.update(np.ascontiguousarray(array).data)

@@ -2,7 +2,7 @@
 
 - States of members that were placed together once and are trained elsewhere now: each of them has a
   later state, or one as late, that is whole, in another folder of the same run.
-- Parts of a run that has all that they finished or began.
+- Parts all of whose members are finished in the whole run.
 - What killed writers left: files aside, arrays without a manifest, directories without a record.
 """
 

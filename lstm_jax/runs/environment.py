@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lstm_jax.parts import PARENT
+
 # SciPy's LAPACK makes the orthogonal kernels.
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 # Where they are installed: a GPU's.
@@ -119,7 +121,8 @@ def circumstances() -> dict[str, Any]:
         "cores": cores(),
         "devices": len(jax.devices()),
         "settings": _settings(),
-        "command": sys.argv[1:],
+        # As it was typed: a launcher adds `--join` for its processes.
+        "command": [word for word in sys.argv[1:] if word != "--join" or PARENT not in os.environ],
     }
 
 

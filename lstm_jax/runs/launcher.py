@@ -16,11 +16,12 @@ from typing import IO
 from lstm_jax.data import ignore
 from lstm_jax.errors import Interrupted, NothingToSave, SurroundingsError, UserError
 from lstm_jax.interrupts import NOTHING_TO_SAVE, SAVED, stoppable
+from lstm_jax.parts import COORDINATOR, COUNT, INDEX, PARENT
 from lstm_jax.runs.environment import cores
-from lstm_jax.train.hosts import COORDINATOR, COUNT, INDEX, PARENT
 
 GRACE = 30.0  # seconds that the others have once one has stopped
 SAID = "lstm_jax: "  # how the line begins in which a process says why it ends
+MOST_LINES = 30  # of a process that named no error
 DIVERGED = 4
 ERRORS = {2: UserError, SAVED: Interrupted, NOTHING_TO_SAVE: NothingToSave}
 
@@ -30,8 +31,8 @@ Processes = list[subprocess.Popen[bytes]]
 def launch(count: int, argv: Sequence[str]) -> None:
     """Runs the command in so many processes and waits for them; none is left behind.
 
-    Raises Interrupted when they were stopped and have saved; for any other end but a whole one,
-    the error that says in the words of the first process that failed what happened.
+    Raises Interrupted when they were stopped and have saved. Otherwise raises the error that one
+    of the processes that failed has named; where none is named, what it wrote last is shown.
     """
     with socket.socket() as probe:  # a port that is taken would crash them
         probe.bind(("127.0.0.1", 0))
@@ -44,11 +45,15 @@ def launch(count: int, argv: Sequence[str]) -> None:
         with stoppable(ignore) as stopped:
             failed = _wait(processes, stopped)
         if failed is not None and (code := processes[failed].returncode) != DIVERGED:
-            line = _last_line(errors[failed]) or (
-                f"process {failed + 1} of {count} ended with code {code}, and so did the others; "
-                "the same command goes on from what was saved"
-            )
-            raise ERRORS.get(code, SurroundingsError)(line)
+            lines = _lines(errors[failed])
+            named = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)]
+            if not named:
+                print(*lines[-MOST_LINES:], sep="\n", file=sys.stderr)
+                named = [
+                    f"process {failed + 1} of {count} ended with code {code}, so the others were "
+                    "ended; the same command goes on from what was saved"
+                ]
+            raise ERRORS.get(code, SurroundingsError)(named[-1])
 
 
 def _start(
@@ -95,9 +100,7 @@ def _wait(processes: Processes, stopped: Callable[[], bool]) -> int | None:
     return next((index for index, code in enumerate(codes) if code), None)
 
 
-def _last_line(errors: IO[bytes]) -> str:
-    """What a process said last, without what the runtime prints."""
+def _lines(errors: IO[bytes]) -> list[str]:
+    """Returns what a process wrote, line by line."""
     errors.seek(0)
-    lines = errors.read().decode(errors="replace").splitlines()
-    said = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)]
-    return said[-1] if said else ""
+    return errors.read().decode(errors="replace").splitlines()

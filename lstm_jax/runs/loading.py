@@ -7,9 +7,11 @@ from functools import partial
 
 from rich.console import Console
 
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.data import Dataset
+from lstm_jax.errors import SurroundingsError, UserError, in_a_line
 from lstm_jax.runs.screen import say
 from lstm_jax.search import Study
+from lstm_jax.tasks.task import Say, Task
 from lstm_jax.train.sweep import Datasets, ends_of, refuse_absent_backend
 
 
@@ -25,7 +27,7 @@ def load_data(
     tell = partial(say, console)
     try:
         tasks = experiment.data_tasks().items()
-        datasets = {key: (given or {}).get(key) or task.load(tell) for key, task in tasks}
+        datasets = {key: (given or {}).get(key) or _loaded(task, tell) for key, task in tasks}
     except SurroundingsError as error:
         built_in = experiment.task.built_in()
         if not fallback or built_in is None:
@@ -39,3 +41,17 @@ def load_data(
     for group in {member.group: member for member in study.members()}.values():
         ends_of(group, datasets[group.task.data_key])
     return name, study, datasets
+
+
+def _loaded(task: Task, tell: Say) -> Dataset:
+    """The data of a task. What a user's own file gives is held against what the task reads."""
+    if task.known_as() == task.name:
+        return task.load(tell)
+    try:
+        dataset = task.load(tell)
+    except (UserError, SurroundingsError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # the file is the user's own program
+        raise UserError(f"{task.known_as()}: its load: {in_a_line(error)}") from error
+    task.check_data(dataset)
+    return dataset

@@ -67,7 +67,7 @@ class OpenRun:
         """Writes members' rows of metrics, by digest, in place of those that are there of them."""
         replace_metrics(self.directory, rows, self.say)
         if self.scalars:
-            self.scalars.write([row for of_one in rows.values() for row in of_one])
+            self.scalars.write_whole(rows)
 
     def keep(self, members: Iterable[Experiment], saved: checkpoints.Saved) -> None:
         """Writes a checkpoint of members trained side by side."""
@@ -159,7 +159,8 @@ def session(current: OpenRun, datasets: Datasets) -> Iterator[dict[str, Any]]:
                 current.say(f"note: since this run began {line}: its bits may differ")
         record.identities[digest] = identity
         record.facts[key] = dataset.facts
-    if hosts.of_first(lambda: current.identities) != current.identities:
+    differs = hosts.of_first(lambda: current.identities) != current.identities
+    if hosts.highest(int(differs)):  # all end: the first would wait for the others
         raise SurroundingsError(
             "the processes have other versions, devices or data than the first one: their bits "
             "would not be those of one run"

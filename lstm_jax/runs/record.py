@@ -12,10 +12,12 @@ from typing import Any
 from lstm_jax import results
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
+from lstm_jax.outside import is_outside
 from lstm_jax.results import Result
 from lstm_jax.runs import store
 from lstm_jax.runs.files import read_bytes
 from lstm_jax.search import Study
+from lstm_jax.tasks import get_task
 
 SEAL = "record.sha256"  # in the report's folder
 DIGEST = re.compile("[0-9a-f]{12}")
@@ -175,6 +177,15 @@ def read_record(directory: Path) -> Record | None:
         return None
     if value != store.sealed(value):
         raise store.damaged(path, "its seal does not fit its contents")
+    task = value["experiment"].get("task")
+    if isinstance(task, str) and is_outside(task):
+        try:
+            get_task(task)
+        except UserError as error:  # nothing is damaged: a file of the user's is elsewhere
+            raise store.refusal(
+                f"{path}: {error}; a task in a file of one's own is found from the folder in which "
+                "it was run"
+            ) from error
     try:
         known = {key: value[key] for key in ("experiment", "search", "part") if key in value}
         study = Study.from_values(known)

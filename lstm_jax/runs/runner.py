@@ -80,7 +80,10 @@ def run(
             with leaving(SAVED, ENDED):
                 _show(current)
         results = current.record.results.values()
-    if results and all(result.diverged_at is not None for result in results):
+        diverged = hosts.of_first(
+            lambda: bool(results) and all(r.diverged_at is not None for r in results)
+        )
+    if diverged:
         raise DivergedError(
             f"the loss of every member stopped being finite; see {directory}", directory
         )
@@ -91,7 +94,9 @@ def run(
 def _opened(
     name: str, study: Study, directory: Path, console: Console, segment_steps: int
 ) -> Iterator[OpenRun]:
-    """Holds the run directory in the process that leads; the others are told what is in it."""
+    """Holds the run directory in the process that leads; the others begin with an empty record,
+    and are told what is left to train.
+    """
     if not hosts.leads():
         yield OpenRun(Record(name, study), directory, console, None, segment_steps)
         return

@@ -104,6 +104,11 @@ def _look(
         )
     if not finished and not going_on:
         return
+    taken = finished.keys() | going_on.keys()
+    rows: dict[str, list[dict[str, Any]]] = {digest: [] for digest in taken}
+    for row in read_metrics(directory, current.say):  # which may be damaged: nothing is taken yet
+        if row["member"] in taken:
+            rows[row["member"]].append(row)
     for kind, some in (("finished", finished), ("begun", going_on)):
         if some:
             count = "1 member was" if len(some) == 1 else f"{len(some)} members were"
@@ -111,12 +116,8 @@ def _look(
     found.results |= finished
     found.states = {d: one for d, one in found.states.items() if d not in finished}
     found.states |= going_on | {d: saved[d] for d in finished if copied and d in saved}
-    taken = finished.keys() | going_on.keys()
-    found.rows |= {digest: [] for digest in taken}
-    for row in read_metrics(directory, current.say):
-        if row["member"] in taken:
-            found.rows[row["member"]].append(row)
-    _note_sessions(current.record, directory.name, other)
+    found.rows |= rows
+    _note_sessions(current, directory.name, other)
 
 
 def _own(current: OpenRun, member: Experiment) -> str:
@@ -139,9 +140,11 @@ def _is_whole(result: Result, saved: checkpoints.Saved | None) -> bool:
     return checkpoints.fingerprint(parameters_of(saved.arrays)) == result.parameters_sha256
 
 
-def _note_sessions(record: Record, name: str, other: Record) -> None:
+def _note_sessions(current: OpenRun, name: str, other: Record) -> None:
     """Puts the sessions of a sibling on record, before the one that is open here."""
-    theirs = [session | {"in": session.get("in", name)} for session in other.sessions]
+    record, own_name = current.record, current.directory.name
+    named = [session | {"in": session.get("in", name)} for session in other.sessions]
+    theirs = [session for session in named if session["in"] != own_name]  # which it had from here
     known = {(session["in"], session.get("started")) for session in theirs}
     own = [s for s in record.sessions if (s.get("in"), s.get("started")) not in known]
     record.sessions[:] = [*own[:-1], *theirs, own[-1]]
@@ -156,6 +159,8 @@ def _keep(current: OpenRun, found: Found) -> None:
         checkpoints.save(current.directory, digests, _stacked(states))
     current.record.results.update(found.results)
     current.save()
+    if current.scalars:
+        current.scalars.finish(found.results.values())
 
 
 def _likeness(saved: checkpoints.Saved) -> tuple[Any, ...]:

@@ -49,8 +49,16 @@ class Scalars:
             self.folders[member.digest] = self.directory / f"{name} ({member.digest[:6]})"
             if not self.folders[member.digest].exists():
                 fresh.add(member.digest)
-                self.write(self.before[member.digest])
+                self.write_whole({member.digest: self.before[member.digest]})
         return fresh
+
+    def write_whole(self, rows: dict[str, list[dict[str, Any]]]) -> None:
+        """Writes all rows of members, by digest, one member after another: files are closed
+        again, there may be many more than can be open.
+        """
+        for digest, of_one in rows.items():
+            self.write(of_one)
+            self._close(digest)
 
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Rows of metrics, as `metrics.jsonl` has them, of members that have begun."""
@@ -73,9 +81,7 @@ class Scalars:
         return self.writers[member]
 
     def finish(self, results: Iterable[Result]) -> None:
-        """Writes hyper-parameters and results of members that are done, and closes their files:
-        there may be many more than can be open.
-        """
+        """Writes hyper-parameters and results of members that are done, and closes their files."""
         with disk(self.directory):
             for result in results:
                 writer = self._writer(result.member.digest, result.steps)
@@ -90,13 +96,17 @@ class Scalars:
                     writer.file_writer.add_summary(summary)
                 for name, score in scores.items():
                     writer.add_scalar(name, score, result.steps)
-                self.writers.pop(result.member.digest).close()
+                self._close(result.member.digest)
 
     def close(self) -> None:
         """Closes the files of members that are not done."""
+        for digest in list(self.writers):
+            self._close(digest)
+
+    def _close(self, digest: str) -> None:
         with disk(self.directory):
-            for member in list(self.writers):
-                self.writers.pop(member).close()
+            if digest in self.writers:
+                self.writers.pop(digest).close()
 
 
 def tag(name: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from lstm_jax.errors import UserError
+from lstm_jax.outside import EXPECTED, from_file, is_outside
 from lstm_jax.tasks.captions import Captions
 from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images
@@ -13,3 +17,32 @@ from lstm_jax.tasks.translation import Translation
 
 _ALL = (Images, Text, Language, Forecast, Translation, Captions, Adding, Copying)
 TASKS: dict[str, type[Task]] = {task.name: task for task in _ALL}
+
+
+def get_task(name: object) -> type[Task]:
+    """Returns the task of a name in the table, or of `path/to/file.py:Class`.
+
+    A file is not run where its class is there: the one that was defined last. Raises UserError.
+    """
+    if not isinstance(name, str):
+        raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}")
+    if name in TASKS:
+        return TASKS[name]
+    there = [kind for kind in _kinds_of(Task) if kind.known_as() == name]
+    if there:
+        return there[-1]
+    if not is_outside(name):
+        raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}, nor {EXPECTED}")
+    found: type[Task] = from_file("task", name, _is_task)
+    return found
+
+
+def _is_task(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Task) and value is not Task
+
+
+def _kinds_of(task: type[Task]) -> Iterator[type[Task]]:
+    for kind in task.__subclasses__():
+        if hasattr(kind, "name"):  # others are bases
+            yield kind
+        yield from _kinds_of(kind)

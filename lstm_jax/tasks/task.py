@@ -9,6 +9,7 @@ with JAX, which a task imports where it needs it: the command line reads the fie
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,6 +82,21 @@ class Task:
         for name, spec in specs(self).items():
             value = checked(f"task.{name}", getattr(self, name), spec)
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def known_as(cls) -> str:
+        """Returns what a record calls this task: its name, or `path/to/file.py:Class` of a task in
+        a user's file.
+        """
+        if cls.__module__.startswith("lstm_jax."):
+            return cls.name
+        # The module of a file that was run is none; a function that stands in it knows the file.
+        codes = [value.__code__ for value in vars(cls).values() if inspect.isfunction(value)]
+        for code in codes:
+            file = code.co_filename
+            if code.co_qualname.startswith(cls.__qualname__) and file.endswith(".py"):
+                return f"{file}:{cls.__name__}"
+        return cls.name
 
     def check(self) -> None:
         """Raises UserError where fields, of one value each, do not fit together."""

@@ -18,11 +18,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lstm_jax.interrupts import SAVED, leave
+from lstm_jax.parts import COORDINATOR, COUNT, INDEX, PARENT
 
 Value = TypeVar("Value")
-# What a launcher sets; without them JAX looks for the cluster's own.
-COORDINATOR, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-PARENT = "LSTM_JAX_PARENT"  # the launcher's id: without it a process ends
 
 
 def join() -> None:

@@ -114,15 +114,17 @@ def _compared(run: Run, trained: Trained, test: dict[str, np.ndarray], path: Pat
         batch = task.gather(test, jnp.arange(start, min(start + block, count)))
         wanted = answers(trained, batch)
         found = run(*(np.asarray(batch[name]) for name in read_arrays(trained, batch)))
-        apart = max(apart, float(np.max(np.abs(found - wanted))))
-        size = max(size, float(np.max(np.abs(wanted))))
+        # Not Python's `max`, which loses a nan.
+        apart = float(np.maximum(apart, np.max(np.abs(found - wanted))))
+        size = float(np.maximum(size, np.max(np.abs(wanted))))
         if classifies(trained):
             others += int(np.sum(np.argmax(found, axis=1) != np.argmax(wanted, axis=1)))
     what = "probabilities" if classifies(trained) else "outputs"
     if others or not apart <= LARGEST_DIFFERENCE * size:
+        classes = f"another class than the model on {others} of {count} test examples, "
         raise SurroundingsError(
-            f"{path} is not written: another class than the model on {others} of {count} test "
-            f"examples, {what} off by up to {apart:.2g}"
+            f"{path} is not written: {classes if classifies(trained) else ''}{what} off by up to "
+            f"{apart:.2g}"
         )
     same = "the same class on" if classifies(trained) else "compared on"
     return f"{same} all {count:,} test examples, {what} within {apart:.1e}"

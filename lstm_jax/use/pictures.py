@@ -31,12 +31,9 @@ class Picture(NamedTuple):
 
 
 def files_in(folder: Path) -> list[str]:
-    """Returns the pictures in a folder, by their names' endings. UserError when there is none."""
+    """Returns the pictures in a folder, by their names' endings, in the order of their names."""
     known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
-    if not found:
-        raise UserError(f"{folder}: no picture lies in this folder")
-    return [str(path) for path in found]
+    return sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in known)
 
 
 def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
@@ -86,11 +83,6 @@ def _on_paper(picture: Image.Image) -> Image.Image:
         if np.ptp(np.asarray(laid.convert("L"))) >= 255 * LEAST_CONTRAST:
             break
     return laid
-
-
-def as_digit(grey: np.ndarray, side: int, name: str = "the picture") -> np.ndarray:
-    """Light ink on black, uint8 [side, side], of a grey picture [height, width] of either kind."""
-    return _fitted(ink_of(grey, name), side, name)
 
 
 def _fitted(ink: np.ndarray, side: int, name: str) -> np.ndarray:

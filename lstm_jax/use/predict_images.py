@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from json import dumps
 from pathlib import Path
@@ -68,15 +69,17 @@ def _answer(name: str, picture: Picture, trained: Trained, asked: Asked, tell: S
 
 
 def _names(inputs: tuple[str, ...]) -> list[str]:
-    """Returns the inputs, the pictures in a folder instead of the folder."""
+    """Returns the inputs, the pictures in a folder instead of the folder, where it has any."""
     found: list[str] = []
     for name in inputs:
-        found += files_in(Path(name)) if Path(name).is_dir() else [name]
+        found += (files_in(Path(name)) if os.path.isdir(name) else []) or [name]
     return found
 
 
 def _read(name: str, trained: Trained) -> list[Picture]:
     """Returns the images of an input: one of a file, any number of an array on stdin."""
+    if os.path.isdir(name):
+        raise UserError(f"{name}: no picture lies in this folder")
     if name != "-":
         return [read_picture(name, trained.image_shape)]
     try:
