@@ -2,9 +2,10 @@
 
     make experiment NAME=writing_code
 
-The source of the standard library that runs; no network is needed. Untried to its end here with its
-three seeds; one seed, before tables of symbols started small, had 2.07 bits a character on the test
-after 48 minutes beside other work.
+The source of the standard library that runs; no network is needed. Expect a test bits per
+character of 2.164 +- 0.046 (2.177, 2.143, 2.173; three seeds): 12.6 % below 2.477, the best of
+models that count runs of up to five bytes, interpolated; counting single bytes has 4.561. About 45
+minutes on two CPU cores with other work. It overfits: the last training batches have 1.62.
 """
 
 from lstm_jax import Experiment, Language
@@ -18,9 +19,8 @@ experiment = Experiment(
     schedule="cosine",
     warmup_steps=100,
     clip_norm=1.0,
-    dropout=0.25,
     batch_size=32,
     microbatches=2,
-    train_examples=17_335 * 8,
+    train_examples=17_335 * 6,
     log_every=50,
 )

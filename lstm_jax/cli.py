@@ -258,11 +258,17 @@ def _add_options(parser: Parser, kind: type[Command]) -> None:
         else:
             named = {"int": int, "float": float, "Path": Path}
             kind = next((t for name, t in named.items() if name in str(each.type)), str)
-            convert = Path if kind is Path else _converted(each.name, kind, choices or ())
+            convert = _path if kind is Path else _converted(each.name, kind, choices or ())
             parser.add_argument(
                 flag, action=Once, type=convert, help=text, default=argparse.SUPPRESS,
                 metavar=_metavar(choices or (), kind),
             )  # fmt: skip
+
+
+def _path(word: str) -> Path:
+    if not word.strip():  # which would be the working directory
+        raise UserError(f"expected a path, got {word!r}")
+    return Path(word)
 
 
 def _converted(name: str, kind: type, choices: Sequence[str]) -> Callable[[str], Any]:

@@ -94,7 +94,8 @@ class Study:
                 "of all members, so it is not cut into parts; --part 1/1 trains it in one"
             )
         if part.count > (count := len(self._whole)):
-            raise UserError(f"part: {part.count} parts are more than the {count} members")
+            have = "1 member" if count == 1 else f"{count} members"
+            raise UserError(f"part: {part.count} parts are more than the study has: {have}")
 
     def _check_space(self) -> None:
         for path, values in self._space.items():

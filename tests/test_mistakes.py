@@ -78,6 +78,7 @@ MISTAKES = {
     "run digits --optimizer adm": "Did you mean adam",
     "run digits --optimizer ADAM": "Did you mean adam",
     "run digits --seed 0,1": "got '0,1'; several stand side by side, without commas",
+    "run digits --runs-dir=": "expected a path, got ''",
     "run digits --schedule linear": "is not one of constant, cosine",
     "run digits --kernel-init glorot": "is not one of notebook, orthogonal",
     "run digits --backend cuda": "is not one of scan, cudnn",
@@ -302,7 +303,7 @@ def test_plan_knows_a_half_trained_member(tmp_path, capsys):
     argv = ["plan", "digits", "--hidden-size", "8", "--train-examples", "16000"]
     main([*argv, "--runs-dir", str(tmp_path)])
     out = capsys.readouterr().out
-    assert "1 members, 1 to train" in out
+    assert "1 member, 1 to train" in out
     assert "1 of them go on from step 20, where they were saved" in out
 
 

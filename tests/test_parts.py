@@ -76,7 +76,7 @@ def test_a_part_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
     [
         (Search(halving=2), 2, "a halving goes by the metrics of all members"),
         (Search("tpe", 4), 2, "search tpe goes by the metrics of all members"),
-        (Search(), 13, "13 parts are more than the 12 members"),
+        (Search(), 13, "13 parts are more than the study has: 12 members"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(search, count, says):

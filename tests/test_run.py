@@ -399,7 +399,7 @@ def test_plan_says_what_would_run_and_trains_nothing(run, tmp_path, capsys):
 def test_plan_measures_the_minutes_and_knows_what_is_done(whole, capsys):
     main(["plan", "digits", "--runs-dir", str(whole), *SHORT, "--measure"])
     assert re.search(r"about 0\.0 minutes", said := capsys.readouterr().out)
-    assert "1 members, 0 to train, 125 steps" in said
+    assert "1 member, 0 to train, 125 steps" in said
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,8 @@ def _lines(
     steps = " or ".join(f"{n}" for n in sorted({m.num_steps for m in study.members()}))
     sizes = " or ".join(map(str, experiment.several("batch_size")))
     lines = [
-        f"{total} members, {total - done} to train, {steps} steps of {sizes} examples each on "
+        f"{total} {'member' if total == 1 else 'members'}, {total - done} to train, "
+        f"{steps} steps of {sizes} examples each on "
         f"{' or '.join(dict.fromkeys(dataset.name for dataset in datasets.values()))}"
     ]
     if begun:

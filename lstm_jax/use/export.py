@@ -53,7 +53,7 @@ def export(
     }
     if onnx:
         for package in ("onnx", "onnxruntime"):
-            needed(package)
+            imported(package)
         writers["model.onnx"] = (lambda trained, _: to_onnx(trained), run_onnx)
     test = task.load(tell).test
     first = task.gather(test, jnp.arange(1))
@@ -158,7 +158,7 @@ def run_stablehlo(content: bytes) -> Run:
 
 def run_onnx(content: bytes) -> Run:
     """Returns the function that was exported, run by onnxruntime."""
-    session = needed("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = imported("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
     types = {given.name: ONNX_TYPES[given.type] for given in session.get_inputs()}
 
     def run(*arrays: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def run_onnx(content: bytes) -> Run:
     return run
 
 
-def needed(package: str) -> Any:
+def imported(package: str) -> Any:
     """Returns the package. Raises SurroundingsError that says how to install it."""
     try:
         return __import__(package)

@@ -211,7 +211,14 @@ def test_pictures(call, tally, tmp_path, finished):
         path.write_bytes(content)
         if call(["predict", home, path]) != 2:
             wrong.append((number, content[:50]))
-    for name in ("absent.png", "x" * 300, "", string.ascii_letters + "\x1b", str(tmp_path)):
+    (tmp_path / "none").mkdir()
+    for name in (
+        "absent.png",
+        "x" * 300,
+        "",
+        string.ascii_letters + "\x1b",
+        str(tmp_path / "none"),
+    ):
         if call(["predict", home, name]) != 2:
             wrong.append(name)
     tally("no pictures", len(found) + 5, len(found) + 5 - len(wrong))
