@@ -134,7 +134,7 @@ def curves(
     """
     drawn = {name: np.atleast_2d(np.asarray(y, float)) for name, (_, y) in lines.items()}
     if log is None:
-        log = _spans_much([np.mean(y, axis=0) for y in drawn.values()])
+        log = _spans_much(list(drawn.values()))
     for place, (name, (x, _)) in enumerate(lines.items()):
         y = drawn[name]
         if log:  # less than 1e-12 as that, more than a float32 can hold as 1e38
@@ -166,9 +166,10 @@ def curves(
         axes.legend(fontsize=8)
 
 
-def _spans_much(middles: Sequence[np.ndarray]) -> bool:
-    lowest = min((np.min(y) for y in middles), default=0.0)
-    highest = max((np.max(y) for y in middles), default=0.0)
+def _spans_much(values: Sequence[np.ndarray]) -> bool:
+    """Whether a logarithmic axis shows them better: none is 0, which it could not show."""
+    lowest = min((np.min(y) for y in values), default=0.0)
+    highest = max((np.max(y) for y in values), default=0.0)
     return bool(0 < lowest < highest / 1000)
 
 
@@ -321,7 +322,9 @@ def scatter(axes: Axes, groups: Mapping[str, tuple[Any, Any]], labels: tuple[str
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    # Of many decades a locator with more than one tick in each would show none.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e4 * low else (1,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 

@@ -15,7 +15,7 @@ from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.lines import data_name, rank, varied
 from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
-from lstm_jax.statistics import Summary, compare, summarise
+from lstm_jax.statistics import Estimate, Summary, compare, summarise
 from lstm_jax.use import forward
 
 MOST_VALUES = 12  # of an axis that a map has room for
@@ -60,9 +60,11 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
 
 
 def _fills(found: list[Summary], y: str, x: str) -> bool:
-    """Returns whether a map of two axes would be full by half: that of drawn numbers is not."""
+    """Returns whether a map of two axes would be more than half full: that of drawn numbers has one
+    place in each column.
+    """
     places = {(s.setting.values[y], s.setting.values[x]) for s in found}
-    return 2 * len(places) >= len({place[0] for place in places}) * len({p[1] for p in places})
+    return 2 * len(places) > len({place[0] for place in places}) * len({p[1] for p in places})
 
 
 def _file_name(path: str) -> str:
@@ -98,11 +100,17 @@ def _compared(
                 [
                     *(shown(pair.one.setting.values[other]) for other in others),
                     *(shown(side.setting.values[path]) for side in (pair.one, pair.other)),
-                    f"{pair.lead.mean:.4g} ± {pair.lead.half_width:.2g} (n {pair.lead.n})",
+                    _lead(pair.lead),
                 ]
                 for pair in pairs
             ],
         )
+
+
+def _lead(lead: Estimate) -> str:
+    """A mean and its interval, which two values have not."""
+    width = f" ± {lead.half_width:.2g}" if lead.n > 2 else ", no interval"
+    return f"{lead.mean:.4g}{width} (n {lead.n})"
 
 
 def of_parameters(record: Record) -> Iterator[Figure]:
