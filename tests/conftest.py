@@ -22,7 +22,11 @@ os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 # A file is run by one worker: the longest are begun first, so that none is waited for at the end.
-LONGEST = ("test_run", "test_sweep", "test_train", "test_trained", "test_experiments")
+LONGEST = (
+    *("test_run", "test_sweep", "test_train", "test_experiments", "test_recurrence"),
+    *("test_memory_tasks", "test_report", "test_export", "test_translation", "test_diagnose"),
+    *("test_depth", "test_parts", "test_docs", "test_notebook", "test_tfds", "test_language"),
+)
 
 
 def pytest_collection_modifyitems(items):

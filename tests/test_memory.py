@@ -18,8 +18,7 @@ from lstm_jax.train.sweep import Placement
 KINDS = {
     "lstm": {"hidden_size": 64},
     "many": {"hidden_size": 64, "seed": tuple(range(6))},
-    "wide": {"hidden_size": 192, "seed": (0, 1)},
-    "gru layers": {"hidden_size": 96, "cell": "gru", "layers": 2},
+    "gru layers": {"hidden_size": 192, "cell": "gru", "layers": 2},
 }
 
 

@@ -1,10 +1,12 @@
 """The bits of a member are its own: whatever runs beside it, and on however many devices."""
 
 from itertools import pairwise
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
+from quick import quick
 
 from lstm_jax.data import images
 from lstm_jax.errors import UserError
@@ -54,9 +56,10 @@ def digests(state, count):
     ]
 
 
-def trained(placement, dataset, cuts=(0, CAPACITY), capacity=CAPACITY):
+def trained(placement, dataset, cuts=(0, CAPACITY), capacity=CAPACITY, how=jax.jit):
     """Digest of each member's state after the segments between the cuts."""
-    programs = build(placement, dataset, capacity)
+    with mock.patch.object(jax, "jit", how):
+        programs = build(placement, dataset, capacity)
     state = programs.init()
     for start, stop in pairwise(cuts):
         state, _ = programs.segment(state, start, stop)
@@ -189,15 +192,18 @@ def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
 
 @pytest.fixture(scope="module")
 def in_tiles(digits):
-    """As on a GPU or TPU: members under `vmap`, the last tile filled up with copies."""
-    return trained(Placement(members("layers")[:3], 1, 1, tile=4), digits, cuts=(0, 5, 12))
+    """As on a GPU or TPU: members under `vmap`, the last tile filled up with copies. It is one
+    program for all, so that it may be compiled quickly.
+    """
+    placement = Placement(members("layers")[:3], 1, 1, tile=4)
+    return trained(placement, digits, cuts=(0, 5, 12), how=quick)
 
 
 @pytest.mark.parametrize("index", [0, 2])
 def test_in_tiles_a_member_has_the_same_bits_whatever_is_beside_it(digits, in_tiles, index):
     placement = Placement(members("layers")[index : index + 1], 1, 1, tile=4)
     assert len(placement.rows) == 4
-    assert trained(placement, digits, cuts=(0, 12)) == [in_tiles[index]]
+    assert trained(placement, digits, cuts=(0, 12), how=quick) == [in_tiles[index]]
 
 
 def test_tiles_train_as_one_after_another_does(digits):
