@@ -96,9 +96,9 @@ def _model(trained: Trained) -> tuple[bool, Ends, Experiment, Folded]:
 
 
 def _of(probable: bool, ends: Ends, member: Experiment, folded: Folded, batch: Batch) -> jax.Array:
-    outputs = forward.raw(ends, member, folded, batch)
     if probable:
-        return jax.nn.softmax(outputs)
+        return forward.probabilities(ends, member, folded, batch)
+    outputs = forward.raw(ends, member, folded, batch)
     return outputs.swapaxes(0, 1) if outputs.ndim == 3 else outputs
 
 
