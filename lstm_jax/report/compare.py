@@ -22,7 +22,7 @@ from lstm_jax.runs.files import make_folder, write_text
 from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.record import Record, read_run
 from lstm_jax.runs.screen import say
-from lstm_jax.statistics import Summary, lead_on_validation, summarise
+from lstm_jax.statistics import Estimate, Summary, lead_on_validation, summarise
 
 MOST_RUNS = 8  # whose curves can be told apart
 
@@ -124,13 +124,24 @@ def _leads(runs: Sequence[Compared]) -> list[str]:
         ahead, behind, lead = run, first, lead_on_validation(run.best, first.best)
         if lead is not None and lead.mean < 0:
             ahead, behind, lead = first, run, lead_on_validation(first.best, run.best)
-        lines.append(
-            f"{run.title} and {first.title} have no seed in common, or one diverged: not paired"
-            if lead is None
-            else f"{ahead.title} is ahead of {behind.title} by {lead}: validation {words(metric)}, "
-            f"paired over {lead.n} common {'seed' if lead.n == 1 else 'seeds'}"
-        )
+        if lead is None:
+            line = (
+                f"{run.title} and {first.title} have no seed in common, or one diverged: not paired"
+            )
+        else:
+            line = (
+                f"{ahead.title} is ahead of {behind.title} by {lead}: validation {words(metric)}, "
+                f"paired over {lead.n} common {'seed' if lead.n == 1 else 'seeds'}{_doubt(lead)}"
+            )
+        lines.append(line)
     return lines
+
+
+def _doubt(lead: Estimate) -> str:
+    """What keeps one from believing a lead, if anything does."""
+    if lead.n < 3:
+        return "; too few to tell the two apart"
+    return "; the interval holds 0: they are not told apart" if lead.low <= 0 else ""
 
 
 def _notes(runs: Sequence[Compared]) -> list[str]:

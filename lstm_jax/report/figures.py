@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,15 +22,19 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
 PNG_DPI = 120
+WIDE = 8  # inches
+LETTER = 0.065  # inches a letter of a legend takes, about
 COLOURED = 5  # curves with a colour of their own, where there are more than colours
 # The same gate has the same colour in every figure: by how its name begins.
 GATES = {"input": COLOURS[0], "forget": COLOURS[4], "output": COLOURS[2], "reset": COLOURS[3],
          "update": COLOURS[1]}  # fmt: skip
+# And the same of the cells that are compared most; the others have the colours that are left.
+CELLS = {"cell lstm": COLOURS[0], "cell gru": COLOURS[1], "cell rnn": COLOURS[4]}
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lstm_jax",  # the same figure is the same text
@@ -55,6 +60,7 @@ class Drawing(NamedTuple):
     svg: str
     png: bytes
     csv: str  # the points of its curves; empty where it has none
+    wide: bool = False  # so that it would be too small in half a page
 
 
 class Figure(NamedTuple):
@@ -100,7 +106,7 @@ def draw(
         figure.savefig(pixels, format="png", dpi=PNG_DPI, facecolor="white")
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return Drawing(svg, pixels.getvalue(), _points_of(axes))
+    return Drawing(svg, pixels.getvalue(), _points_of(axes), size[0] * columns > WIDE)
 
 
 def _points_of(axes: Sequence[Axes]) -> str:
@@ -133,6 +139,7 @@ def curves(
     times itself. A gate has the same colour everywhere.
     """
     drawn = {name: np.atleast_2d(np.asarray(y, float)) for name, (_, y) in lines.items()}
+    colours = colours or colours_of(lines)
     if log is None:
         log = _spans_much(list(drawn.values()))
     for place, (name, (x, _)) in enumerate(lines.items()):
@@ -149,7 +156,7 @@ def curves(
         (line,) = axes.plot(
             x, middle, label=label, marker=alone, markersize=4, zorder=1 if grey else 2,
             linewidth=0.7 if grey else 1.4, linestyle=_dashes(name),
-            color="#99999988" if grey else colours.get(name, _colour(name)),
+            color="#99999988" if grey else colours[name],
         )  # fmt: skip
         if len(y) > 1 and not grey:
             axes.fill_between(
@@ -158,6 +165,8 @@ def curves(
     if log:
         axes.set_yscale("log")
     _label(axes, labels)
+    if all(np.all(np.mod(x, 1) == 0) for x, _ in lines.values()):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
     entries = min(len(lines), COLOURED + 1) if len(lines) > len(COLOURS) else len(lines)
     if entries > 3:  # too many to lie on the curves
         columns = 2 if max(map(len, lines)) < 26 else 1
@@ -173,14 +182,23 @@ def _spans_much(values: Sequence[np.ndarray]) -> bool:
     return bool(0 < lowest < highest / 1000)
 
 
-def _colour(name: str) -> str | None:
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Returns a colour for each name: of a gate and of a well-known cell always the same."""
+    names = list(names)
+    found = {name: own for name in names if (own := _gate(name) or CELLS.get(name))}
+    left = [colour for colour in COLOURS if colour not in found.values()] or COLOURS
+    others = [name for name in names if name not in found]
+    return found | dict(zip(others, itertools.cycle(left), strict=False))
+
+
+def _gate(name: str) -> str | None:
     """The colour of a gate; None of anything else."""
     return next((GATES[key] for key in GATES if name.startswith(f"{key} gate")), None)
 
 
 def _dashes(name: str) -> str:
     """Of a gate two curves have one colour: how often it is shut is dashed."""
-    return "--" if _colour(name) and name.endswith("shut") else "-"
+    return "--" if _gate(name) and name.endswith("shut") else "-"
 
 
 def draw_panels(
@@ -203,8 +221,7 @@ def _panels(
     labels: tuple[str, str],
     log: bool | None,
 ) -> None:
-    names = dict.fromkeys(name for lines in by_title.values() for name in lines)
-    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    colours = colours_of(dict.fromkeys(name for lines in by_title.values() for name in lines))
     shown = axes[: len(by_title)]
     for axis, (title, lines) in zip(shown, by_title.items(), strict=True):
         curves(axis, lines, labels, log, colours)
@@ -218,7 +235,10 @@ def _panels(
     for axis in shown:
         axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
-    shown[0].figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8)
+    canvas: Any = shown[0].figure  # of which a type checker knows too little
+    room = canvas.get_figwidth() / (0.5 + LETTER * max(map(len, colours)))
+    columns = min(max(1, int(room)), len(colours))
+    canvas.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=8)
     for axis in axes[len(shown) :]:
         axis.set_axis_off()
 
@@ -231,11 +251,13 @@ def _label(axes: Axes, labels: tuple[str, str]) -> None:
 
 def bands(axes: Axes, lines: Mapping[str, tuple[Any, Any, Any]], labels: tuple[str, str]) -> None:
     """Named curves by row, each with what lies below it and above: a band."""
+    colours = colours_of(lines)
     for name, (middle, low, high) in lines.items():
         rows = np.arange(1, len(middle) + 1)
-        (line,) = axes.plot(rows, middle, label=name, linewidth=1.4, color=_colour(name))
+        (line,) = axes.plot(rows, middle, label=name, linewidth=1.4, color=colours[name])
         axes.fill_between(rows, low, high, color=line.get_color(), alpha=0.15, lw=0)
     _label(axes, labels)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
     axes.legend(fontsize=8)
 
 

@@ -48,7 +48,10 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
         f"{dataset.name}; bits per character of models that count runs of bytes in the same "
         "training text, interpolated (Witten and Bell, 1991)",
         ("model", "validation", "test"),
-        [[name, *row] for name, row in zip(names, bits.tolist(), strict=True)],
+        [
+            *trained.row("this model"),
+            *([name, *row] for name, row in zip(names, bits.tolist(), strict=True)),
+        ],
     )
     batch = look_batch(trained, dataset)
     bits_T = _bits_by_position(trained.ends, trained.ready, trained.folded, batch)

@@ -31,6 +31,7 @@ from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.record import SEAL, read_run, seal
 from lstm_jax.runs.screen import say
+from lstm_jax.use.forward import has_one_way
 from lstm_jax.use.trained import Trained, load
 
 
@@ -81,6 +82,11 @@ def report(
         inside.shown.extend(of_insides(trained, dataset, who))
         gradients.shown.extend(of_gradients(trained, experiment, dataset, who))
         gradients.shown.extend(of_cells(record, run_dir, notes.append))
+        if not has_one_way(trained.member, trained.ends):
+            notes.append(
+                "Gates and gradients by row are not shown: they need recurrent layers read "
+                "forwards, the last of which leads straight into the head."
+            )
         if can_be_drawn(trained):
             pages["draw.html"] = draw_page(trained, who)
     except (UserError, SurroundingsError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from typing import Any
@@ -71,13 +72,17 @@ def _tiles(
     tiles = []
     if best:
         chosen = " of the chosen setting" if varied(experiment) else ""
+        if any(path.startswith("task.") for path in varied(experiment)):
+            # The best setting of several problems is that of the easiest: say which it is.
+            chosen = f", {setting_name(experiment, best.setting)}"
         tiles += [(f"{best.test.mean:.4g}", f"test {metric}{chosen}")]
         if best.test.n > 2:  # of two seeds it says next to nothing
             tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
     if floor is not None and math.isfinite(floor):
         tiles += [(f"{floor:.4g}", f"{metric} of the best answer that ignores the input")]
-    seconds = sum(result.seconds or 0 for result in record.results.values())
+    trained = [*record.results.values(), *record.dropped]
+    seconds = sum(result.seconds or 0 for result in trained)
     tiles += [(f"{len(record.results)} of {record.study.num_members}", "members trained")]
     if seconds:
         tiles += [(_duration(seconds), "training, all members")]
@@ -112,7 +117,13 @@ def _given(study: Study) -> dict[str, str]:
         else either(experiment, p)
         for p in fields
     }
-    return {"task": experiment.task.name} | given | {"budget": _budget(experiment)}
+    chosen = {
+        field.name: shown(value)
+        for field in dataclasses.fields(study.search)
+        if (value := getattr(study.search, field.name)) != field.default
+    }
+    named = {"task": experiment.task.name} | given | {"budget": _budget(experiment)}
+    return named | {words(name): value for name, value in chosen.items()}
 
 
 def _budget(experiment: Experiment) -> str:

@@ -60,7 +60,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
             f"{where}; rows are labels, the diagonal is right; {legend}",
             figures.draw(figures.confusion, counts, size=(4.6, 4.2)),
         )
-    yield _simpler(texts, task.floor(dataset), dataset.name)
+    yield _simpler(trained, texts, task.floor(dataset), dataset.name)
 
 
 def _word_by_word(
@@ -78,7 +78,7 @@ def _word_by_word(
     )
 
 
-def _simpler(texts: Labelled, commonest: float, name: str) -> Table:
+def _simpler(trained: Trained, texts: Labelled, commonest: float, name: str) -> Table:
     """What the commonest class gets, and naive Bayes on counts of words and pairs of them."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
@@ -98,6 +98,7 @@ def _simpler(texts: Labelled, commonest: float, name: str) -> Table:
         f"{name}; accuracy; learnt from the same training texts ({texts.rule})",
         ("model", "validation", "test"),
         [
+            *trained.row("this model"),
             ["the class that is commonest in training", "", f"{commonest:.3f}"],
             ["naive Bayes on words and pairs of words", *scores],
         ],

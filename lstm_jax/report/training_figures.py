@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from lstm_jax.experiment import words
 from lstm_jax.report import figures
 from lstm_jax.report.figures import Figure
@@ -40,8 +42,9 @@ def _of_metrics(record: Record, rows: list[Row]) -> Iterator[Figure]:
     batch = f"{data_name(experiment)}, training batches of {either(experiment, 'batch_size')}"
     several = len(experiment.several("seed")) > 1
     seeds = "; mean over a setting's seeds, band from least to most" if several else ""
-    looked = f"{data_name(experiment)}, at most the first {LOOKED_AT:,} examples of validation"
-    for name in ("loss", experiment.task.metric):
+    looked = f"at most the first {LOOKED_AT:,} examples of validation, at the end all of them"
+    rows = [*rows, *_ends(record)]
+    for name in _drawn(record, rows):
         training = panels(record, rows, name)
         looks = panels(record, rows, f"validation_{name}")
         shown = training
@@ -53,6 +56,7 @@ def _of_metrics(record: Record, rows: list[Row]) -> Iterator[Figure]:
                 name,
                 f"{words(name).capitalize()} while training",
                 f"{batch}, every {either(experiment, 'log_every')} steps, each before its update"
+                + (f"; {looked}" if shown is not training else "")
                 + seeds
                 + coloured(max(map(len, shown.values()))),
                 figures.draw_panels(shown, ("step", words(name))),
@@ -61,9 +65,28 @@ def _of_metrics(record: Record, rows: list[Row]) -> Iterator[Figure]:
             yield Figure(
                 f"validation_{name}",
                 f"{words(name).capitalize()} on validation while training",
-                f"{looked}{seeds}{coloured(max(map(len, looks.values())))}",
+                f"{data_name(experiment)}, {looked}{seeds}"
+                + coloured(max(map(len, looks.values()))),
                 figures.draw_panels(looks, ("step", words(name))),
             )
+
+
+def _drawn(record: Record, rows: list[Row]) -> list[str]:
+    """Loss and metric; the metric alone where it is the loss."""
+    metric = record.study.experiment.task.metric
+    pairs = [(row["loss"], row[metric]) for row in rows if row.keys() >= {"loss", metric}]
+    losses, metrics = np.array(pairs, float).reshape(-1, 2).T
+    same = np.allclose(losses, metrics, equal_nan=True)
+    return [metric] if same else ["loss", metric]
+
+
+def _ends(record: Record) -> Iterator[Row]:
+    """How members that were looked at while they trained stand on validation at their end."""
+    for result in record.results.values():
+        # The best parameters that were kept are not those of the end.
+        if result.member.looks > 1 and result.member.keep == "last":
+            found = {f"validation_{name}": value for name, value in result.validation.items()}
+            yield {"member": result.member.digest, "step": result.steps} | found
 
 
 def clipping(clip_norm: float | None) -> str:

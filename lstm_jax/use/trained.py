@@ -39,6 +39,7 @@ class Trained:
     diverged_at: int | None  # frozen since that step
     facts: dict[str, Any] = field(repr=False)  # of its data: `Dataset.facts`
     params: Params = field(repr=False)
+    result: Result | None = field(default=None, repr=False)  # on record, once it is finished
 
     @cached_property
     def ready(self) -> Experiment:
@@ -54,6 +55,15 @@ class Trained:
     def ends(self) -> Ends:
         """The ends of the model."""
         return self.member.task.ends(self.facts)
+
+    def row(self, name: str) -> list[list[str]]:
+        """Returns the row of a table in which it stands beside others, called so: its metric on
+        validation and test; no row while it is unfinished.
+        """
+        if self.result is None:
+            return []
+        scores = self.result.validation_metric, self.result.test_metric
+        return [[name, *(f"{score:.3f}" for score in scores)]]
 
     @property
     def images_task(self) -> Images:
@@ -142,7 +152,8 @@ def load(
         say(f"note: {described} is unfinished: step {state.step} of {who.num_steps}")
     if bad >= 0:
         say(f"note: {described} diverged at step {bad} and is frozen there: it knows little")
-    return Trained(record.name, who, state.step, None if bad < 0 else bad, facts, params)
+    diverged_at = None if bad < 0 else bad
+    return Trained(record.name, who, state.step, diverged_at, facts, params, result)
 
 
 def _chosen(record: Record, saved: dict[str, int]) -> str:
