@@ -1,5 +1,6 @@
 """The report: whole without data, without a script, and the page one draws on answers as we do."""
 
+import csv
 import io
 import itertools
 import json
@@ -19,6 +20,7 @@ from rich.console import Console
 from lstm_jax import Experiment
 from lstm_jax.data.images import load
 from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.experiment import shown
 from lstm_jax.report import figures
 from lstm_jax.report.draw import can_be_drawn, draw_page
 from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, flow
@@ -83,10 +85,36 @@ def test_a_sweep_has_its_settings_its_curves_and_its_insides(page_and_figures):
     assert wanted | {"belief_0", "saturation", "mistakes"} <= found.keys()
     for name, svg in found.items():
         ElementTree.fromstring(svg)
-        assert f'<figure id="{name}">' in page
+        assert f'<figure id="{name}"' in page
     assert "Chosen on validation: learning rate 0.01" in page
     assert "<th>learning rate</th><th>validation accuracy</th><th>test accuracy</th>" in page
     assert "learning rate 0.003" in found["loss"]
+
+
+def test_the_curves_of_validation_end_where_training_does_with_what_is_on_record(
+    finished, page_and_figures, records
+):
+    for name in ("loss", "accuracy"):
+        text = (finished / "report" / f"validation_{name}.csv").read_text()
+        ends = {row["curve"]: row for row in csv.DictReader(text.splitlines())}
+        wanted = {
+            f"learning rate {shown(result.member.learning_rate)}": result
+            for result in records[finished].results.values()
+        }
+        assert ends.keys() == wanted.keys()
+        for curve, result in wanted.items():
+            assert float(ends[curve]["x"]) == result.steps
+            np.testing.assert_allclose(float(ends[curve]["y"]), result.validation[name], rtol=1e-6)
+
+
+def test_a_cell_and_a_gate_have_one_colour_whatever_stands_beside_them():
+    cells = ["cell lstm_nig", "cell lstm", "cell irnn", "cell rnn", "cell gru", "cell lstm_fgr"]
+    for names in (cells, cells[::-1], cells[:2]):
+        found = figures.colours_of(names)
+        assert found["cell lstm"] == figures.colours_of(["cell lstm"])["cell lstm"]
+        assert len(set(found.values())) == len(names)
+    gates = figures.colours_of(["forget gate, shut", "forget gate, open", "cell", "h"])
+    assert len(set(gates.values())) == 3
 
 
 def test_every_figure_lies_beside_the_page_as_png_too(finished, page_and_figures):
