@@ -81,8 +81,8 @@ class Experiment:
     chrono_steps: Axis[int] = axis(
         0,
         "chrono initialisation (Tallec and Ollivier, 2018) for memories of up to so many steps: "
-        "the biases of forget gates start at log U(1, chrono_steps - 1), those of input gates at "
-        "minus as much; 0: off",
+        "the biases of forget gates, and of a GRU's update gates, start at "
+        "log U(1, chrono_steps - 1), those of input gates at minus as much; 0: off",
         low=0,
         high=10**6,
     )

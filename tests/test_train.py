@@ -208,6 +208,10 @@ def test_chrono_initialisation_spreads_memories_up_to_its_span():
     assert abs(f.mean() - 392) < 40  # uniform
     plain = begun(small(hidden_size=500), Ends(2, 2)).params["lstm"]["bias"]
     assert not plain.any()
+    gru = begun(member.replaced({"cell": "gru"}), Ends(2, 2)).params["gru"]["bias"]
+    r, u, n_h, n_x = np.split(np.exp(np.asarray(gru)), 4)
+    assert 1 <= u.min() < 40 < 740 < u.max() <= 783.1
+    np.testing.assert_array_equal(np.concatenate([r, n_h, n_x]), 1)
 
 
 # A step against optax on the plain model.

@@ -48,6 +48,9 @@ class Cell:
     read: tuple[str, ...] = ("h",)  # the state that is read back, r = its parts side by side
     extra: tuple[str, ...] = ()
     forget: str | None = None  # the column to whose bias a forget bias is added
+    # The column of the gate that keeps the state as it is, where that is no forget gate: it is what
+    # chrono initialisation opens.
+    keeps: str | None = None
     recurrent_init: str | None = None  # "identity" where the cell's paper starts from it
     # (z_BG, state before, state after, extra) -> what a report draws, gates after activation.
     looked_at: Callable[[jax.Array, State, State, Extra], Looks] | None = None
@@ -69,9 +72,8 @@ class Cell:
         self._expect(not unread, f"a block takes {unread}, which is not read back")
         alone = [block.takes == "x" for block in self.blocks]
         self._expect(alone == sorted(alone), "blocks that take from x alone come last")
-        self._expect(
-            self.forget in (None, *self.columns), f"no column {self.forget!r} to forget by"
-        )
+        for column in (self.forget, self.keeps):
+            self._expect(column in (None, *self.columns), f"no column {column!r} to keep by")
         self._expect((self.slopes is None) == (self.backward is None), "half a pair")
         self._expect(self.slopes is None or not self.extra, "a pair has no extra weights")
 

@@ -71,6 +71,7 @@ gru_cell = Cell(
     name="gru",
     columns=("r", "u", "n"),
     blocks=(Block("r", scale=0.5), Block("u", scale=0.5), Block("n", "h"), Block("n", "x")),
+    keeps="u",
     pointwise=_pointwise,
     looked_at=_looked_at,
     slopes=_slopes,

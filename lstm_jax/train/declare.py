@@ -148,15 +148,17 @@ def _by_parts(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -> j
 
 def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
     """Zeros, or those of Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018),
-    equation 16, where a cell has a forget gate.
+    equation 16, where a cell has a gate that keeps its state: a forget gate, or the update gate of
+    a GRU, to which their equation 10 leads.
     """
-    if not chrono_steps or cell.forget is None:
+    keeps = cell.keeps or cell.forget
+    if not chrono_steps or keeps is None:
         return initializers.zeros_init()
 
     def chrono(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         hidden = shape[0] // len(cell.blocks)
         forget_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
-        of_column = {cell.forget: forget_H, "i": -forget_H}
+        of_column = {keeps: forget_H, "i": -forget_H}
         zeros_H = jnp.zeros_like(forget_H)
         return jnp.concatenate([of_column.get(block.column, zeros_H) for block in cell.blocks])
 
