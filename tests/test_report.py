@@ -97,14 +97,14 @@ def test_the_curves_of_validation_end_where_training_does_with_what_is_on_record
     for name in ("loss", "accuracy"):
         text = (finished / "report" / f"validation_{name}.csv").read_text()
         ends = {row["curve"]: row for row in csv.DictReader(text.splitlines())}
-        wanted = {
-            f"learning rate {shown(result.member.learning_rate)}": result
-            for result in records[finished].results.values()
-        }
-        assert ends.keys() == wanted.keys()
-        for curve, result in wanted.items():
+        wanted = {}
+        for result in records[finished].results.values():
+            curve = f"learning rate {shown(result.member.learning_rate)}"
+            wanted.setdefault(curve, []).append(result.validation[name])
             assert float(ends[curve]["x"]) == result.steps
-            np.testing.assert_allclose(float(ends[curve]["y"]), result.validation[name], rtol=1e-6)
+        assert ends.keys() == wanted.keys()
+        for curve, values in wanted.items():
+            np.testing.assert_allclose(float(ends[curve]["y"]), np.mean(values), rtol=1e-6)
 
 
 def test_a_cell_and_a_gate_have_one_colour_whatever_stands_beside_them():

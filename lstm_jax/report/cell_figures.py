@@ -17,7 +17,7 @@ from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
 from lstm_jax.statistics import Summary, summarise
 from lstm_jax.use import forward
-from lstm_jax.use.trained import Trained, load
+from lstm_jax.use.trained import Trained, load_of
 
 Stages = dict[str, Line]  # by when
 
@@ -34,7 +34,7 @@ def of_cells(record: Record, run_dir: Path, say: Callable[[str], None]) -> Itera
     found: dict[str, Stages] = {}
     datasets: dict[str, Dataset] = {}
     for result in chosen:
-        trained = load(run_dir, result.member.digest, say)
+        trained = load_of(record, run_dir, result.member.digest, say)
         task = trained.member.task
         if not forward.has_one_way(trained.member, trained.ends):
             return

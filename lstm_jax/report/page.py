@@ -32,7 +32,7 @@ from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.record import SEAL, read_run, seal
 from lstm_jax.runs.screen import say
 from lstm_jax.use.forward import has_one_way
-from lstm_jax.use.trained import Trained, load
+from lstm_jax.use.trained import Trained, load_of
 
 
 class Section(NamedTuple):
@@ -74,7 +74,7 @@ def report(
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
         result.shown.extend(of_parameters(record))
-        trained = load(run_dir, member, notes.append)
+        trained = load_of(record, run_dir, member, notes.append)
         dataset = dataset or trained.member.task.load(partial(say, console))
         floor = trained.member.task.floor(dataset)
         who = experiment.describe(trained.member)

@@ -127,7 +127,13 @@ def load(
     damaged or not what is on record.
     """
     directory = Path(run_dir)
-    record = read_run(directory)
+    return load_of(read_run(directory), directory, member, say)
+
+
+def load_of(
+    record: Record, directory: Path, member: str | None, say: Callable[[str], None]
+) -> Trained:
+    """Returns what `load` does, of a record that was read: that of a large sweep takes seconds."""
     saved = checkpoints.saved_members(directory)
     if member is not None:
         digest = beginning_with(member, {*record.results, *saved})
