@@ -17,6 +17,7 @@ from textbook import assert_close, assert_equal, weighted
 from lstm_jax.cells import passes, recurrence
 from lstm_jax.cells.linen import GRU, LSTM
 from lstm_jax.data import images, make_dataset
+from lstm_jax.errors import UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.tasks.images import Images, shift_images
 from lstm_jax.tasks.task import Ends, Inputs, Items, Task
@@ -393,6 +394,13 @@ def test_a_shift_moves_the_channels_of_a_pixel_together():
         moved = np.asarray(shifted(jax.random.key(seed), jnp.asarray(colours), 1))[0]
         pixels = {tuple(pixel) for pixel in moved.reshape(-1, 3)}
         assert pixels <= {tuple(pixel) for pixel in colours.reshape(-1, 3)} | {(0, 0, 0)}
+
+
+def test_a_shift_out_of_sight_is_refused():
+    facts = {"shapes": {"images": [8, 8]}, "num_classes": 10}
+    replace(DIGITS, shift=7).ends(facts)
+    with pytest.raises(UserError, match="8 moves images of 8 rows out of sight"):
+        replace(DIGITS, shift=8).ends(facts)
 
 
 def test_no_shift_leaves_a_batch_as_it_is(batch):

@@ -81,6 +81,10 @@ class Images(Task):
             raise UserError(
                 f"task.shift: needs square images; {self.dataset} has {rows} x {features}"
             )
+        if self.shift >= rows:
+            raise UserError(
+                f"task.shift: {self.shift} moves images of {rows} rows out of sight; give less"
+            )
         width = {"rows": features, "columns": rows}.get(self.reading, 1)
         return Ends(num_features=width, num_outputs=facts["num_classes"])
 
