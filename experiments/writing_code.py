@@ -6,6 +6,7 @@ The source of the standard library that runs; no network is needed. Expect a tes
 character of 2.164 +- 0.046 (2.177, 2.143, 2.173; three seeds): 12.6 % below 2.477, the best of
 models that count runs of up to five bytes, interpolated; counting single bytes has 4.561. About 45
 minutes on two CPU cores with other work. It overfits: the last training batches have 1.62.
+With `--dropout 0.25 --train-examples 138680` (eight epochs) one seed has 2.094: 15.4 % below.
 """
 
 from lstm_jax import Experiment, Language
