@@ -21,7 +21,7 @@ from lstm_jax import Experiment
 from lstm_jax.data.images import load
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import shown
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.draw import can_be_drawn, draw_page
 from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, flow
 from lstm_jax.report.model_figures import of_insides
@@ -110,10 +110,10 @@ def test_the_curves_of_validation_end_where_training_does_with_what_is_on_record
 def test_a_cell_and_a_gate_have_one_colour_whatever_stands_beside_them():
     cells = ["cell lstm_nig", "cell lstm", "cell irnn", "cell rnn", "cell gru", "cell lstm_fgr"]
     for names in (cells, cells[::-1], cells[:2]):
-        found = figures.colours_of(names)
-        assert found["cell lstm"] == figures.colours_of(["cell lstm"])["cell lstm"]
+        found = plots.colours_of(names)
+        assert found["cell lstm"] == plots.colours_of(["cell lstm"])["cell lstm"]
         assert len(set(found.values())) == len(names)
-    gates = figures.colours_of(["forget gate, shut", "forget gate, open", "cell", "h"])
+    gates = plots.colours_of(["forget gate, shut", "forget gate, open", "cell", "h"])
     assert len(set(gates.values())) == 3
 
 
@@ -273,7 +273,7 @@ def test_larger_recurrent_weights_explode_where_the_runs_own_vanish():
 
 def test_a_norm_beyond_all_numbers_is_high_and_one_that_is_none_is_left_out():
     norms = np.array([0.0, 1.0, np.inf, np.nan])
-    drawing = figures.draw(figures.curves, {"norm": (np.arange(4), norms)}, ("x", "y"), log=True)
+    drawing = figures.draw(plots.curves, {"norm": (np.arange(4), norms)}, ("x", "y"), log=True)
     rows = [line.split(",") for line in drawing.csv.splitlines()[1:]]
     np.testing.assert_allclose([float(row[3]) for row in rows], [1e-12, 1, 1e38, np.nan])
 

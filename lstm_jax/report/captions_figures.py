@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lstm_jax.data import Dataset, num_examples
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.sentences_figures import SHOWN, of_attention, of_sentences
 from lstm_jax.use import decode
@@ -31,7 +31,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
         "scenes",
         "Five scenes",
         f"{dataset.name}, test; scenes and sentences are made, pictures are of the image set",
-        figures.draw(figures.pictures, test["scenes"][:SHOWN], right, grid=(1, SHOWN),
+        figures.draw(plots.pictures, test["scenes"][:SHOWN], right, grid=(1, SHOWN),
                      size=(2.4, 1.7)),
     )  # fmt: skip
     rows_read = [str(row + 1) for row in range(test["scenes"].shape[1])]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lstm_jax.data import Dataset, num_examples
 from lstm_jax.experiment import Experiment
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.gradient_figures import EXAMPLES, Line, early_steps, flow, train_first
 from lstm_jax.report.lines import rank, setting_name
@@ -55,7 +55,7 @@ def of_cells(record: Record, run_dir: Path, say: Callable[[str], None]) -> Itera
         f"by the last layer's output after each {member.task.step_name}, mean over examples: where "
         "it falls to the left it vanishes, where it rises it explodes; a small error makes it "
         "small everywhere",
-        figures.draw_panels(panels, (member.task.step_name, "|d loss / d h|"), log=True),
+        plots.draw_panels(panels, (member.task.step_name, "|d loss / d h|"), log=True),
     )
 
 

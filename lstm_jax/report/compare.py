@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lstm_jax.errors import UserError
 from lstm_jax.experiment import shown, words
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.lines import Line, by_setting, setting_name
 from lstm_jax.report.render import render
@@ -163,7 +163,7 @@ def _figures(runs: Sequence[Compared]) -> list[Figure]:
     for name in ("loss", metric):
         lines = {run.title: run.curves[name] for run in runs if name in run.curves}
         if lines:
-            drawing = figures.draw(figures.curves, lines, ("step", words(name)), size=(7.0, 4.0))
+            drawing = figures.draw(plots.curves, lines, ("step", words(name)), size=(7.0, 4.0))
             title = f"{words(name).capitalize()} while training"
             caption = "Training batches; each run's chosen setting, mean over its seeds, band from "
             found.append(Figure(name, title, f"{caption}least to most", drawing))

@@ -12,7 +12,7 @@ import numpy as np
 from lstm_jax.data import Dataset, num_examples
 from lstm_jax.data.baselines import baselines, squared_errors, variances
 from lstm_jax.data.windows import gather
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.use.forecasting import forecaster, shape
 from lstm_jax.use.trained import Trained
@@ -45,7 +45,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
             "error_by_horizon",
             "How far one sees: the error by the rows ahead",
             f"{where}; 1 is the variance of the training rows",
-            figures.draw(figures.curves, lines, ("rows ahead", "squared error"), log=True),
+            figures.draw(plots.curves, lines, ("rows ahead", "squared error"), log=True),
         )
 
 
@@ -121,7 +121,7 @@ def _over_the_truth(trained: Trained, dataset: Dataset, where: str) -> Figure:
         "Forecasts over the truth",
         f"{where}; its first {len(index_N)} windows; each forecast stands at the row it is of",
         figures.draw(
-            figures.curves, lines, ("row of validation", dataset.facts["target"]), size=(6.4, 3.2)
+            plots.curves, lines, ("row of validation", dataset.facts["target"]), size=(6.4, 3.2)
         ),
     )
 

@@ -13,7 +13,7 @@ from lstm_jax.cells import get_cell
 from lstm_jax.data import Dataset
 from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.parts import work
-from lstm_jax.report import diagnose, figures
+from lstm_jax.report import diagnose, figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.model_figures import first_examples
 from lstm_jax.report.training_figures import clipping
@@ -77,7 +77,7 @@ def of_gradients(
         "How far back the gradient reaches at initialisation",
         f"{where}, and what differs from it in one thing; {shows}: where it falls to the left it "
         "vanishes, where it rises it explodes",
-        figures.draw(figures.curves, lines, labels, log=True, size=(6.4, 3.8)),
+        figures.draw(plots.curves, lines, labels, log=True, size=(6.4, 3.8)),
     )
     early = _early(trained, dataset)
     lines = {"at initialisation": flow(ends, member, first, batch)}
@@ -88,7 +88,7 @@ def of_gradients(
         "gradient_flow_training",
         "How far back the gradient reaches while training",
         f"{where}; {shows}",
-        figures.draw(figures.curves, lines, labels, log=True),
+        figures.draw(plots.curves, lines, labels, log=True),
     )
     if early:
         norms = {clipping(e.clip_norm): (np.arange(len(e.norms)), e.norms) for e in early.values()}
@@ -97,7 +97,7 @@ def of_gradients(
             "The first steps with clipping and without",
             f"{dataset.name}, training batches of {member.batch_size}; {who}; norm of the gradient "
             "over all parameters, before it is clipped",
-            figures.draw(figures.curves, norms, ("step", "global norm"), log=True),
+            figures.draw(plots.curves, norms, ("step", "global norm"), log=True),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lstm_jax.experiment import words
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.lines import coloured, data_name
 from lstm_jax.results import Result
@@ -35,7 +35,7 @@ def of_halving(record: Record) -> Iterator[Figure]:
         f"Who was dropped, and when: {metric} at each rung",
         f"{data_name(experiment)}, validation; a curve ends where its member was dropped"
         + coloured(len(lines)),
-        figures.draw(figures.curves, lines, ("step", metric), size=(6.4, 3.8)),
+        figures.draw(plots.curves, lines, ("step", metric), size=(6.4, 3.8)),
     )
 
 

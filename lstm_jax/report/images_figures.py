@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from lstm_jax.data import Dataset, num_examples
-from lstm_jax.report import diagnose, figures
+from lstm_jax.report import diagnose, figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.model_figures import look_batch
 from lstm_jax.tasks.task import Batch
@@ -38,7 +38,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]
             "confusion",
             "Confusion matrix",
             f"{where}; rows are labels, the diagonal is right",
-            figures.draw(figures.confusion, counts, size=(4.6, 4.2)),
+            figures.draw(plots.confusion, counts, size=(4.6, 4.2)),
         )
     wrong = np.flatnonzero(answers != labels)
     wrong = wrong[np.argsort(probabilities[wrong, labels[wrong]])][:MISTAKES]
@@ -49,7 +49,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]
             "The worst mistakes",
             f"{where}; least probability for the label first",
             figures.draw(
-                figures.pictures,
+                plots.pictures,
                 [picture(image) for image in images[wrong]],
                 titles,
                 grid=(2, MISTAKES // 2),
@@ -70,7 +70,7 @@ def _of_beliefs(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
         f"When it knows: accuracy after each {step}",
         f"{where}; read out as if the {step} were the last",
         figures.draw(
-            figures.curves,
+            plots.curves,
             {"": (np.arange(1, len(accuracy) + 1), accuracy)},
             (f"{step}s read", "accuracy"),
         ),
@@ -85,7 +85,7 @@ def _of_beliefs(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
             f"Belief {step} by {step}: a {labels[image]}",
             f"{where}; probability of each class (columns) after each {step} (downwards)",
             figures.draw(
-                figures.belief, picture(images[image]), beliefs[:, index], "",
+                plots.belief, picture(images[image]), beliefs[:, index], "",
                 grid=(1, 2), size=(2.1, 2.6),
             ),
         )  # fmt: skip

@@ -16,9 +16,9 @@ from lstm_jax.data import Dataset, num_examples
 from lstm_jax.data import language as windows
 from lstm_jax.data.ngrams import bits_per_byte
 from lstm_jax.experiment import Experiment
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
-from lstm_jax.report.model_figures import look_batch
+from lstm_jax.report.model_figures import look_batch, this_model
 from lstm_jax.tasks.task import Batch, Ends
 from lstm_jax.train.model import Folded
 from lstm_jax.use import forward
@@ -49,7 +49,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
         "training text, interpolated (Witten and Bell, 1991)",
         ("model", "validation", "test"),
         [
-            *trained.row("this model"),
+            *this_model(trained),
             *([name, *row] for name, row in zip(names, bits.tolist(), strict=True)),
         ],
     )
@@ -61,7 +61,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
         "How much the past helps",
         f"{where}; mean over n = {num_examples(batch):,} windows that begin without a past",
         figures.draw(
-            figures.curves,
+            plots.curves,
             {"": (positions, bits_T)},
             ("bytes read", "bits per character"),
         ),

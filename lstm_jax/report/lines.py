@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lstm_jax.experiment import Experiment, shown, words
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.runs.metrics import Row
 from lstm_jax.runs.record import Record
 from lstm_jax.statistics import Summary, summarise
@@ -51,7 +51,7 @@ def coloured(count: int) -> str:
     """Returns which of so many curves have colours, in words; nothing where all have."""
     if count <= len(figures.COLOURS):
         return ""
-    return f"; the best {figures.COLOURED} of {count} in colour, best first"
+    return f"; the best {plots.COLOURED} of {count} in colour, best first"
 
 
 def by_setting(record: Record, rows: Iterable[Row], name: str, most: int) -> dict[str, Line]:

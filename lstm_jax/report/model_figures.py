@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.data import Dataset, num_examples
-from lstm_jax.report import diagnose, figures
+from lstm_jax.report import diagnose, figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.tasks.task import Batch
 from lstm_jax.use import forward
@@ -23,6 +23,16 @@ def first_examples(trained: Trained, dataset: Dataset, count: int) -> Batch:
     size = min(count, num_examples(dataset.validation))
     index_B = jnp.arange(size, dtype=jnp.int32)
     return trained.member.task.gather(dataset.validation, index_B)
+
+
+def this_model(trained: Trained) -> list[list[str]]:
+    """Returns the row of a table in which a model stands beside simpler ones: its metric on
+    validation and on the test; no row while it is unfinished.
+    """
+    if trained.result is None:
+        return []
+    scores = trained.result.validation_metric, trained.result.test_metric
+    return [["this model", *(f"{score:.3f}" for score in scores)]]
 
 
 def of_insides(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]:
@@ -50,9 +60,7 @@ def _of_looks(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
     means = f"{layer}; median over examples and units, band from the lower to the upper quartile"
     if gates:
         lines = {name: look[:3] for name, look in gates.items()}
-        yield Figure(
-            "gates", "The gates", means, figures.draw(figures.bands, lines, (step, "gate"))
-        )
+        yield Figure("gates", "The gates", means, figures.draw(plots.bands, lines, (step, "gate")))
         full = {
             f"{name}, {way}": (steps, share)
             for name, look in gates.items()
@@ -63,9 +71,9 @@ def _of_looks(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
             "Saturated gates",
             f"{layer}; share of units below {diagnose.SATURATED} (shut) and above "
             f"{1 - diagnose.SATURATED} (open)",
-            figures.draw(figures.curves, full, (step, "share")),
+            figures.draw(plots.curves, full, (step, "share")),
         )
     name, title, symbol = ("cell", "cell", "c") if "cell" in found else ("output", "h", "h")
     look = found["cell" if name == "cell" else "h"]
-    drawing = figures.draw(figures.bands, {title: look[:3]}, (step, symbol))
+    drawing = figures.draw(plots.bands, {title: look[:3]}, (step, symbol))
     yield Figure(name, f"The {name}", means, drawing)

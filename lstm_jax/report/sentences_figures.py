@@ -8,7 +8,7 @@ import numpy as np
 
 from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import SurroundingsError
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.use import decode
 from lstm_jax.use.decode import Written
@@ -56,7 +56,7 @@ def of_attention(
     for index, (source, shares_ST) in enumerate(zip(sources, shares_NST, strict=True)):
         symbols = decode.symbols_of(written.numbers_NS[index], trained.facts, "target")
         drawing = figures.draw(
-            figures.alignment,
+            plots.alignment,
             np.asarray(shares_ST)[: len(symbols), : len(source)],
             [symbol.strip() for symbol in symbols],
             [symbol.strip() for symbol in source],

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from lstm_jax.experiment import Experiment, all_specs, shown, words
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
 from lstm_jax.report.lines import data_name, rank, varied
 from lstm_jax.results import Result
@@ -131,7 +131,7 @@ def of_parameters(record: Record) -> Iterator[Figure]:
         "parameters",
         f"{metric.capitalize()} against parameters",
         f"{data_name(experiment)}, validation; a point for each of {len(results)} members",
-        figures.draw(figures.scatter, points, ("parameters", metric)),
+        figures.draw(plots.scatter, points, ("parameters", metric)),
     )
 
 
@@ -148,7 +148,7 @@ def _against_time(record: Record, metric: str, where: str) -> Iterator[Figure]:
             f"{metric.capitalize()} against time",
             f"{where}; a point for each of {len(timed)} members; seconds of its training: its "
             "share of what all took that trained beside it",
-            figures.draw(figures.scatter, points, ("seconds", metric)),
+            figures.draw(plots.scatter, points, ("seconds", metric)),
         )
 
 
@@ -164,7 +164,7 @@ def _map(experiment: Experiment, found: list[Summary], x: str, y: str) -> figure
     ticks = [shown(value) for value in columns], [shown(value) for value in rows]
     up = experiment.task.higher_is_better
     return figures.draw(
-        figures.heat_map, values, notes, ticks, (words(x), words(y)), up, size=(6.4, 3.6)
+        plots.heat_map, values, notes, ticks, (words(x), words(y)), up, size=(6.4, 3.6)
     )
 
 
@@ -193,7 +193,7 @@ def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool)
         values = [ticks.index(value) for value in values]
     log = ticks is None and all_specs(experiment)[path].log and min(values) > 0
     names = None if ticks is None else [shown(tick) for tick in ticks]
-    return figures.draw(figures.points, values, means, arms if bars else None, labels, log, names)
+    return figures.draw(plots.points, values, means, arms if bars else None, labels, log, names)
 
 
 def _series(

@@ -8,8 +8,9 @@ import numpy as np
 
 from lstm_jax.data import Dataset, ignore
 from lstm_jax.data.labelled import Labelled, read
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
+from lstm_jax.report.model_figures import this_model
 from lstm_jax.use import predict_text
 from lstm_jax.use.trained import Trained
 
@@ -58,7 +59,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure 
             "confusion",
             "What is taken for what",
             f"{where}; rows are labels, the diagonal is right; {legend}",
-            figures.draw(figures.confusion, counts, size=(4.6, 4.2)),
+            figures.draw(plots.confusion, counts, size=(4.6, 4.2)),
         )
     yield _simpler(trained, texts, task.floor(dataset), dataset.name)
 
@@ -98,7 +99,7 @@ def _simpler(trained: Trained, texts: Labelled, commonest: float, name: str) -> 
         f"{name}; accuracy; learnt from the same training texts ({texts.rule})",
         ("model", "validation", "test"),
         [
-            *trained.row("this model"),
+            *this_model(trained),
             ["the class that is commonest in training", "", f"{commonest:.3f}"],
             ["naive Bayes on words and pairs of words", *scores],
         ],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lstm_jax.experiment import words
-from lstm_jax.report import figures
+from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.lines import by_setting, coloured, data_name, either, panels
 from lstm_jax.runs.looks import LOOKED_AT
@@ -32,7 +32,7 @@ def of_training(record: Record, rows: list[Row]) -> Iterator[Figure]:
             "Norms of gradient and update",
             f"{data_name(experiment)}, training batches of {sizes}; over all parameters of the "
             f"best setting; the gradient as it is before clipping (here it is {clips})",
-            figures.draw(figures.curves, norms, ("step", "global norm"), log=True),
+            figures.draw(plots.curves, norms, ("step", "global norm"), log=True),
         )
 
 
@@ -59,7 +59,7 @@ def _of_metrics(record: Record, rows: list[Row]) -> Iterator[Figure]:
                 + (f"; {looked}" if shown is not training else "")
                 + seeds
                 + coloured(max(map(len, shown.values()))),
-                figures.draw_panels(shown, ("step", words(name))),
+                plots.draw_panels(shown, ("step", words(name))),
             )
         if looks and shown is training:
             yield Figure(
@@ -67,7 +67,7 @@ def _of_metrics(record: Record, rows: list[Row]) -> Iterator[Figure]:
                 f"{words(name).capitalize()} on validation while training",
                 f"{data_name(experiment)}, {looked}{seeds}"
                 + coloured(max(map(len, looks.values()))),
-                figures.draw_panels(looks, ("step", words(name))),
+                plots.draw_panels(looks, ("step", words(name))),
             )
 
 

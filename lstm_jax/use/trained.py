@@ -56,15 +56,6 @@ class Trained:
         """The ends of the model."""
         return self.member.task.ends(self.facts)
 
-    def row(self, name: str) -> list[list[str]]:
-        """Returns the row of a table in which it stands beside others, called so: its metric on
-        validation and test; no row while it is unfinished.
-        """
-        if self.result is None:
-            return []
-        scores = self.result.validation_metric, self.result.test_metric
-        return [[name, *(f"{score:.3f}" for score in scores)]]
-
     @property
     def images_task(self) -> Images:
         """The task. Raises UserError when it reads no images."""
