@@ -86,26 +86,27 @@ def test_a_task_of_ones_own_is_found_again_by_its_file(files, monkeypatch):
     assert "damaged" not in str(error.value)
 
 
+GIVEN = {"images": np.zeros((100, 6, 6), np.uint8), "labels": np.arange(100, dtype=np.int32) % 2}
+
+
 @pytest.mark.parametrize(
-    ("arrays", "says"),
+    ("drawn", "says"),
     [
-        ({"images": np.zeros((100, 6, 5), np.uint8), "labels": np.arange(100) % 20}, "0 to 9"),
-        ({"images": np.zeros((100, 6, 5)), "labels": np.arange(100) % 10}, "uint8"),
-        ({"pictures": np.zeros((100, 6, 5), np.uint8)}, "its load: KeyError: .*images"),
+        (lambda task, count: GIVEN | {"labels": GIVEN["labels"] * 5}, "0 to 1"),
+        (lambda task, count: GIVEN | {"images": np.zeros((100, 6, 6))}, "uint8"),
+        (lambda task, count: {"labels": GIVEN["labels"]}, "needs arrays images and labels"),
+        (lambda task, count: {"images": GIVEN["pictures"]}, "its load: KeyError: .*pictures"),
     ],
 )
-def test_data_of_ones_own_that_is_not_what_is_read_is_one_line(files, arrays, says):
-    np.savez("pictures.npz", **arrays)
-    experiment = runpy.run_path("pictures.py")["experiment"]
+def test_data_of_ones_own_that_is_not_what_is_read_is_one_line(files, monkeypatch, drawn, says):
+    experiment = runpy.run_path("bars.py")["experiment"]
+    monkeypatch.setattr(type(experiment.task), "drawn", drawn)
     with pytest.raises(UserError, match=says):
-        load_data("pictures", Study(experiment), False, Console(file=io.StringIO()))
+        load_data("bars", Study(experiment), False, Console(file=io.StringIO()))
 
 
 def test_a_data_set_of_ones_own_trains(files):
-    rng = np.random.default_rng(0)
-    np.savez("pictures.npz", images=rng.integers(0, 256, (100, 6, 5)).astype(np.uint8),
-             labels=rng.integers(0, 10, 100))  # fmt: skip
-    experiment = runpy.run_path("pictures.py")["experiment"]
+    experiment = runpy.run_path("bars.py")["experiment"]
     assert np.all(np.isfinite(losses(files, experiment)))
 
 

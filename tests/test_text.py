@@ -14,6 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from lstm_jax.data import ignore, labelled, text_sets, vocabulary
+from lstm_jax.data.splits import TENTHS
 from lstm_jax.data.texts import read_columns, read_text
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
@@ -147,7 +148,7 @@ def test_a_text_of_training_is_taken_out_of_the_test_and_that_is_said(tmp_path):
         "1 texts of validation are in the splits before it: left out",
         "1 texts of test are in the splits before it: left out",
     ]
-    assert (classes, rule) == (["0", "1"], f"of the lines, {labelled.TENTHS}")
+    assert (classes, rule) == (["0", "1"], f"of the lines, {TENTHS}")
 
 
 def test_a_file_without_classes_or_too_short_is_refused(tmp_path):

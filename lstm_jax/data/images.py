@@ -1,4 +1,5 @@
-"""Images and their labels: the bundled `digits`, or any TFDS image-classification set by its name.
+"""Images and their labels: the bundled `digits`, any TFDS image-classification set by its name, or
+files of a user's own (`data/image_files.py`).
 
 TFDS's sets are looked for where its users expect them: in TFDS_DATA_DIR, by default
 ~/tensorflow_datasets. TFDS prepares one there once, in a process of its own (the only place that
@@ -26,12 +27,16 @@ def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
     """Returns images, uint8 [N, rows, features], and labels, int32 [N]; `say` hears what takes
     time, a line at a time.
 
-    A pixel's channels lie side by side in a row: features = columns * channels. Raises `UserError`
-    for a name that is no image-classification set, and `SurroundingsError` when the data is
-    damaged, or neither on disk nor to be had.
+    A pixel's channels lie side by side in a row: features = columns * channels. Raises
+    `UserError` for a name or a file that is no image-classification set, and `SurroundingsError`
+    when the data is damaged, or neither on disk nor to be had.
     """
     if name == "digits":
         return _digits()
+    if is_path(name):
+        from lstm_jax.data import image_files  # Pillow, which others need not wait for
+
+        return image_files.load(name, say)
     if "@" in name:
         raise given_before(name)
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
@@ -50,6 +55,13 @@ def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
     except OSError as error:
         say(f"{name}: the decoded arrays cannot be kept beside the data set ({one_line(error)})")
     return dataset
+
+
+def is_path(name: str) -> bool:
+    """Returns whether a data set's name is that of a file or a folder: it begins with `.`, `/` or
+    `~`, or ends in `/` or `.npz`.
+    """
+    return re.search(r"^[./~]|(/|\.npz)$", name) is not None
 
 
 def _digits() -> Dataset:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data import Arrays, Dataset, make_dataset, sentences
-from lstm_jax.data.text_sets import SPLITS, load_set
+from lstm_jax.data.splits import SPLITS
+from lstm_jax.data.text_sets import load_set
 from lstm_jax.errors import UserError
 
 BY_RULE = "by-rule"

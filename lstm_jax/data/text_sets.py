@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lstm_jax.data.splits import SPLITS
 from lstm_jax.data.tfds import FALLBACK, find_builder, have, one_line, quiet
 from lstm_jax.errors import SurroundingsError, UserError
-
-SPLITS = ("train", "validation", "test")
 
 Texts = list[tuple[str, ...]]  # the wanted features of each example
 Wanted = tuple[tuple[str, ...], ...]  # features, each by the names that it has in some set

@@ -129,10 +129,13 @@ def _leads(runs: Sequence[Compared]) -> list[str]:
                 f"{run.title} and {first.title} have no seed in common, or one diverged: not paired"
             )
         else:
-            line = (
-                f"{ahead.title} is ahead of {behind.title} by {lead}: validation {words(metric)}, "
-                f"paired over {lead.n} common {'seed' if lead.n == 1 else 'seeds'}{_doubt(lead)}"
+            paired = (
+                f"validation {words(metric)}, paired over {lead.n} common "
+                f"{'seed' if lead.n == 1 else 'seeds'}"
             )
+            line = f"{ahead.title} and {behind.title} are level: {paired}"
+            if lead.mean > 0:
+                line = f"{ahead.title} is ahead of {behind.title} by {lead}: {paired}{_doubt(lead)}"
         lines.append(line)
     return lines
 

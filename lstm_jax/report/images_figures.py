@@ -24,26 +24,32 @@ def picture(image_TI: np.ndarray) -> np.ndarray:
     return image_TI.reshape(rows, rows, 3) if features == 3 * rows else image_TI
 
 
+def _class_names(trained: Trained) -> list[str]:
+    """Returns the names of the classes: their numbers, where the data has no others."""
+    return trained.facts.get("classes") or [str(i) for i in range(trained.ends.num_outputs)]
+
+
 def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]:
     """Yields confusion and worst mistakes on validation, and what it believes row by row."""
     images, labels = (dataset.validation[name] for name in ("images", "labels"))
     probabilities = trained.probabilities(images)
     answers = np.argmax(probabilities, axis=1)
-    classes = trained.ends.num_outputs
-    counts = np.zeros((classes, classes), int)
+    names = _class_names(trained)
+    counts = np.zeros((len(names),) * 2, int)
     np.add.at(counts, (labels, answers), 1)
     where = f"{dataset.name}, validation, n = {len(labels):,}; {who}"
-    if classes <= 26:
+    if len(names) <= 26:
+        legend = ", ".join(f"{i} = {name}" for i, name in enumerate(names) if name != str(i))
         yield Figure(
             "confusion",
             "Confusion matrix",
-            f"{where}; rows are labels, the diagonal is right",
+            "; ".join(filter(None, (where, "rows are labels, the diagonal is right", legend))),
             figures.draw(plots.confusion, counts, size=(4.6, 4.2)),
         )
     wrong = np.flatnonzero(answers != labels)
     wrong = wrong[np.argsort(probabilities[wrong, labels[wrong]])][:MISTAKES]
     if len(wrong):
-        titles = [f"{labels[i]}, taken for {answers[i]}" for i in wrong]
+        titles = [f"{names[labels[i]]}, taken for {names[answers[i]]}" for i in wrong]
         yield Figure(
             "mistakes",
             "The worst mistakes",
@@ -78,11 +84,11 @@ def _of_beliefs(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
     images, labels = (np.asarray(batch[name]) for name in ("images", "labels"))
     firsts = np.unique(labels, return_index=True)[1]  # one image of each class
     chosen = firsts[:: max(1, len(firsts) // 3)][:3].tolist()
-    beliefs = trained.beliefs(images[chosen])
+    beliefs, names = trained.beliefs(images[chosen]), _class_names(trained)
     for index, image in enumerate(chosen):
         yield Figure(
             f"belief_{index}",
-            f"Belief {step} by {step}: a {labels[image]}",
+            f"Belief {step} by {step}: a {names[labels[image]]}",
             f"{where}; probability of each class (columns) after each {step} (downwards)",
             figures.draw(
                 plots.belief, picture(images[image]), beliefs[:, index], "",

@@ -32,7 +32,8 @@ class Images(Task):
 
     dataset: Axis[str] = axis(
         "mnist",
-        "`mnist`, `digits` (bundled, no network), or any TFDS image-classification set by its name",
+        "`mnist`, `digits` (bundled, no network), any TFDS image-classification set by its name, "
+        "or by its path an .npz of images, or a folder of pictures in folders by class",
         data=True,
     )
     reading: Axis[str] = axis(

@@ -6,20 +6,15 @@ kept, and lies with its centre of mass in the middle of 28 x 28; light on dark.
 
 from __future__ import annotations
 
-import io
-import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from lstm_jax.data.pictures import open_picture, read_colours
 from lstm_jax.errors import UserError
 from lstm_jax.use.ink import LEAST_CONTRAST, drawings, ink_of
 
-# Pillow knows many more, and has some of them unpacked by other programs.
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO")
-MOST_PIXELS = 50_000_000
 BOX = 20 / 28  # of the side
 
 
@@ -30,15 +25,9 @@ class Picture(NamedTuple):
     drawings: int = 1  # that seem to lie on it
 
 
-def files_in(folder: Path) -> list[str]:
-    """Returns the pictures in a folder, by their names' endings, in the order of their names."""
-    known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
-    return sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in known)
-
-
 def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
     """Reads a PNG, JPEG or other file that Pillow reads. Raises UserError when it is none."""
-    picture = _on_paper(_opened(path))
+    picture = _on_paper(open_picture(path))
     rows, features = image_shape
     if features == rows:
         ink = ink_of(np.asarray(picture.convert("L")), path)
@@ -48,31 +37,15 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
     raise UserError(f"this model reads images of {rows} x {features}: hand them in as an array")
 
 
-def _opened(path: str) -> Image.Image:
-    """Returns a file's picture, upright, with its transparency: RGBA."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
-    if not data:
-        raise UserError(f"{path}: no picture, or a damaged one (it is empty)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow warns of pictures that unpack to gigabytes
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                if opened.width * opened.height > MOST_PIXELS:
-                    raise UserError(
-                        f"{path}: {opened.width} x {opened.height} pixels are more than "
-                        f"{MOST_PIXELS:,}; scale it down"
-                    )
-                return ImageOps.exif_transpose(opened).convert("RGBA")
-    except UserError:
-        raise
-    except Exception as error:  # a decoder given any bytes may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if isinstance(error, UnidentifiedImageError):  # whose words name an object in memory
-            reason = f"of none of the formats {', '.join(FORMATS)}"
-        raise UserError(f"{path}: no picture, or a damaged one ({reason[:120]})") from None
+def read_kept(path: str, image_shape: tuple[int, int], channels: int) -> Picture:
+    """Reads a picture as those of a user's own folder were: nothing is done to it but to bring it
+    to their size. Raises UserError when it is none.
+    """
+    rows, features = image_shape
+    picture = Image.fromarray(read_colours(path)).convert("L" if channels == 1 else "RGB")
+    if picture.size != (size := (features // channels, rows)):
+        picture = picture.resize(size)
+    return Picture(np.asarray(picture).reshape(rows, features))
 
 
 def _on_paper(picture: Image.Image) -> Image.Image:

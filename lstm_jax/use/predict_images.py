@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 
 import numpy as np
 
+from lstm_jax.data.pictures import files_in
 from lstm_jax.errors import UserError
 from lstm_jax.runs.files import harmless
 from lstm_jax.tasks.images import arranged
 from lstm_jax.tasks.task import Say
 from lstm_jax.use.asked import Asked
-from lstm_jax.use.pictures import Picture, files_in, read_picture
+from lstm_jax.use.pictures import Picture, read_kept, read_picture
 from lstm_jax.use.trained import Trained
 
 SHADES = " .:-=+*#%@"
@@ -23,7 +25,7 @@ SURE = 0.7  # an answer of less is said to be none
 
 
 def predict(trained: Trained, asked: Asked, tell: Say) -> None:
-    """Prints a line for each image: its name, the digit, its probability and the next.
+    """Prints a line for each image: its name, its class, the probability of it and the next class.
 
     Raises UserError for a file that is no picture, after the others were answered.
     """
@@ -46,6 +48,8 @@ def _answer(name: str, picture: Picture, trained: Trained, asked: Asked, tell: S
     beliefs_SC = trained.beliefs(images)[:, 0] if asked.rows else np.zeros((0, 0))
     last_C = trained.probabilities(images)[0]
     first, second = np.argsort(last_C)[::-1][:2]
+    named = trained.facts.get("classes")
+    classes = named or list(range(len(last_C)))
     notes = []
     if last_C[first] < SURE:
         notes.append("not sure")
@@ -54,7 +58,7 @@ def _answer(name: str, picture: Picture, trained: Trained, asked: Asked, tell: S
     if asked.json:
         answer = {
             "image": name,
-            "digit": int(first),
+            **({"class": named[first]} if named else {"digit": int(first)}),
             "probabilities": [round(float(p), 6) for p in last_C],
             "notes": notes,
         }
@@ -63,8 +67,9 @@ def _answer(name: str, picture: Picture, trained: Trained, asked: Asked, tell: S
         tell(dumps(answer))
         return
     if asked.rows:
-        _show_rows(arranged(images, trained.images_task.reading)[0], beliefs_SC, tell)
-    said = f"{name}: {first} ({last_C[first]:.1%}), then {second} ({last_C[second]:.1%})"
+        _show_rows(arranged(images, trained.images_task.reading)[0], beliefs_SC, classes, tell)
+    said = f"{name}: {classes[first]} ({last_C[first]:.1%}), then {classes[second]}"
+    said += f" ({last_C[second]:.1%})"
     tell("; ".join([said, *notes]))
 
 
@@ -81,6 +86,8 @@ def _read(name: str, trained: Trained) -> list[Picture]:
     if os.path.isdir(name):
         raise UserError(f"{name}: no picture lies in this folder")
     if name != "-":
+        if channels := trained.facts.get("channels"):  # images of the user's own
+            return [read_kept(name, trained.image_shape, channels)]
         return [read_picture(name, trained.image_shape)]
     try:
         array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
@@ -94,7 +101,9 @@ def _read(name: str, trained: Trained) -> list[Picture]:
     return [Picture(image) for image in images]
 
 
-def _show_rows(image_SI: np.ndarray, beliefs_SC: np.ndarray, tell: Say) -> None:
+def _show_rows(
+    image_SI: np.ndarray, beliefs_SC: np.ndarray, classes: Sequence[object], tell: Say
+) -> None:
     """Prints what is read in each step, beside what the network believes after it.
 
     Of the many steps of one pixel each only every so many-th is shown.
@@ -105,4 +114,4 @@ def _show_rows(image_SI: np.ndarray, beliefs_SC: np.ndarray, tell: Say) -> None:
         guess = int(np.argmax(beliefs_SC[step]))
         bar = "#" * round(20 * float(beliefs_SC[step, guess]))
         shown = "".join(SHADES[int(value) * len(SHADES) // 256] for value in image_SI[step])
-        tell(f"{shown}  {step + 1:3}  {guess}  {bar:20} {beliefs_SC[step, guess]:.2f}")
+        tell(f"{shown}  {step + 1:3}  {classes[guess]}  {bar:20} {beliefs_SC[step, guess]:.2f}")
