@@ -2,10 +2,13 @@
 
     make experiment NAME=chrono
 
-Untried to its end here. With a delay of 100, one seed, after 3,000 steps: recall 0.21 to 0.22
-without it, 0.17 and 0.21 with it; guessing recalls 0.125. Neither learns that in this budget, which
-is far below the paper's, so the delay is 30 here and the budget larger; nothing is said of the
-claim.
+Copying after a delay of 30 rows, 8,000 steps, five seeds; guessing recalls 0.125. Expect a test
+recall of 0.788 +- 0.081 (forget bias 1, chrono steps 50), where the same cell without chrono
+initialisation has 0.482 +- 0.113. With a forget bias of 0 it is 0.748 +- 0.068 against 0.418 +-
+0.163. Verdict: the claim holds here, by 0.31 +- 0.16 and 0.33 +- 0.20 of recall (95 % intervals,
+paired over seeds); in this budget it does not solve the task, as it does in the paper's. With a
+delay of 100, one seed, after 3,000 steps, neither learned: recall 0.17 to 0.22. About 10 minutes on
+two CPU cores.
 """
 
 from lstm_jax import Copying, Experiment

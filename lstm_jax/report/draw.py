@@ -19,13 +19,13 @@ LARGEST_DRAWN = 1024  # hidden size: beyond it the page would take 20 MB
 
 def can_be_drawn(trained: Trained) -> bool:
     """Returns whether the page runs this model: one LSTM layer, of a page's size, that reads
-    square images of grey pixels.
+    square images of grey pixels, of a set by its name.
     """
     member = trained.member
     if not isinstance(member.task, Images) or (member.cell, member.layers) != ("lstm", 1):
         return False
-    if not forward.has_one_way(member, trained.ends):
-        return False
+    if not forward.has_one_way(member, trained.ends) or "channels" in trained.facts:
+        return False  # pictures of a user's own are no drawings, centred and light on dark
     rows, features = trained.image_shape
     return rows == features and member.hidden_size <= LARGEST_DRAWN
 
