@@ -80,7 +80,7 @@ def untrained(**values):
 
 def test_a_sweep_has_its_settings_its_curves_and_its_insides(page_and_figures):
     page, found = page_and_figures
-    wanted = {"loss", "accuracy", "norms", "settings", "confusion", "gates"}
+    wanted = {"loss", "accuracy", "norms", "settings", "examples", "confusion", "gates"}
     wanted |= {"cell", "gradient_flow", "gradient_flow_training", "clipping", "accuracy_by_row"}
     assert wanted | {"belief_0", "saturation", "mistakes"} <= found.keys()
     for name, svg in found.items():

@@ -15,7 +15,7 @@ from lstm_jax.tasks.task import Batch
 from lstm_jax.use import forward
 from lstm_jax.use.trained import Trained
 
-MISTAKES = 8
+EXAMPLES, MISTAKES = 5, 8
 
 
 def picture(image_TI: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def _class_names(trained: Trained) -> list[str]:
 
 
 def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]:
-    """Yields confusion and worst mistakes on validation, and what it believes row by row."""
+    """Yields examples, confusion and worst mistakes on validation, and beliefs row by row."""
     images, labels = (dataset.validation[name] for name in ("images", "labels"))
     probabilities = trained.probabilities(images)
     answers = np.argmax(probabilities, axis=1)
@@ -38,6 +38,23 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]
     counts = np.zeros((len(names),) * 2, int)
     np.add.at(counts, (labels, answers), 1)
     where = f"{dataset.name}, validation, n = {len(labels):,}; {who}"
+    spread = np.unique(np.linspace(0, len(labels) - 1, EXAMPLES).astype(int))
+    answered = [
+        f"{names[labels[i]]}: {names[answers[i]]} ({probabilities[i, answers[i]]:.0%})"
+        for i in spread
+    ]
+    yield Figure(
+        "examples",
+        "Five images",
+        f"{where}; the label, then the answer and its probability",
+        figures.draw(
+            plots.pictures,
+            [picture(image) for image in images[spread]],
+            answered,
+            grid=(1, len(spread)),
+            size=(1.3, 1.5),
+        ),
+    )
     if len(names) <= 26:
         legend = ", ".join(f"{i} = {name}" for i, name in enumerate(names) if name != str(i))
         yield Figure(
