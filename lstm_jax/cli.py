@@ -72,9 +72,15 @@ EXIT_CODES: dict[type[Exception], int] = {
 
 
 class Output(Console):
-    """The console of our results. When its reader leaves, as `head` does, that is a stop."""
+    """The console of our results. When its reader leaves, as `head` does, that stops a command that
+    computes; any other ends without a word, as programs do.
+    """
+
+    computes = False
 
     def on_broken_pipe(self) -> None:
+        if not self.computes:
+            super().on_broken_pipe()
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Interrupted("nobody reads the output any more; the same command goes on")
@@ -97,6 +103,7 @@ def main(argv: list[str] | None = None) -> None:
             _expect_home()
             with experiments_installed():
                 if isinstance(command, OnDevice):
+                    console.computes = True
                     command.prepare(given)
                 command.run(console)
         except KeyboardInterrupt:
