@@ -9,10 +9,8 @@ import pytest
 from PIL import Image
 
 from lstm_jax.data import ignore, images
-from lstm_jax.data.splits import TENTHS
+from lstm_jax.data.splits import SPLITS, TENTHS, classes_of
 from lstm_jax.errors import UserError
-from lstm_jax.experiment import Experiment
-from lstm_jax.tasks.images import Images
 from lstm_jax.use import predict_images
 from lstm_jax.use.asked import Asked
 
@@ -33,36 +31,32 @@ def written(folder, pictures, kinds):
 
 
 def every(dataset, name):
-    return [getattr(dataset, split)[name] for split in ("train", "validation", "test")]
+    return [getattr(dataset, split)[name] for split in SPLITS]
 
 
 @pytest.mark.parametrize("pixels", [DRAWN, DRAWN[..., 0]], ids=["colour", "grey"])
 def test_nothing_of_what_is_given_is_lost_or_changed(tmp_path, pixels):
-    """By rule, from an .npz and from a folder; the numbers of the labels are their places."""
+    """By rule, from an .npz and from a folder; each class is split by itself."""
     flat, channels = pixels.reshape(60, 5, -1), pixels.size // (60 * 5 * 4)
-    dataset = saved(tmp_path / "own.npz", images=pixels, labels=LABELS * 2 + 1)
-    assert dataset.facts["classes"] == ["1", "3", "5"]
-    assert (dataset.facts["num_classes"], dataset.facts["channels"]) == (3, channels)
-    assert dataset.facts["split"] == f"of the images, {TENTHS}"
-    numbers = np.arange(60)
-    places = [numbers[(numbers % 10 != 4) & (numbers % 10 != 9)], numbers[4::10], numbers[9::10]]
-    for found, labels, want in zip(
-        every(dataset, "images"), every(dataset, "labels"), places, strict=True
-    ):
-        np.testing.assert_array_equal(found, flat[want])
-        np.testing.assert_array_equal(labels, LABELS[want])
+    wanted = {(image.tobytes(), label) for image, label in zip(flat, LABELS, strict=True)}
     written(tmp_path / "pictures", pixels, KINDS[LABELS])
-    dataset = images.load(str(tmp_path / "pictures"), ignore)
-    assert dataset.facts["classes"] == KINDS.tolist()
-    assert dataset.facts["channels"] == channels
-    found = {
-        image.tobytes(): label
-        for split in ("train", "validation", "test")
-        for image, label in zip(
-            *(getattr(dataset, split)[name] for name in ("images", "labels")), strict=True
-        )
-    }
-    assert found == {image.tobytes(): label for image, label in zip(flat, LABELS, strict=True)}
+    (tmp_path / "pictures" / ".hidden").mkdir()
+    Image.fromarray(DRAWN[0]).save(tmp_path / "pictures" / ".hidden" / "no.png")
+    Image.fromarray(DRAWN[0]).save(tmp_path / "pictures" / "ant" / "._000.png")
+    by_file = saved(tmp_path / "own.npz", images=pixels, labels=LABELS * 2 + 9)
+    by_folder = images.load(str(tmp_path / "pictures"), ignore)
+    assert by_file.facts["classes"] == ["9", "11", "13"]  # by their values, not as words
+    assert by_folder.facts["classes"] == KINDS.tolist()
+    for dataset in (by_file, by_folder):
+        assert (dataset.facts["num_classes"], dataset.facts["channels"]) == (3, channels)
+        assert dataset.facts["split"] == f"of each class of the images, {TENTHS}"
+        pairs = zip(every(dataset, "images"), every(dataset, "labels"), strict=True)
+        found = [(i.tobytes(), n) for split in pairs for i, n in zip(*split, strict=True)]
+        assert len(found) == 60
+        assert set(found) == wanted
+        for labels, share in zip(every(dataset, "labels"), (16, 2, 2), strict=True):
+            assert np.bincount(labels).tolist() == [share] * 3
+            assert labels[:3].tolist() == [0, 1, 2]  # the first of them are of all classes
 
 
 @pytest.mark.parametrize(
@@ -86,18 +80,30 @@ def test_splits_that_are_given_stay(tmp_path, names):
             assert sorted(i.tobytes() for i in there) == sorted(i.tobytes() for i in DRAWN[cut])
 
 
+@pytest.mark.parametrize("kept", ["val", "test"])
+def test_one_split_that_is_given_stays_and_the_other_is_taken_from_training(tmp_path, kept):
+    own = {"x_train": DRAWN[:50], "y_train": LABELS[:50]}
+    own |= {f"x_{kept}": DRAWN[50:], f"y_{kept}": LABELS[50:]}
+    dataset = saved(tmp_path / "own.npz", **own)
+    sizes = {"val": [45, 10, 5], "test": [45, 5, 10]}[kept]
+    assert [len(labels) for labels in every(dataset, "labels")] == pytest.approx(sizes, abs=2)
+    there = dataset.validation if kept == "val" else dataset.test
+    np.testing.assert_array_equal(there["images"], DRAWN[50:].reshape(10, 5, 12))
+    np.testing.assert_array_equal(there["labels"], LABELS[50:])
+
+
 def test_an_image_of_training_is_in_no_test(tmp_path):
     heard = []
     own = {"x_train": DRAWN, "y_train": LABELS, "x_test": DRAWN[:9], "y_test": LABELS[:9]}
     np.savez(tmp_path / "own.npz", **own, x_val=DRAWN[:0], y_val=LABELS[:0])
-    with pytest.raises(UserError, match="images of validation"):
+    with pytest.raises(UserError, match="no images for validation and test"):
         images.load(str(tmp_path / "own.npz"), ignore)
     other = np.concatenate([DRAWN[:9], 255 - DRAWN[:3]])
     np.savez(tmp_path / "own.npz", x_train=DRAWN, y_train=LABELS, x_test=other,
              y_test=np.arange(12) % 3)  # fmt: skip
     dataset = images.load(str(tmp_path / "own.npz"), heard.append)
     np.testing.assert_array_equal(dataset.test["images"], other[9:].reshape(3, 5, 12))
-    assert heard == ["9 images of test are in the splits before it: left out"]
+    assert heard == ["test: left out 9 of 12 images, which are in the splits before it"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,9 @@ def test_an_image_of_training_is_in_no_test(tmp_path):
          "test in .* are 4 x 4 x 3, those of train 5 x 4 x 3"),
         ({"x_train": DRAWN, "y_train": LABELS, "x_test": 255 - DRAWN, "y_test": LABELS + 1},
          "the label '3' in test and not in training"),
-        ({"images": np.array([None] * 3), "labels": LABELS}, "no whole .npz"),
+        ({"images": np.array([None] * 3), "labels": LABELS}, "more than plain arrays"),
+        ({"images": DRAWN[..., :2], "labels": LABELS}, "the channels, 1 or 3"),
+        ({"x_train": DRAWN, "y_train": LABELS, "x_test": DRAWN}, "has x_test and no y_test"),
     ],
 )  # fmt: skip
 def test_an_archive_that_is_off_is_one_line(tmp_path, arrays, says):
@@ -125,20 +133,48 @@ def test_an_archive_that_is_off_is_one_line(tmp_path, arrays, says):
 
 
 def test_a_file_that_is_none_or_a_folder_that_is_off_is_one_line(tmp_path):
-    for name, says in (("absent.npz", "is not there"), ("absent/", "is not there")):
-        with pytest.raises(UserError, match=says):
-            images.load(f"{tmp_path}/{name}", ignore)
     (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
     (tmp_path / "empty").mkdir()
-    for name, says in (("text.npz", "no whole .npz"), ("empty", "a class is a folder")):
-        with pytest.raises(UserError, match=says):
-            images.load(f"{tmp_path}/{name}", ignore)
     written(tmp_path / "sizes", [DRAWN[0], DRAWN[1, :3]], ["ant", "bee"])
-    with pytest.raises(UserError, match=re.escape("bee/001.png has 3 x 4 pixels")):
-        images.load(str(tmp_path / "sizes"), ignore)
-    (tmp_path / "sizes" / "bee" / "001.png").write_text("no picture")
-    with pytest.raises(UserError, match=r"bee/001\.png: no picture"):
-        images.load(str(tmp_path / "sizes"), ignore)
+    written(tmp_path / "none", DRAWN[:1], ["ant"])
+    (tmp_path / "none" / "ant" / "000.png").write_text("no picture")
+    written(tmp_path / "deep", [np.arange(20, dtype=np.uint16).reshape(5, 4)], ["ant"])
+    for name, says in (
+        ("absent.npz", "is not there"),
+        ("absent/", "is not there"),
+        ("text.npz", "is no .npz"),
+        ("cut.npz", "is damaged"),
+        ("empty", "a class is a folder"),
+        ("sizes", "bee/001.png has 3 x 4 pixels"),
+        ("none", "ant/000.png: no picture"),
+        ("deep", "ant/000.png: has more than 8 bits a pixel"),
+    ):
+        with pytest.raises(UserError, match=re.escape(says)):
+            images.load(f"{tmp_path}/{name}", ignore)
+    with pytest.raises(UserError, match="no such user's home"):
+        images.load("~nobody-of-this-name/own.npz", ignore)
+
+
+def test_pictures_and_folders_that_are_left_out_are_said(tmp_path):
+    written(tmp_path, DRAWN, KINDS[LABELS])
+    written(tmp_path / "ant", 255 - DRAWN[:2], ["deep", "deep"])  # these are ants
+    (tmp_path / "dog").mkdir()
+    Image.fromarray(DRAWN[0]).save(tmp_path / "loose.png")
+    heard = []
+    dataset = images.load(str(tmp_path), heard.append)
+    assert sum(map(len, every(dataset, "labels"))) == 62
+    assert heard == [
+        f"{tmp_path}: no pictures lie in dog",
+        f"{tmp_path}: left out 1 pictures that lie in no folder of a class",
+    ]
+
+
+def test_the_order_of_classes_is_that_of_numbers_and_words():
+    """`nan` is a word: it would stand anywhere among numbers, by the order in which they came."""
+    for labels in (["nan", "10", "2"], ["2", "nan", "10"], ["10", "2", "nan"]):
+        splits = {name: [(label, 0) for label in labels] for name in SPLITS}
+        assert classes_of("own", splits, "images", "") == ["2", "10", "nan"]
 
 
 @pytest.mark.parametrize("pixels", [DRAWN, DRAWN[..., 0]], ids=["colour", "grey"])
@@ -153,8 +189,8 @@ def test_a_picture_is_asked_as_it_was_learnt_and_answered_by_its_class(tmp_path,
         return np.array([[0.1, 0.2, 0.7]])
 
     trained = SimpleNamespace(
-        facts=dataset.facts, image_shape=tuple(dataset.facts["shapes"]["images"]),
-        probabilities=probabilities, member=Experiment(task=Images(dataset=str(tmp_path))),
+        own_channels=dataset.facts["channels"], class_names=dataset.facts["classes"],
+        image_shape=tuple(dataset.facts["shapes"]["images"]), probabilities=probabilities,
     )  # fmt: skip
     said = []
     Image.fromarray(pixels[1]).resize((40, 50)).save(tmp_path / "large.png")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from lstm_jax.data.images import load
-from lstm_jax.data.pictures import files_in
+from lstm_jax.data.picture_files import files_in
 from lstm_jax.errors import UserError
 from lstm_jax.use.pictures import read_picture
 

@@ -120,7 +120,7 @@ def test_a_cell_and_a_gate_have_one_colour_whatever_stands_beside_them():
 def test_every_figure_lies_beside_the_page_as_png_too(finished, page_and_figures):
     for name in page_and_figures[1]:
         with Image.open(finished / "report" / f"{name}.png") as picture:
-            assert min(picture.size) > 100
+            assert min(picture.size) > 50  # an inch, at the dots of this test
             assert picture.convert("L").getpixel((0, 0)) == 255  # on white, not on nothing
 
 

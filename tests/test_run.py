@@ -4,6 +4,7 @@ A process of its own is started only for what needs one: signals, kills, locks, 
  A run that stops after each segment (`--max-minutes`) stands for a killed one elsewhere.
 """
 
+import io
 import json
 import os
 import re
@@ -14,16 +15,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from quick import quick_programs
+from rich.console import Console
 from tensorboardX.proto import event_pb2
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from lstm_jax.cli import main
+from lstm_jax.errors import SurroundingsError
 from lstm_jax.experiment import Experiment
+from lstm_jax.report.page import report
 from lstm_jax.runs import checkpoints, store
 from lstm_jax.runs.metrics import read_metrics
 from lstm_jax.runs.tensorboard import Scalars
+from lstm_jax.use.export import export
 
 ROOT = Path(__file__).parent.parent
 MODEL = ("--hidden-size", "8", "--microbatches", "1")
@@ -129,6 +135,28 @@ def test_any_cell_goes_on_as_it_would_have(run, tmp_path, cell):
         assert run(tmp_path / "cut", *argv, *cell, "--max-minutes", "1e-9")[0] == 75
         assert run(tmp_path / "cut", *argv, *cell)[0] == 0
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
+
+
+def test_a_file_that_changed_since_is_noticed_by_whoever_reads_it_again(run, tmp_path, capsys):
+    """Its classes would be taken for those that were learnt."""
+    file, runs = tmp_path / "own.npz", tmp_path / "runs"
+    images = np.random.RandomState(0).randint(0, 256, (80, 4, 4)).astype(np.uint8)
+    np.savez(file, images=images, labels=np.arange(80) % 2)
+    argv = ("--task.dataset", str(file), "--hidden-size", "4", "--batch-size", "8")
+    argv += ("--train-examples", "80", "--microbatches", "1", "--no-report", "--segment-steps", "3")
+    with quick_programs():
+        assert run(runs, *argv, "--max-minutes", "1e-9")[0] == 75
+        np.savez(file, images=images, labels=np.arange(80) % 2 + 1)
+        code, _, err = run(runs, *argv)
+        (directory,) = (runs / "digits").iterdir()
+        assert (code, len(err)) == (3, 1)
+        assert "own.npz is not the data that this run was trained on" in err[0]
+        with pytest.raises(SurroundingsError, match="not the data"):
+            export(directory, Console(file=io.StringIO()))
+        page = report(directory, Console(file=io.StringIO())).read_text()
+        assert "some figures are missing: own.npz is not the data" in page
+        np.savez(file, images=images, labels=np.arange(80) % 2)
+        assert run(runs, *argv)[0] == 0
 
 
 def test_a_grown_axis_trains_only_what_is_new(run, whole, tmp_path):

@@ -145,8 +145,8 @@ def test_a_text_of_training_is_taken_out_of_the_test_and_that_is_said(tmp_path):
     splits, classes, rule = labelled.read(str(path), heard.append)
     assert [len(splits[name]) for name in ("train", "validation", "test")] == [32, 3, 3]
     assert heard == [
-        "1 texts of validation are in the splits before it: left out",
-        "1 texts of test are in the splits before it: left out",
+        "validation: left out 1 of 4 texts, which are in the splits before it",
+        "test: left out 1 of 4 texts, which are in the splits before it",
     ]
     assert (classes, rule) == (["0", "1"], f"of the lines, {TENTHS}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lstm_jax.errors import SurroundingsError, UserError
@@ -67,6 +68,14 @@ def make_dataset(
             digest.update(np.ascontiguousarray(array).data)
     shapes = {array_name: list(array.shape[1:]) for array_name, array in test.items()}
     return Dataset(name, train, validation, test, {**facts, "shapes": shapes}, digest.hexdigest())
+
+
+def path_of(name: str) -> Path:
+    """Returns the path of a user's file, `~` being a home. Raises UserError where there is none."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f"{name}: there is no such user's home directory") from None
 
 
 def given_name(dataset: Dataset) -> str:

@@ -1,44 +1,58 @@
 """Images of a user's own: an .npz of arrays, or a folder of pictures that lie in folders by class.
 
     pictures.npz    train_images and train_labels, test_...; or Keras's x_train and y_train, x_test
-                    and y_test; a validation split likewise (`val`, as MedMNIST has it, will do); or
-                    images and labels alone. Images are uint8 [N, rows, columns], a last axis of
-                    channels is welcome; labels are numbers or words [N].
+                    and y_test; a validation split likewise (`val` and `valid` will do); or images
+                    and labels alone. Images are uint8 [N, rows, columns], or with a last axis of 3
+                    channels; labels are whole numbers or words, [N] or [N,1].
     pictures/       train/cat/1.png, train/dog/2.jpg, test/cat/3.png, ...; or cat/1.png alone.
 
-What is not split is split by rule (`data/splits.py`). Pictures are kept as they are, grey if all of
-them are.
+What is not split is split by rule, in tenths of each class. Pictures are kept as they are, grey if
+all of them are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, make_dataset
-from lstm_jax.data.pictures import files_in, read_colours
+from lstm_jax.data import Arrays, Dataset, make_dataset, path_of
+from lstm_jax.data.picture_files import files_below, read_colours
 from lstm_jax.data.splits import SPLITS, apart, classes_of, in_three
 from lstm_jax.errors import SurroundingsError, UserError
 
-SPELLINGS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+SPELLINGS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+ZIP = b"PK"  # how every .npz begins
+WANTED = (
+    "it needs arrays train_images, train_labels, test_images and test_labels, or x_train, y_train, "
+    "x_test and y_test, or images and labels"
+)
 
-Labelled = tuple[str, np.ndarray]  # a label, and an image, uint8 [rows, columns * channels]
+Example = tuple[str, np.ndarray]  # a label, and an image, uint8 [rows, columns * channels]
+Say = Callable[[str], None]
 
 
-def load(name: str, say: Callable[[str], None]) -> Dataset:
+def load(name: str, say: Say) -> Dataset:
     """Returns `images`, uint8 [N, rows, columns * channels], and `labels`, int32 [N].
 
     An image that is in training and also in validation or test is taken out of there, which `say`
-    hears. Raises UserError for what is no such set, SurroundingsError where it cannot be read.
+    hears. Raises UserError for a file or a folder that holds no such images, SurroundingsError for
+    one that cannot be read.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     try:
-        given, channels = _read_folder(path) if path.is_dir() else _read_npz(path)
+        given, channels = _read_folder(path, say) if path.is_dir() else _read_npz(path)
     except OSError as error:
         raise SurroundingsError(f"dataset: {path} cannot be read: {error.strerror}") from error
-    splits, rule = in_three(given, "the images,", "the user's")
+    places = _places([label for label, _ in given["train"]])
+    splits, rule = in_three(given, "each class of the images,", "the user's", places)
     splits = apart(splits, lambda example: example[1].tobytes(), "images", say)
     classes = classes_of(name, splits, "images", "a class has a folder, or a number in labels")
     number = {label: i for i, label in enumerate(classes)}
@@ -58,76 +72,96 @@ def load(name: str, say: Callable[[str], None]) -> Dataset:
     )
 
 
-def _read_npz(path: Path) -> tuple[dict[str, list[Labelled]], int]:
-    """The images of each split that is there, and the channels of one."""
+def _places(labels: list[str]) -> list[int]:
+    """The place of each among those of its label."""
+    seen: Counter[str] = Counter()
+    places = []
+    for label in labels:
+        places.append(seen[label])
+        seen[label] += 1
+    return places
+
+
+def _read_npz(path: Path) -> tuple[dict[str, list[Example]], int]:
+    """The images of each split that is there, and the channels of one. Raises UserError."""
     if not path.exists():
         raise UserError(f"dataset: {path} is not there")
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            names = _names(file.files)
-            found = {split: (file[x], file[y]) for split, (x, y) in names.items()}
-            there = ", ".join(file.files[:12])
-    except OSError:
-        raise
-    except Exception as error:  # a damaged archive raises whatever its part raises
-        raise UserError(f"dataset: {path} is no whole .npz of plain arrays ({error})") from error
-    if "train" not in found:
-        raise UserError(
-            f"dataset: {path} needs arrays train_images, train_labels, test_images and "
-            f"test_labels, or x_train, y_train, x_test and y_test, or images and labels; it has "
-            f"{there or 'none'}"
-        )
-    shape = found["train"][0].shape[1:]
-    splits = {}
-    for split, (images, labels) in found.items():
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
+    with path.open("rb") as opened:
+        if opened.read(len(ZIP)) != ZIP:
+            raise UserError(f"dataset: {path} is no .npz: write it with numpy.savez")
+        opened.seek(0)
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                names = _names(path, file.files)
+                found = {split: (file[x], file[y]) for split, (x, y) in names.items()}
+            if not all(isinstance(array, np.ndarray) for pair in found.values() for array in pair):
+                raise ValueError("a zip of other files")
+        except (OSError, UserError):
+            raise
+        except Exception as error:  # a damaged archive raises whatever its part raises
             raise UserError(
-                f"dataset: the images of {split} in {path} are {images.dtype}{list(images.shape)}, "
-                "not uint8[N, rows, columns] or uint8[N, rows, columns, channels]"
-            )
-        if images.shape[1:] != shape:
-            raise UserError(
-                f"dataset: the images of {split} in {path} are {_sized(images.shape[1:])}, those "
-                f"of train {_sized(shape)}"
-            )
-        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iuUb":
-            raise UserError(
-                f"dataset: the labels of {split} in {path} are {labels.dtype}{list(labels.shape)}, "
-                f"not {len(images)} whole numbers or words"
-            )
-        flat = images.reshape(*images.shape[:2], -1)
-        splits[split] = list(zip(map(str, labels.tolist()), flat, strict=True))
-    return splits, shape[2] if len(shape) == 3 else 1
+                f"dataset: {path} is damaged, or holds more than plain arrays of numbers and words"
+            ) from error
+    first = found["train"][0]
+    splits = {split: _examples(f"{split} in {path}", *pair, first) for split, pair in found.items()}
+    return splits, first.shape[3] if first.ndim == 4 else 1
 
 
-def _names(there: list[str]) -> dict[str, tuple[str, str]]:
+def _names(path: Path, there: list[str]) -> dict[str, tuple[str, str]]:
     """The names of images and labels of each split that the archive has."""
     found = {}
     for split, spellings in SPELLINGS.items():
         for word in spellings:
-            for images, labels in (
-                (f"{word}_images", f"{word}_labels"),
-                (f"x_{word}", f"y_{word}"),
-            ):
-                if images in there and labels in there:
-                    found[split] = images, labels
+            for pair in ((f"{word}_images", f"{word}_labels"), (f"x_{word}", f"y_{word}")):
+                if present := [name for name in pair if name in there]:
+                    if len(present) == 1:
+                        other = pair[1 - pair.index(present[0])]
+                        raise UserError(f"dataset: {path} has {present[0]} and no {other}")
+                    found[split] = pair
     if not found and {"images", "labels"} <= set(there):
         found["train"] = "images", "labels"
+    if "train" not in found:
+        shown = ", ".join(there[:12]) or "none"
+        raise UserError(f"dataset: {path} has no images for training: {WANTED}; it has {shown}")
     return found
 
 
-def _read_folder(path: Path) -> tuple[dict[str, list[Labelled]], int]:
-    """The pictures of each split that has a folder, and the channels of one."""
-    folders = {
-        split: path / word
-        for split, spellings in SPELLINGS.items()
-        for word in spellings
-        if (path / word).is_dir()
-    }
+def _examples(
+    where: str, images: np.ndarray, labels: np.ndarray, first: np.ndarray
+) -> list[Example]:
+    """A split's arrays, checked, image by image; `first` are the images of training."""
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise UserError(
+            f"dataset: the images of {where} are {_kind(images)}, not uint8[N, rows, columns] or "
+            "uint8[N, rows, columns, 3]"
+        )
+    if images.ndim == 4 and images.shape[3] not in (1, 3):
+        raise UserError(
+            f"dataset: the images of {where} are {_kind(images)}: the last axis is that of the "
+            "channels, 1 or 3"
+        )
+    if images.shape[1:] != first.shape[1:]:
+        raise UserError(
+            f"dataset: the images of {where} are {_sized(images.shape[1:])}, those of train "
+            f"{_sized(first.shape[1:])}"
+        )
+    column = labels[:, 0] if labels.shape == (len(images), 1) else labels
+    if labels.dtype.kind not in "iubU" or column.shape != images.shape[:1]:
+        raise UserError(
+            f"dataset: the labels of {where} are {_kind(labels)}, not {len(images)} whole numbers "
+            "or words"
+        )
+    flat = images.reshape(*images.shape[:2], math.prod(images.shape[2:]))
+    return list(zip(map(_clean, map(str, column.tolist())), flat, strict=True))
+
+
+def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
+    """The pictures of each split that has a folder, and the channels of one. Raises UserError."""
+    words = {word: split for split, spellings in SPELLINGS.items() for word in spellings}
+    folders = {words[f.name.lower()]: f for f in _folders(path) if f.name.lower() in words}
     if "train" not in folders:
         folders = {"train": path}
-    files = {split: list(_files_by_class(folder)) for split, folder in folders.items()}
+    files = {split: _files_by_class(folder, say) for split, folder in folders.items()}
     if not files["train"]:
         raise UserError(
             f"dataset: no pictures lie in folders of {folders['train']}; a class is a folder, as "
@@ -135,7 +169,7 @@ def _read_folder(path: Path) -> tuple[dict[str, list[Labelled]], int]:
         )
     first = files["train"][0][1]
     size = read_colours(first).shape
-    splits: dict[str, list[Labelled]] = {}
+    splits: dict[str, list[Example]] = {}
     for split, labelled in files.items():
         splits[split] = []
         for label, file in labelled:
@@ -155,11 +189,34 @@ def _read_folder(path: Path) -> tuple[dict[str, list[Labelled]], int]:
     return flat, 1 if grey else 3
 
 
-def _files_by_class(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yields the class and the path of each picture, in the order of their names."""
-    for kind in sorted(folder.iterdir()):
-        if kind.is_dir() and not kind.name.startswith("."):
-            yield from ((kind.name, file) for file in files_in(kind))
+def _files_by_class(folder: Path, say: Say) -> list[tuple[str, str]]:
+    """The class and the path of each picture, however deep in the folder of its class: in the order
+    of their names, the classes in turn, so that the first of them are of all classes.
+    """
+    classes = {kind.name: files_below(kind) for kind in _folders(folder)}
+    if empty := [name for name, files in classes.items() if not files]:
+        say(f"{folder}: no pictures lie in {', '.join(map(_clean, empty[:6]))}")
+    if loose := len(files_below(folder)) - sum(map(len, classes.values())):
+        say(f"{folder}: left out {loose:,} pictures that lie in no folder of a class")
+    found = [(name, file) for name, files in classes.items() for file in files]
+    places = _places([name for name, _ in found])
+    order = sorted(range(len(found)), key=places.__getitem__)
+    return [(_clean(found[i][0]), found[i][1]) for i in order]
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, in the order of their names."""
+    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _clean(label: str) -> str:
+    """A label that can be written anywhere: no bytes that are no text, no control characters."""
+    text = label.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype}{list(array.shape)}"
 
 
 def _sized(shape: tuple[int, ...]) -> str:

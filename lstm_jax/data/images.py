@@ -33,14 +33,17 @@ def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
     """
     if name == "digits":
         return _digits()
-    if is_path(name):
+    if is_own_file(name):
         from lstm_jax.data import image_files  # Pillow, which others need not wait for
 
         return image_files.load(name, say)
     if "@" in name:
         raise given_before(name)
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise UserError(f"dataset: expected a name such as mnist or emnist/letters, got {name!r}")
+        there = f". A folder is given by its path, ./{name}" if Path(name).is_dir() else ""
+        raise UserError(
+            f"dataset: expected a name such as mnist or emnist/letters, got {name!r}{there}"
+        )
     root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
     kept = root / name / ARRAYS
     if kept.exists():
@@ -57,11 +60,11 @@ def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
     return dataset
 
 
-def is_path(name: str) -> bool:
+def is_own_file(name: str) -> bool:
     """Returns whether a data set's name is that of a file or a folder: it begins with `.`, `/` or
     `~`, or ends in `/` or `.npz`.
     """
-    return re.search(r"^[./~]|(/|\.npz)$", name) is not None
+    return re.search(r"^[./~]|(/|\.npz)$", name.lower()) is not None
 
 
 def _digits() -> Dataset:

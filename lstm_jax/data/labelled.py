@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, make_dataset, vocabulary
+from lstm_jax.data import Arrays, Dataset, make_dataset, path_of, vocabulary
 from lstm_jax.data.splits import SPLITS, apart, classes_of, in_three
 from lstm_jax.data.text_sets import Texts, is_path, load_set
 from lstm_jax.data.texts import read_columns
@@ -63,7 +63,7 @@ def read(name: str, say: Callable[[str], None]) -> Labelled:
     validation or test is taken out of there, which `say` hears.
     """
     if is_path(name):
-        given: dict[str, Texts] = {"train": read_columns(Path(name).expanduser(), 2, say)}
+        given: dict[str, Texts] = {"train": read_columns(path_of(name), 2, say)}
         splits, rule = in_three(given, "the lines,", "the file's")
     else:
         given, _ = load_set(name, WANTED, say, "or give a file, `--task.dataset FILE.tsv`")

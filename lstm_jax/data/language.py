@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, ignore, make_dataset
+from lstm_jax.data import Arrays, Dataset, ignore, make_dataset, path_of
 from lstm_jax.data.text_sets import is_path, load_set
 from lstm_jax.data.texts import read_text
 from lstm_jax.errors import SurroundingsError, UserError
@@ -96,7 +96,7 @@ def _read(name: str, say: Callable[[str], None]) -> tuple[tuple[bytes, bytes, by
     if name == "python":
         return _python(say), "of the modules, by name, every tenth is test, the fifth validation"
     if is_path(name):
-        text = read_text(Path(name).expanduser())
+        text = read_text(path_of(name))
         return _by_place(text), "by place: the last 5 % are test, the 5 % before them validation"
     found, _ = load_set(name, (("text",),), say)
     texts = {

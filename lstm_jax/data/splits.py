@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence, Set
 from typing import Any, TypeVar
 
 from lstm_jax.errors import UserError
@@ -15,22 +16,34 @@ Example = TypeVar("Example", bound=tuple[Any, ...])  # its label first
 
 
 def in_three(
-    given: dict[str, list[Example]], whole: str, whose: str
+    given: dict[str, list[Example]],
+    whole: str,
+    whose: str,
+    places: Sequence[int] | None = None,
 ) -> tuple[dict[str, list[Example]], str]:
     """Returns three splits of what is given, `train` at least, and the rule by which they came.
 
-    `whole` and `whose` name in the rule what is taken from, and who gave the splits that are kept.
+    What is not given is taken from training, by the examples' `places` there, by default those in
+    the list. `whole` and `whose` name in the rule what is taken from, and who gave what is kept.
     """
+    taken = {"validation": 4, "test": 9}
+    missing = taken.keys() - given.keys()
+    if not missing:
+        return {split: given[split] for split in SPLITS}, whose
     train = given["train"]
-    if "test" not in given:
-        rest = [example for i, example in enumerate(train) if i % 10 not in (4, 9)]
-        splits = {"train": rest, "validation": train[4::10], "test": train[9::10]}
+    tenths = [place % 10 for place in (range(len(train)) if places is None else places)]
+
+    def of(wanted: Set[int]) -> list[Example]:
+        return [each for each, tenth in zip(train, tenths, strict=True) if tenth in wanted]
+
+    splits = {"train": of(set(range(10)) - {taken[split] for split in missing})}
+    for split, tenth in taken.items():
+        splits[split] = given[split] if split in given else of({tenth})
+    if len(missing) == 2:
         return splits, f"of {whole} {TENTHS}"
-    if "validation" not in given:
-        rest = [example for i, example in enumerate(train) if i % 10 != 4]
-        splits = {"train": rest, "validation": train[4::10], "test": given["test"]}
-        return splits, f"{whose} test; of its train split the fifth of every ten is validation"
-    return {split: given[split] for split in SPLITS}, whose
+    if "test" in missing:
+        return splits, f"{whose} validation; of its train split every tenth is test"
+    return splits, f"{whose} test; of its train split the fifth of every ten is validation"
 
 
 def apart(
@@ -50,7 +63,10 @@ def apart(
         pairs = zip(contents, examples, strict=True)
         kept[split] = [example for found, example in pairs if found not in seen]
         if removed := len(examples) - len(kept[split]):
-            say(f"{removed:,} {what} of {split} are in the splits before it: left out")
+            say(
+                f"{split}: left out {removed:,} of {len(examples):,} {what}, which are in the "
+                "splits before it"
+            )
         seen.update(contents)
     return kept
 
@@ -58,11 +74,11 @@ def apart(
 def classes_of(name: str, splits: dict[str, list[Example]], what: str, where: str) -> list[str]:
     """Returns the labels of training, in order: their places are the classes.
 
-    Raises UserError where a split is empty, for a number of labels that is none of classes, and for
-    a label that training lacks; `where` tells the user where the label is read.
+    Raises UserError where a split is empty, where there is one label or more than `MOST_CLASSES`,
+    and for a label that training lacks; `where` tells the user where the label is read.
     """
     if short := [split for split, examples in splits.items() if not examples]:
-        raise UserError(f"dataset: {name} has no {what} for {' and '.join(short)}; it is too short")
+        raise UserError(f"dataset: {name} has no {what} for {' and '.join(short)}; give more")
     classes = sorted({label for label, *_ in splits["train"]}, key=_by_number)
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise UserError(
@@ -78,8 +94,9 @@ def classes_of(name: str, splits: dict[str, list[Example]], what: str, where: st
 
 
 def _by_number(label: str) -> tuple[int, float, str]:
-    """Numbers by their value, then words by the alphabet."""
+    """Numbers by their value, then words by the alphabet; `nan` is a word."""
     try:
-        return 0, float(label), label
+        number = float(label)
     except ValueError:
-        return 1, 0.0, label
+        number = math.nan
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)

@@ -76,9 +76,10 @@ def find_builder(name: str, root: Path) -> Any:
         if name not in known:
             if "." in name:  # the name of a file
                 raise UserError(
-                    f"dataset: {name!r} is no data set of TFDS, and no .npz. A folder of pictures "
-                    "is named by its path, ./folder; arrays go in from Python, lstm_jax.run(..., "
-                    "data=lstm_jax.make_dataset(...)), or by a task of your own, docs/extend.md"
+                    f"dataset: {name!r} is neither a data set of TFDS nor an .npz. A folder of "
+                    "pictures is named by its path, ./folder; arrays go in from Python, "
+                    "lstm_jax.run(..., data=lstm_jax.make_dataset(...)), or by a task of your own, "
+                    "docs/extend.md"
                 ) from None
             there = f" A folder is given by its path, ./{name}." if Path(name).is_dir() else ""
             raise UserError(

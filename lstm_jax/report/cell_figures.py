@@ -38,7 +38,9 @@ def of_cells(record: Record, run_dir: Path, say: Callable[[str], None]) -> Itera
         task = trained.member.task
         if not forward.has_one_way(trained.member, trained.ends):
             return
-        dataset = datasets.setdefault(task.data_key, task.load(say))
+        if task.data_key not in datasets:
+            datasets[task.data_key] = trained.data(say)
+        dataset = datasets[task.data_key]
         found[f"cell {trained.member.cell}"] = _stages(trained, dataset)
     member = chosen[0].member
     stages = {stage: None for each in found.values() for stage in each}

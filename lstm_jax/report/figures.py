@@ -84,6 +84,7 @@ def draw(
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Of a model that diverged there may be no number to make room for.
         warnings.filterwarnings("ignore", "constrained_layout not applied")
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as boxes
         rows, columns = grid
         figure = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()

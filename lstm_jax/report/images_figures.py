@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from lstm_jax.data import Dataset, num_examples
 from lstm_jax.report import diagnose, figures, plots
 from lstm_jax.report.figures import Figure
 from lstm_jax.report.model_figures import look_batch
+from lstm_jax.tasks.images import channels_of
 from lstm_jax.tasks.task import Batch
 from lstm_jax.use import forward
 from lstm_jax.use.trained import Trained
@@ -18,15 +19,9 @@ from lstm_jax.use.trained import Trained
 EXAMPLES, MISTAKES = 5, 8
 
 
-def picture(image_TI: np.ndarray) -> np.ndarray:
-    """Returns an image as one shows it: in colour where its rows hold three channels a pixel."""
-    rows, features = image_TI.shape
-    return image_TI.reshape(rows, rows, 3) if features == 3 * rows else image_TI
-
-
-def _class_names(trained: Trained) -> list[str]:
-    """Returns the names of the classes: their numbers, where the data has no others."""
-    return trained.facts.get("classes") or [str(i) for i in range(trained.ends.num_outputs)]
+def picture(image_TI: np.ndarray, channels: int) -> np.ndarray:
+    """Returns an image as one shows it: [rows, columns], or in colour [rows, columns, 3]."""
+    return image_TI if channels == 1 else image_TI.reshape(len(image_TI), -1, channels)
 
 
 def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]:
@@ -34,10 +29,11 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]
     images, labels = (dataset.validation[name] for name in ("images", "labels"))
     probabilities = trained.probabilities(images)
     answers = np.argmax(probabilities, axis=1)
-    names = _class_names(trained)
+    names = trained.class_names
     counts = np.zeros((len(names),) * 2, int)
     np.add.at(counts, (labels, answers), 1)
     where = f"{dataset.name}, validation, n = {len(labels):,}; {who}"
+    channels = channels_of(trained.facts)
     spread = np.unique(np.linspace(0, len(labels) - 1, EXAMPLES).astype(int))
     answered = [
         f"{names[labels[i]]}: {names[answers[i]]} ({probabilities[i, answers[i]]:.0%})"
@@ -45,22 +41,21 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]
     ]
     yield Figure(
         "examples",
-        "Five images",
+        "Examples",
         f"{where}; the label, then the answer and its probability",
         figures.draw(
             plots.pictures,
-            [picture(image) for image in images[spread]],
+            [picture(image, channels) for image in images[spread]],
             answered,
             grid=(1, len(spread)),
             size=(1.3, 1.5),
         ),
     )
     if len(names) <= 26:
-        legend = ", ".join(f"{i} = {name}" for i, name in enumerate(names) if name != str(i))
         yield Figure(
             "confusion",
             "Confusion matrix",
-            "; ".join(filter(None, (where, "rows are labels, the diagonal is right", legend))),
+            f"{where}; rows are labels, the diagonal is right{_legend(names)}",
             figures.draw(plots.confusion, counts, size=(4.6, 4.2)),
         )
     wrong = np.flatnonzero(answers != labels)
@@ -73,7 +68,7 @@ def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure]
             f"{where}; least probability for the label first",
             figures.draw(
                 plots.pictures,
-                [picture(image) for image in images[wrong]],
+                [picture(image, channels) for image in images[wrong]],
                 titles,
                 grid=(2, MISTAKES // 2),
                 size=(1.3, 1.5),
@@ -101,14 +96,22 @@ def _of_beliefs(trained: Trained, batch: Batch, where: str) -> Iterator[Figure]:
     images, labels = (np.asarray(batch[name]) for name in ("images", "labels"))
     firsts = np.unique(labels, return_index=True)[1]  # one image of each class
     chosen = firsts[:: max(1, len(firsts) // 3)][:3].tolist()
-    beliefs, names = trained.beliefs(images[chosen]), _class_names(trained)
+    beliefs, names = trained.beliefs(images[chosen]), trained.class_names
+    channels = channels_of(trained.facts)
     for index, image in enumerate(chosen):
         yield Figure(
             f"belief_{index}",
             f"Belief {step} by {step}: a {names[labels[image]]}",
-            f"{where}; probability of each class (columns) after each {step} (downwards)",
+            f"{where}; probability of each class (columns) after each {step} (downwards)"
+            f"{_legend(names)}",
             figures.draw(
-                plots.belief, picture(images[image]), beliefs[:, index], "",
+                plots.belief, picture(images[image], channels), beliefs[:, index], "",
                 grid=(1, 2), size=(2.1, 2.6),
             ),
         )  # fmt: skip
+
+
+def _legend(names: Sequence[str]) -> str:
+    """What the numbers of classes stand for, where that is something else."""
+    named = ", ".join(f"{i} = {name}" for i, name in enumerate(names) if name != str(i))
+    return f"; {named}" if named else ""

@@ -75,7 +75,8 @@ def report(
     try:
         result.shown.extend(of_parameters(record))
         trained = load_of(record, run_dir, member, notes.append)
-        dataset = dataset or trained.member.task.load(partial(say, console))
+        given = dataset or trained.member.task.load(partial(say, console))
+        dataset = trained.expect(given)
         floor = trained.member.task.floor(dataset)
         who = experiment.describe(trained.member)
         answers.shown.extend(of_answers(trained, dataset, who))

@@ -15,6 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from lstm_jax.report.figures import COLOURS, INK, Drawing, draw
 
+MOST_TITLE = 26  # letters over a small picture
 LETTER = 0.065  # inches a letter of a legend takes, about
 COLOURED = 5  # curves with a colour of their own, where there are more than colours
 # The same gate has the same colour in every figure: by how its name begins.
@@ -255,7 +256,8 @@ def pictures(axes: Sequence[Axes], images: Sequence[np.ndarray], titles: Sequenc
     """Grey images side by side."""
     for axis, image, title in zip(axes, images, titles, strict=False):
         axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title, fontsize=8)
+        shown = title if len(title) <= MOST_TITLE else f"{title[: MOST_TITLE - 3]}..."
+        axis.set_title(shown, fontsize=8, parse_math=False)  # names of classes may hold a dollar
     for axis in axes:
         axis.set_axis_off()
 
@@ -277,6 +279,6 @@ def alignment(
 ) -> None:
     """How much of its attention each symbol written (downwards) gave to each row read."""
     axes.imshow(shares_ST, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    axes.set_yticks(range(len(written)), written)
-    axes.set_xticks(range(len(read)), read, rotation=90)
+    axes.set_yticks(range(len(written)), written, parse_math=False)
+    axes.set_xticks(range(len(read)), read, rotation=90, parse_math=False)
     axes.tick_params(labelsize=7)

@@ -147,8 +147,13 @@ def open_run(
 
 @contextmanager
 def session(current: OpenRun, datasets: Datasets) -> Iterator[dict[str, Any]]:
-    """Keeps an entry of the record for this process, closed with its time however it ends."""
+    """Keeps an entry of the record for this process, closed with its time however it ends.
+
+    Raises SurroundingsError where the data is not that under which the run began.
+    """
     record = current.record
+    for key in record.facts.keys() & datasets.keys():
+        record.expect_data(datasets[key])
     libraries = ["optuna"] if current.study.search.search == "tpe" else []
     for key, dataset in datasets.items():
         identity = environment.identity(dataset.fingerprint, libraries)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax import results
+from lstm_jax.data import Dataset
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.outside import is_outside
@@ -83,6 +84,17 @@ class Record:
         if member.task.data_key not in self.facts:
             raise SurroundingsError(f"the record knows no data with {member.task.data_key}")
         return self.facts[member.task.data_key]
+
+    def expect_data(self, dataset: Dataset) -> None:
+        """Raises SurroundingsError where the run knows none of such a fingerprint: it was trained
+        on other data.
+        """
+        known = [identity.get("data") for identity in self.identities.values()]
+        if known and dataset.fingerprint not in known:
+            raise SurroundingsError(
+                f"{dataset.name} is not the data that this run was trained on: it has changed "
+                "since. Put it back, or move the run directory away to start anew"
+            )
 
     def write(self, directory: Path) -> None:
         """Writes the record, sealed, its members in the order of the study.

@@ -55,7 +55,7 @@ def export(
         for package in ("onnx", "onnxruntime"):
             imported(package)
         writers["model.onnx"] = (lambda trained, _: to_onnx(trained), run_onnx)
-    test = task.load(tell).test
+    test = trained.data(tell).test
     first = task.gather(test, jnp.arange(1))
     contents = {name: write(trained, first) for name, (write, _) in writers.items()}
     make_folder(run_dir / "export")

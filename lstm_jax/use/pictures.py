@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lstm_jax.data.pictures import open_picture, read_colours
+from lstm_jax.data.picture_files import on_paper, open_picture, read_colours
 from lstm_jax.errors import UserError
 from lstm_jax.use.ink import LEAST_CONTRAST, drawings, ink_of
 
@@ -27,7 +27,7 @@ class Picture(NamedTuple):
 
 def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
     """Reads a PNG, JPEG or other file that Pillow reads. Raises UserError when it is none."""
-    picture = _on_paper(open_picture(path))
+    picture = _on_either_paper(open_picture(path))
     rows, features = image_shape
     if features == rows:
         ink = ink_of(np.asarray(picture.convert("L")), path)
@@ -37,22 +37,20 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
     raise UserError(f"this model reads images of {rows} x {features}: hand them in as an array")
 
 
-def read_kept(path: str, image_shape: tuple[int, int], channels: int) -> Picture:
-    """Reads a picture as those of a user's own folder were: nothing is done to it but to bring it
-    to their size. Raises UserError when it is none.
+def read_as_is(path: str, image_shape: tuple[int, int], channels: int) -> Picture:
+    """Reads a picture as those of a user's own folder were read, scaled to their size if it has
+    another: uint8 [rows, columns * channels]. Raises UserError when it is none.
     """
     rows, features = image_shape
     picture = Image.fromarray(read_colours(path)).convert("L" if channels == 1 else "RGB")
-    if picture.size != (size := (features // channels, rows)):
-        picture = picture.resize(size)
+    picture = picture.resize((features // channels, rows))
     return Picture(np.asarray(picture).reshape(rows, features))
 
 
-def _on_paper(picture: Image.Image) -> Image.Image:
+def _on_either_paper(picture: Image.Image) -> Image.Image:
     """Returns the picture on white paper, or on black where white hides all of it: RGB."""
     for paper in ("white", "black"):
-        sheet = Image.new("RGBA", picture.size, paper)
-        laid = Image.alpha_composite(sheet, picture).convert("RGB")
+        laid = on_paper(picture, paper)
         if np.ptp(np.asarray(laid.convert("L"))) >= 255 * LEAST_CONTRAST:
             break
     return laid

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_jax.data.pictures import files_in
+from lstm_jax.data.picture_files import files_in
 from lstm_jax.errors import UserError
 from lstm_jax.runs.files import harmless
 from lstm_jax.tasks.images import arranged
 from lstm_jax.tasks.task import Say
 from lstm_jax.use.asked import Asked
-from lstm_jax.use.pictures import Picture, read_kept, read_picture
+from lstm_jax.use.pictures import Picture, read_as_is, read_picture
 from lstm_jax.use.trained import Trained
 
 SHADES = " .:-=+*#%@"
@@ -48,8 +48,7 @@ def _answer(name: str, picture: Picture, trained: Trained, asked: Asked, tell: S
     beliefs_SC = trained.beliefs(images)[:, 0] if asked.rows else np.zeros((0, 0))
     last_C = trained.probabilities(images)[0]
     first, second = np.argsort(last_C)[::-1][:2]
-    named = trained.facts.get("classes")
-    classes = named or list(range(len(last_C)))
+    classes = trained.class_names
     notes = []
     if last_C[first] < SURE:
         notes.append("not sure")
@@ -58,7 +57,9 @@ def _answer(name: str, picture: Picture, trained: Trained, asked: Asked, tell: S
     if asked.json:
         answer = {
             "image": name,
-            **({"class": named[first]} if named else {"digit": int(first)}),
+            "digit": int(first),
+            "class": classes[first],
+            "classes": classes,
             "probabilities": [round(float(p), 6) for p in last_C],
             "notes": notes,
         }
@@ -86,8 +87,8 @@ def _read(name: str, trained: Trained) -> list[Picture]:
     if os.path.isdir(name):
         raise UserError(f"{name}: no picture lies in this folder")
     if name != "-":
-        if channels := trained.facts.get("channels"):  # images of the user's own
-            return [read_kept(name, trained.image_shape, channels)]
+        if trained.own_channels:
+            return [read_as_is(name, trained.image_shape, trained.own_channels)]
         return [read_picture(name, trained.image_shape)]
     try:
         array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
@@ -102,7 +103,7 @@ def _read(name: str, trained: Trained) -> list[Picture]:
 
 
 def _show_rows(
-    image_SI: np.ndarray, beliefs_SC: np.ndarray, classes: Sequence[object], tell: Say
+    image_SI: np.ndarray, beliefs_SC: np.ndarray, classes: Sequence[str], tell: Say
 ) -> None:
     """Prints what is read in each step, beside what the network believes after it.
 

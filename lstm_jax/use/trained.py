@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.data import Arrays, ignore
+from lstm_jax.data import Arrays, Dataset, ignore
 from lstm_jax.errors import SurroundingsError, UserError
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
@@ -40,6 +40,7 @@ class Trained:
     facts: dict[str, Any] = field(repr=False)  # of its data: `Dataset.facts`
     params: Params = field(repr=False)
     result: Result | None = field(default=None, repr=False)  # on record, once it is finished
+    record: Record | None = field(default=None, repr=False)  # of the run that it is of
 
     @cached_property
     def ready(self) -> Experiment:
@@ -55,6 +56,30 @@ class Trained:
     def ends(self) -> Ends:
         """The ends of the model."""
         return self.member.task.ends(self.facts)
+
+    def data(self, say: Callable[[str], None] = ignore) -> Dataset:
+        """Returns the data set it was trained on. Raises what `Task.load` does, and
+        SurroundingsError where the set has changed since.
+        """
+        return self.expect(self.member.task.load(say))
+
+    def expect(self, dataset: Dataset) -> Dataset:
+        """Returns the data set. Raises SurroundingsError where it is not that of the run."""
+        if self.record is not None:
+            self.record.expect_data(dataset)
+        return dataset
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes: their numbers, where the data has no others."""
+        return self.facts.get("classes") or [str(i) for i in range(self.ends.num_outputs)]
+
+    @property
+    def own_channels(self) -> int | None:
+        """The channels of an image of the user's own files, which is read as it is; None where
+        the data set is one by its name.
+        """
+        return self.facts.get("channels")
 
     @property
     def images_task(self) -> Images:
@@ -150,7 +175,7 @@ def load_of(
     if bad >= 0:
         say(f"note: {described} diverged at step {bad} and is frozen there: it knows little")
     diverged_at = None if bad < 0 else bad
-    return Trained(record.name, who, state.step, diverged_at, facts, params, result)
+    return Trained(record.name, who, state.step, diverged_at, facts, params, result, record)
 
 
 def _chosen(record: Record, saved: dict[str, int]) -> str:

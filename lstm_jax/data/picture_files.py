@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,33 @@ MOST_PIXELS = 50_000_000
 
 def files_in(folder: Path) -> list[str]:
     """Returns the pictures in a folder, by their names' endings, in the order of their names."""
+    return _pictures(folder.iterdir())
+
+
+def files_below(folder: Path) -> list[str]:
+    """Returns what `files_in` does, and those in its folders, however deep."""
+    return _pictures(folder.rglob("*"))
+
+
+def _pictures(paths: Iterable[Path]) -> list[str]:
+    """The files with a picture's ending; hidden ones are no pictures but what systems leave."""
     known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
-    return sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in known)
+    return sorted(
+        str(path)
+        for path in paths
+        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
+    )
 
 
 def read_colours(path: str) -> np.ndarray:
     """Returns a file's picture on white paper, uint8 [rows, columns, 3]. Raises UserError."""
-    picture = open_picture(path)
-    sheet = Image.new("RGBA", picture.size, "white")
-    return np.asarray(Image.alpha_composite(sheet, picture).convert("RGB"))
+    return np.asarray(on_paper(open_picture(path), "white"))
+
+
+def on_paper(picture: Image.Image, colour: str) -> Image.Image:
+    """Returns a picture, RGBA, on paper of a colour: RGB."""
+    sheet = Image.new("RGBA", picture.size, colour)
+    return Image.alpha_composite(sheet, picture).convert("RGB")
 
 
 def open_picture(path: str) -> Image.Image:
@@ -49,6 +68,8 @@ def open_picture(path: str) -> Image.Image:
                         f"{path}: {opened.width} x {opened.height} pixels are more than "
                         f"{MOST_PIXELS:,}; scale it down"
                     )
+                if opened.mode[0] in "IF":  # Pillow would make white of most of their values
+                    raise UserError(f"{path}: has more than 8 bits a pixel; save it with 8")
                 return ImageOps.exif_transpose(opened).convert("RGBA")
     except UserError:
         raise
