@@ -2,24 +2,28 @@
 
     make experiment NAME=enwik8
 
-Untried to its end here. It needs `data/enwik8.gz` (or `--task.dataset PATH`), plain or gzip: the
-first 100 million bytes of a dump of Wikipedia. A slice is another set: say so beside a number.
-Published on the whole: 1.23 bits a byte (47 million weights); hundreds of times this budget.
+It needs a file: the first 10 million bytes of enwik8, `head -c 10000000 enwik8 | gzip >
+data/enwik8-first-10MB.gz`, a slice, whose numbers are not those of the whole (which is
+`--task.dataset PATH`; published for it: 1.23 bits a byte, by 47 million weights). Expect a test
+bits per character of 2.495 +- 0.039 (2.509, 2.478, 2.498; three seeds; 95 % interval) after one and
+a half epochs: 2.9 % behind 2.424, the best of models that count runs of up to five bytes,
+interpolated, and ahead of runs of four, 2.720; counting single bytes has 5.104. The curve still
+falls: `--train-examples 400000` would be the next thing to try. About 20 minutes on two CPU cores.
 """
 
 from lstm_jax import Experiment, Language
 
 experiment = Experiment(
-    task=Language(dataset="data/enwik8.gz", length=128),
-    hidden_size=512,
-    learning_rate=2e-3,
+    task=Language(dataset="data/enwik8-first-10MB.gz", length=128),
+    hidden_size=256,
+    learning_rate=3e-3,
     seed=(0, 1, 2),
     kernel_init="orthogonal",
     schedule="cosine",
-    warmup_steps=200,
+    warmup_steps=100,
     clip_norm=1.0,
-    batch_size=64,
-    microbatches=4,
-    train_examples=400_000,
+    batch_size=32,
+    microbatches=2,
+    train_examples=100_000,
     log_every=50,
 )
