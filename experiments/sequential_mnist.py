@@ -1,9 +1,13 @@
-"""The usual test of a long memory: MNIST pixel by pixel, 784 steps, an LSTM of 64 units.
+"""The usual test of a long memory: MNIST pixel by pixel, 784 steps, a GRU of 64 units.
 
     make experiment NAME=sequential_mnist
 
-Chrono initialisation lets its units remember from the first step on. Expect a test accuracy of
-0.965 after eight epochs (one seed). About 8 minutes on two CPU cores.
+Chrono initialisation lets its units remember from the first step on; small batches and a high rate
+get most out of few epochs, here four. Always the commonest digit: 0.114. Expect a test accuracy of
+0.978 +- 0.001 (95 % interval, six seeds). After one epoch of the same recipe the GRU has 0.95, an
+LSTM 0.91 on validation (one seed each); eight epochs of an LSTM by batches of 128 ended at 0.965.
+Published: 0.962 for a GRU of 70 thousand weights (Bai, Kolter and Koltun, 2018; this one has 26
+thousand), 0.989 for a well-tuned LSTM of 256 units. About 20 minutes on two CPU cores.
 """
 
 from lstm_jax import Experiment
@@ -11,13 +15,18 @@ from lstm_jax.tasks.images import Images
 
 experiment = Experiment(
     task=Images(reading="pixels"),
+    cell="gru",
     hidden_size=64,
-    learning_rate=3e-3,
-    train_examples=8 * 55_000,
+    learning_rate=6e-3,
+    seed=(0, 1, 2, 3, 4, 5),
+    train_examples=4 * 55_000,
+    batch_size=16,
+    microbatches=1,
     kernel_init="orthogonal",
     forget_bias=0.0,
     chrono_steps=784,
     schedule="cosine",
     warmup_steps=100,
     clip_norm=1.0,
+    log_every=50,
 )
