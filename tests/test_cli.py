@@ -151,13 +151,13 @@ def test_help_imports_neither_jax_nor_tfds():
 
 
 def test_a_list_that_nobody_reads_to_its_end_ends_without_a_word():
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "lstm_jax", "experiments"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(60) == 1
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_importing_everything_pulls_in_no_tensorflow():
