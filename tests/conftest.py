@@ -3,6 +3,7 @@
 The tests run on four host devices, whatever the machine has, so that every placement is tried.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,6 +21,9 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+# Tracing makes many objects that stay: looking through them again and again takes an eighth of it.
+gc.set_threshold(100_000, 50, 50)
 
 # A file is run by one worker: the longest are begun first, so that none is waited for at the end.
 LONGEST = (
