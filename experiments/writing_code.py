@@ -4,9 +4,9 @@
 
 The source of the standard library that runs; no network is needed. Expect a test bits per
 character of 2.090 +- 0.020 (2.094, 2.080, 2.094; three seeds): 15.6 % below 2.477, the best of
-models that count runs of up to five bytes, interpolated; counting single bytes has 4.561. About 30
-minutes on two CPU cores. Without dropout, after six epochs, it is 2.164 +- 0.046 (12.6 % below):
-it overfits then, the last training batches having 1.62.
+models that count runs of up to five bytes, interpolated; counting single bytes has 4.561. About 42
+minutes on two CPU cores with other work. Without dropout, after six epochs, it is 2.164 +-
+0.046 (12.6 % below): it overfits then, the last training batches having 1.62.
 """
 
 from lstm_jax import Experiment, Language

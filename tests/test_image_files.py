@@ -76,8 +76,12 @@ def test_splits_that_are_given_stay(tmp_path, names):
         written(tmp_path / "pictures" / word, DRAWN[cut], KINDS[LABELS[cut]])
     by_folder = images.load(f"{tmp_path}/pictures/", ignore)
     for found in (dataset, by_folder):
-        for cut, there in zip(cuts, every(found, "images"), strict=True):
-            assert sorted(i.tobytes() for i in there) == sorted(i.tobytes() for i in DRAWN[cut])
+        splits = zip(every(found, "images"), every(found, "labels"), strict=True)
+        for cut, (there, labels) in zip(cuts, splits, strict=True):
+            pairs = zip(DRAWN[cut], LABELS[cut], strict=True)
+            assert {(i.tobytes(), n) for i, n in zip(there, labels, strict=True)} == {
+                (i.tobytes(), n) for i, n in pairs
+            }
 
 
 @pytest.mark.parametrize("kept", ["val", "test"])

@@ -135,6 +135,14 @@ def test_the_one_that_is_behind_is_said_to_be_behind(runs, places, console):
     )
 
 
+def test_runs_with_the_same_score_are_level(runs, places, console):
+    same = write(runs, "mine", DIGITS, "2026-01-05T10:00:00+00:00", [0.8])
+    compare([places[0], same], console, runs)
+    said = console.file.getvalue()
+    assert f"digits/{places[0].name[:6]} are level: validation accuracy, paired over 1" in said
+    assert "is ahead" not in said
+
+
 def test_runs_that_cannot_be_compared_are_refused(runs, places, console):
     mine = places[2]
     for several, says in (([mine], "give two to 8 runs"), ([mine, mine], "mine/.* named twice")):

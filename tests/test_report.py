@@ -332,6 +332,7 @@ def test_one_draws_only_for_what_the_page_computes():
         assert not can_be_drawn(other)
         with pytest.raises(UserError, match="one layer of the cell lstm"):
             draw_page(other, "who")
+    assert not can_be_drawn(replace(untrained(), facts=FACTS | {"channels": 1}))  # of own files
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")

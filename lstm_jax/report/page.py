@@ -75,8 +75,7 @@ def report(
     try:
         result.shown.extend(of_parameters(record))
         trained = load_of(record, run_dir, member, notes.append)
-        given = dataset or trained.member.task.load(partial(say, console))
-        dataset = trained.expect(given)
+        dataset = trained.expect(dataset) if dataset else trained.data(partial(say, console))
         floor = trained.member.task.floor(dataset)
         who = experiment.describe(trained.member)
         answers.shown.extend(of_answers(trained, dataset, who))
