@@ -32,8 +32,9 @@ class Search:
     search: Axis[str] = axis(
         "grid",
         "`grid`: all members; `random`: settings drawn at random, a real-valued field between its "
-        "two values (log-uniformly where its scale is logarithmic), any other out of those given; "
-        "`tpe`: out of the same space by Optuna, which learns from the validation metric",
+        "two values (log-uniformly where its scale is logarithmic), any other out of those given, "
+        "each about as often; `tpe`: out of the same space by Optuna, which learns from the "
+        "validation metric",
         choices=lambda: ("grid", "random", "tpe"),
     )
     trials: Axis[int] = axis(
@@ -259,13 +260,31 @@ class Study:
             yield self.experiment.having({**setting, "seed": seed})
 
     def _random_settings(self) -> list[dict[str, Any]]:
+        """Settings drawn so that they spread: no choice is had much more often than another.
+
+        Choices are dealt from a shuffled deck. Of settings with the same choices, each draws from
+        its own one of equal parts of a range: Latin hypercube sampling (McKay, Beckman and Conover,
+        "A comparison of three methods for selecting values of input variables", 1979).
+        """
         import random  # a hundredth of a second
 
         draw = random.Random(self.search.search_seed)
-        return [
-            {path: _drawn(self._specs[path], v, draw.random()) for path, v in self._space.items()}
-            for _ in range(self.search.trials)
-        ]
+        settings: list[dict[str, Any]] = [{} for _ in range(self.search.trials)]
+        ranges = {p: v for p, v in self._space.items() if _is_range(self._specs[p], v)}
+        for path in (p for p in self._space if p not in ranges):
+            deck: list[Any] = []
+            for setting in settings:
+                deck = deck or draw.sample(self._space[path], len(self._space[path]))
+                setting[path] = deck.pop()
+        alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for setting in settings:
+            alike.setdefault(tuple(setting.values()), []).append(setting)
+        for (path, ends), mates in itertools.product(ranges.items(), alike.values()):
+            parts = draw.sample(range(len(mates)), len(mates))
+            for setting, part in zip(mates, parts, strict=True):
+                place = (part + draw.random()) / len(mates)
+                setting[path] = _between(self._specs[path], ends, place)
+        return settings
 
     def _tpe_rounds(self, scores: Scores) -> Iterator[Round]:
         """Optuna's tree-structured Parzen estimator, asked and told again from the first trial."""
@@ -343,11 +362,9 @@ def _is_range(spec: Spec, values: tuple[Any, ...]) -> bool:
     return spec.kind is float and len(values) == 2 and None not in values
 
 
-def _drawn(spec: Spec, values: tuple[Any, ...], uniform: float) -> Any:
-    """The value that a number in [0, 1) picks."""
-    if not _is_range(spec, values):
-        return values[int(uniform * len(values))]
-    low, high = values
+def _between(spec: Spec, ends: tuple[Any, ...], place: float) -> float:
+    """The value at a place from 0 to 1 between two ends."""
+    low, high = ends
     if not spec.log or low <= 0:
-        return low + (high - low) * uniform
-    return math.exp(math.log(low) + math.log(high / low) * uniform)
+        return low + (high - low) * place
+    return math.exp(math.log(low) + math.log(high / low) * place)
