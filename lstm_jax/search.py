@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from lstm_jax.errors import UserError, closest, not_installed
-from lstm_jax.experiment import Experiment, Values, all_specs
-from lstm_jax.fields import Axis, Spec, axis, checked, specs
+from lstm_jax.draws import Space, optuna_space, optuna_study, random_settings, space_of
+from lstm_jax.errors import UserError, closest
+from lstm_jax.experiment import Experiment, Values
+from lstm_jax.fields import Axis, axis, checked, specs
 from lstm_jax.parts import Part, share, which_part
 
 Scores = Mapping[tuple[str, int], float]  # validation metric by member's digest and steps
@@ -99,9 +100,6 @@ class Study:
             raise UserError(f"part: {part.count} parts are more than the study has: {have}")
 
     def _check_space(self) -> None:
-        for path, values in self._space.items():
-            if _is_range(self._specs[path], values) and values[0] >= values[1]:
-                raise UserError(f"{path}: a search draws between two values, the lower one first")
         if not self._space:
             raise UserError(f"search: {self.search.search} needs a field with several values")
         if not self.search.trials:
@@ -239,7 +237,8 @@ class Study:
         if self.search.search == "grid":
             return tuple(self.experiment.members())
         # Two draws may be the same setting; its members are trained once.
-        return tuple(dict.fromkeys(self._with_seeds(self._random_settings())))
+        drawn = random_settings(self._space, self.search.trials, self.search.search_seed)
+        return tuple(dict.fromkeys(self._with_seeds(drawn)))
 
     @cached_property
     def _own(self) -> tuple[Experiment, ...]:
@@ -247,67 +246,23 @@ class Study:
         return self._whole if self.part is None else share(self._whole, self.part)
 
     @cached_property
-    def _specs(self) -> dict[str, Spec]:
-        return all_specs(self.experiment)
-
-    @cached_property
-    def _space(self) -> dict[str, tuple[Any, ...]]:
-        """What is searched: all fields with several values but the seed."""
-        return {path: v for path, v in self.experiment.axes.items() if path != "seed"}
+    def _space(self) -> Space:
+        return space_of(self.experiment)
 
     def _with_seeds(self, settings: Iterable[Values]) -> Iterator[Experiment]:
         for setting, seed in itertools.product(settings, self.experiment.several("seed")):
             yield self.experiment.having({**setting, "seed": seed})
 
-    def _random_settings(self) -> list[dict[str, Any]]:
-        """Settings drawn so that they spread: no choice is had much more often than another.
-
-        Choices are dealt from a shuffled deck. Of settings with the same choices, each draws from
-        its own one of equal parts of a range: Latin hypercube sampling (McKay, Beckman and Conover,
-        "A comparison of three methods for selecting values of input variables", 1979).
-        """
-        import random  # a hundredth of a second
-
-        draw = random.Random(self.search.search_seed)
-        settings: list[dict[str, Any]] = [{} for _ in range(self.search.trials)]
-        ranges = {p: v for p, v in self._space.items() if _is_range(self._specs[p], v)}
-        for path in (p for p in self._space if p not in ranges):
-            deck: list[Any] = []
-            for setting in settings:
-                deck = deck or draw.sample(self._space[path], len(self._space[path]))
-                setting[path] = deck.pop()
-        alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for setting in settings:
-            alike.setdefault(tuple(setting.values()), []).append(setting)
-        for (path, ends), mates in itertools.product(ranges.items(), alike.values()):
-            parts = draw.sample(range(len(mates)), len(mates))
-            for setting, part in zip(mates, parts, strict=True):
-                place = (part + draw.random()) / len(mates)
-                setting[path] = _between(self._specs[path], ends, place)
-        return settings
-
     def _tpe_rounds(self, scores: Scores) -> Iterator[Round]:
-        """Optuna's tree-structured Parzen estimator, asked and told again from the first trial."""
-        try:
-            import optuna
-        except ImportError:
-            raise not_installed("--search tpe", "Optuna", "search") from None
-        optuna.logging.disable_default_handler()
+        """Optuna is asked and told again from the first trial."""
         each_time, trials = self.search.trials_at_once, self.search.trials
-        # Drawn at random before it begins to learn: a quarter, ten at most (Optuna's own default).
-        startup = min(10, max(each_time, trials // 4))
-        sampler = optuna.samplers.TPESampler(seed=self.search.search_seed, n_startup_trials=startup)
-        names = optuna.study.StudyDirection
-        direction = names.MAXIMIZE if self.experiment.task.higher_is_better else names.MINIMIZE
-        study = optuna.create_study(direction=direction, sampler=sampler)
-        space: dict[str, Any] = {}
-        for path, values in self._space.items():
-            if _is_range(self._specs[path], values):
-                low, high = values
-                log = self._specs[path].log and low > 0
-                space[path] = optuna.distributions.FloatDistribution(low, high, log=log)
-            else:
-                space[path] = optuna.distributions.CategoricalDistribution(values)
+        study = optuna_study(
+            self.search.search_seed,
+            # Drawn at random: a quarter, ten at most (Optuna's own default).
+            min(10, max(each_time, trials // 4)),
+            higher_is_better=self.experiment.task.higher_is_better,
+        )
+        space = optuna_space(self._space)
         for first in range(0, trials, each_time):
             asked = [study.ask(space) for _ in range(min(each_time, trials - first))]
             # Two trials may choose the same setting; its members are trained once.
@@ -355,16 +310,3 @@ def _mean(values: Sequence[float]) -> float:
 
 def _missing(each: Round, scores: Scores) -> bool:
     return any((member.digest, each.until) not in scores for member in each.members)
-
-
-def _is_range(spec: Spec, values: tuple[Any, ...]) -> bool:
-    """Two values of a real-valued field are the ends of a range; all others are choices."""
-    return spec.kind is float and len(values) == 2 and None not in values
-
-
-def _between(spec: Spec, ends: tuple[Any, ...], place: float) -> float:
-    """The value at a place from 0 to 1 between two ends."""
-    low, high = ends
-    if not spec.log or low <= 0:
-        return low + (high - low) * place
-    return math.exp(math.log(low) + math.log(high / low) * place)

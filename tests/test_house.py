@@ -8,7 +8,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
 ROOMS = (
     *("errors", "interrupts", "fields", "outside", "cells", "data", "tasks", "experiment", "parts"),
-    *("results", "search", "statistics", "train", "runs", "use", "report", "lookup", "api"),
+    *(
+        "results",
+        "draws",
+        "search",
+        "statistics",
+        "train",
+        "runs",
+        "use",
+        "report",
+        "lookup",
+        "api",
+    ),
     *("commands", "cli"),
 )
 DOORS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}

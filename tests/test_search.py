@@ -173,23 +173,22 @@ def test_random_settings_are_a_function_of_their_seed():
     assert rates[0] == rates[1] != rates[2]
 
 
-@pytest.mark.parametrize("trials", [5, 12, 20])
+@pytest.mark.parametrize("trials", [9, 12, 20])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_draws_are_spread_over_choices_and_the_range_of_each(trials, seed):
     cells = ("lstm", "gru", "rnn", "irnn")
-    experiment = Experiment(cell=cells, layers=(1, 2, 3), learning_rate=(1e-4, 1e0))
+    experiment = Experiment(cell=cells, layers=(1, 2), learning_rate=(1e-4, 1e0))
     study = Study(experiment, Search(search="random", trials=trials, search_seed=seed))
     members = study.members()
     assert len(members) == trials
-    for path, values in {"cell": cells, "layers": (1, 2, 3)}.items():
+    for path, values in {"cell": cells, "layers": (1, 2)}.items():
         counts = [sum(m.values[path] == value for m in members) for value in values]
         assert max(counts) - min(counts) <= 1
     alike = {(m.cell, m.layers): [] for m in members}
     for m in members:
         alike[m.cell, m.layers].append(math.log(m.learning_rate / 1e-4) / math.log(1e4))
-    for places in alike.values():  # one in each of equal parts
+    for places in alike.values():  # one in each of equal parts; with more draws than pairs, several
         assert sorted(int(p * len(places)) for p in places) == list(range(len(places)))
-    assert any(len(places) > 1 for places in alike.values())
 
 
 @pytest.mark.parametrize("path", ["learning_rate", "clip_norm"])
