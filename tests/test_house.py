@@ -8,19 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
 ROOMS = (
     *("errors", "interrupts", "fields", "outside", "cells", "data", "tasks", "experiment", "parts"),
-    *(
-        "results",
-        "draws",
-        "search",
-        "statistics",
-        "train",
-        "runs",
-        "use",
-        "report",
-        "lookup",
-        "api",
-    ),
-    *("commands", "cli"),
+    *("results", "draws", "search", "statistics", "train", "runs", "use", "report", "lookup"),
+    *("api", "commands", "cli"),
 )
 DOORS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
 FILES = sorted(set(PACKAGE.rglob("*.py")) - DOORS)
