@@ -68,6 +68,15 @@ def test_any_member_by_how_its_digest_begins(finished):
         lstm_jax.load(finished, "zz")
 
 
+def test_the_other_seeds_of_its_setting_are_had_unless_their_checkpoint_is_lost(finished, tmp_path):
+    trained = lstm_jax.load(finished)
+    first, second = (one.member for one in trained.over_seeds())
+    assert first == trained.member
+    assert second == first.having({"seed": 1 - first.seed})
+    lost, unfinished = replace(trained, directory=tmp_path), replace(trained, result=None)
+    assert [len(one.over_seeds()) for one in (lost, unfinished)] == [1, 1]
+
+
 def test_the_belief_grows_row_by_row_and_ends_in_the_answer(finished, test_split):
     trained, images = lstm_jax.load(finished), test_split["images"]
     beliefs = trained.beliefs(images)

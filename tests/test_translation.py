@@ -210,7 +210,7 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     np.testing.assert_allclose(found, want, atol=1e-6)
 
 
-def test_what_a_report_shows_and_predict_says(trained, data, monkeypatch):
+def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch):
     shown = {each.name: each for each in page.of_answers(trained, data, "who")}
     assert {"sentences", "quality", "attention_0", "attention_1"} == set(shown)
     assert [row[1] for row in shown["sentences"].rows] == [
@@ -218,10 +218,16 @@ def test_what_a_report_shows_and_predict_says(trained, data, monkeypatch):
     ]
     scores = {row[0]: row[1] for row in shown["quality"].rows}
     assert scores["greedy"] == scores["beam of 5"]
-    assert float(scores["greedy"].rstrip("%")) > 95
+    assert float(scores["greedy"]) > 95
     assert (
-        scores["floor: the source itself"] == scores["floor: nearest neighbour by words"] == "0.0%"
+        scores["floor: the source itself"] == scores["floor: nearest neighbour by words"] == "0.0"
     )
+    seeds = [replace(trained, params=params) for params in (trained.params, start.params)]
+    monkeypatch.setattr(Trained, "over_seeds", lambda self: [self, *seeds])
+    shown = {each.name: each for each in page.of_answers(trained, data, "who")}
+    mean = dict(row[:2] for row in shown["quality"].rows)["greedy"].split()[0]
+    assert float(mean) == pytest.approx(2 / 3 * float(scores["greedy"]), abs=0.1)
+    assert "who, scores of 3 seeds; " in shown["quality"].caption
     said = []
     predict_translation.predict(trained, Asked(("b e", "d"), rows=True), said.append)
     lines = [line.split()[0] for line in said]

@@ -10,6 +10,7 @@ from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import SurroundingsError
 from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
+from lstm_jax.statistics import estimate
 from lstm_jax.use import decode
 from lstm_jax.use.decode import Written
 from lstm_jax.use.trained import Trained
@@ -22,24 +23,45 @@ def of_sentences(
     trained: Trained, dataset: Dataset, who: str, floors: Mapping[str, Sequence[str]]
 ) -> tuple[Table, Written]:
     """Returns the scores of the sentences written for the test, greedily and by a beam, and of the
-    answers of the floors, by name; and what is written greedily.
+    answers of the floors, by name; and what this model writes greedily.
+
+    The scores are of all seeds of its setting that are finished.
     """
     wanted = decode.texts(dataset.test["target"], dataset.facts, "target")
-    greedy = decode.write_out(trained, dataset.test)
-    found = {"greedy": greedy.texts, f"beam of {BEAM}": decode.write_out(
-        trained, dataset.test, BEAM).texts}  # fmt: skip
-    rows, missing = [], ""
-    for name, texts in {**found, **floors}.items():
-        try:
-            bleu, chrf = (f"{score:.1f}" for score in decode.bleu_and_chrf(texts, wanted))
-        except SurroundingsError as error:
-            bleu, chrf, missing = "", "", f"; {error}"
-        rows.append([name, f"{decode.exact(texts, wanted):.1%}", bleu, chrf])
-    caption = f"{dataset.name}, test, n = {len(wanted):,}; {who}; {dataset.facts['split']}{missing}"
-    table = Table(
-        "quality", "What it writes by itself", caption, ("", "exact", "BLEU", "chrF"), rows
+    models = trained.over_seeds()  # it comes first
+    greedy, beam = (
+        [decode.write_out(model, dataset.test, size) for model in models] for size in (1, BEAM)
     )
-    return table, greedy
+    answers: dict[str, list[Sequence[str]]] = {
+        "greedy": [written.texts for written in greedy],
+        f"beam of {BEAM}": [written.texts for written in beam],
+        **{name: [texts] for name, texts in floors.items()},
+    }
+    seeds = f", scores of {len(models)} seeds" if len(models) > 1 else ""
+    caption = f"{dataset.name}, test, n = {len(wanted):,}; {who}{seeds}; {dataset.facts['split']}"
+    rows, missing = [], ""
+    for name, several in answers.items():
+        scores = [[100 * decode.exact(texts, wanted) for texts in several]]
+        try:
+            pairs = [decode.bleu_and_chrf(texts, wanted) for texts in several]
+            scores += [[bleu for bleu, _ in pairs], [chrf for _, chrf in pairs]]
+        except SurroundingsError as error:
+            scores += [[], []]
+            missing = f"; {error}"
+        rows.append((name, *map(_over_seeds, scores)))
+    table = Table(
+        "quality", "What it writes by itself", caption + missing,
+        ("", "exact, %", "BLEU", "chrF"), rows,
+    )  # fmt: skip
+    return table, greedy[0]
+
+
+def _over_seeds(scores: Sequence[float]) -> str:
+    """Their mean, from 0 to 100, with the ends of its 95 % interval where it has one."""
+    if not scores:
+        return ""
+    found = estimate(scores, (0, 100))
+    return f"{found.mean:.1f}" + (f" ({found.low:.1f} to {found.high:.1f})" if found.n > 2 else "")
 
 
 def of_attention(

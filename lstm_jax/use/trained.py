@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,7 @@ class Trained:
     params: Params = field(repr=False)
     result: Result | None = field(default=None, repr=False)  # on record, once it is finished
     record: Record | None = field(default=None, repr=False)  # of the run that it is of
+    directory: Path | None = field(default=None, repr=False)  # of that run
 
     @cached_property
     def ready(self) -> Experiment:
@@ -68,6 +70,19 @@ class Trained:
         if self.record is not None:
             self.record.expect_data(dataset)
         return dataset
+
+    def over_seeds(self) -> list[Trained]:
+        """Returns this model and, once it is finished, those of its run that differ from it in the
+        seed alone; one whose checkpoint is lost is left out.
+        """
+        found = [self]
+        if self.result is None or self.record is None or self.directory is None:
+            return found
+        for result in self.record.results.values():
+            if result.member.setting == self.member.setting and result.member != self.member:
+                with suppress(SurroundingsError):
+                    found.append(load_of(self.record, self.directory, result.member.digest, ignore))
+        return found
 
     @property
     def class_names(self) -> list[str]:
@@ -175,7 +190,8 @@ def load_of(
     if bad >= 0:
         say(f"note: {described} diverged at step {bad} and is frozen there: it knows little")
     diverged_at = None if bad < 0 else bad
-    return Trained(record.name, who, state.step, diverged_at, facts, params, result, record)
+    known = facts, params, result, record, directory
+    return Trained(record.name, who, state.step, diverged_at, *known)
 
 
 def _chosen(record: Record, saved: dict[str, int]) -> str:
