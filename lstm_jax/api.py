@@ -84,7 +84,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         record = self.record
-        done = f"{record.num_done} of {record.study.num_members} members"
+        done = f"{record.num_done} of {record.num_members} members"
         return f"Outcome({self.directory.parent.name}, {done} done, {self.directory})"
 
 

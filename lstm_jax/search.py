@@ -144,9 +144,11 @@ class Study:
 
     @property
     def num_settings(self) -> int:
-        """Settings that are tried."""
-        seeds = len(self.experiment.several("seed"))
-        return self.search.trials or self.experiment.num_members // seeds
+        """Settings that are tried; of `tpe` two may turn out to be the same."""
+        if self.search.search == "tpe":
+            return self.search.trials
+        whole = self.experiment.num_members if self.search.search == "grid" else len(self._whole)
+        return whole // len(self.experiment.several("seed"))
 
     @property
     def num_members(self) -> int:

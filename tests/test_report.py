@@ -27,6 +27,7 @@ from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, flow
 from lstm_jax.report.model_figures import of_insides
 from lstm_jax.report.page import report
 from lstm_jax.report.settings_figures import of_parameters, of_settings
+from lstm_jax.report.summary import summary
 from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
 from lstm_jax.search import Search, Study
@@ -306,6 +307,18 @@ def test_an_unfinished_run_is_reported_as_such(records, finished, no_data):
     assert "This run is unfinished: 1 of 4 members are done" in page
     assert "at step 50,\n1 of 2 members went on" in page
     assert "loss" in found
+
+
+@pytest.mark.parametrize("kind", ["random", "tpe"])
+def test_a_search_that_drew_a_setting_twice_is_finished_with_fewer_members(kind):
+    space = Experiment(cell=("lstm", "gru"), seed=(0, 1))
+    record = made_up(space, Search(search=kind, trials=5, trials_at_once=5))
+    count, notes = len(record.results), list[str]()
+    said = summary(record, None, notes)
+    assert count <= 4
+    assert record.is_finished
+    assert notes == []
+    assert (f"{count} of {count}", "members trained") in said["tiles"]
 
 
 def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tmp_path, no_data):

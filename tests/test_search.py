@@ -225,6 +225,8 @@ def test_whole_numbers_names_and_more_than_two_values_are_choices(path, values):
         rounds, _ = played(study)
         members = [m for found in rounds for m in found.members]
         assert {m.values[path] for m in members} == set(values)
+        members_known = len(members) if search.search == "random" else 2 * search.trials
+        assert study.num_members == members_known
         for found in rounds:  # the same setting drawn twice is trained once
             assert len(set(found.members)) == len(found.members)
             assert {m.seed for m in found.members} == {0, 1}

@@ -103,7 +103,7 @@ def _scores(runs: Sequence[Compared]) -> list[list[str]]:
     metric = words(runs[0].record.study.experiment.task.metric)
     columns = []
     for run in runs:
-        done = f"{run.record.num_done} of {run.record.study.num_members}"
+        done = f"{run.record.num_done} of {run.record.num_members}"
         if run.best is None:
             columns.append(["none finished", "", "", "", done])
             continue

@@ -21,7 +21,7 @@ MOST_SETTINGS = 200  # in the page's table
 def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, Any]:
     """Returns the values of the page's head; `floor` is what a trivial method gets, if known."""
     study, results = record.study, list(record.results.values())
-    experiment, total = study.experiment, study.num_members
+    experiment, total = study.experiment, record.num_members
     if len(results) + len(record.dropped) < total:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
     session = record.sessions[-1] if record.sessions else {}
@@ -83,7 +83,7 @@ def _tiles(
         tiles += [(f"{floor:.4g}", f"{metric} of the best answer that ignores the input")]
     trained = [*record.results.values(), *record.dropped]
     seconds = sum(result.seconds or 0 for result in trained)
-    tiles += [(f"{len(record.results)} of {record.study.num_members}", "members trained")]
+    tiles += [(f"{len(record.results)} of {record.num_members}", "members trained")]
     if seconds:
         tiles += [(_duration(seconds), "training, all members")]
     if rate := session.get("examples_per_second"):

@@ -56,7 +56,7 @@ def _row(directory: Path, own: Callable[[str], Experiment]) -> tuple[str, ...]:
     return (
         name,
         record.began[:16].replace("T", " "),
-        f"{record.num_done}/{record.study.num_members}",
+        f"{record.num_done}/{record.num_members}",
         _status(directory, record),
         *_scores(record),
         size,
@@ -81,20 +81,12 @@ def _status(directory: Path, record: Record) -> str:
     session = record.sessions[-1] if record.sessions else {}
     if "ended" not in session and in_use(directory):  # else a run that starts would see our hold
         return "running"
-    if is_finished(record):
+    if record.is_finished:
         bad = sum(result.diverged_at is not None for result in record.results.values())
         return f"finished, {bad} diverged" if bad else "finished"
     steps = checkpoints.saved_members(directory)
     left = [step for digest, step in steps.items() if digest not in record.results]
     return f"stopped at step {max(left)}" if left else "stopped"
-
-
-def is_finished(record: Record) -> bool:
-    """Returns whether nothing of the run is left to train."""
-    try:
-        return record.study.next_round(record.scores) is None
-    except SurroundingsError:  # without Optuna nobody knows its next trials
-        return record.num_done >= record.study.num_members
 
 
 def _scores(record: Record) -> tuple[str, str]:

@@ -75,6 +75,24 @@ class Record:
         """The number of members that are finished or dropped."""
         return len(self.results) - len(self.distrusted) + len(self.dropped)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing of the run is left to train."""
+        try:
+            return self.study.next_round(self.scores) is None
+        except SurroundingsError:  # without Optuna nobody knows its next trials
+            return self.num_done >= self.study.num_members
+
+    @property
+    def num_members(self) -> int:
+        """The number of members that are trained, or dropped on the way.
+
+        Before `tpe` is finished, nobody knows whether two of its trials will be the same.
+        """
+        if self.study.search.search == "tpe" and self.is_finished:
+            return self.num_done
+        return self.study.num_members
+
     def steps_done(self) -> dict[str, int]:
         """Returns the last step at which each member was scored, by digest."""
         return dict(sorted(self.scores, key=lambda key: key[1]))
