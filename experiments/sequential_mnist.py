@@ -3,11 +3,12 @@
     make experiment NAME=sequential_mnist
 
 Chrono initialisation lets its units remember from the first step on; small batches and a high rate
-get most out of few epochs, here four. Always the commonest digit: 0.114. Expect a test accuracy of
-0.978 +- 0.001 (95 % interval, six seeds). On validation, after one epoch of the same recipe, a
-GRU has 0.94 and an LSTM 0.91 (one seed each); eight epochs of an LSTM by batches of 128 ended at
-0.965. Published: 0.962 for a GRU of 70 thousand weights (Bai, Kolter and Koltun, 2018; this one has
-26 thousand), 0.989 for a well-tuned LSTM of 256 units. About 22 minutes on two CPU cores.
+get most out of few epochs, here six. Always the commonest digit: 0.114. Expect a test accuracy of
+0.982 +- 0.001 (95 % interval, six seeds); four epochs ended at 0.978. On validation, after one
+epoch of the same recipe, a GRU has 0.94 and an LSTM 0.91 (one seed each); eight epochs of an LSTM
+by batches of 128 ended at 0.965. Published: 0.962 for a GRU of 70 thousand weights (Bai, Kolter and
+Koltun, 2018; this one has 26 thousand), 0.989 for a well-tuned LSTM of 256 units. About 27 minutes
+on two CPU cores.
 """
 
 from lstm_jax import Experiment
