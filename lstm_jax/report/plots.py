@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from lstm_jax.report.figures import COLOURS, INK, Drawing, draw
 
 MOST_TITLE = 26  # letters over a small picture
+MOST_IN_A_LINE = 60  # letters of names under a figure, with two between them
 LETTER = 0.065  # inches a letter of a legend takes, about
 COLOURED = 5  # curves with a colour of their own, where there are more than colours
 # The same gate has the same colour in every figure: by how its name begins.
@@ -186,7 +187,7 @@ def heat_map(
                 dark = (values[x, y] < (low + high) / 2) == higher_is_better
                 axes.text(x, y, notes[x][y], ha="center", va="center", fontsize=7.5,
                           color="white" if dark else "black")  # fmt: skip
-    axes.set_xticks(range(len(ticks[0])), ticks[0])
+    _name_columns(axes, ticks[0])
     axes.set_yticks(range(len(ticks[1])), ticks[1])
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
@@ -228,7 +229,7 @@ def points(
     if log:
         _logarithmic(axes)
     if names is not None:
-        axes.set_xticks(range(len(names)), names)
+        _name_columns(axes, names)
         axes.set_xlim(-0.5, len(names) - 0.5)
     _label(axes, labels)
 
@@ -243,11 +244,19 @@ def scatter(axes: Axes, groups: Mapping[str, tuple[Any, Any]], labels: tuple[str
     axes.legend(fontsize=8)
 
 
+def _name_columns(axes: Axes, names: Sequence[str]) -> None:
+    """Names at x = 0, 1, ...; slanting where they would run into each other."""
+    crowded = sum(len(name) + 2 for name in names) > MOST_IN_A_LINE
+    slant: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
+    axes.set_xticks(range(len(names)), names, **slant)
+
+
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     # Of many decades a locator with more than one tick in each would show none.
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e4 * low else (1,)))
+    subs = (1, 2, 5) if high < 1e2 * low else (1, 3) if high < 1e4 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 
