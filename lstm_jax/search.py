@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from lstm_jax.draws import Space, optuna_space, optuna_study, random_settings, space_of
+from lstm_jax.draws import Range, Space, optuna_space, optuna_study, random_settings, space_of
 from lstm_jax.errors import UserError, closest
 from lstm_jax.experiment import Experiment, Values
 from lstm_jax.fields import Axis, axis, checked, specs
@@ -149,6 +149,13 @@ class Study:
             return self.search.trials
         whole = self.experiment.num_members if self.search.search == "grid" else len(self._whole)
         return whole // len(self.experiment.several("seed"))
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The fields whose values a search draws from a range; none of a grid."""
+        if self.search.search == "grid":
+            return ()
+        return tuple(path for path, part in self._space.items() if isinstance(part, Range))
 
     @property
     def num_members(self) -> int:

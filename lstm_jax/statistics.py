@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lstm_jax.experiment import Experiment
 from lstm_jax.results import Result
@@ -129,14 +129,18 @@ def lead_on_validation(one: Summary, other: Summary) -> Estimate | None:
     return estimate(differences, (low - high, high - low))
 
 
-def compare(found: Iterable[Summary], path: str) -> Iterator[Comparison]:
+def compare(found: Iterable[Summary], path: str, drawn: Sequence[str] = ()) -> Iterator[Comparison]:
     """Yields, of settings in the order of `summarise`, the best one beside each of those that
     differ from it in one field alone, where they have two seeds in common and none diverged.
+
+    Fields that a search has drawn may differ too: of each value of the one field there is then the
+    setting that is best in them.
     """
-    groups: dict[Experiment, list[Summary]] = {}
+    groups: dict[Experiment, dict[Any, Summary]] = {}
     for summary in found:
-        groups.setdefault(summary.setting.having({path: None}), []).append(summary)
-    for best, *others in groups.values():
+        alike = summary.setting.having(dict.fromkeys((path, *drawn)))
+        groups.setdefault(alike, {}).setdefault(summary.setting.values[path], summary)
+    for best, *others in map(dict.values, groups.values()):
         for other in others:
             lead = lead_on_validation(best, other)
             if lead is not None and lead.n > 1:

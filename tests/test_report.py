@@ -226,6 +226,21 @@ def test_a_search_has_a_scatter_for_each_axis(drawn, trials):
     assert len(drawn[0][1][0]) == trials
 
 
+def test_cells_of_a_search_are_compared_each_at_the_best_of_its_draws(drawn):
+    space = Experiment(cell=("lstm", "gru", "rnn"), learning_rate=(1e-4, 1e-1), seed=(0, 1))
+    record = made_up(space, Search(search="random", trials=9))
+    best = {}  # by cell; the metric grows with the member's number
+    for result in record.results.values():
+        best[result.member.cell] = result.validation_metric - result.member.seed + 0.5
+    (table,) = (each for each in of_settings(record) if each.name == "compared")
+    assert "each at the best learning rate drawn" in table.title
+    assert table.header == ["best", "beside", "ahead by"]
+    first, *others = sorted(best, key=best.get, reverse=True)
+    assert [row[:2] for row in table.rows] == [[first, other] for other in others]
+    leads = [f"{best[first] - best[other]:.4g}" for other in others]
+    assert [row[2].split(",")[0] for row in table.rows] == leads
+
+
 def test_parameters_are_counted_whatever_the_model(drawn):
     grid = Experiment(cell=("lstm", "gru"), hidden_size=(4, 8), layers=2)
     record = made_up(grid)

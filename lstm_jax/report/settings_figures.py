@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -54,8 +54,10 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
             f"{where}; a point for each of {len(found)} settings, {how}",
             _points(experiment, found, path, bars=alone),
         )
-    if few:
-        yield from _compared(experiment, found, "cell" if "cell" in few else few[0], where)
+    drawn = record.study.drawn if len(paths) > 1 else ()
+    if chosen := [path for path in few if path not in drawn]:
+        path = "cell" if "cell" in chosen else chosen[0]
+        yield from _compared(experiment, found, path, drawn, where)
     yield from _against_time(record, metric, where)
 
 
@@ -81,17 +83,18 @@ def _solved_means(experiment: Experiment) -> str:
 
 
 def _compared(
-    experiment: Experiment, found: list[Summary], path: str, where: str
+    experiment: Experiment, found: list[Summary], path: str, drawn: Sequence[str], where: str
 ) -> Iterator[Table]:
-    """How far the best value of a field is ahead of its others, all else equal."""
-    others = [other for other in varied(experiment) if other != path]
+    """How far the best value of a field is ahead of its others, all but drawn fields equal."""
+    others = [other for other in varied(experiment) if other not in (path, *drawn)]
+    at_best = f" (each at the best {' and '.join(map(words, drawn))} drawn)" if drawn else ""
     pairs = sorted(
-        compare(found, path), key=lambda p: [rank(p.one.setting.values[o]) for o in others]
+        compare(found, path, drawn), key=lambda p: [rank(p.one.setting.values[o]) for o in others]
     )[:MOST_COMPARED]
     if pairs:
         yield Table(
             "compared",
-            f"The best {words(path)} beside the others, on the same seeds",
+            f"The best {words(path)} beside the others{at_best}, on the same seeds",
             f"{where}; by how much the mean {words(experiment.task.metric)} is better, ± the half "
             "width of its 95 % interval (Student's t on the differences of n seeds, one pair at a "
             "time): where the interval holds 0, the two are not told apart",

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from lstm_jax.experiment import Experiment, all_specs, shown, words
+from lstm_jax.experiment import Experiment, shown, words
 from lstm_jax.report.lines import data_name, either, setting_name, varied
 from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
@@ -108,12 +108,11 @@ def _plain(value: Any) -> Any:
 
 def _given(study: Study) -> dict[str, str]:
     """The fields that are not at their defaults, and the budget, as one reads them."""
-    experiment, specs = study.experiment, all_specs(study.experiment)
+    experiment = study.experiment
     fields = [p for p in experiment.given if p in experiment.values and p != "train_examples"]
-    drawn = {p for p in experiment.axes if study.search.search != "grid" and specs[p].kind is float}
     given = {
         words(p): either(experiment, p).replace(" or ", " to ")
-        if p in drawn
+        if p in study.drawn
         else either(experiment, p)
         for p in fields
     }
