@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lstm_jax.errors import UserError, not_installed
 from lstm_jax.experiment import Experiment, all_specs
 
 if TYPE_CHECKING:
+    import random
+
     import optuna
 
 
 class Range(NamedTuple):
-    """A real-valued field is drawn between these, both of them included."""
+    """A real-valued field is drawn between these."""
 
     low: float
     high: float
@@ -66,31 +68,38 @@ def random_settings(space: Space, count: int, seed: int) -> list[dict[str, Any]]
         if isinstance(choices, Choices):
             deck: list[Any] = []
             for setting in settings:
-                deck = deck or draw.sample(choices.values, len(choices.values))
+                deck = deck or _shuffled(choices.values, draw)
                 setting[path] = deck.pop()
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for setting in settings:
         alike.setdefault(tuple(setting.values()), []).append(setting)
-    for (path, ends), mates in itertools.product(space.items(), alike.values()):
-        if isinstance(ends, Range):
-            parts = draw.sample(range(len(mates)), len(mates))
-            for setting, part in zip(mates, parts, strict=True):
-                setting[path] = _between(ends, (part + draw.random()) / len(mates))
+    for (path, bounds), mates in itertools.product(space.items(), alike.values()):
+        if isinstance(bounds, Range):
+            strata = _shuffled(range(len(mates)), draw)
+            for setting, stratum in zip(mates, strata, strict=True):
+                setting[path] = _quantile(bounds, (stratum + draw.random()) / len(mates))
     return settings
 
 
-def _between(ends: Range, place: float) -> float:
-    """Returns what lies at a place from 0 to 1 between two ends."""
-    if not ends.log:
-        return ends.low + (ends.high - ends.low) * place
-    return math.exp(math.log(ends.low) + math.log(ends.high / ends.low) * place)
+def _shuffled(values: Iterable[Any], draw: random.Random) -> list[Any]:
+    """Returns the values in random order, by `random()` alone: Python promises the numbers of no
+    other method for a seed.
+    """
+    return sorted(values, key=lambda _: draw.random())
+
+
+def _quantile(bounds: Range, share: float) -> float:
+    """Returns what a share of all draws, from 0 to 1, lies below."""
+    if not bounds.log:
+        return bounds.low + (bounds.high - bounds.low) * share
+    return math.exp(math.log(bounds.low) + math.log(bounds.high / bounds.low) * share)
 
 
 def optuna_study(seed: int, startup: int, *, higher_is_better: bool) -> optuna.Study:
     """Returns a search by Optuna's tree-structured Parzen estimator, to be asked and told.
 
-    It draws at random before it begins to learn: `startup` settings. Raises UserError where Optuna
-    is not installed.
+    The first `startup` settings are drawn at random. Raises SurroundingsError where Optuna is not
+    installed.
     """
     try:
         import optuna
@@ -108,8 +117,8 @@ def optuna_space(space: Space) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     return {
-        path: FloatDistribution(part.low, part.high, log=part.log)
-        if isinstance(part, Range)
-        else CategoricalDistribution(part.values)
-        for path, part in space.items()
+        path: FloatDistribution(values.low, values.high, log=values.log)
+        if isinstance(values, Range)
+        else CategoricalDistribution(values.values)
+        for path, values in space.items()
     }
