@@ -144,7 +144,7 @@ class Study:
 
     @property
     def num_settings(self) -> int:
-        """Settings that are tried; of `tpe` two may turn out to be the same."""
+        """Settings that are tried; one that two trials of `tpe` choose is counted twice."""
         if self.search.search == "tpe":
             return self.search.trials
         whole = self.experiment.num_members if self.search.search == "grid" else len(self._whole)

@@ -70,11 +70,12 @@ def test_any_member_by_how_its_digest_begins(finished):
 
 def test_the_other_seeds_of_its_setting_are_had_unless_their_checkpoint_is_lost(finished, tmp_path):
     trained = lstm_jax.load(finished)
-    first, second = (one.member for one in trained.over_seeds())
-    assert first == trained.member
-    assert second == first.having({"seed": 1 - first.seed})
+    first, second = trained.over_seeds()
+    assert first == trained
+    assert second.member == first.member.having({"seed": 1 - first.member.seed})
+    assert second.result.parameters_sha256 != first.result.parameters_sha256
     lost, unfinished = replace(trained, directory=tmp_path), replace(trained, result=None)
-    assert [len(one.over_seeds()) for one in (lost, unfinished)] == [1, 1]
+    assert [len(list(one.over_seeds())) for one in (lost, unfinished)] == [1, 1]
 
 
 def test_the_belief_grows_row_by_row_and_ends_in_the_answer(finished, test_split):

@@ -10,6 +10,7 @@ from lstm_jax.data import Arrays, Dataset
 from lstm_jax.errors import SurroundingsError
 from lstm_jax.report import figures, plots
 from lstm_jax.report.figures import Figure, Table
+from lstm_jax.report.lines import setting_name
 from lstm_jax.statistics import estimate
 from lstm_jax.use import decode
 from lstm_jax.use.decode import Written
@@ -25,20 +26,23 @@ def of_sentences(
     """Returns the scores of the sentences written for the test, greedily and by a beam, and of the
     answers of the floors, by name; and what this model writes greedily.
 
-    The scores are of all seeds of its setting that are finished.
+    The scores are means over all finished seeds of its setting; an unfinished model has its own.
     """
     wanted = decode.texts(dataset.test["target"], dataset.facts, "target")
-    models = trained.over_seeds()  # it comes first
-    greedy, beam = (
-        [decode.write_out(model, dataset.test, size) for model in models] for size in (1, BEAM)
-    )
+    greedy, beam = list[Written](), list[Written]()
+    for model in trained.over_seeds():  # this model comes first
+        greedy.append(decode.write_out(model, dataset.test))
+        beam.append(decode.write_out(model, dataset.test, BEAM))
     answers: dict[str, list[Sequence[str]]] = {
         "greedy": [written.texts for written in greedy],
         f"beam of {BEAM}": [written.texts for written in beam],
         **{name: [texts] for name, texts in floors.items()},
     }
-    seeds = f", scores of {len(models)} seeds" if len(models) > 1 else ""
-    caption = f"{dataset.name}, test, n = {len(wanted):,}; {who}{seeds}; {dataset.facts['split']}"
+    if trained.record is not None and len(greedy) > 1:
+        who = setting_name(trained.record.study.experiment, trained.member) or "the only setting"
+        interval = " and its 95 % interval" if len(greedy) > 2 else ""
+        who += f", mean over its {len(greedy)} seeds at hand{interval}"
+    caption = f"{dataset.name}, test, n = {len(wanted):,}; {who}; {dataset.facts['split']}"
     rows, missing = [], ""
     for name, several in answers.items():
         scores = [[100 * decode.exact(texts, wanted) for texts in several]]
@@ -57,7 +61,7 @@ def of_sentences(
 
 
 def _over_seeds(scores: Sequence[float]) -> str:
-    """Their mean, from 0 to 100, with the ends of its 95 % interval where it has one."""
+    """Returns the mean of scores from 0 to 100 with its 95 % interval, where it has one."""
     if not scores:
         return ""
     found = estimate(scores, (0, 100))

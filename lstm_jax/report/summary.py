@@ -22,7 +22,7 @@ def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, 
     """Returns the values of the page's head; `floor` is what a trivial method gets, if known."""
     study, results = record.study, list(record.results.values())
     experiment, total = study.experiment, record.num_members
-    if len(results) + len(record.dropped) < total:
+    if not record.is_finished:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
     session = record.sessions[-1] if record.sessions else {}
     command = " ".join(["lstm-jax", *session.get("command", [])])

@@ -85,9 +85,10 @@ class Record:
 
     @property
     def num_members(self) -> int:
-        """The number of members that are trained, or dropped on the way.
+        """The number of all members, trained, dropped or still to train.
 
-        Before `tpe` is finished, nobody knows whether two of its trials will be the same.
+        Two trials of `tpe` may choose the same setting: until it is finished, this is the most that
+        there can be.
         """
         if self.study.search.search == "tpe" and self.is_finished:
             return self.num_done

@@ -71,18 +71,17 @@ class Trained:
             self.record.expect_data(dataset)
         return dataset
 
-    def over_seeds(self) -> list[Trained]:
-        """Returns this model and, once it is finished, those of its run that differ from it in the
-        seed alone; one whose checkpoint is lost is left out.
+    def over_seeds(self) -> Iterator[Trained]:
+        """Yields this model and, once it is finished, those of its run that differ from it in the
+        seed alone; one whose checkpoint is lost, damaged or not what is on record is left out.
         """
-        found = [self]
+        yield self
         if self.result is None or self.record is None or self.directory is None:
-            return found
+            return
         for result in self.record.results.values():
             if result.member.setting == self.member.setting and result.member != self.member:
                 with suppress(SurroundingsError):
-                    found.append(load_of(self.record, self.directory, result.member.digest, ignore))
-        return found
+                    yield load_of(self.record, self.directory, result.member.digest, ignore)
 
     @property
     def class_names(self) -> list[str]:
@@ -190,7 +189,7 @@ def load_of(
     if bad >= 0:
         say(f"note: {described} diverged at step {bad} and is frozen there: it knows little")
     diverged_at = None if bad < 0 else bad
-    known = facts, params, result, record, directory
+    known = facts, params, result, record, directory.resolve()
     return Trained(record.name, who, state.step, diverged_at, *known)
 
 
