@@ -69,19 +69,20 @@ def plan(
             row.append(f"{rate:,.0f}")
         table.add_row(*row)
     console.print(table, highlight=False)
-    for line in _lines(study, datasets, len(members), len(done), begun):
+    for line in _lines(record, datasets, len(members), len(done), begun):
         say(console, line)
     if measure:
-        minutes = seconds * study.work_share() * study.num_members / len(members) / 60
+        minutes = seconds * study.work_share() * record.num_members / len(members) / 60
         say(console, f"about {minutes:.1f} minutes of training, compiling apart")
     devices = jax.devices()
     say(console, f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
 
 
 def _lines(
-    study: Study, datasets: Datasets, known: int, done: int, begun: dict[str, int]
+    record: Record, datasets: Datasets, known: int, done: int, begun: dict[str, int]
 ) -> list[str]:
-    total, experiment = study.num_members, study.experiment
+    study, total = record.study, record.num_members
+    experiment = study.experiment
     steps = " or ".join(f"{n}" for n in sorted({m.num_steps for m in study.members()}))
     sizes = " or ".join(map(str, experiment.several("batch_size")))
     lines = [
