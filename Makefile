@@ -5,7 +5,7 @@ PYTHON ?= python3
 EXTRAS ?=
 NAME ?= baseline
 ARGS ?=
-PARTS ?= 4
+SHARDS ?= 4
 # The name reaches the command as it is; ARGS are words of your own shell, with its quotes.
 unexport NAME ARGS
 export name := $(value NAME)
@@ -17,7 +17,7 @@ locks := requirements.lock $(extras:%=requirements-%.lock)
 # One stamp for each choice of extras: a second call starts at once.
 stamp := .venv/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
 
-.PHONY: help experiment parts plan test bits faults lint bench lock clean
+.PHONY: help experiment shards plan test bits faults lint bench lock clean
 
 help:  ## Explain every target
 	@echo "lstm_jax: make TARGET [NAME=experiment] [ARGS=\"overrides\"] [EXTRAS=cuda13]"
@@ -39,8 +39,8 @@ $(stamp): $(locks) pyproject.toml
 experiment: $(stamp)  ## Train NAME, or resume it: make experiment NAME=baseline ARGS="--seed 0 1 2"
 	@$(bin)/python -m lstm_jax run "$$name" --fallback $(ARGS)
 
-parts: $(stamp)  ## Train NAME in PARTS=4 processes at once (GNU parallel), and put the parts together
-	@seq $(PARTS) | JAX_NUM_CPU_DEVICES=1 parallel --quote --halt soon,fail=1 --line-buffer --tag $(bin)/python -m lstm_jax run "$$name" --fallback --part {}/$(PARTS) $(ARGS)
+shards: $(stamp)  ## Train NAME in SHARDS=4 processes at once (GNU parallel), and put the shards together
+	@seq $(SHARDS) | JAX_NUM_CPU_DEVICES=1 parallel --quote --halt soon,fail=1 --line-buffer --tag $(bin)/python -m lstm_jax run "$$name" --fallback --shard {}/$(SHARDS) $(ARGS)
 	@$(bin)/python -m lstm_jax run "$$name" --fallback $(ARGS)
 
 plan: $(stamp)  ## Say what NAME would run, and train nothing

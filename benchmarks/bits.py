@@ -1,6 +1,6 @@
 """The contract on bits, row by row: `make bits`.
 
-Each row is a real run of the same member under other circumstances; what must agree is the SHA-256
+Each row is a real run of the same member under other session_provenance; what must agree is the SHA-256
 of its final parameters. The member is the baseline's (H = 128, batches of 128) on `digits`: as it
 is, with everything switched on, and as a GRU of two layers; beside it such a GRU with dropout that
 adds two numbers, whose examples are made anew for each step; and, in fewer ways, one member of each
@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 STEPS = 120
-DIGITS = ["baseline", "--task.dataset", "digits", "--train-examples", str(128 * STEPS)]
+DIGITS = ["baseline", "--task.dataset", "digits", "--total-examples", str(128 * STEPS)]
 EXPERIMENTS = {
     "plain": DIGITS,
     "all on": [
@@ -49,10 +49,10 @@ EXPERIMENTS = {
     "adding": [
         *("two_troubles", "--task.length", "30", "--cell", "gru", "--layers", "2"),
         *("--dropout", "0.2", "--batch-size", "128"),
-        *("--train-examples", str(128 * STEPS)),
+        *("--total-examples", str(128 * STEPS)),
     ],
 }
-SMALL = ["--hidden-size", "64", "--batch-size", "32", "--train-examples", str(32 * STEPS)]
+SMALL = ["--hidden-size", "64", "--batch-size", "32", "--total-examples", str(32 * STEPS)]
 SMALL += ["--warmup-steps", "10"]
 TASKS = {
     "copying": ["copying", "--task.delay", "10", "--cell", "lstm", *SMALL],
@@ -95,16 +95,16 @@ def rows(scratch: Path) -> Iterator[Row]:
         env = {"JAX_NUM_CPU_DEVICES": str(count)}
         yield Row("host devices", str(count), env, tasks=True)
     for steps in ("1", "7", "50"):
-        argv = ("--segment-steps", steps)
+        argv = ("--checkpoint-every", steps)
         yield Row("segments", f"of {steps} steps", argv=argv, tasks=steps == "7")
     for seeds in (("0", "1"), ("1", "0"), ("2", "1", "0")):
         given = " ".join(seeds)
         yield Row(
             "members beside it", f"seeds {given}", argv=("--seed", *seeds), tasks=len(seeds) > 2
         )
-    yield Row("kill", "after step 40", argv=("--segment-steps", "20"), kill_after="step 40/")
+    yield Row("kill", "after step 40", argv=("--checkpoint-every", "20"), kill_after="step 40/")
     one = {"JAX_NUM_CPU_DEVICES": "1"}
-    argv = ("--segment-steps", "30")
+    argv = ("--checkpoint-every", "30")
     yield Row("kill", "and then one device", one, argv, kill_after="step 30/", tasks=True)
     cache = {"JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
     yield Row("compilation cache", "cold", cache)

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from benchmarks.task import NUM_BATCHES, Case
-from lstm_jax.data import Arrays
+from lstm_jax.data.dataset import Arrays
 from lstm_jax.data.images import load
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.train.batches import epoch_order, streams
 
 
@@ -22,7 +22,7 @@ def training_data() -> tuple[str, Arrays]:
     """The training split of MNIST, or of the same shape a synthetic one."""
     try:
         return "mnist", load("mnist", lambda line: print(line, file=sys.stderr)).train
-    except SurroundingsError as error:
+    except EnvironmentProblem as error:
         print(f"{error}\nsynthetic pictures instead: speeds hold, losses mean nothing",
               file=sys.stderr)  # fmt: skip
     rng = np.random.default_rng(0)

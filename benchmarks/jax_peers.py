@@ -48,7 +48,7 @@ def linen(task: Task) -> dict[str, Setting]:
             for name in case.cell_names:
                 cell = kinds[case.cell](case.hidden_size, name=name)
                 carry, x = nn.RNN(cell, return_carry=True)(x)
-            h = x if case.every_row else jax.tree.leaves(carry)[-1]
+            h = x if case.per_step_outputs else jax.tree.leaves(carry)[-1]
             return nn.Dense(NUM_CLASSES, name="output")(h)
 
     params = {"hidden": _dense(task, "hidden"), "output": _dense(task, "output")}

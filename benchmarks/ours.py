@@ -14,11 +14,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from benchmarks.jax_peers import settings
 from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Case, Run, Setting, Task, load_whole
 from lstm_jax.cells import CELLS
-from lstm_jax.data import make_dataset
-from lstm_jax.experiment import Experiment
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data.dataset import make_dataset
+from lstm_jax.model.forward import fuse_kernels, outputs
 from lstm_jax.tasks.images import Images
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Items
-from lstm_jax.train.model import fold, outputs
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample
 from lstm_jax.train.sweep import build, place_here
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
@@ -29,17 +29,17 @@ Params = Any
 class _EveryRow(Images):
     """The class is asked for at every row."""
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        return super().ends(facts)._replace(every_row=True)
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        return super().model_spec(metadata)._replace(per_step_outputs=True)
 
     def total(self, batch: Batch) -> int:
         size, rows = batch["images"].shape[:2]
         return int(size * rows)
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
         labels = jnp.tile(batch["labels"], len(outputs))
         outputs = outputs.reshape(-1, outputs.shape[-1])
-        return super().items(outputs, {"labels": labels}, training=training)
+        return super().per_example(outputs, {"labels": labels}, training=training)
 
 
 def _cell(case: Case) -> str:
@@ -69,7 +69,7 @@ def by_cudnn(task: Task) -> dict[str, Setting]:
 def _train(task: Task, microbatches: int, backend: str) -> Run:
     case, split = task.case, dict(zip(("images", "labels"), load_whole(task), strict=True))
     experiment = Experiment(
-        task=_EveryRow() if case.every_row else Images(),
+        task=_EveryRow() if case.per_step_outputs else Images(),
         cell=_cell(case),
         layers=case.layers,
         hidden_size=case.hidden_size,
@@ -115,12 +115,12 @@ def plain(task: Task, backend: str = "scan") -> dict[str, Setting]:
     member = Experiment(
         cell=_cell(case), layers=case.layers, hidden_size=case.hidden_size, backend=backend
     )
-    ends = Ends(case.features, NUM_CLASSES, every_row=case.every_row)
+    spec = ModelSpec(case.features, NUM_CLASSES, per_step_outputs=case.per_step_outputs)
 
     def logits_of(params: Params, images: jax.Array) -> jax.Array:
         inputs = Inputs(images.swapaxes(0, 1))
-        logits = outputs(member, ends, fold(member, params), inputs)
-        return logits.swapaxes(0, 1) if case.every_row else logits
+        logits = outputs(member, spec, fuse_kernels(member, params), inputs)
+        return logits.swapaxes(0, 1) if case.per_step_outputs else logits
 
     return settings(task, _params(task), logits_of)
 
@@ -165,9 +165,9 @@ def _ceiling(task: Task, parts: int) -> Run:
         results = jax.lax.fori_loop(0, steps * parts, partial(part, arrays=arrays), zeros)
         return sum(result.ravel()[:1] for result in results)
 
-    specs = (PartitionSpec(), PartitionSpec("batch"))
+    field_specs = (PartitionSpec(), PartitionSpec("batch"))
     jitted = jax.jit(
-        jax.shard_map(every, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("batch"))
+        jax.shard_map(every, mesh=mesh, in_specs=field_specs, out_specs=PartitionSpec("batch"))
     )
 
     def run(start: int, stop: int) -> float:

@@ -101,7 +101,7 @@ class Fleet:
 
 
 def environment(peer: Peer, cores: int, platform: str = "cpu") -> dict[str, str]:
-    """On the CPU a JAX device for each core; on a GPU, which peers share, memory only as needed.
+    """On the CPU a JAX device for each core; on a GPU, which peers share, memory only as estimate_memory.
 
     Nothing compiled is taken from a cache.
     """

@@ -15,7 +15,7 @@ from benchmarks.task import Case, flop
 TOLERANCE = 1e-3  # of losses after the same steps, relative; float32 in another order of sums
 
 
-class Spread(NamedTuple):
+class MeshAxis(NamedTuple):
     median: float
     low: float
     high: float
@@ -41,8 +41,8 @@ class Measured:
     tried: dict[str, Any] = field(default_factory=dict)
 
 
-def spread(values: Sequence[float]) -> Spread:
-    return Spread(median(values), min(values), max(values))
+def spread(values: Sequence[float]) -> MeshAxis:
+    return MeshAxis(median(values), min(values), max(values))
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
@@ -63,7 +63,7 @@ def disagreements(measured: Sequence[Measured]) -> list[str]:
     ]
 
 
-def shares_of_ceiling(measured: Sequence[Measured]) -> dict[str, Spread]:
+def shares_of_ceiling(measured: Sequence[Measured]) -> dict[str, MeshAxis]:
     """Ours as a fraction of the products alone, on all cores and on one."""
     rates = {row.peer: row.rates for row in measured if row.rates}
     pairs = {"all cores": (OURS, CEILING), "one core": (ONE_CORE[OURS], ONE_CORE[CEILING])}

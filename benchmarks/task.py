@@ -25,7 +25,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "gru": {"cell": "gru"},
     "rnn": {"cell": "rnn"},
     "layers": {"layers": 2},
-    "every_row": {"every_row": True},
+    "per_step_outputs": {"per_step_outputs": True},
     "ugrnn": {"cell": "ugrnn"},
 }
 
@@ -47,7 +47,7 @@ class Case:
     features: int = 28
     cell: str = "lstm"
     layers: int = 1
-    every_row: bool = False  # the head answers at every row; otherwise at the last one
+    per_step_outputs: bool = False  # the head answers at every row; otherwise at the last one
     members: int = 1  # of a sweep
     platform: str = "cpu"  # or gpu
     max_settings: int = 99  # that a peer may try; each puts the likeliest first
@@ -174,7 +174,7 @@ class Product(NamedTuple):
 
 
 def products(case: Case) -> tuple[Product, ...]:
-    """The matrix products of the folded model, of one step: what no implementation can leave out.
+    """The matrix products of the fused model, of one step: what no implementation can leave out.
 
     Of each layer, per row [x, 1, h] times the stacked kernel; backwards per row the gates' gradient
     times the recurrent kernel; and all rows at once the gradient of the stacked kernel, and of the

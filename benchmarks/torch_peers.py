@@ -30,7 +30,7 @@ class Model(nn.Module):
     def __init__(self, case: Case, batch_first: bool):
         super().__init__()
         hidden = case.hidden_size
-        self.batch_first, self.every_row = batch_first, case.every_row
+        self.batch_first, self.per_step_outputs = batch_first, case.per_step_outputs
         self.hidden = nn.Linear(case.features, hidden)
         self.cells = LAYERS[case.cell](hidden, hidden, case.layers, batch_first=batch_first)
         self.output = nn.Linear(hidden, NUM_CLASSES)
@@ -40,7 +40,7 @@ class Model(nn.Module):
         if not self.batch_first:
             x = x.transpose(0, 1)
         outputs, state = self.cells(self.hidden(x))
-        if self.every_row:
+        if self.per_step_outputs:
             return self.output(outputs if self.batch_first else outputs.transpose(0, 1))
         last = state[0] if isinstance(state, tuple) else state
         return self.output(last[-1])
@@ -125,7 +125,7 @@ def _run(task: Task, compiled: bool, batch_first: bool, threads: int) -> Run:
         for step in range(start, stop):
             optimizer.zero_grad(set_to_none=True)
             logits, wanted = call(images[step % NUM_BATCHES]), labels[step % NUM_BATCHES]
-            if task.case.every_row:
+            if task.case.per_step_outputs:
                 wanted = wanted.repeat_interleave(task.case.rows)
             loss = nn.functional.cross_entropy(logits.flatten(0, -2), wanted)
             loss.backward()

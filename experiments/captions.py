@@ -23,5 +23,5 @@ experiment = Experiment(
     clip_norm=1.0,
     batch_size=64,
     microbatches=2,
-    train_examples=8 * 80_000,
+    total_examples=8 * 80_000,
 )

@@ -2,7 +2,7 @@
 
     make experiment NAME=dates
 
-Made, no network is needed; no date or number is in two splits. Expect a test symbol accuracy of
+SyntheticTask, no network is estimate_memory; no date or number is in two splits. Expect a test symbol accuracy of
 1.0000, and 0.9997 +- 0.0014 of the 1,000 test sentences written without a mistake (greedy, 3 seeds;
 95 % interval). Copying the source gets none. About 1 minute on two CPU cores.
 """
@@ -20,5 +20,5 @@ experiment = Experiment(
     warmup_steps=50,
     clip_norm=1.0,
     batch_size=64,
-    train_examples=5 * 14_000,
+    total_examples=5 * 14_000,
 )

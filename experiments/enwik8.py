@@ -8,7 +8,7 @@ data/enwik8-first-10MB.gz`, a slice, whose numbers are not those of the whole (w
 bits per character of 2.495 +- 0.039 (2.509, 2.478, 2.498; three seeds; 95 % interval) after one and
 a half epochs: 2.9 % behind 2.424, the best of models that count runs of up to five bytes,
 interpolated, and ahead of runs of four, 2.720; counting single bytes has 5.104. The curve still
-falls: `--train-examples 400000` would be the next thing to try. About 25 minutes on two CPU cores
+falls: `--total-examples 400000` would be the next thing to try. About 25 minutes on two CPU cores
 with other work.
 """
 
@@ -25,6 +25,6 @@ experiment = Experiment(
     clip_norm=1.0,
     batch_size=32,
     microbatches=2,
-    train_examples=100_000,
+    total_examples=100_000,
     log_every=50,
 )

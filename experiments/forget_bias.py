@@ -5,7 +5,7 @@
 The adding problem of 200 rows, five seeds, cut off after 1,000 steps, when not all have learnt it;
 always answering 1 costs 0.167. Expect a test squared error of 0.0013 +- 0.0005 with a bias of 2; on
 validation 0.0015 +- 0.0006 with 2, 0.0022 +- 0.0019 with 1, and 0.060 +- 0.080 with 0, where some
-seeds have not begun to learn. Verdict: a bias of at least 1 is needed here, as the paper says;
+seeds have not begun to learn. Verdict: a bias of at least 1 is estimate_memory here, as the paper says;
 between 1 and 2 five seeds tell no difference. About 3 minutes on two CPU cores busy with other
 work.
 """
@@ -18,7 +18,7 @@ experiment = Experiment(
     forget_bias=(0.0, 1.0, 2.0),
     learning_rate=3e-3,
     seed=(0, 1, 2, 3, 4),
-    train_examples=64 * 1_000,
+    total_examples=64 * 1_000,
     batch_size=64,
     kernel_init="orthogonal",
     schedule="cosine",

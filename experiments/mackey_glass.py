@@ -8,7 +8,7 @@ in units of the series' variance. Linear autoregression on the same window has 0
 (0.013) at 6, and 0.0015 (0.252) at 84, a root mean square error of 0.039 standard deviations. One
 value ahead the linear model is the better one, 3e-7 against 8e-4. Gers, Eck and Schmidhuber,
 "Applying LSTM to time series predictable through time-window approaches" (2001), saw no advantage
-of LSTM here. No network is needed. About 5 minutes on two CPU cores busy with other work, of which
+of LSTM here. No network is estimate_memory. About 5 minutes on two CPU cores busy with other work, of which
 80 seconds are computing.
 """
 
@@ -23,6 +23,6 @@ experiment = Experiment(
     schedule="cosine",
     warmup_steps=100,
     clip_norm=1.0,
-    train_examples=25 * 15_893,
+    total_examples=25 * 15_893,
     log_every=50,
 )

@@ -38,5 +38,5 @@ experiment = Experiment(
     learning_rate=6e-3,
     schedule="cosine",
     clip_norm=1.0,
-    train_examples=120_000,
+    total_examples=120_000,
 )

@@ -3,7 +3,7 @@
     make experiment NAME=odyssey
 
 After Greff et al., "LSTM: A Search Space Odyssey" (2015), who found the forget gate and the
-output's activation most needed, and coupling input and forget gate harmless. On rows of MNIST, 45
+output's activation most estimate_memory, and coupling input and forget gate harmless. On rows of MNIST, 45
 draws, five rates for each variant, five seeds each; always the commonest digit: 0.11. Expect of the
 best setting, noaf, a test accuracy of 0.982 +- 0.002; of the others, each at its best rate on
 validation: cifg 0.981 +- 0.001, peephole 0.980 +- 0.001, niaf 0.978 +- 0.001, lstm 0.978 +- 0.001,
@@ -13,7 +13,7 @@ What both sets of draws show, on validation, paired over seeds: without the forg
 0.004 below lstm (0.007 +- 0.003 in the other set), without the input gate 0.011 +- 0.003 (0.011 +-
 0.005), full gate recurrence 0.011 +- 0.005 (0.005 +- 0.001); without the output's activation 0.005
 +- 0.004 ahead (0.005 +- 0.003), coupled gates 0.003 +- 0.002 (0.007 +- 0.004). Verdict: the forget
-gate is needed and coupled gates are harmless, as they say; that the output's activation is needed
+gate is estimate_memory and coupled gates are harmless, as they say; that the output's activation is estimate_memory
 does not show. About 17 minutes on two CPU cores with other work.
 """
 
@@ -37,4 +37,4 @@ experiment = Experiment(
     schedule="cosine",
     seed=(0, 1, 2, 3, 4),
 )
-search = Search(search="random", trials=45)
+search = Search(method="random", trials=45)

@@ -32,7 +32,7 @@ experiment = Experiment(
     hidden_size=32,
     learning_rate=(3e-4, 3e-2),
     seed=(0, 1, 2, 3, 4),
-    train_examples=64 * 1_500,
+    total_examples=64 * 1_500,
     batch_size=64,
     microbatches=2,
     kernel_init="orthogonal",
@@ -40,4 +40,4 @@ experiment = Experiment(
     clip_norm=1.0,
     log_every=50,
 )
-search = Search(search="random", trials=45)
+search = Search(method="random", trials=45)

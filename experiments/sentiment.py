@@ -25,8 +25,8 @@ experiment = Experiment(
     clip_norm=1.0,
     batch_size=64,
     microbatches=2,
-    train_examples=8453 * 6,
+    total_examples=8453 * 6,
     log_every=50,
-    looks=12,
-    keep="best",
+    num_evals=12,
+    restore_best=True,
 )

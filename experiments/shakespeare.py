@@ -21,6 +21,6 @@ experiment = Experiment(
     clip_norm=1.0,
     batch_size=32,
     microbatches=2,
-    train_examples=10 * 7_800,
+    total_examples=10 * 7_800,
     log_every=50,
 )

@@ -29,5 +29,5 @@ experiment = Experiment(
     clip_norm=1.0,
     batch_size=64,
     microbatches=4,
-    train_examples=10 * 35_000,
+    total_examples=10 * 35_000,
 )

@@ -13,7 +13,7 @@ experiment = Experiment(
     task=Images(shift=2, label_smoothing=0.05),
     learning_rate=3e-3,
     seed=(0, 1, 2, 3, 4),
-    train_examples=40 * 55_000,
+    total_examples=40 * 55_000,
     kernel_init="orthogonal",
     schedule="cosine",
     warmup_steps=400,

@@ -34,5 +34,5 @@ experiment = Experiment(
     clip_norm=1.0,
     batch_size=64,
     microbatches=4,
-    train_examples=10 * 10_800,
+    total_examples=10 * 10_800,
 )

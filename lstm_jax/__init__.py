@@ -17,7 +17,7 @@ An experiment (pip install 'lstm_jax[experiments]'); several values in a field m
     import lstm_jax
     from lstm_jax import Experiment, Images
     digits = Images(dataset="digits")
-    outcome = lstm_jax.run(Experiment(task=digits, hidden_size=(16, 32), train_examples=20_000))
+    outcome = lstm_jax.run(Experiment(task=digits, hidden_size=(16, 32), total_examples=20_000))
     outcome.results.to_pandas()                  # a row for each member
     outcome.metrics["loss"]                      # every logged step, a NumPy array
     outcome.report()                             # one page with figures
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from lstm_jax.api import Outcome, load, read, run
     from lstm_jax.cells.linen import GRU, LSTM, RNN
     from lstm_jax.cells.lstm import lstm
-    from lstm_jax.data import Dataset, make_dataset
-    from lstm_jax.errors import DivergedError, Interrupted, SurroundingsError, UserError
-    from lstm_jax.experiment import Experiment
-    from lstm_jax.results import Result, Segment
-    from lstm_jax.search import Search, Study
+    from lstm_jax.config.experiment import Experiment
+    from lstm_jax.config.results import Result, Segment
+    from lstm_jax.config.search import Search, Study
+    from lstm_jax.data.dataset import Dataset, make_dataset
+    from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, UserError
     from lstm_jax.tasks import (
         Adding,
         Captions,
@@ -65,6 +65,7 @@ __all__ = [
     "Copying",
     "Dataset",
     "DivergedError",
+    "EnvironmentProblem",
     "Experiment",
     "Forecast",
     "Images",
@@ -75,7 +76,6 @@ __all__ = [
     "Search",
     "Segment",
     "Study",
-    "SurroundingsError",
     "Text",
     "Translation",
     "UserError",
@@ -92,11 +92,11 @@ _HOMES = {
     "lstm_jax.api": ("Outcome", "load", "read", "run"),
     "lstm_jax.cells.linen": ("GRU", "LSTM", "RNN"),
     "lstm_jax.cells.lstm": ("lstm",),
-    "lstm_jax.data": ("Dataset", "make_dataset"),
-    "lstm_jax.errors": ("DivergedError", "Interrupted", "SurroundingsError", "UserError"),
-    "lstm_jax.experiment": ("Experiment",),
-    "lstm_jax.results": ("Result", "Segment"),
-    "lstm_jax.search": ("Search", "Study"),
+    "lstm_jax.data.dataset": ("Dataset", "make_dataset"),
+    "lstm_jax.errors": ("DivergedError", "Interrupted", "EnvironmentProblem", "UserError"),
+    "lstm_jax.config.experiment": ("Experiment",),
+    "lstm_jax.config.results": ("Result", "Segment"),
+    "lstm_jax.config.search": ("Search", "Study"),
     "lstm_jax.tasks": (
         *("Adding", "Captions", "Copying", "Forecast"),
         *("Images", "Language", "Text", "Translation"),

@@ -9,18 +9,18 @@ def main() -> None:
         import signal
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        from lstm_jax import interrupts
+        from lstm_jax import signals
 
-        interrupts.own_process()
+        signals.own_process()
     except KeyboardInterrupt:  # in the first hundredth of a second
         os.write(2, b"lstm_jax: stopped; nothing had to be saved\n")
         os._exit(130)
-    from lstm_jax.cli import main
+    from lstm_jax.cli.main import main
 
     try:
         main()
     finally:
-        interrupts.ignore()
+        signals.ignore()
 
 
 if __name__ == "__main__":

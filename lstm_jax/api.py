@@ -1,6 +1,6 @@
 """What `import lstm_jax` offers: to run an experiment, and to look at what runs have given.
 
-The command `run` calls the same function. What is needed to run is imported then: the command line
+The command `run` calls the same function. What is estimate_memory to run is imported then: the command line
 reads this file to answer a mistake.
 """
 
@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from lstm_jax.data import Dataset, given_name
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.lookup import load_study
+from lstm_jax.config.results import Result, Segment
+from lstm_jax.config.search import Study
+from lstm_jax.config.shards import parse_shard
+from lstm_jax.data.dataset import Dataset, given_name
 from lstm_jax.errors import UserError, experiments_installed
-from lstm_jax.experiment import Experiment
-from lstm_jax.lookup import find_run, load_study
-from lstm_jax.parts import which_part
-from lstm_jax.results import Result, Segment
-from lstm_jax.search import Study
 
 if TYPE_CHECKING:
+    from lstm_jax.predict.trained import TrainedModel
     from lstm_jax.runs.columns import Columns
     from lstm_jax.runs.record import Record
-    from lstm_jax.use.trained import Trained
 
-MOST_SEGMENT_STEPS = 10**6
+MAX_CHECKPOINT_EVERY = 10**6
 UNNAMED = "unnamed"  # the directory in `runs/` of experiments without a name
 
 
@@ -58,8 +58,8 @@ class Outcome:
     def metrics(self) -> Columns:
         """A row for each member (by its digest) and logged step: loss, the task's metric, norms."""
         from lstm_jax.runs.columns import Columns
-        from lstm_jax.runs.metrics import read_metrics
-        from lstm_jax.runs.screen import say
+        from lstm_jax.runs.metrics_file import read_metrics
+        from lstm_jax.runs.progress import say
 
         return Columns(read_metrics(self.directory, partial(say, _console(self.silent))))
 
@@ -70,7 +70,7 @@ class Outcome:
 
         return Columns([row.flat() for row in (*self.members, *self.record.dropped)])
 
-    def load(self, member: str | None = None) -> Trained:
+    def load(self, member: str | None = None) -> TrainedModel:
         """Returns the member chosen on validation, or the one whose digest begins so."""
         return load(self.directory, member)
 
@@ -96,12 +96,12 @@ def run(
     callback: Callable[[Segment], object] | None = None,
     silent: bool = False,
     runs_dir: str | Path = "runs",
-    segment_steps: int = 100,
+    checkpoint_every: int = 100,
     max_minutes: float | None = None,
     fallback: bool = False,
     tensorboard: bool = False,
     platform: str = "auto",
-    part: str | None = None,
+    shard: str | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Trains an experiment, goes on with it, or finds it finished; returns what it has given.
@@ -111,32 +111,34 @@ def run(
 
     `data` is a data set of your own, of `make_dataset`, instead of the one the task names; its
     fingerprint is on record, and to go on with such a run takes the same data. `callback` is
-    called with a `Segment` after every `segment_steps` steps, which are saved by then: what it
-    raises ends the run, and the same call goes on. `silent` shows nothing. `part` is "3/16" for a
-    part of the members; a call without it puts the parts together. The other options are those of
+    called with a `Segment` after every `checkpoint_every` steps, which are saved by then: what it
+    raises ends the run, and the same call goes on. `silent` shows nothing. `shard` is "3/16" for a
+    shard of the members; a call without it puts the shards together. The other options are those of
     `lstm-jax run`.
 
-    Raises UserError, SurroundingsError, DivergedError and, after Ctrl-C or `max_minutes`,
+    Raises UserError, EnvironmentProblem, DivergedError and, after Ctrl-C or `max_minutes`,
     Interrupted: the same call goes on.
     """
-    if not 1 <= segment_steps <= MOST_SEGMENT_STEPS:
-        raise UserError(f"segment_steps: {segment_steps} is not from 1 to {MOST_SEGMENT_STEPS:,}")
+    if not 1 <= checkpoint_every <= MAX_CHECKPOINT_EVERY:
+        raise UserError(
+            f"checkpoint_every: {checkpoint_every} is not from 1 to {MAX_CHECKPOINT_EVERY:,}"
+        )
     if name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", name):
         raise UserError(f"name: {name!r} is no name of a directory")
-    study, known_as = _study(experiment)
-    if part is not None:
-        study = replace(study, part=which_part(part, os.environ))
+    study, run_name = _study(experiment)
+    if shard is not None:
+        study = replace(study, shard=parse_shard(shard, os.environ))
     study, given = _with_data(study, data)
     console = console or _console(silent)
     with experiments_installed():
         from lstm_jax.runs.devices import prepare_jax
-        from lstm_jax.runs.screen import say
+        from lstm_jax.runs.progress import say
 
         prepare_jax(platform, partial(say, console))
-        from lstm_jax.runs import runner
+        from lstm_jax.runs import loop
 
-        directory = runner.run(
-            name or known_as, study, console, runs_dir=Path(runs_dir), segment_steps=segment_steps,
+        directory = loop.run(
+            name or run_name, study, console, runs_dir=Path(runs_dir), checkpoint_every=checkpoint_every,
             fallback=fallback, max_minutes=max_minutes, tensorboard=tensorboard, given=given,
             callback=callback,
         )  # fmt: skip
@@ -145,10 +147,14 @@ def run(
 
 def read(run: str | Path, *, runs_dir: str | Path = "runs") -> Outcome:
     """Returns what a run has given so far: a run directory, NAME, NAME/begin-of-digest, latest."""
+    from lstm_jax.runs.record import find_run
+
     return Outcome(find_run(run, Path(runs_dir)))
 
 
-def load(run: str | Path, member: str | None = None, *, runs_dir: str | Path = "runs") -> Trained:
+def load(
+    run: str | Path, member: str | None = None, *, runs_dir: str | Path = "runs"
+) -> TrainedModel:
     """Returns a trained member of a run: `load("latest").predict(images)`.
 
     A run is named as in `read`; `member` is the beginning of a digest, instead of the member that
@@ -158,7 +164,8 @@ def load(run: str | Path, member: str | None = None, *, runs_dir: str | Path = "
         from lstm_jax.runs.devices import prepare_jax
 
         prepare_jax("auto")
-        from lstm_jax.use import trained
+        from lstm_jax.predict import trained
+        from lstm_jax.runs.record import find_run
 
         return trained.load(find_run(run, Path(runs_dir)), member)
 
@@ -189,7 +196,7 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
     if not re.fullmatch(r"[\w.-]{1,100}", data.name):
         raise UserError(f"data: its name is {data.name!r}; use letters, digits, - and _")
     study.experiment.task.check_data(data)
-    experiment = study.experiment.replaced({"task.dataset": given_name(data)})
+    experiment = study.experiment.replace({"task.dataset": given_name(data)})
     return replace(study, experiment=experiment), {experiment.task.data_key: data}
 
 

@@ -12,7 +12,7 @@ class UserError(Exception):
     """The user's mistake, in one line that says what to do. Exit code 2."""
 
 
-class SurroundingsError(Exception):
+class EnvironmentProblem(Exception):
     """Data, disk, device or lock: not the user's mistake, not ours. Exit code 3."""
 
 
@@ -31,9 +31,9 @@ class DivergedError(Exception):
         self.directory = directory
 
 
-def not_installed(option: str, package: str, extra: str) -> SurroundingsError:
+def not_installed(option: str, package: str, extra: str) -> EnvironmentProblem:
     """What to do when an option needs a package that is not here."""
-    return SurroundingsError(
+    return EnvironmentProblem(
         f"{option} needs {package}: pip install 'lstm_jax[{extra}]', or `make`, whose .venv has it"
     )
 

@@ -32,7 +32,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Spec:
+class FieldSpec:
     """What a field takes, and what becomes of it."""
 
     kind: type
@@ -45,20 +45,21 @@ class Spec:
     data: bool = False  # decides what data is loaded
     log: bool = False  # a search draws from a range of it log-uniformly
     optional: bool = False  # also takes None, which switches it off; off is another program
+    option: str | None = None  # its option on the command line, where that is not its name
 
 
 def axis(default: Any, help: str, *, kind: type | None = None, **spec: Any) -> Any:
-    """Declares a field. `spec` are the fields of `Spec`; the kind is that of the default."""
-    metadata = {"spec": Spec(kind or type(default), help, **spec)}
+    """Declares a field. `spec` are the fields of `FieldSpec`; the kind is that of the default."""
+    metadata = {"spec": FieldSpec(kind or type(default), help, **spec)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def specs(of: Any) -> dict[str, Spec]:
+def field_specs(of: Any) -> dict[str, FieldSpec]:
     """Returns the declarations of a dataclass or an instance of one, by field name."""
     return {f.name: f.metadata["spec"] for f in dataclasses.fields(of) if "spec" in f.metadata}
 
 
-def checked(path: str, value: Any, spec: Spec) -> Any:
+def checked(path: str, value: Any, spec: FieldSpec) -> Any:
     """Returns one value or a tuple of several, each of the field's kind and within its bounds.
 
     One value stays one value, also out of a tuple of one: both are the same experiment. Raises
@@ -77,7 +78,7 @@ def checked(path: str, value: Any, spec: Spec) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _checked_one(path: str, value: Any, spec: Spec) -> Any:
+def _checked_one(path: str, value: Any, spec: FieldSpec) -> Any:
     if value is None and spec.optional:
         return None
     if spec.kind is str:
@@ -99,7 +100,7 @@ def _checked_one(path: str, value: Any, spec: Spec) -> Any:
     return spec.kind(value) + 0  # -0.0 is 0.0: equal experiments have equal digests
 
 
-def _checked_name(path: str, value: Any, spec: Spec) -> str:
+def _checked_name(path: str, value: Any, spec: FieldSpec) -> str:
     if not isinstance(value, str) or not value:
         raise UserError(f"{path}: expected a name, got {value!r}")
     if spec.check is not None:
@@ -110,7 +111,7 @@ def _checked_name(path: str, value: Any, spec: Spec) -> str:
     return value
 
 
-def parsed(path: str, word: str, spec: Spec) -> Any:
+def parsed(path: str, word: str, spec: FieldSpec) -> Any:
     """Returns the value that a word of a command line stands for. Raises UserError."""
     if spec.optional and word.lower() == "none":
         return None

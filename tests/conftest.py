@@ -27,9 +27,9 @@ gc.set_threshold(100_000, 50, 50)
 
 # A file is run by one worker: the longest are begun first, so that none is waited for at the end.
 LONGEST = (
-    *("test_run", "test_sweep", "test_train", "test_experiments", "test_recurrence"),
+    *("test_run", "test_sweep", "test_train", "test_experiments", "test_scan"),
     *("test_memory_tasks", "test_report", "test_export", "test_translation", "test_diagnose"),
-    *("test_depth", "test_parts", "test_docs", "test_notebook", "test_tfds", "test_language"),
+    *("test_layers", "test_shards", "test_docs", "test_notebook", "test_tfds", "test_language"),
 )
 
 
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="module")
 def quickly():
     """The package's own programs are compiled as by `quick` too, for the tests of one file."""
-    from quick import quick_programs
+    from fast_compile import quick_programs
 
     with quick_programs():
         yield

@@ -12,7 +12,7 @@ import pytest
 
 import lstm_jax
 from lstm_jax import Experiment, UserError, api
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import devices
 from lstm_jax.runs.columns import Columns
 
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.usefixtures("quickly")
 ROOT = Path(__file__).parent.parent
 # Five rows of six numbers, three classes; everything here runs this one program.
 TINY = {
-    "looks": 1,
+    "num_evals": 1,
     "hidden_size": 3,
     "batch_size": 8,
     "microbatches": 1,
-    "train_examples": 96,
+    "total_examples": 96,
     "log_every": 4,
 }
 
@@ -41,7 +41,7 @@ def arrays(seed=0):
 
 
 def train(runs, experiment=None, **options):
-    options = {"data": arrays(), "silent": True, "segment_steps": 5, **options}
+    options = {"data": arrays(), "silent": True, "checkpoint_every": 5, **options}
     return lstm_jax.run(experiment or Experiment(seed=(0, 1), **TINY), runs_dir=runs, **options)
 
 
@@ -133,7 +133,7 @@ def test_other_arrays_are_another_experiment(outcome):
 
 
 def test_without_its_arrays_such_a_run_says_in_a_line_what_is_missing(outcome):
-    with pytest.raises(SurroundingsError, match="give the same arrays again"):
+    with pytest.raises(EnvironmentProblem, match="give the same arrays again"):
         outcome.members[0].member.task.load(print)
 
 
@@ -165,7 +165,7 @@ def test_arrays_without_names_are_refused(tmp_path):
         (None, {"data": lstm_jax.make_dataset("x", {}, {}, {})}, "say num_classes"),
         (None, {"data": arrays()._replace(name="../x")}, "its name is"),
         (Experiment(task=lstm_jax.Images(dataset=("mnist", "digits"))), {}, "several values"),
-        (None, {"segment_steps": 0}, "segment_steps: 0"),
+        (None, {"checkpoint_every": 0}, "checkpoint_every: 0"),
         (None, {"name": ".."}, "no name of a directory"),
         (7, {}, "expected an Experiment"),
         ("digts", {"data": None}, "Did you mean digits"),
@@ -205,7 +205,7 @@ def test_a_notebook_gets_plain_lines_though_its_stdout_says_it_is_a_terminal(mon
 @pytest.mark.parametrize("package", ["pandas", "polars"])
 def test_without_pandas_or_polars_a_line_says_what_to_install(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(SurroundingsError, match=f"pip install {package}"):
+    with pytest.raises(EnvironmentProblem, match=f"pip install {package}"):
         getattr(Columns([]), f"to_{package}")()
 
 

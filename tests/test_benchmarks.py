@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic and protocol; no peer is needed, and no timing is asserted."""
+"""The benchmark's own arithmetic and protocol; no peer is estimate_memory, and no timing is asserted."""
 
 import json
 import math
@@ -219,7 +219,7 @@ def test_the_command_writes_json_and_tells_of_faults(
 def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
     """On the same batches from the same weights: means of two losses."""
     import jax  # not above: the peers' processes import this file, and start at once without
-    from quick import quick_programs
+    from fast_compile import quick_programs
 
     from benchmarks import data, ours
 

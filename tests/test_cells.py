@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
+from fast_compile import quick
 from onnx import TensorProto, helper
-from quick import quick
 from textbook import arguments, assert_close, sigmoid, weighted
 
 from lstm_jax.cells import CELLS, get_cell
 from lstm_jax.cells.cell import Block, Cell
-from lstm_jax.cells.recurrence import run, stack_kernels
+from lstm_jax.cells.scan import run, stack_kernels
 from lstm_jax.errors import UserError
 
 OUTSIDE = '''
@@ -152,8 +152,8 @@ def test_what_is_no_cell_is_one_line(tmp_path, monkeypatch, name, message):
         ({"blocks": (Block("n", "xc"),)}, "takes {'c'}, which is not read back"),
         ({"blocks": (Block("n", "x"), Block("n", "h"))}, "come last"),
         ({"forget": "f"}, "no column 'f'"),
-        ({"slopes": print}, "half a pair"),
-        ({"slopes": print, "backward": print, "extra": ("p",)}, "no extra weights"),
+        ({"pointwise_fwd": print}, "half a pair"),
+        ({"pointwise_fwd": print, "pointwise_bwd": print, "extra": ("p",)}, "no extra weights"),
     ],
 )
 def test_a_cell_that_contradicts_itself_is_none(fields, message):

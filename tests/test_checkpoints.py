@@ -10,10 +10,10 @@ import pytest
 import safetensors.numpy
 from kills import killed_before
 
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import checkpoints
+from lstm_jax.runs.directory import read_json, sealed, write_json
 from lstm_jax.runs.files import clear_leftovers
-from lstm_jax.runs.store import read_json, sealed, write_json
 
 MEMBERS = ("a", "b", "c")
 
@@ -114,9 +114,9 @@ def test_any_flipped_missing_or_added_byte_is_found_and_the_one_before_is_used(
         path.write_bytes(content)
         if content == whole[:-1] and suffix == ".json":
             continue  # without the newline at its end it is the same manifest
-        with pytest.raises(SurroundingsError, match=r"is damaged \(") as caught:
+        with pytest.raises(EnvironmentProblem, match=r"is damaged \(") as caught:
             checkpoints.read(path.with_suffix(".json"), {"a"})
-        assert type(caught.value) is SurroundingsError
+        assert type(caught.value) is EnvironmentProblem
         assert str(caught.value).isprintable()
         if number % 50 == 0:
             said = []
@@ -174,7 +174,7 @@ def test_arrays_of_fewer_members_than_it_says_are_damaged(saved, folder):
     file = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     path = folder / "00000030.json"
     write_json(path, sealed(read_json(path) | {"file": file}))
-    with pytest.raises(SurroundingsError, match="not those of its members"):
+    with pytest.raises(EnvironmentProblem, match="not those of its members"):
         checkpoints.read(path, {"c"})
 
 
@@ -237,7 +237,7 @@ def test_a_link_is_refused_and_never_emptied(saved, folder, tmp_path_factory, li
         lambda: checkpoints.load(saved, ["a"], print),
         lambda: checkpoints.saved_members(saved),
     ):
-        with pytest.raises(SurroundingsError, match=f"{link} is a link"):
+        with pytest.raises(EnvironmentProblem, match=f"{link} is a link"):
             attempt()
     assert sorted(str(path) for path in target.rglob("*")) == before
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lstm_jax import Experiment, Images
-from lstm_jax.cli import main, parse
+from lstm_jax.cli.main import main, parse
+from lstm_jax.config.lookup import available, load_study
 from lstm_jax.errors import UserError
-from lstm_jax.lookup import available, load_study
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,7 +40,7 @@ def complaint(argv, capsys):
         (["run", "baseline", "--clip-norm", "0"], "none switches it off"),
         (["run", "baseline", "--weight-decay", "0.1"], "use --optimizer adamw"),
         (["run", "baseline", "--microbatches", "3"], "3 does not divide batch_size 128"),
-        (["run", "baseline", "--segment-steps", "3000000000"], "more than 1,000,000"),
+        (["run", "baseline", "--checkpoint-every", "3000000000"], "more than 1,000,000"),
         (["run", "baseline", "--search", "random", "grid"], "grid"),
         (["run", "baseline", "--learnig-rate", "1"], "Did you mean learning-rate"),
         (["run", "baseline", "--learning-rate", "0"], "learning_rate: 0.0 is not between"),
@@ -52,8 +52,8 @@ def complaint(argv, capsys):
         (["run", "baseline", "--hidden-size", "1.5"], "expected a whole number"),
         (["run", "baseline", "--hidden-size"], "expected at least one argument"),
         (["run", "baseline", "--seed", "1", "2", "1"], "1 is there twice"),
-        (["run", "baseline", "--segment-steps", "0"], "segment_steps"),
-        (["plan", "baseline", "--segment-steps", "9"], "no option --segment-steps"),
+        (["run", "baseline", "--checkpoint-every", "0"], "checkpoint_every"),
+        (["plan", "baseline", "--checkpoint-every", "9"], "no option --checkpoint-every"),
         (["run", "baseline", "--platform", "foo"], "platform"),
         (["run", "baseline", "--seed", ""], "seed"),
         (["run", "baseline", "more"], "more"),
@@ -100,18 +100,18 @@ def test_overrides_are_laid_over_the_experiments_own_values():
         task=Images(dataset="digits"),
         hidden_size=(8, 16),
         learning_rate=3e-3,
-        train_examples=own.experiment.train_examples,
+        total_examples=own.experiment.total_examples,
     )
 
 
 def test_every_field_of_experiment_task_and_search_has_an_option():
     argv = ["run", "digits", "--task.reading", "rows", "columns", "--clip-norm", "none", "1"]
-    argv += ["--cell", "gru", "lstm", "--train-examples", "1e4", "--search", "random"]
+    argv += ["--cell", "gru", "lstm", "--total-examples", "1e4", "--search", "random"]
     study = parse([*argv, "--trials", "3", "--momentum", "0.5"]).study
     assert study.experiment.several("task.reading") == ("rows", "columns")
     assert study.experiment.several("clip_norm") == (None, 1.0)
-    assert study.experiment.train_examples == 10_000
-    assert (study.search.search, study.search.trials) == ("random", 3)
+    assert study.experiment.total_examples == 10_000
+    assert (study.search.method, study.search.trials) == ("random", 3)
 
 
 def test_every_shipped_experiment_opens_with_its_command():
@@ -141,7 +141,7 @@ def python(*argv, **environment):
 
 def test_help_imports_neither_jax_nor_tfds():
     probe = (
-        "import sys\nfrom lstm_jax.cli import main\n"
+        "import sys\nfrom lstm_jax.cli.main import main\n"
         "try: main(['run', '--help'])\nexcept SystemExit as left: assert left.code == 0\n"
         "print([m for m in ('jax', 'tensorflow', 'tensorflow_datasets') if m in sys.modules])"
     )

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fast_compile import quick
 from jax.experimental import rnn
-from quick import quick
 
 from benchmarks.jax_peers import cudnn
 from benchmarks.ours import by_cudnn, ours, plain
@@ -18,10 +18,10 @@ from benchmarks.task import NUM_BATCHES, Case, Task, make_weights
 from lstm_jax import Experiment
 from lstm_jax.cells.cudnn import flat_weights, lstm_last_cudnn
 from lstm_jax.cells.lstm import lstm_cell
-from lstm_jax.cells.recurrence import run, stack_kernels
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.tasks.task import Ends, Inputs
-from lstm_jax.train import model
+from lstm_jax.cells.scan import run, stack_kernels
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.model import forward
+from lstm_jax.tasks.task import Inputs, ModelSpec
 from lstm_jax.train.step import init_state, train_step
 from lstm_jax.train.sweep import place, refuse_absent_backend, stack_fields, tile_size
 
@@ -91,7 +91,7 @@ def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
 
 
 def test_a_member_trains_as_with_scan(on_cpu):
-    ends = Ends(num_features=4, num_outputs=10)
+    spec = ModelSpec(num_features=4, num_outputs=10)
     rng = np.random.default_rng(1)
     images = jnp.asarray(rng.integers(0, 256, (16, 6, 4)), jnp.uint8)
     labels = jnp.asarray(rng.integers(0, 10, 16), jnp.int32)
@@ -101,8 +101,8 @@ def test_a_member_trains_as_with_scan(on_cpu):
             hidden_size=8, batch_size=16, microbatches=2, learning_rate=1e-2, backend=backend
         )
         member = jax.tree.map(lambda a: jnp.asarray(a[0]), stack_fields([member]))
-        take = quick(partial(train_step, ends))
-        state, losses = quick(partial(init_state, ends))(member), []
+        take = quick(partial(train_step, spec))
+        state, losses = quick(partial(init_state, spec))(member), []
         batch = {"images": images, "labels": labels}
         for step in range(5):
             state, seen = take(member, state, batch, jnp.int32(step))
@@ -161,7 +161,7 @@ def test_every_weight_is_handed_over_once():
 
 def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
     experiment = Experiment(seed=(0, 1, 2), backend="cudnn")
-    with pytest.raises(SurroundingsError, match="cudnn needs an NVIDIA GPU"):
+    with pytest.raises(EnvironmentProblem, match="cudnn needs an NVIDIA GPU"):
         refuse_absent_backend(experiment)
     refuse_absent_backend(replace(experiment, backend="scan"))
     placements = place(experiment.members(), 1, partial(tile_size, "gpu"))
@@ -169,11 +169,13 @@ def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
     assert tile_size("gpu", Experiment()) > 1
 
 
-@pytest.mark.parametrize(("every_row", "lengths"), [(True, None), (False, jnp.ones(3, jnp.int32))])
-def test_what_it_cannot_run_is_refused_and_not_run_by_another(every_row, lengths):
+@pytest.mark.parametrize(
+    ("per_step_outputs", "lengths"), [(True, None), (False, jnp.ones(3, jnp.int32))]
+)
+def test_what_it_cannot_run_is_refused_and_not_run_by_another(per_step_outputs, lengths):
     x, kernel = arrays(*SHAPES[1])
     head = jnp.ones((x.shape[0], 2))
-    ends = Ends(num_features=5, num_outputs=2, every_row=every_row)
-    folded = model.Folded(((model.Layer(kernel, {}),),), head, None)
+    spec = ModelSpec(num_features=5, num_outputs=2, per_step_outputs=per_step_outputs)
+    fused = forward.FusedParams(((forward.Layer(kernel, {}),),), head, None)
     with pytest.raises(UserError, match="cudnn reads the last row"):
-        model.outputs(Experiment(backend="cudnn"), ends, folded, Inputs(x, lengths))
+        forward.outputs(Experiment(backend="cudnn"), spec, fused, Inputs(x, lengths))

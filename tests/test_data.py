@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lstm_jax.data import images as data
-from lstm_jax.data import make_dataset
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.data.dataset import make_dataset
+from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.tasks.images import Images, arranged
 from lstm_jax.train.batches import epoch_order, streams
 
@@ -49,7 +49,7 @@ def test_the_order_is_the_same_for_all_members_of_a_seed_and_of_no_other():
 def test_digits_are_split_in_order_and_never_change():
     digits = data.load("digits")
     assert digits.name == "digits"
-    assert digits.facts == {"num_classes": 10, "shapes": {"images": [8, 8], "labels": []}}
+    assert digits.metadata == {"num_classes": 10, "shapes": {"images": [8, 8], "labels": []}}
     sizes = [split["images"].shape for split in (digits.train, digits.validation, digits.test)]
     assert sizes == [(1318, 8, 8), (119, 8, 8), (360, 8, 8)]
     assert digits.train["images"].min() == 0
@@ -88,18 +88,18 @@ def test_the_fingerprint_notices_every_byte_of_every_array():
 
 def test_the_fingerprint_notices_names_shapes_types_and_facts():
     def changed(change):
-        splits, facts = small_splits(), {"classes": 3}
-        change(splits, facts)
-        return make_dataset("a", *splits, **facts).fingerprint
+        splits, metadata = small_splits(), {"classes": 3}
+        change(splits, metadata)
+        return make_dataset("a", *splits, **metadata).fingerprint
 
     changes = [
-        lambda splits, facts: None,
-        lambda splits, facts: splits[0].update(z=splits[0].pop("y")),
-        lambda splits, facts: splits[0].update(x=splits[0]["x"].reshape(2, 4)),
-        lambda splits, facts: splits[0].update(y=splits[0]["y"].view(np.uint32)),
-        lambda splits, facts: facts.update(classes=4),
-        lambda splits, facts: facts.update(more=1),
-        lambda splits, facts: splits.reverse(),
+        lambda splits, metadata: None,
+        lambda splits, metadata: splits[0].update(z=splits[0].pop("y")),
+        lambda splits, metadata: splits[0].update(x=splits[0]["x"].reshape(2, 4)),
+        lambda splits, metadata: splits[0].update(y=splits[0]["y"].view(np.uint32)),
+        lambda splits, metadata: metadata.update(classes=4),
+        lambda splits, metadata: metadata.update(more=1),
+        lambda splits, metadata: splits.reverse(),
     ]
     assert len({changed(change) for change in changes}) == len(changes)
 
@@ -128,9 +128,9 @@ def test_a_reading_is_an_order_of_the_same_numbers(reading):
     assert read.shape == shape
     for image, again in zip(pixels, read, strict=True):
         assert set(again.ravel()) == set(image.ravel())
-    facts = {"shapes": {"images": [3, 4]}, "num_classes": 7}
-    ends = Images(reading=reading).ends(facts)
-    assert (ends.num_features, ends.num_outputs, ends.every_row) == (shape[2], 7, False)
+    metadata = {"shapes": {"images": [3, 4]}, "num_classes": 7}
+    spec = Images(reading=reading).model_spec(metadata)
+    assert (spec.num_features, spec.num_outputs, spec.per_step_outputs) == (shape[2], 7, False)
     if reading == "permuted":  # once for all: the same for every image, and on every machine
         order = read[0].ravel() - pixels[0].min()
         np.testing.assert_array_equal(read[1].ravel() - pixels[1].min(), order)
@@ -140,7 +140,7 @@ def test_a_reading_is_an_order_of_the_same_numbers(reading):
 def test_the_floor_is_the_share_of_the_commonest_class():
     labels = [np.int32(values) for values in ([0, 1, 1], [0], [1, 1, 0, 2])]
     made = make_dataset("few", *({"labels": some} for some in labels))
-    assert Images().floor(made) == 0.5
+    assert Images().trivial_score(made) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_floor_is_the_share_of_the_commonest_class():
 )
 def test_arrays_that_are_off_are_named(images, labels, problem):
     good = data.load("digits").test
-    with pytest.raises(SurroundingsError, match=f"^odd: .*{problem}"):
+    with pytest.raises(EnvironmentProblem, match=f"^odd: .*{problem}"):
         data._dataset("odd", {"images": images, "labels": labels}, good, 10)
 
 

@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick
+from fast_compile import quick
 
 from lstm_jax import Experiment
 from lstm_jax.cells import CELLS, get_cell
 from lstm_jax.data.images import load
-from lstm_jax.report import diagnose
+from lstm_jax.model import forward
+from lstm_jax.predict import inference
+from lstm_jax.report import diagnostics
 from lstm_jax.tasks.images import Images, arranged
-from lstm_jax.train import model
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import name_arrays
-from lstm_jax.use import forward
 
 MEMBER = Experiment(task=Images(dataset="digits"), hidden_size=5)
 MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
@@ -36,28 +36,28 @@ class Model:
     """A member at its initial values, ready to be looked at."""
 
     def __init__(self, member, dataset, initial):
-        self.ends = member.task.ends(dataset.facts)
-        self.member = forward.ready(member)
-        self.params = initial(self.ends, self.member)
-        self.folded = forward.fold(member, self.params)
+        self.spec = member.task.model_spec(dataset.metadata)
+        self.member = inference.ready(member)
+        self.params = initial(self.spec, self.member)
+        self.fused = inference.fuse_kernels(member, self.params)
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda p: f"{p[0]}-{p[1]}")
 def any_model(request, digits):
     cell, layers = request.param
-    initial = quick(lambda ends, member: init_state(ends, member).params, static_argnums=0)
+    initial = quick(lambda spec, member: init_state(spec, member).params, static_argnums=0)
     return Model(replace(MEMBER, cell=cell, layers=layers), digits, initial)
 
 
 @pytest.fixture(scope="module")
 def lstm(digits):
-    return Model(MEMBER, digits, forward._initial)
+    return Model(MEMBER, digits, inference._initial)
 
 
 def test_the_last_belief_is_the_models_answer(any_model, batch):
     one = any_model
-    beliefs = forward.answer_by_row(one.member, one.folded, batch)
-    answer = forward.answer(one.ends, one.member, one.folded, batch)
+    beliefs = inference.answer_by_row(one.member, one.fused, batch)
+    answer = inference.answer(one.spec, one.member, one.fused, batch)
     np.testing.assert_allclose(beliefs[-1], answer, rtol=1e-4, atol=1e-6)
     assert beliefs.shape == (8, 20, 10)
 
@@ -66,14 +66,14 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
     """Along the gradient itself, at one row: the loss changes by its norm."""
     one, example = any_model, {name: array[:1] for name, array in batch.items()}
     task, inputs = one.member.task, one.member.task.inputs(example)
-    flow = quick(diagnose.gradient_flow, static_argnums=0)(
-        one.ends, one.member, one.folded, example
+    flow = quick(diagnostics.gradient_flow, static_argnums=0)(
+        one.spec, one.member, one.fused, example
     )
 
-    def loss_of(nudge_TBH):
-        h_TBH = forward.look(one.member, one.folded, inputs, nudge_TBH)["h"]
-        outputs = model.read_out(one.folded, h_TBH[-1])
-        return task.items(outputs, example, training=False).loss[0]
+    def loss_of(perturbation_TBH):
+        h_TBH = inference.activations(one.member, one.fused, inputs, perturbation_TBH)["h"]
+        outputs = forward.read_out(one.fused, h_TBH[-1])
+        return task.per_example(outputs, example, training=False).loss[0]
 
     zeros, loss = jnp.zeros((8, 1, 5)), quick(loss_of)
     slopes = quick(jax.grad(loss_of))(zeros)
@@ -84,18 +84,18 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
 
 
 def test_a_gradient_too_long_to_be_squared_has_its_length(lstm, batch):
-    long = lstm.folded._replace(head_DO=lstm.folded.head_DO * 1e25)
-    flow = quick(diagnose.gradient_flow, static_argnums=0)(lstm.ends, lstm.member, long, batch)
+    long = lstm.fused._replace(head_DO=lstm.fused.head_DO * 1e25)
+    flow = quick(diagnostics.gradient_flow, static_argnums=0)(lstm.spec, lstm.member, long, batch)
     assert jnp.isfinite(flow).all()
     assert flow[-1] > 1e24
 
 
 def test_what_is_looked_at_is_summed_up_over_examples_and_units(lstm, batch):
-    found = quick(diagnose.looks)(lstm.member, lstm.folded, batch)
+    found = quick(diagnostics.activations)(lstm.member, lstm.fused, batch)
     inputs = lstm.member.task.inputs(batch)
-    trace = quick(forward.look)(lstm.member, lstm.folded, inputs)
+    trace = quick(inference.activations)(lstm.member, lstm.fused, inputs)
     for name, values in trace.items():
-        assert not diagnose.is_gate(name) or 0 < values.min() < values.max() < 1
+        assert not diagnostics.is_gate(name) or 0 < values.min() < values.max() < 1
     assert set(found) == {"input gate", "forget gate", "output gate", "cell", "h"}
     forget, cell = trace["forget gate"], trace["cell"]
     np.testing.assert_allclose(found["forget gate"].median_T, np.median(forget, (1, 2)), rtol=1e-5)
@@ -107,30 +107,34 @@ def test_what_is_looked_at_is_summed_up_over_examples_and_units(lstm, batch):
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_shows_its_output_and_what_it_has_of_gates_and_cell(digits, batch, name):
     """Nothing is compiled."""
-    member = forward.ready(replace(MEMBER, cell=name))
-    folded = jax.eval_shape(
-        model.fold, member, forward.shapes(member, member.task.ends(digits.facts))
+    member = inference.ready(replace(MEMBER, cell=name))
+    fused = jax.eval_shape(
+        forward.fuse_kernels,
+        member,
+        inference.shapes(member, member.task.model_spec(digits.metadata)),
     )
-    found = jax.eval_shape(diagnose.looks, member, folded, batch)
+    found = jax.eval_shape(diagnostics.activations, member, fused, batch)
     assert "h" in found
     assert ("cell" in found) == ("c" in get_cell(name).state)
-    assert any(map(diagnose.is_gate, found)) == (name not in ("rnn", "irnn"))
+    assert any(map(diagnostics.is_gate, found)) == (name not in ("rnn", "irnn"))
 
 
 def test_shapes_are_those_of_the_initial_values(any_model, digits):
-    member = MEMBER.having({"cell": any_model.member.cell, "layers": any_model.member.layers})
-    shapes = name_arrays(forward.shapes(member, any_model.ends))
+    member = MEMBER.replace_unchecked(
+        {"cell": any_model.member.cell, "layers": any_model.member.layers}
+    )
+    shapes = name_arrays(inference.shapes(member, any_model.spec))
     assert {n: leaf.shape for n, leaf in shapes.items()} == {
         n: leaf.shape for n, leaf in name_arrays(any_model.params).items()
     }
 
 
 def test_seeds_and_forget_biases_of_one_group_compile_nothing_again(lstm, batch):
-    other = MEMBER.replaced({"forget_bias": 3.0, "seed": 2**32 - 1})
-    forward.answer(lstm.ends, lstm.member, lstm.folded, batch)
+    other = MEMBER.replace({"forget_bias": 3.0, "seed": 2**32 - 1})
+    inference.answer(lstm.spec, lstm.member, lstm.fused, batch)
     with jax.no_tracing():
-        folded = forward.fold(other, forward.initial(other, lstm.ends))
-        forward.answer(lstm.ends, forward.ready(other), folded, batch)
+        fused = inference.fuse_kernels(other, inference.initial(other, lstm.spec))
+        inference.answer(lstm.spec, inference.ready(other), fused, batch)
 
 
 def test_reading_arranges_the_same_pixels():

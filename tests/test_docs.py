@@ -10,15 +10,15 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from fast_compile import quick
 from flax import nnx
-from quick import quick
 from rich.console import Console
 
 from lstm_jax import Experiment
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.runs.loading import load_data
+from lstm_jax.config.search import Study
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import Record, read_record
-from lstm_jax.search import Study
 from lstm_jax.tasks.images import Images
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -51,7 +51,7 @@ def other_peoples_code():
 def losses(files, experiment):
     """Of eight steps, with a model so small that it compiles at once."""
     few_steps = runpy.run_path(str(files / "few_steps.py"))["few_steps"]
-    return np.asarray(few_steps(experiment.replaced(SMALL), steps=8))
+    return np.asarray(few_steps(experiment.replace(SMALL), steps=8))
 
 
 def test_a_cell_from_a_file_trains(files):
@@ -81,7 +81,7 @@ def test_a_task_of_ones_own_is_found_again_by_its_file(files, monkeypatch):
     monkeypatch.setattr("lstm_jax.tasks._kinds_of", lambda task: ())  # as in a new process
     assert read_record(files).study.experiment.digest == experiment.digest
     (files / "moved.py").unlink()
-    with pytest.raises(SurroundingsError, match=r"'moved\.py:Average': no such file") as error:
+    with pytest.raises(EnvironmentProblem, match=r"'moved\.py:Average': no such file") as error:
         read_record(files)
     assert "damaged" not in str(error.value)
 

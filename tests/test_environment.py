@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from lstm_jax.runs import environment
+from lstm_jax.runs import provenance
 
-PROGRAM = Path(__file__).parent / "bits_by_knob.py"
+PROGRAM = Path(__file__).parent / "bits_by_setting.py"
 # Variables, and options of JAX however they were set.
 VARIABLES = {
     "XLA_FLAGS": "--xla_cpu_enable_fast_math=true",
@@ -54,7 +54,7 @@ HARMLESS_OPTIONS = {
 
 
 def start(knobs, **variables):
-    bare = {k: v for k, v in os.environ.items() if not k.startswith(environment.SETTINGS)}
+    bare = {k: v for k, v in os.environ.items() if not k.startswith(provenance.SETTINGS)}
     return subprocess.Popen(
         [sys.executable, PROGRAM, json.dumps(knobs)],
         env=bare | {"JAX_PLATFORMS": "cpu"} | variables,
@@ -89,52 +89,52 @@ def test_what_moves_bits_makes_another_identity(found, knob):
 
 @pytest.fixture
 def plain(monkeypatch):
-    for name in environment._settings():
+    for name in provenance._settings():
         monkeypatch.delenv(name)
     return monkeypatch
 
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_that_may_move_bits_makes_another_identity(plain, name):
-    before = environment.identity("data")
+    before = provenance.identity("data")
     plain.setenv(name, VARIABLES[name])
-    now = environment.identity("data")
-    assert environment.changed(before, now) == [f"settings.{name} was None, is {VARIABLES[name]!r}"]
+    now = provenance.identity("data")
+    assert provenance.changed(before, now) == [f"settings.{name} was None, is {VARIABLES[name]!r}"]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_that_may_move_bits_makes_another_identity(plain, name):
-    before, usual = environment.identity("data"), jax.config.values[name]
+    before, usual = provenance.identity("data"), jax.config.values[name]
     jax.config.update(name, OPTIONS[name])
     try:
-        now = environment.identity("data")
+        now = provenance.identity("data")
     finally:
         jax.config.update(name, usual)
-    assert environment.changed(before, now) == [
+    assert provenance.changed(before, now) == [
         f"settings.{name} was None, is {str(OPTIONS[name])!r}"
     ]
 
 
 def test_an_identity_says_what_was_set_and_how_it_changed(plain, tmp_path):
-    before = environment.identity("data")
-    assert environment.identity("data") == before
+    before = provenance.identity("data")
+    assert provenance.identity("data") == before
     assert json.loads(json.dumps(before)) == before
     plain.setenv("XLA_FLAGS", str(tmp_path / "flags"))
     (tmp_path / "flags").write_text("--xla_a=1\n --xla_dump_to=x   --xla_b=2 ")
-    now = environment.identity("other", ["optax", "rich"])
-    lines = environment.changed(before, now)
+    now = provenance.identity("other", ["optax", "rich"])
+    lines = provenance.changed(before, now)
     assert lines[:2] == [
         "data was 'data', is 'other'",
         "settings.XLA_FLAGS was None, is '--xla_a=1 --xla_b=2'",
     ]
     assert lines[2].startswith("versions.rich was None, is '")
-    assert environment.changed(now, now) == []
-    assert environment.digest(now) != environment.digest(before)
+    assert provenance.changed(now, now) == []
+    assert provenance.digest(now) != provenance.digest(before)
 
 
 def test_an_entry_that_came_or_went_is_named():
     before, now = {"a": {"b": 1, "c": {"d": 1}}}, {"a": {"c": {"d": None}}, "e": {"f": 2}}
-    assert environment.changed(before, now) == [
+    assert provenance.changed(before, now) == [
         "a.b was 1, is None",
         "a.c.d was 1, is None",
         "e was None, is {'f': 2}",
@@ -143,5 +143,5 @@ def test_an_entry_that_came_or_went_is_named():
 
 def test_an_identity_is_named_by_what_it_holds():
     one, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
-    assert environment.digest(one) == environment.digest(other)
-    assert len(environment.digest(one)) == 12
+    assert provenance.digest(one) == provenance.digest(other)
+    assert len(provenance.digest(one)) == 12

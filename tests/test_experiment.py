@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_jax import tasks
+from lstm_jax.config.experiment import Experiment, all_field_specs, shown
 from lstm_jax.errors import UserError
-from lstm_jax.experiment import Experiment, all_specs, shown
-from lstm_jax.fields import MOST_VALUES, Axis, axis, checked, parsed, specs
+from lstm_jax.fields import MOST_VALUES, Axis, axis, checked, field_specs, parsed
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
-SPECS = all_specs(Experiment())
+SPECS = all_field_specs(Experiment())
 every_field = pytest.mark.parametrize("path", SPECS)
 
 
-def having(path, value, **others):
+def replace_unchecked(path, value, **others):
     """An experiment with one more value, checked."""
     if path == "weight_decay":
         others = {"optimizer": "adamw"} | others  # adam has none
-    return Experiment(**others).replaced({path: value})
+    return Experiment(**others).replace({path: value})
 
 
 def two_values(path):
@@ -57,7 +57,7 @@ experiments = st.builds(
     clip_norm=several(st.none() | st.floats(1e-9, 1e3)),
     seed=several(st.integers(0, 2**32 - 1)),
     batch_size=st.sampled_from([8, 64, 128]),
-    train_examples=st.integers(1, 10**10),
+    total_examples=st.integers(1, 10**10),
 )
 
 
@@ -102,7 +102,7 @@ def test_a_number_is_within_its_range_and_a_name_among_its_choices(path):
             assert type(checked(path, bound, spec)) is spec.kind
     for value in wrong:
         with pytest.raises(UserError, match=f"^{path.removeprefix('task.')}|{path}") as caught:
-            having(path, value)
+            replace_unchecked(path, value)
         assert "\n" not in str(caught.value)
 
 
@@ -110,23 +110,27 @@ def test_a_number_is_within_its_range_and_a_name_among_its_choices(path):
 def test_none_is_a_value_of_optional_fields_alone(path):
     if not SPECS[path].optional:
         with pytest.raises(UserError):
-            having(path, None)
+            replace_unchecked(path, None)
         return
-    assert having(path, None).values[path] is None
-    assert having(path, (None, 0.25)).axes == {path: (None, 0.25)}
+    assert replace_unchecked(path, None).values[path] is None
+    assert replace_unchecked(path, (None, 0.25)).axes == {path: (None, 0.25)}
 
 
 @every_field
 def test_several_values_are_an_axis_and_a_tuple_of_one_is_the_value(path):
     one, two = two_values(path)
-    grid = having(path, [one, two])
+    grid = replace_unchecked(path, [one, two])
     assert grid.axes == {path: (one, two)}
     assert grid.num_members == 2
     assert [member.values[path] for member in grid.members()] == [one, two]
-    assert having(path, (one,)) == having(path, [one]) == having(path, one)
-    assert having(path, (one,)).digest == having(path, one).digest
+    assert (
+        replace_unchecked(path, (one,))
+        == replace_unchecked(path, [one])
+        == replace_unchecked(path, one)
+    )
+    assert replace_unchecked(path, (one,)).digest == replace_unchecked(path, one).digest
     with pytest.raises(UserError, match=r"is there twice"):
-        having(path, (one, two, one))
+        replace_unchecked(path, (one, two, one))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +185,7 @@ def test_values_that_do_not_fit_together_are_refused_also_within_a_grid(values, 
     ("path", "word", "value"),
     [
         ("seed", "7", 7),
-        ("train_examples", "1e4", 10_000),
+        ("total_examples", "1e4", 10_000),
         ("learning_rate", "3e-3", 3e-3),
         ("clip_norm", "none", None),
         ("clip_norm", "None", None),
@@ -192,7 +196,7 @@ def test_a_word_of_a_command_line_is_its_value(path, word, value):
     found = parsed(path, word, SPECS[path])
     assert found == value
     if path != "cell":
-        assert having(path, found).values[path] == value
+        assert replace_unchecked(path, found).values[path] == value
 
 
 @pytest.mark.parametrize(("path", "word"), [("seed", "x"), ("learning_rate", "none"), ("seed", "")])
@@ -233,8 +237,8 @@ def test_a_member_is_named_the_same_in_any_grid():
 
 @every_field
 def test_every_value_enters_the_name(path):
-    names = [having(path, value).digest for value in two_values(path)]
-    assert len({*names, having(path, two_values(path)).digest}) == 3
+    names = [replace_unchecked(path, value).digest for value in two_values(path)]
+    assert len({*names, replace_unchecked(path, two_values(path)).digest}) == 3
 
 
 def test_negative_zero_is_zero():
@@ -254,7 +258,7 @@ def test_two_experiments_differ_field_by_field():
     one, other = Experiment(seed=(0, 1)), Experiment(task=Images(shift=2))
     assert one.differences(other) == "seed: [0, 1], not 0; task.shift: 0, not 2"
     member = next(Experiment(seed=(3, 4), learning_rate=(1e-3, 1e-2)).members())
-    assert Experiment(seed=(3, 4), learning_rate=(1e-3, 1e-2)).describe(member) == (
+    assert Experiment(seed=(3, 4), learning_rate=(1e-3, 1e-2)).label(member) == (
         "learning rate 0.001, seed 3"
     )
     assert shown(None) == "none"
@@ -282,7 +286,7 @@ def test_a_setting_is_what_members_share_that_differ_in_their_seed():
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
 def test_a_traced_value_leaves_the_group_alone_and_a_static_one_changes_it(path, optimizer):
     others = {} if path == "optimizer" else {"optimizer": optimizer}
-    one, two = (having(path, value, **others).group for value in two_values(path))
+    one, two = (replace_unchecked(path, value, **others).static_key for value in two_values(path))
     assert (one == two) == SPECS[path].traced
     assert (hash(one) == hash(two)) == SPECS[path].traced
 
@@ -293,7 +297,7 @@ def test_the_traced_fields_are_the_seed_and_the_real_numbers():
 
 
 def test_to_clip_or_not_is_another_program_and_at_which_norm_is_not():
-    none, one, two = (Experiment(clip_norm=norm).group for norm in (None, 1.0, 2.0))
+    none, one, two = (Experiment(clip_norm=norm).static_key for norm in (None, 1.0, 2.0))
     assert one == two != none
 
 
@@ -335,13 +339,13 @@ class Photographs(Images):
 def test_a_task_of_ones_own_has_fields_as_any_other():
     grid = Experiment(task=Parity(length=(8, 16), noise=(0.0, 0.5)), seed=(0, 1))
     assert list(grid.axes) == ["task.length", "task.noise", "seed"]
-    assert len({member.group for member in grid.members()}) == 2
+    assert len({member.static_key for member in grid.members()}) == 2
     assert len({member.digest for member in grid.members()}) == 8
     with pytest.raises(UserError, match=r"task.length: 0 is not between 1 and 1000"):
         Parity(length=0)
     with pytest.raises(UserError, match="unlucky"):
         Experiment(task=Parity(length=(8, 13)))
-    assert set(specs(Parity)) == {"length", "noise"}
+    assert set(field_specs(Parity)) == {"length", "noise"}
 
 
 def test_a_task_is_read_back_while_its_class_is_there_and_by_a_line_in_the_table(monkeypatch):

@@ -12,13 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from lstm_jax.data import make_dataset
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.lookup import available, load_study
+from lstm_jax.data.dataset import make_dataset
 from lstm_jax.data.windows import Cut, make_windows
-from lstm_jax.experiment import Experiment
-from lstm_jax.lookup import available, load_study
-from lstm_jax.train.memory import needed
+from lstm_jax.train.memory import estimate_memory
 from lstm_jax.train.step import init_state, train_segment
-from lstm_jax.train.sweep import ends_of, place
+from lstm_jax.train.sweep import model_spec_of, place
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 every_experiment = pytest.mark.parametrize("name", available())
@@ -29,7 +29,7 @@ def dataset(member):
     return MADE[member.task.name](member)
 
 
-def bare(shapes, **facts):
+def bare(shapes, **metadata):
     """Zeros of these shapes and types, in no memory."""
 
     def split(size):
@@ -39,7 +39,7 @@ def bare(shapes, **facts):
         }
 
     few = split(2)
-    return make_dataset("bare", few, few, few, **facts)._replace(train=split(65_536))
+    return make_dataset("bare", few, few, few, **metadata)._replace(train=split(65_536))
 
 
 def windows(member):
@@ -61,22 +61,22 @@ def images(member):
 
 def texts(member):
     shapes = {"symbols": ((16,), np.uint16), "lengths": ((), np.int32), "labels": ((), np.int32)}
-    return bare(shapes, vocabulary=["a"] * 100, widths=[8, 16], classes=["no", "yes"])
+    return bare(shapes, vocabulary=["a"] * 100, bucket_lengths=[8, 16], classes=["no", "yes"])
 
 
 def bytes_(member):
     return bare({"symbols": ((member.task.length + 1,), np.uint8), "lengths": ((), np.int32)})
 
 
-def sentences(shapes, **facts):
+def sentences(shapes, **metadata):
     target = {"target": ((16,), np.int32), "target_lengths": ((), np.int32)}
     known = {"target_vocabulary": ["a"] * 100, "target_others": []}
-    return bare(shapes | target, **known, **facts)
+    return bare(shapes | target, **known, **metadata)
 
 
 def pairs(member):
     shapes = {"source": ((16,), np.int32), "source_lengths": ((), np.int32)}
-    return sentences(shapes, source_vocabulary=["a"] * 90, source_others=[], widths=[8, 16])
+    return sentences(shapes, source_vocabulary=["a"] * 90, source_others=[], bucket_lengths=[8, 16])
 
 
 def scenes(member):
@@ -102,22 +102,22 @@ MADE = {  # by task
 def segment_of(member):
     """One member's segment as a jitted function, and the shapes of its arguments."""
     data = dataset(member)
-    ends = ends_of(member, data)
-    state = jax.eval_shape(partial(init_state, ends), member)
+    spec = model_spec_of(member, data)
+    state = jax.eval_shape(partial(init_state, spec), member)
     order = jax.ShapeDtypeStruct((data.num_examples,), np.int32)
     train = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data.train)
     bounds = [jax.ShapeDtypeStruct((), np.int32)] * 3
     numbers = jax.tree.map(
         lambda v: jax.ShapeDtypeStruct((), np.uint32 if isinstance(v, int) else np.float32), member
     )
-    segment = jax.jit(partial(train_segment, ends, 10, None))
+    segment = jax.jit(partial(train_segment, spec, 10, None))
     return segment, (numbers, state, order, train, *bounds)
 
 
 @every_experiment
 def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_and_tpu(name):
     """A member of its last group, the largest as a rule."""
-    *_, last = {member.group: member for member in load_study(name).members()}.values()
+    *_, last = {member.static_key: member for member in load_study(name).members()}.values()
     segment, arguments = segment_of(last)
     exported = jax.export.export(segment, platforms=("cpu", "cuda", "tpu"))(*arguments)
     assert exported.platforms == ("cpu", "cuda", "tpu")
@@ -137,7 +137,7 @@ def test_a_shipped_experiment_is_placed_whole_and_its_memory_is_known(name, devi
     placed = [member.digest for placement in placements for member in placement.members]
     assert sorted(placed) == sorted(member.digest for member in experiment.members())
     for placement in placements:
-        need = needed(placement, dataset(placement.members[0]), "cpu")
+        need = estimate_memory(placement, dataset(placement.members[0]), "cpu")
         assert 0 < 4 * need.parameters < need.state < need.device < need.host
 
 

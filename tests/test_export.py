@@ -6,14 +6,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from by_hand import SWEEP, reading, train
 from rich.console import Console
+from trained_runs import SWEEP, reading, train
 
 from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation
-from lstm_jax.data import ignore
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.use import forward
-from lstm_jax.use.export import (
+from lstm_jax.data.dataset import ignore
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.export.onnx import to_onnx
+from lstm_jax.export.stablehlo import (
     _compared,
     answers,
     export,
@@ -22,8 +22,8 @@ from lstm_jax.use.export import (
     run_stablehlo,
     stablehlo,
 )
-from lstm_jax.use.onnx import to_onnx
-from lstm_jax.use.trained import Trained
+from lstm_jax.predict import inference
+from lstm_jax.predict.trained import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -35,9 +35,9 @@ def quiet():
 def untrained(task, data, **values):
     """A member of random weights, on no disk."""
     member = Experiment(task=task, hidden_size=6, forget_bias=0.5, **values)
-    shapes, rng = forward.shapes(member, task.ends(data.facts)), np.random.default_rng(0)
+    shapes, rng = inference.shapes(member, task.model_spec(data.metadata)), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
-    return Trained("one", member, 0, None, data.facts, params)
+    return TrainedModel("one", member, 0, None, data.metadata, params)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_forecast_is_the_same_in_both_forms():
     trained = untrained(task, data)
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
         np.testing.assert_allclose(*both(trained, data, run), atol=1e-5)
-    with pytest.raises(SurroundingsError, match="is not written: outputs off by up to nan"):
+    with pytest.raises(EnvironmentProblem, match="is not written: outputs off by up to nan"):
         _compared(lambda *arrays: np.full((len(arrays[0]), 3), np.nan), trained, data.test, Path())
 
 
@@ -126,7 +126,7 @@ def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "digits" / SWEEP.digest
     records[directory] = train(directory, SWEEP)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lstm_jax.use.trained.read_run", reading(records))
+        patch.setattr("lstm_jax.predict.trained.read_run", reading(records))
         yield directory
 
 
@@ -142,10 +142,10 @@ def test_an_export_lies_beside_the_run_and_nothing_else_does(finished):
 
 def test_an_export_that_answers_otherwise_is_not_written(finished, monkeypatch):
     monkeypatch.setattr(
-        "lstm_jax.use.export.run_stablehlo",
+        "lstm_jax.export.stablehlo.run_stablehlo",
         lambda content: lambda images: np.eye(10)[images[:, 0, 0] * 0],
     )
     finished.joinpath("export", "model.stablehlo").unlink(missing_ok=True)
-    with pytest.raises(SurroundingsError, match="is not written: another class"):
+    with pytest.raises(EnvironmentProblem, match="is not written: another class"):
         export(finished, quiet())
     assert not finished.joinpath("export", "model.stablehlo").exists()

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kills import killed_before
 
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import files
-from lstm_jax.runs.metrics import append_metrics, read_metrics
-from lstm_jax.runs.store import locked, read_json, write_csv, write_json
+from lstm_jax.runs.directory import locked, read_json, write_csv, write_json
+from lstm_jax.runs.metrics_file import append_metrics, read_metrics
 
 ROW = {"member": "a", "step": 0, "loss": 1.0}
 
@@ -57,7 +57,7 @@ def test_no_write_goes_through_a_link(run_dir, precious, name, link):
         assert (run_dir / name).lstat().st_nlink == 1
         assert not (run_dir / name).is_symlink()
     else:
-        with pytest.raises(SurroundingsError, match=f"^{run_dir / name} is a link") as caught:
+        with pytest.raises(EnvironmentProblem, match=f"^{run_dir / name} is a link") as caught:
             WRITERS[name](run_dir)
         assert str(caught.value).isprintable()
     assert unharmed(precious)
@@ -66,18 +66,18 @@ def test_no_write_goes_through_a_link(run_dir, precious, name, link):
 @pytest.mark.parametrize("name", WRITERS)
 def test_no_write_goes_through_a_link_that_leads_nowhere(run_dir, precious, name):
     (run_dir / name).symlink_to(precious / "new")
-    with contextlib.suppress(SurroundingsError):
+    with contextlib.suppress(EnvironmentProblem):
         WRITERS[name](run_dir)
     assert unharmed(precious)
 
 
 def test_no_write_goes_into_a_folder_that_is_a_link(tmp_path, precious):
     (tmp_path / "run").symlink_to(precious)
-    with pytest.raises(SurroundingsError, match="run is a link"):
+    with pytest.raises(EnvironmentProblem, match="run is a link"):
         files.write_text(tmp_path / "run" / "record.json", "")
-    with pytest.raises(SurroundingsError, match="run is a link"):
+    with pytest.raises(EnvironmentProblem, match="run is a link"):
         files.make_folder(tmp_path / "run")
-    with pytest.raises(SurroundingsError, match="run is a link"), locked(tmp_path / "run"):
+    with pytest.raises(EnvironmentProblem, match="run is a link"), locked(tmp_path / "run"):
         pass
     assert unharmed(precious)
 
@@ -93,16 +93,16 @@ def test_a_pipe_a_device_a_folder_and_a_link_are_no_file(run_dir, name):
     path, read = run_dir / name, READERS[name]
     began = time.monotonic()
     os.mkfifo(path)
-    with pytest.raises(SurroundingsError, match="is no regular file"):
+    with pytest.raises(EnvironmentProblem, match="is no regular file"):
         read(run_dir)
     path.unlink()
     path.mkdir()
-    with pytest.raises(SurroundingsError, match="is no regular file"):
+    with pytest.raises(EnvironmentProblem, match="is no regular file"):
         read(run_dir)
     path.rmdir()
     for target in ("/dev/zero", "/etc/hostname", str(path)):
         path.symlink_to(target)
-        with pytest.raises(SurroundingsError, match="is a link"):
+        with pytest.raises(EnvironmentProblem, match="is a link"):
             read(run_dir)
         path.unlink()
     assert time.monotonic() - began < 2
@@ -112,7 +112,7 @@ def test_a_file_larger_than_any_of_ours_is_not_read(run_dir):
     path = run_dir / "record.json"
     with open(path, "wb") as file:
         file.truncate(2**40)  # of holes
-    with pytest.raises(SurroundingsError, match="larger than"):
+    with pytest.raises(EnvironmentProblem, match="larger than"):
         read_json(path)
 
 
@@ -141,7 +141,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(run_dir, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(SurroundingsError, match=r"cannot write.*record.json: No space left"):
+    with pytest.raises(EnvironmentProblem, match=r"cannot write.*record.json: No space left"):
         files.write_text(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(run_dir) == ["record.json"]

@@ -13,18 +13,18 @@ import pytest
 from rich.console import Console
 
 from lstm_jax import Experiment, Forecast
-from lstm_jax.data import ignore
 from lstm_jax.data.baselines import baselines, squared_errors, variances
+from lstm_jax.data.dataset import ignore
 from lstm_jax.data.mackey_glass import mackey_glass
 from lstm_jax.data.tables import MOST_BYTES, read_table
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.report import figures
-from lstm_jax.report.forecast_figures import of_answers
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.predict.forecasting import forecaster
+from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.predict import predict
+from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.report import drawing
+from lstm_jax.report.figures.forecast import of_answers
 from lstm_jax.train.sweep import Placement, build
-from lstm_jax.use.asked import Asked
-from lstm_jax.use.forecasting import forecaster
-from lstm_jax.use.predict import predict
-from lstm_jax.use.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -59,20 +59,24 @@ def trained(tmp_path_factory):
     file = written(tmp_path_factory.mktemp("waves") / "waves.csv", waves())
     member = Experiment(
         task=task_of(file, period=9), hidden_size=8, batch_size=32, microbatches=2,
-        kernel_init="orthogonal", learning_rate=0.02, schedule="cosine", train_examples=32 * 300,
+        kernel_init="orthogonal", learning_rate=0.02, schedule="cosine", total_examples=32 * 300,
     )  # fmt: skip
     dataset = member.task.load(ignore)
     programs = build(Placement((member,), 1, 1), dataset, member.num_steps)
     state, _ = programs.segment(programs.init(), 0, member.num_steps)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
     sums = programs.score(state.params, dataset.test)
-    return Trained("waves", member, member.num_steps, None, dataset.facts, params), dataset, sums
+    return (
+        TrainedModel("waves", member, member.num_steps, None, dataset.metadata, params),
+        dataset,
+        sums,
+    )
 
 
 def test_a_noiseless_wave_is_solved_and_scored_as_it_is_shown(trained):
     model, dataset, sums = trained
     error = squared_errors(forecaster(model), dataset.test, WINDOW, HORIZON)
-    assert error.mean() < 0.02 * model.member.task.floor(dataset)
+    assert error.mean() < 0.02 * model.member.task.trivial_score(dataset)
     np.testing.assert_allclose(sums.metric[0] / sums.weight[0], error.mean(), rtol=1e-4)
     assert int(sums.weight[0]) == len(dataset.test["first"]) == ROWS // 10 - HORIZON + 1
 
@@ -105,18 +109,18 @@ def test_the_scale_is_that_of_training_alone_and_a_window_asks_for_its_own_split
         column[first:] = 1e3 * column[first:] + 50
     moved = task_of(written(tmp_path / "b.csv", columns)).load(ignore)
     for name in ("means", "scales", "target_mean", "target_scale", "rule"):
-        assert plain.facts[name] == moved.facts[name]
+        assert plain.metadata[name] == moved.metadata[name]
     for name, array in plain.train.items():
         np.testing.assert_array_equal(array, moved.train[name])
     assert abs(plain.train["target"].mean()) < 1e-5
     # Every row of a split but the first ones of training is asked for, and none of another.
     for name, split in plain._asdict().items():
         if name in ("train", "validation", "test"):
-            asked = split["first"][:, None] + WINDOW + np.arange(HORIZON)
+            options = split["first"][:, None] + WINDOW + np.arange(HORIZON)
             before = WINDOW  # rows of the split before it, or the first of training
-            assert asked.min() == before
-            assert asked.max() == len(split["target"]) - 1
-            assert len(split["target"]) == plain.facts["rows"][name] + (name != "train") * before
+            assert options.min() == before
+            assert options.max() == len(split["target"]) - 1
+            assert len(split["target"]) == plain.metadata["rows"][name] + (name != "train") * before
 
 
 def test_a_linear_recursion_is_solved_by_the_linear_forecast_and_a_season_by_the_seasonal(tmp_path):
@@ -131,7 +135,7 @@ def test_a_linear_recursion_is_solved_by_the_linear_forecast_and_a_season_by_the
     assert found["linear"].max() < 1e-9
     assert found["seasonal (9)"].max() < 1e-9
     assert found["persistence"].min() > 0.1
-    assert found["mean"].mean() == task.floor(dataset)
+    assert found["mean"].mean() == task.trivial_score(dataset)
     spread = variances(dataset.test, WINDOW, HORIZON)
     np.testing.assert_allclose(found["mean"], spread, rtol=0.1)
 
@@ -141,10 +145,10 @@ def test_splits_are_by_column_or_by_time(tmp_path):
     columns["day"] = [f"2001-{1 + row // 28:02}-{1 + row % 28:02}" for row in range(60)]
     columns["part"] = ["TRUE"] * 40 + ["false"] * 20
     file = written(tmp_path / "d.csv", columns)
-    by_column = task_of(file, split="part", time="day").load(ignore).facts
+    by_column = task_of(file, split="part", time="day").load(ignore).metadata
     assert by_column["rows"] == {"train": 36, "validation": 4, "test": 20}
     cuts = {"validation_from": "2001-02-03", "test_from": "2001-02-15"}
-    by_time = task_of(file, time="day", **cuts).load(ignore).facts
+    by_time = task_of(file, time="day", **cuts).load(ignore).metadata
     assert by_time["rows"] == {"train": 30, "validation": 12, "test": 18}
     assert by_time["rule"] == "by column day: validation from 2001-02-03, test from 2001-02-15"
     with pytest.raises(UserError, match=r"^task.validation_from and task.test_from: give both"):
@@ -201,7 +205,7 @@ def test_what_is_no_mistake_is_read(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04no")
     with pytest.raises(UserError, match=r"no whole \.npz"):
         read_table(tmp_path / "bad.npz", ["a"])
-    with pytest.raises(SurroundingsError, match=r"absent.csv cannot be read: No such file"):
+    with pytest.raises(EnvironmentProblem, match=r"absent.csv cannot be read: No such file"):
         read_table(tmp_path / "absent.csv", ["a"])
 
 
@@ -224,34 +228,34 @@ def test_mackey_glass_is_chaotic_bounded_and_always_the_same():
 
 def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
     model, _, _ = trained
-    monkeypatch.setattr("lstm_jax.use.predict.load", lambda *_: model)
+    monkeypatch.setattr("lstm_jax.predict.predict.load", lambda *_: model)
     columns = waves(50)
     file = tmp_path / "last.csv"
     written(file, {name: column[:47] for name, column in columns.items()})
 
-    def told(asked):
+    def told(options):
         out = io.StringIO()
-        predict(tmp_path, asked, Console(file=out, soft_wrap=True))
+        predict(tmp_path, options, Console(file=out, soft_wrap=True))
         return out.getvalue().splitlines()
 
-    first, *lines = told(Asked(last=file))
+    first, *lines = told(PredictOptions(last=file))
     assert first == f"wave after {file}, line 48"
     values = [float(line.split()[1]) for line in lines]
     np.testing.assert_allclose(values, columns["wave"][47:], atol=0.8)
     assert [line.split()[0] for line in lines] == ["+1", "+2", "+3"]
-    assert told(Asked(last=file, json=True))[0].startswith('{"file": ')
+    assert told(PredictOptions(last=file, json=True))[0].startswith('{"file": ')
     written(file, waves(5))
-    for asked, says in (
-        (Asked(last=file), "5 rows are fewer than the 6"),
-        (Asked(inputs=("x.csv",)), "--last FILE.csv"),
+    for options, says in (
+        (PredictOptions(last=file), "5 rows are fewer than the 6"),
+        (PredictOptions(inputs=("x.csv",)), "--last FILE.csv"),
     ):
         with pytest.raises(UserError, match=says):
-            told(asked)
+            told(options)
 
 
 def test_the_report_shows_five_windows_and_every_simple_forecast(trained, monkeypatch):
     model, dataset, sums = trained
-    monkeypatch.setattr(figures, "PNG_DPI", 50)
+    monkeypatch.setattr(drawing, "PNG_DPI", 50)
     found = {each.name: each for each in of_answers(model, dataset, "seed 0")}
     assert list(found) == ["five", "beside", "forecasts", "error_by_horizon"]
     assert len(found["five"].rows) == 5

@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lstm_jax import results
-from lstm_jax.cli import parse
-from lstm_jax.commands import COMMANDS
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.experiment import Experiment
-from lstm_jax.fields import specs
-from lstm_jax.runs import store
+from lstm_jax.cli.commands import COMMANDS
+from lstm_jax.cli.main import parse
+from lstm_jax.config import results
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.search import Search, Study
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.fields import field_specs
+from lstm_jax.predict.pictures import read_picture
+from lstm_jax.runs import directory
 from lstm_jax.runs.record import read_record
-from lstm_jax.search import Search, Study
-from lstm_jax.use.pictures import read_picture
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -40,7 +40,7 @@ paths = st.sampled_from(["task", *Experiment().values, "hiden_size"]) | st.text(
 # What a field may hold: also numbers beyond all floats, and several values.
 likely = st.sampled_from([None, 1, 8, 0.5, -1, 10**400, 1e400, "lstm", "adam", "images"])
 values_of = json_values | likely | st.lists(likely, max_size=3)
-names = st.sampled_from(sorted(specs(Search))) | st.text(max_size=9)
+names = st.sampled_from(sorted(field_specs(Search))) | st.text(max_size=9)
 
 
 def in_json(values):
@@ -57,7 +57,7 @@ def test_an_experiment_of_any_values_is_one_or_is_refused(values):
     else:
         again = Experiment.from_values(in_json(experiment.to_values()))
         assert (again, again.digest) == (experiment, experiment.digest)
-        assert next(experiment.members()).group == next(again.members()).group
+        assert next(experiment.members()).static_key == next(again.members()).static_key
 
 
 @many
@@ -130,7 +130,7 @@ def plain(shape):
 
 
 digests = st.sampled_from(["0" * 12, Experiment().digest]) | st.text(max_size=9)
-rows = st.dictionaries(digests, plain(results.SHAPE), max_size=2)
+rows = st.dictionaries(digests, plain(results.SCHEMA), max_size=2)
 records = st.fixed_dictionaries(
     {
         "name": st.just("digits") | json_values,
@@ -148,11 +148,11 @@ records = st.fixed_dictionaries(
 @many
 @given(record=records | json_values)
 def test_a_record_of_any_values_is_whole_or_damaged(folder, record):
-    sealed = store.sealed(record) if isinstance(record, dict) else record
+    sealed = directory.sealed(record) if isinstance(record, dict) else record
     (folder / "record.json").write_text(json.dumps(sealed))
     try:
         found = read_record(folder)
-    except SurroundingsError as error:
+    except EnvironmentProblem as error:
         one_line(error)
     else:
         assert found.study.experiment == Experiment()

@@ -1,6 +1,6 @@
 """The baseline on `digits`, to the bit, as each version of JAX trains it.
 
-An upgrade that moves the bits fails here. Look at the losses: if they moved by rounding only, write
+An upgrade that moves the bits fails here. ActivationSummary at the losses: if they moved by rounding only, write
 the new version's record with `python tests/test_golden.py` and commit it, saying so; if they moved
 by more, find out why first.
 """
@@ -14,7 +14,7 @@ import pytest
 
 from lstm_jax import Experiment
 from lstm_jax.data import images
-from lstm_jax.runs import checkpoints, environment
+from lstm_jax.runs import checkpoints, provenance
 from lstm_jax.tasks.images import Images
 from lstm_jax.train.sweep import Placement, build, name_arrays
 
@@ -29,7 +29,7 @@ def trained():
     programs = build(Placement(members, 1, 1), dataset, STEPS)
     state, metrics = programs.segment(programs.init(), 0, STEPS)
     params = {name: np.asarray(leaf)[0] for name, leaf in name_arrays(state.params).items()}
-    identity = environment.identity(dataset.fingerprint)
+    identity = provenance.identity(dataset.fingerprint)
     return {
         "instruction_set": identity["instruction_set"],
         "data": identity["data"],

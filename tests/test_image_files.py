@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lstm_jax.data import ignore, images
+from lstm_jax.data import images
+from lstm_jax.data.dataset import ignore
 from lstm_jax.data.splits import SPLITS, TENTHS, classes_of
 from lstm_jax.errors import UserError
-from lstm_jax.use import predict_images
-from lstm_jax.use.asked import Asked
+from lstm_jax.predict.images import predict
+from lstm_jax.predict.options import PredictOptions
 
 DRAWN = np.random.RandomState(0).randint(0, 256, (60, 5, 4, 3)).astype(np.uint8)
 LABELS = np.arange(60) % 3
@@ -45,11 +46,11 @@ def test_nothing_of_what_is_given_is_lost_or_changed(tmp_path, pixels):
     Image.fromarray(DRAWN[0]).save(tmp_path / "pictures" / "ant" / "._000.png")
     by_file = saved(tmp_path / "own.npz", images=pixels, labels=LABELS * 2 + 9)
     by_folder = images.load(str(tmp_path / "pictures"), ignore)
-    assert by_file.facts["classes"] == ["9", "11", "13"]  # by their values, not as words
-    assert by_folder.facts["classes"] == KINDS.tolist()
+    assert by_file.metadata["classes"] == ["9", "11", "13"]  # by their values, not as words
+    assert by_folder.metadata["classes"] == KINDS.tolist()
     for dataset in (by_file, by_folder):
-        assert (dataset.facts["num_classes"], dataset.facts["channels"]) == (3, channels)
-        assert dataset.facts["split"] == f"of each class of the images, {TENTHS}"
+        assert (dataset.metadata["num_classes"], dataset.metadata["channels"]) == (3, channels)
+        assert dataset.metadata["split"] == f"of each class of the images, {TENTHS}"
         pairs = zip(every(dataset, "images"), every(dataset, "labels"), strict=True)
         found = [(i.tobytes(), n) for split in pairs for i, n in zip(*split, strict=True)]
         assert len(found) == 60
@@ -71,7 +72,7 @@ def test_splits_that_are_given_stay(tmp_path, names):
     cuts = (slice(0, 40), slice(40, 50), slice(50, 60))
     arrays = [a for cut in cuts for a in (DRAWN[cut], LABELS[cut, None])]
     dataset = saved(tmp_path / "own.npz", **dict(zip(names.split(), arrays, strict=True)))
-    assert dataset.facts["split"] == "the user's"
+    assert dataset.metadata["split"] == "the user's"
     for cut, word in zip(cuts, ("train", "val", "test"), strict=True):
         written(tmp_path / "pictures" / word, DRAWN[cut], KINDS[LABELS[cut]])
     by_folder = images.load(f"{tmp_path}/pictures/", ignore)
@@ -193,14 +194,14 @@ def test_a_picture_is_asked_as_it_was_learnt_and_answered_by_its_class(tmp_path,
         return np.array([[0.1, 0.2, 0.7]])
 
     trained = SimpleNamespace(
-        own_channels=dataset.facts["channels"], class_names=dataset.facts["classes"],
-        image_shape=tuple(dataset.facts["shapes"]["images"]), probabilities=probabilities,
+        own_channels=dataset.metadata["channels"], class_names=dataset.metadata["classes"],
+        image_shape=tuple(dataset.metadata["shapes"]["images"]), probabilities=probabilities,
     )  # fmt: skip
     said = []
     Image.fromarray(pixels[1]).resize((40, 50)).save(tmp_path / "large.png")
     for name, as_json in (("ant/000.png", False), ("large.png", True)):
-        asked = Asked((str(tmp_path / name),), json=as_json)
-        predict_images.predict(trained, asked, said.append)
+        options = PredictOptions((str(tmp_path / name),), json=as_json)
+        predict(trained, options, said.append)
     np.testing.assert_array_equal(seen[0], pixels[0].reshape(5, -1))
     assert seen[1].shape == seen[0].shape
     assert said[0].endswith("000.png: cat (70.0%), then bee (20.0%)")

@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.data import ignore, language, ngrams
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data import language, ngrams
+from lstm_jax.data.dataset import ignore
 from lstm_jax.errors import UserError
-from lstm_jax.experiment import Experiment
+from lstm_jax.model import forward
+from lstm_jax.predict.language import write
+from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Inputs
-from lstm_jax.train import model
 from lstm_jax.train.step import EVALUATION_BLOCK
 from lstm_jax.train.sweep import Placement, build
-from lstm_jax.use.predict_language import write
-from lstm_jax.use.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -38,7 +39,7 @@ def file(tmp_path_factory):
 def programs(file):
     member = Experiment(
         task=Language(dataset=str(file), length=LENGTH), hidden_size=8, layers=2, batch_size=16,
-        microbatches=2, learning_rate=0.03, kernel_init="orthogonal", train_examples=16 * 300,
+        microbatches=2, learning_rate=0.03, kernel_init="orthogonal", total_examples=16 * 300,
     )  # fmt: skip
     dataset = member.task.load(ignore)
     return member, dataset, build(Placement((member,), 1, 1), dataset, 300)
@@ -49,7 +50,7 @@ def trained(programs):
     member, dataset, of = programs
     state, _ = of.segment(of.init(), 0, 300)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    return Trained("test", member, 300, None, dataset.facts, params), state
+    return TrainedModel("test", member, 300, None, dataset.metadata, params), state
 
 
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])
@@ -72,7 +73,7 @@ def test_a_texts_parts_follow_each_other_and_modules_are_whole(programs):
         for split in (dataset.validation, dataset.test)
     ]
     assert len(parts[1]) == len(parts[2]) == len(TEXT) // 20
-    assert dataset.facts["split"].startswith("by place")
+    assert dataset.metadata["split"].startswith("by place")
     python = Language(length=128).load(ignore)
     test = language.joined(language.one_after_another(python.test))
     assert len(test) > 20_000
@@ -97,14 +98,14 @@ def test_a_text_is_learnt_and_counting_is_the_floor(programs, trained):
     bits = sums.metric[0] / sums.weight[0]
     assert bits < 0.2
     assert sums.weight[0] == len(TEXT) // 20 - 1
-    assert Language().floor(dataset) == pytest.approx(2, abs=0.01)
+    assert Language().trivial_score(dataset) == pytest.approx(2, abs=0.01)
 
 
 def test_a_carried_score_is_that_of_the_long_text(programs, trained):
     member, dataset, of = programs
     state = trained[1]
     sums = of.score(state.params, dataset.test)
-    folded = model.fold(member, trained[0].params)
+    fused = forward.fuse_kernels(member, trained[0].params)
     split = dataset.test
     windows = split["symbols"].reshape(-1, EVALUATION_BLOCK, LENGTH + 1)
     long_TB = np.concatenate([window[:, :-1] for window in windows], axis=1).T.astype(np.int32)
@@ -112,8 +113,8 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
         [np.arange(LENGTH) < lengths[:, None] for lengths in split["lengths"].reshape(-1, 50)], 1
     )
     asked_TB = np.concatenate([window[:, 1:] for window in windows], axis=1).T
-    h_TBW = model.run_layers(member, folded, Inputs(jnp.asarray(long_TB)), keep_outputs=True).h_TBW
-    log_TBV = np.asarray(jax.nn.log_softmax(model.read_out(folded, h_TBW)))
+    h_TBW = forward.run_layers(member, fused, Inputs(jnp.asarray(long_TB)), keep_outputs=True).h_TBW
+    log_TBV = np.asarray(jax.nn.log_softmax(forward.read_out(fused, h_TBW)))
     loss_TB = -np.take_along_axis(log_TBV, asked_TB[..., None].astype(int), axis=2)[..., 0]
     assert len(windows) > 1  # or nothing would be carried
     np.testing.assert_allclose(sums.loss[0], np.sum(loss_TB * inside_BT.T), rtol=1e-4)
@@ -122,13 +123,13 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
 def test_no_byte_is_foretold_from_a_later_one(programs):
     member, dataset, of = programs
     params = jax.tree.map(lambda leaf: leaf[0], of.init().params)
-    folded = model.fold(member, params)
-    x_TBI = model.rows(folded, Inputs(jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32)))
+    fused = forward.fuse_kernels(member, params)
+    x_TBI = forward.rows(fused, Inputs(jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32)))
 
     @partial(jax.jacrev)
     def by_row(x_TBI):
-        plain = folded._replace(embedding_VH=None)
-        outputs = model.outputs(member, member.task.ends({}), plain, Inputs(x_TBI))
+        plain = fused._replace(embedding_VH=None)
+        outputs = forward.outputs(member, member.task.model_spec({}), plain, Inputs(x_TBI))
         return jnp.sum(outputs, axis=(1, 2))
 
     moved = np.abs(np.asarray(by_row(x_TBI))).max(axis=(2, 3))  # of each output by each row
@@ -137,14 +138,14 @@ def test_no_byte_is_foretold_from_a_later_one(programs):
 
 
 def test_what_is_written_is_the_same_each_time_and_follows_the_model(trained):
-    asked, _ = trained
-    assert write(asked, b"abca", 8, 0.0, 0) == b"bcdabcda"
-    drawn = write(asked, b"ab", 8, 5.0, 1)
-    assert drawn == write(asked, b"ab", 8, 5.0, 1) != write(asked, b"ab", 8, 5.0, 2)
+    options, _ = trained
+    assert write(options, b"abca", 8, 0.0, 0) == b"bcdabcda"
+    drawn = write(options, b"ab", 8, 5.0, 1)
+    assert drawn == write(options, b"ab", 8, 5.0, 1) != write(options, b"ab", 8, 5.0, 2)
     assert len(drawn) == 8
-    assert write(asked, b"ab", 0, 1.0, 0) == b""
+    assert write(options, b"ab", 0, 1.0, 0) == b""
     with pytest.raises(UserError, match="give at least one character"):
-        write(asked, b"", 8, 1.0, 0)
+        write(options, b"", 8, 1.0, 0)
 
 
 def test_counted_probabilities_are_some_and_more_past_foretells_more():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick
+from fast_compile import quick
 from textbook import assert_close, weighted
 
 from lstm_jax.cells.linen import GRU, LSTM, RNN

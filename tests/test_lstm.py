@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick
+from fast_compile import quick
 from textbook import arguments as with_params
 from textbook import assert_close, assert_equal, textbook, weighted
 
 from lstm_jax.cells.lstm import lstm, lstm_cell
-from lstm_jax.cells.recurrence import run, run_apart, stack_kernels
+from lstm_jax.cells.scan import run, run_unstacked, stack_kernels
 
 
 def arguments(shape=(5, 3, 4, 6)):
@@ -22,7 +22,7 @@ def arguments(shape=(5, 3, 4, 6)):
 
 def lstm_last(*given, **options):
     """The carry, no output kept."""
-    return run_apart(lstm_cell, *given, **options, keep_outputs=False)[1]
+    return run_unstacked(lstm_cell, *given, **options, keep_outputs=False)[1]
 
 
 def test_it_is_the_textbooks():

@@ -5,12 +5,12 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from fast_compile import OPTIONS
 from jax.sharding import Mesh
-from quick import OPTIONS
 
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import images
-from lstm_jax.errors import SurroundingsError
-from lstm_jax.experiment import Experiment
+from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.tasks.images import Images
 from lstm_jax.train import memory, sweep
 from lstm_jax.train.sweep import Placement
@@ -24,9 +24,9 @@ KINDS = {
 
 def planned(placement, dataset):
     """Bytes of arguments and of what is worked in, as XLA plans them for one device."""
-    ends = sweep.ends_of(placement.members[0], dataset)
+    spec = sweep.model_spec_of(placement.members[0], dataset)
     mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("members", "microbatches"))
-    init, segment, _ = sweep._compiled(ends, 10, mesh, placement.tile)
+    init, segment, _ = sweep._compiled(spec, 10, mesh, placement.tile)
     rows = sweep.stack_fields(placement.rows)
     state = jax.eval_shape(init, rows)
     order = np.zeros((len(placement.rows), dataset.num_examples), np.int32)
@@ -42,32 +42,32 @@ def test_the_estimate_is_near_what_xla_plans(kind):
     dataset = images.load("digits")
     experiment = Experiment(task=Images(dataset="digits"), **KINDS[kind])
     placement = Placement(tuple(experiment.members()), 1, 1)
-    need = memory.needed(placement, dataset, "gpu")
+    need = memory.estimate_memory(placement, dataset, "gpu")
     assert 0.75 < need.device / planned(placement, dataset) < 1.35
 
 
 def test_each_part_of_the_need_grows_as_it_should():
     dataset = images.load("digits")
     member = Experiment(task=Images(dataset="digits"))
-    need = partial(memory.needed, dataset=dataset, platform="gpu")
+    need = partial(memory.estimate_memory, dataset=dataset, platform="gpu")
     one = need(Placement((member,), 1, 1))
     assert one.parameters == 8 * 128 + 128 + 256 * 512 + 512 + 128 * 10 + 10
     assert one.state == 4 * (3 * one.parameters + 2)  # the weights, Adam's moments, two counts
-    sgd = need(Placement((member.replaced({"optimizer": "sgd"}),), 1, 1))
+    sgd = need(Placement((member.replace({"optimizer": "sgd"}),), 1, 1))
     assert sgd.state == 4 * (2 * one.parameters + 1)
-    mates = tuple(member.replaced({"seed": (0, 1, 2, 3)}).members())
+    mates = tuple(member.replace({"seed": (0, 1, 2, 3)}).members())
     row, spread = need(Placement(mates, 1, 1)), need(Placement(mates, 4, 1))
     assert row.device - one.device == 3 * 2 * (one.state + 4 * dataset.num_examples)
     assert spread.device == one.device
     assert spread.host == row.host > one.host
     assert need(Placement(mates[:1], 1, 1, tile=4)).device > row.device
-    on_cpu = memory.needed(Placement(mates, 2, 2), dataset, "cpu")
+    on_cpu = memory.estimate_memory(Placement(mates, 2, 2), dataset, "cpu")
     assert on_cpu.host == row.host + 4 * on_cpu.device  # there the devices' memory is the host's
 
 
 def test_what_fits_is_let_through_and_what_does_not_is_named():
     free = memory.free_host_memory()
     assert free is None or free > 2**20
-    memory.refuse_what_does_not_fit(memory.Need(1, 1, 1, 2**20), 3, "cpu")
-    with pytest.raises(SurroundingsError, match=r"3 members need about 1048576.0 GiB of host"):
-        memory.refuse_what_does_not_fit(memory.Need(1, 1, 1, 2**50), 3, "cpu")
+    memory.refuse_what_does_not_fit(memory.MemoryEstimate(1, 1, 1, 2**20), 3, "cpu")
+    with pytest.raises(EnvironmentProblem, match=r"3 members need about 1048576.0 GiB of host"):
+        memory.refuse_what_does_not_fit(memory.MemoryEstimate(1, 1, 1, 2**50), 3, "cpu")

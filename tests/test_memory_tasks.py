@@ -7,16 +7,16 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_hand import reading, train
-from quick import quick
+from fast_compile import quick
 from rich.console import Console
+from trained_runs import reading, train
 
 from lstm_jax import Adding, Copying, Experiment
-from lstm_jax.data import ignore
+from lstm_jax.config.statistics import summarise
+from lstm_jax.data.dataset import ignore
 from lstm_jax.errors import UserError
-from lstm_jax.report.cell_figures import where_cells_differ
+from lstm_jax.report.figures.cell import where_cells_differ
 from lstm_jax.report.page import report
-from lstm_jax.statistics import summarise
 from lstm_jax.train.batches import next_batch
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -24,22 +24,22 @@ pytestmark = pytest.mark.usefixtures("quickly")
 TASKS = (Adding(length=9), Copying(delay=3))
 TINY = Experiment(
     task=Adding(length=3), cell=("rnn", "gru"), hidden_size=8, seed=(0, 1), learning_rate=1e-2,
-    batch_size=64, train_examples=64 * 300, microbatches=1, kernel_init="orthogonal",
+    batch_size=64, total_examples=64 * 300, microbatches=1, kernel_init="orthogonal",
 )  # fmt: skip
 
 
 @partial(quick, static_argnums=0)
 def training_batch(task, seed, step):
     """What a member of this seed is trained on at a step."""
-    member = Experiment(task=task, batch_size=200).having({"seed": seed})
+    member = Experiment(task=task, batch_size=200).replace_unchecked({"seed": seed})
     none = jnp.zeros(2, jnp.int32)
-    return next_batch(task.ends({}), member, {}, step, none, jnp.int32(-1))[0]
+    return next_batch(task.model_spec({}), member, {}, step, none, jnp.int32(-1))[0]
 
 
 @partial(quick, static_argnums=0)
 def loss_and_metric(task, outputs, batch):
     """Of each example."""
-    return task.items(outputs, batch, training=True)[:2]
+    return task.per_example(outputs, batch, training=True)[:2]
 
 
 def test_the_sum_is_that_of_one_marked_number_in_each_half():
@@ -108,8 +108,8 @@ def test_what_is_held_out_is_fixed_and_never_trained_on(task):
 
 def test_the_floor_is_that_of_the_best_answer_that_reads_nothing():
     adding, copying = (task.load(ignore) for task in TASKS)
-    assert abs(TASKS[0].floor(adding) - 1 / 6) < 0.015
-    assert abs(TASKS[1].floor(copying) - 1 / 8) < 0.01
+    assert abs(TASKS[0].trivial_score(adding) - 1 / 6) < 0.015
+    assert abs(TASKS[1].trivial_score(copying) - 1 / 8) < 0.01
     assert Adding(length=30).load(ignore).fingerprint != adding.fingerprint
 
 
@@ -138,14 +138,14 @@ def trained(tmp_path_factory):
 
 def test_a_tiny_adding_task_is_learned_by_both_cells(trained):
     for result in trained[1].results.values():
-        assert result.test_metric < 0.01 < TINY.task.floor(TINY.task.load(ignore)) / 10
+        assert result.test_metric < 0.01 < TINY.task.trivial_score(TINY.task.load(ignore)) / 10
 
 
 def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypatch):
     directory, record = trained
-    for place in ("lstm_jax.use.trained.read_run", "lstm_jax.report.page.read_run"):
+    for place in ("lstm_jax.predict.trained.read_run", "lstm_jax.report.page.read_run"):
         monkeypatch.setattr(place, reading({directory: record}))
-    monkeypatch.setattr("lstm_jax.report.figures.PNG_DPI", 50)
+    monkeypatch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
     for place in ("of_insides", "of_gradients"):  # test_report.py has them
         monkeypatch.setattr(f"lstm_jax.report.page.{place}", lambda *_: ())
     page = report(directory, Console(file=io.StringIO())).read_text()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstm_jax.errors import SurroundingsError
-from lstm_jax.runs.metrics import append_metrics, read_metrics, trim_metrics
+from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.runs.metrics_file import append_metrics, read_metrics, trim_metrics
 
 
 def rows(steps, members="ab"):
@@ -73,7 +73,7 @@ def test_any_changed_byte_and_any_removed_or_moved_row_is_noticed(tmp_path):
     ]  # fmt: skip
     for content in changed:
         path.write_bytes(content)
-        with pytest.raises(SurroundingsError, match="is damaged"):
+        with pytest.raises(EnvironmentProblem, match="is damaged"):
             read_metrics(tmp_path)
         said = []
         found = read_metrics(tmp_path, said.append)
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_mended_out_loud(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], *lines[2:]]))
-    with pytest.raises(SurroundingsError, match="line 2"):
+    with pytest.raises(EnvironmentProblem, match="line 2"):
         trim_metrics(tmp_path, {})
     said = []
     trim_metrics(tmp_path, {"a": 3}, said.append)
@@ -145,5 +145,5 @@ def test_a_sealed_row_of_odd_values_is_no_row(folder, row):
 @pytest.mark.parametrize("body", ['{"member": ' + "[" * 100_000, '{"member": ' + '{"a":' * 3000])
 def test_nested_brackets_are_no_row(tmp_path, body):
     (tmp_path / "metrics.jsonl").write_text(f'{body}, "seal": "0123456789abcdef"}}\n')
-    with pytest.raises(SurroundingsError, match="is damaged"):
+    with pytest.raises(EnvironmentProblem, match="is damaged"):
         read_metrics(tmp_path)

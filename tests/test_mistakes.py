@@ -16,18 +16,18 @@ from rich.console import Console
 
 from lstm_jax import Experiment, Images
 from lstm_jax.cells.lstm import lstm
-from lstm_jax.cli import main, parse
-from lstm_jax.commands import Run
-from lstm_jax.data import ignore
+from lstm_jax.cli.commands import Run
+from lstm_jax.cli.main import main, parse
+from lstm_jax.config.lookup import load_study
+from lstm_jax.config.search import Study
+from lstm_jax.config.statistics import estimate
+from lstm_jax.data.dataset import ignore
 from lstm_jax.errors import UserError
-from lstm_jax.lookup import load_study
+from lstm_jax.predict import images
+from lstm_jax.predict.pictures import read_picture
 from lstm_jax.runs import checkpoints, record
-from lstm_jax.runs.screen import Tick, metered
-from lstm_jax.search import Study
-from lstm_jax.statistics import estimate
+from lstm_jax.runs.progress import Progress, progress_bar
 from lstm_jax.train.sweep import build, place_here
-from lstm_jax.use import predict_images
-from lstm_jax.use.pictures import read_picture
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,8 +48,8 @@ def complaint(capsys, monkeypatch):
 
 MISTAKES = {
     "run digits --lr 1": "Did you mean learning-rate?",
-    "run digits --epochs 3": "Did you mean train-examples?",
-    "run digits --steps 3": "Did you mean train-examples?",
+    "run digits --epochs 3": "Did you mean total-examples?",
+    "run digits --steps 3": "Did you mean total-examples?",
     "run digits --num_layers 3": "Did you mean layers?",
     "run digits --units 3": "Did you mean hidden-size?",
     "run digits --hidden-dim 3": "Did you mean hidden-size?",
@@ -85,12 +85,12 @@ MISTAKES = {
     "run digits --task.reading diagonal": "is not one of rows, columns",
     "run digits --platform cuda": "is not one of auto, cpu, gpu, tpu",
     "run digits --platform cpu gpu": "'gpu' belongs to no option",
-    "run digits --segment-steps 1.5": "segment_steps: expected a whole number, got '1.5'",
-    "run digits --segment-steps=--": "--segment-steps",
-    "run digits --segment-steps inf": "expected a whole number",
+    "run digits --checkpoint-every 1.5": "checkpoint_every: expected a whole number, got '1.5'",
+    "run digits --checkpoint-every=--": "--checkpoint-every",
+    "run digits --checkpoint-every inf": "expected a whole number",
     "run digits --max-minutes soon": "max_minutes: expected a number, got 'soon'",
-    "run digits --train-examples 1e1000": "expected a whole number",
-    "run digits --train-examples 1e3.5": "expected a whole number, got '1e3.5'",
+    "run digits --total-examples 1e1000": "expected a whole number",
+    "run digits --total-examples 1e3.5": "expected a whole number, got '1e3.5'",
     "run digits --batch-size 1.5e0": "expected a whole number, got 1.5",
     "run digits --clip-norm off": "expected a number, got 'off'",
     "run digits --learning-rate none": "expected a number, got 'none'",
@@ -106,7 +106,7 @@ MISTAKES = {
     "trian digits": "no command 'trian'.",
     "digits": "no command 'digits'",
     "run digits baseline": "'baseline' belongs to no option",
-    "plan digits --segment-steps 3": "no option --segment-steps",
+    "plan digits --checkpoint-every 3": "no option --checkpoint-every",
     "predict tests": "give at least one input",
     "predict nowhere x.png": "nowhere",
     "export nowhere": "nowhere",
@@ -131,13 +131,13 @@ def test_a_mistake_is_one_line_that_says_what_to_do(complaint, line):
 )
 def test_the_name_may_stand_after_options(line):
     own = load_study("digits").experiment
-    expected = own.replaced({"seed": (1, 2), "hidden_size": 10})
+    expected = own.replace({"seed": (1, 2), "hidden_size": 10})
     assert parse(["run", *line.split()]) == Run("cpu", "digits", Study(expected), report=True)
 
 
 def test_a_value_is_not_taken_for_the_name():
     argv = ["run", "--cell", "gru", "lstm", "digits", "--task.dataset", "digits", "mnist"]
-    experiment = parse([*argv, "--segment-steps", "1e3"]).study.experiment
+    experiment = parse([*argv, "--checkpoint-every", "1e3"]).study.experiment
     assert experiment.several("cell") == ("gru", "lstm")
     assert experiment.several("task.dataset") == ("digits", "mnist")
 
@@ -207,7 +207,7 @@ def test_an_archive_on_stdin_is_refused(monkeypatch):
     np.savez(file, x=np.zeros((2, 8, 8), np.uint8), y=np.zeros(2))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.getvalue())))
     with pytest.raises(UserError, match=r"archive of arrays \(x, y\); write one with numpy.save"):
-        predict_images._read("-", None)
+        images._read("-", None)
 
 
 def test_only_named_formats_are_pictures(tmp_path, monkeypatch):
@@ -273,13 +273,13 @@ def test_the_bar_fits_80_columns_and_counts_to_the_total(terminal):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=80, color_system=None)
     study = Study(Experiment(cell=("lstm_peephole", "gru"), seed=(0, 1)))
-    with metered(console, study) as meter:
+    with progress_bar(console, study) as bar:
         for member in list(study.members())[1:]:
-            meter.seconds = 1.0
-            meter.tick(Tick([member], 600, 600, 2.302585, 0.9875))
-            meter.tick(Tick([member], 100, 700, 2.302585, 0.9875, [{"accuracy": 0.9625}]))
-            meter.members_done += 1
-        meter.members_done = 4
+            bar.seconds = 1.0
+            bar.update(Progress([member], 600, 600, 2.302585, 0.9875))
+            bar.update(Progress([member], 100, 700, 2.302585, 0.9875, [{"accuracy": 0.9625}]))
+            bar.members_done += 1
+        bar.members_done = 4
     text = screen.getvalue().replace("\x1b[2K", "\n").replace("\x1b[1A", "")
     lines = text.replace("\x1b[?25l", "").replace("\x1b[?25h", "").split("\n")
     if terminal:
@@ -295,12 +295,12 @@ def test_the_bar_fits_80_columns_and_counts_to_the_total(terminal):
 
 
 def test_plan_knows_a_half_trained_member(tmp_path, capsys):
-    member = Experiment(task=Images(dataset="digits"), hidden_size=8, train_examples=16_000)
+    member = Experiment(task=Images(dataset="digits"), hidden_size=8, total_examples=16_000)
     home = record.run_directory(tmp_path, "digits", Study(member))
     home.mkdir(parents=True)
     saved = checkpoints.Saved(20, {"x": np.zeros((1, 3))}, "", [1.0])
     checkpoints.save(home, (member.digest,), saved)
-    argv = ["plan", "digits", "--hidden-size", "8", "--train-examples", "16000"]
+    argv = ["plan", "digits", "--hidden-size", "8", "--total-examples", "16000"]
     main([*argv, "--runs-dir", str(tmp_path)])
     out = capsys.readouterr().out
     assert "1 member, 1 to train" in out
@@ -320,7 +320,7 @@ def test_a_healthy_run_holds_no_number_that_is_none():
         hidden_size=3,
         batch_size=8,
         microbatches=2,
-        train_examples=32,
+        total_examples=32,
     )
     (placement,) = place_here([member])
     programs = build(placement, member.task.load(ignore), 4)

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
-from quick import OPTIONS
+from fast_compile import OPTIONS
 
 QUICKSTART = Path(__file__).parent.parent / "docs" / "quickstart.ipynb"
 # What this process has set for itself: a notebook has none of it.

@@ -11,8 +11,8 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import lstm_jax
-from lstm_jax.errors import EXPERIMENTS, SurroundingsError, experiments_installed
-from lstm_jax.runs import environment
+from lstm_jax.errors import EXPERIMENTS, EnvironmentProblem, experiments_installed
+from lstm_jax.runs import provenance
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -49,7 +49,7 @@ def test_all_files_of_the_package_and_the_experiments_are_in_the_wheel(installed
 
 def test_experiments_are_found_in_an_empty_folder(installed, tmp_path):
     program = (
-        "from lstm_jax.cli import parse\nfrom lstm_jax.lookup import folders\n"
+        "from lstm_jax.cli.main import parse\nfrom lstm_jax.config.lookup import folders\n"
         "study = parse(['run', 'digits', '--seed', '3']).study\n"
         "print(study.experiment, folders()[1])"
     )
@@ -70,7 +70,7 @@ def test_a_layer_needs_jax_and_flax_alone_and_a_command_says_what_else_is_to_be_
         "assert not {'jax', 'numpy'} & set(sys.modules)\n"
         "from lstm_jax import GRU, LSTM, RNN, Experiment, lstm\n"
         "print([x.__name__ for x in (GRU, LSTM, RNN, lstm)])\n"
-        "from lstm_jax.cli import main\n"
+        "from lstm_jax.cli.main import main\n"
         "main(['run', 'digits'])\n"
     )
     code, out, err = python(program, installed, tmp_path)
@@ -86,9 +86,9 @@ def test_the_extra_is_what_is_said_to_be_missing():
     base = {name.split(">")[0] for name in PROJECT["dependencies"]}
     assert base == {"jax", "flax", "optax", "scipy", "rich"}
     for module, package in EXPERIMENTS.items():
-        with pytest.raises(SurroundingsError, match=package), experiments_installed():
+        with pytest.raises(EnvironmentProblem, match=package), experiments_installed():
             raise ModuleNotFoundError(name=f"{module}.inner")
-    with pytest.raises(SurroundingsError, match="flatbuffers"), experiments_installed():
+    with pytest.raises(EnvironmentProblem, match="flatbuffers"), experiments_installed():
         raise ImportError("install it") from ModuleNotFoundError(name="flatbuffers")  # as JAX does
     with pytest.raises(ModuleNotFoundError), experiments_installed():
         raise ModuleNotFoundError(name="something_of_the_users")
@@ -107,11 +107,11 @@ def test_every_name_at_the_top_is_there_and_an_unknown_one_is_an_attribute_error
 
 def test_the_commit_of_a_checkout_that_an_installation_happens_to_lie_in_is_not_ours(monkeypatch):
     """As `.venv` lies in a project of the user's: git knows a commit there, and not this file."""
-    monkeypatch.setattr(environment, "_git", lambda *a: None if a[0] == "ls-files" else "abc")
-    found = environment.circumstances()
+    monkeypatch.setattr(provenance, "_git", lambda *a: None if a[0] == "ls-files" else "abc")
+    found = provenance.session_provenance()
     assert (found["commit"], found["dirty"]) == (None, None)
-    monkeypatch.setattr(environment, "_git", lambda *a: "abc")
-    assert environment.circumstances()["commit"] == "abc"
+    monkeypatch.setattr(provenance, "_git", lambda *a: "abc")
+    assert provenance.session_provenance()["commit"] == "abc"
 
 
 def test_the_version_is_said_once():

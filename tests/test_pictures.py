@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageOps
 from lstm_jax.data.images import load
 from lstm_jax.data.picture_files import files_in
 from lstm_jax.errors import UserError
-from lstm_jax.use.pictures import read_picture
+from lstm_jax.predict.pictures import read_picture
 
 
 def pictures(image, draw):

@@ -13,29 +13,29 @@ from xml.etree import ElementTree
 import jax
 import numpy as np
 import pytest
-from by_hand import SWEEP, reading, train
 from PIL import Image
 from rich.console import Console
+from trained_runs import SWEEP, reading, train
 
 from lstm_jax import Experiment
+from lstm_jax.config.experiment import shown
+from lstm_jax.config.results import Result
+from lstm_jax.config.search import Search, Study
 from lstm_jax.data.images import load
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.experiment import shown
-from lstm_jax.report import figures, plots
-from lstm_jax.report.draw import can_be_drawn, draw_page
-from lstm_jax.report.gradient_figures import EXPLODING, enlarge_recurrent, flow
-from lstm_jax.report.model_figures import of_insides
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.predict import inference
+from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.predict.trained import load as load_trained
+from lstm_jax.report import drawing, plots
+from lstm_jax.report.figures.gradient import EXPLODING, enlarge_recurrent, flow
+from lstm_jax.report.figures.model import of_insides
+from lstm_jax.report.figures.settings import of_parameters, of_settings
 from lstm_jax.report.page import report
-from lstm_jax.report.settings_figures import of_parameters, of_settings
+from lstm_jax.report.sketch import can_sketch, sketch_page
 from lstm_jax.report.summary import summary
-from lstm_jax.results import Result
 from lstm_jax.runs.record import Record
-from lstm_jax.search import Search, Study
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
-from lstm_jax.use import forward
-from lstm_jax.use.trained import Trained
-from lstm_jax.use.trained import load as load_trained
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -47,9 +47,9 @@ def records():
     """Records by run directory, instead of those on disk; figures small enough to be quick."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lstm_jax.use.trained.read_run", reading(found))
+        patch.setattr("lstm_jax.predict.trained.read_run", reading(found))
         patch.setattr("lstm_jax.report.page.read_run", reading(found))
-        patch.setattr("lstm_jax.report.figures.PNG_DPI", 50)
+        patch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
         yield found
 
 
@@ -73,10 +73,10 @@ def page_and_figures(finished):
 
 def untrained(**values):
     """A member whose parameters are all zero, on no disk."""
-    member = next(SWEEP.members()).replaced({"hidden_size": 4} | values)
-    shapes = forward.shapes(member, member.task.ends(FACTS))
+    member = next(SWEEP.members()).replace({"hidden_size": 4} | values)
+    shapes = inference.shapes(member, member.task.model_spec(FACTS))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return Trained("digits", member, 0, None, FACTS, params)
+    return TrainedModel("digits", member, 0, None, FACTS, params)
 
 
 def test_a_sweep_has_its_settings_its_curves_and_its_insides(page_and_figures):
@@ -148,8 +148,8 @@ class Error(Task):
     metric = "squared_error"
     higher_is_better = False
 
-    def ends(self, facts):
-        return Images().ends(facts)
+    def model_spec(self, metadata):
+        return Images().model_spec(metadata)
 
 
 def made_up(experiment, search=None, **values):
@@ -162,7 +162,7 @@ def made_up(experiment, search=None, **values):
         row = Result(member, member.num_steps, score, score, None, 1.0 + number, "i", "0" * 64)
         results[member.digest] = replace(row, **values)
     return Record(
-        name="made up", study=study, facts={experiment.task.data_key: FACTS},
+        name="made up", study=study, metadata={experiment.task.data_key: FACTS},
         identities={"i": {"jax": "0"}}, sessions=[], results=results, rungs={},
     )  # fmt: skip
 
@@ -174,9 +174,9 @@ def drawn(monkeypatch):
 
     def draw(paint, *args, **_):
         calls.append((paint.__name__, args))
-        return figures.Drawing("<svg/>", b"", "")
+        return drawing.Drawing("<svg/>", b"", "")
 
-    monkeypatch.setattr("lstm_jax.report.figures.draw", draw)
+    monkeypatch.setattr("lstm_jax.report.drawing.draw", draw)
     return calls
 
 
@@ -219,7 +219,7 @@ def test_one_axis_makes_points_with_intervals_and_more_than_two_a_scatter_each(d
 def test_a_search_has_a_scatter_for_each_axis(drawn, trials):
     """A map of as many rows and columns as there are points would be empty."""
     space = Experiment(learning_rate=(1e-4, 1e-1), forget_bias=(0.0, 3.0))
-    record = made_up(space, Search(search="random", trials=trials))
+    record = made_up(space, Search(method="random", trials=trials))
     names = [figure.name for figure in of_settings(record)]
     scatters = ["settings_learning_rate", "settings_forget_bias"]
     assert [name for name in names if name != "compared"] == [*scatters, "time"]
@@ -228,7 +228,7 @@ def test_a_search_has_a_scatter_for_each_axis(drawn, trials):
 
 def test_cells_of_a_search_are_compared_each_at_the_best_of_its_draws(drawn):
     space = Experiment(cell=("lstm", "gru", "rnn"), learning_rate=(1e-4, 1e-1), seed=(0, 1))
-    record = made_up(space, Search(search="random", trials=9))
+    record = made_up(space, Search(method="random", trials=9))
     best = {}  # by cell; the metric grows with the member's number
     for result in record.results.values():
         best[result.member.cell] = result.validation_metric - result.member.seed + 0.5
@@ -275,29 +275,29 @@ def test_a_cell_shows_what_it_has(drawn, cell, layers, wanted):
 
 def test_larger_recurrent_weights_explode_where_the_runs_own_vanish():
     member = Experiment(hidden_size=64)
-    ends = member.task.ends({"shapes": {"images": [28, 28]}, "num_classes": 10})
-    params = forward.initial(member, ends)
+    spec = member.task.model_spec({"shapes": {"images": [28, 28]}, "num_classes": 10})
+    params = inference.initial(member, spec)
     rng = np.random.default_rng(0)
     strokes = rng.random((9, 28, 28)) < 0.1
     images = (strokes * rng.integers(0, 256, strokes.shape)).astype(np.uint8)
     batch = {"images": images, "labels": np.zeros(9, np.int32)}
-    own = flow(ends, member, params, batch)[1]
-    larger = flow(ends, member, enlarge_recurrent(member, params, EXPLODING), batch)[1]
+    own = flow(spec, member, params, batch)[1]
+    larger = flow(spec, member, enlarge_recurrent(member, params, EXPLODING), batch)[1]
     assert own[0] < own[-1] / 10
     assert larger[0] > larger[-1] * 10
 
 
 def test_a_norm_beyond_all_numbers_is_high_and_one_that_is_none_is_left_out():
     norms = np.array([0.0, 1.0, np.inf, np.nan])
-    drawing = figures.draw(plots.curves, {"norm": (np.arange(4), norms)}, ("x", "y"), log=True)
-    rows = [line.split(",") for line in drawing.csv.splitlines()[1:]]
+    drawn = drawing.draw(plots.curves, {"norm": (np.arange(4), norms)}, ("x", "y"), log=True)
+    rows = [line.split(",") for line in drawn.csv.splitlines()[1:]]
     np.testing.assert_allclose([float(row[3]) for row in rows], [1e-12, 1, 1e38, np.nan])
 
 
 @pytest.fixture
 def no_data(monkeypatch):
     def gone(*_):
-        raise SurroundingsError("the data set is gone")
+        raise EnvironmentProblem("the data set is gone")
 
     monkeypatch.setattr(Images, "load", gone)
 
@@ -327,7 +327,7 @@ def test_an_unfinished_run_is_reported_as_such(records, finished, no_data):
 @pytest.mark.parametrize("kind", ["random", "tpe"])
 def test_a_search_that_drew_a_setting_twice_is_finished_with_fewer_members(kind):
     space = Experiment(cell=("lstm", "gru"), seed=(0, 1))
-    record = made_up(space, Search(search=kind, trials=5, trials_at_once=5))
+    record = made_up(space, Search(method=kind, trials=5, trials_at_once=5))
     count, notes = len(record.results), list[str]()
     said = summary(record, None, notes)
     assert count <= 4
@@ -338,7 +338,7 @@ def test_a_search_that_drew_a_setting_twice_is_finished_with_fewer_members(kind)
 
 def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tmp_path, no_data):
     evil = "<script>alert(1)</script>"
-    member = SWEEP.replaced({"learning_rate": 0.01, "seed": 5, "layers": 2})
+    member = SWEEP.replace({"learning_rate": 0.01, "seed": 5, "layers": 2})
     record = made_up(member)
     records[tmp_path] = replace(record, name=evil, sessions=[{"command": ["run", evil]}])
     page, _ = reported(tmp_path)
@@ -355,19 +355,19 @@ def test_a_member_that_is_none_is_the_users_mistake(finished):
 
 
 def test_one_draws_only_for_what_the_page_computes():
-    assert can_be_drawn(untrained())
+    assert can_sketch(untrained())
     for other in (untrained(cell="gru"), untrained(layers=2)):
-        assert not can_be_drawn(other)
+        assert not can_sketch(other)
         with pytest.raises(UserError, match="one layer of the cell lstm"):
-            draw_page(other, "who")
-    assert not can_be_drawn(replace(untrained(), facts=FACTS | {"channels": 1}))  # of own files
+            sketch_page(other, "who")
+    assert not can_sketch(replace(untrained(), metadata=FACTS | {"channels": 1}))  # of own files
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 def test_the_page_one_draws_on_answers_as_we_do(finished, tmp_path):
     """The page's own reading, up to where it touches the page, on 100 test images."""
     images, trained = load("digits").test["images"][:100], load_trained(finished)
-    script = draw_page(trained, "this run").split("<script>")[1].split("// As lstm_jax")[0]
+    script = sketch_page(trained, "this run").split("<script>")[1].split("// As lstm_jax")[0]
     ask = f"""
     for (const image of {(images / 255).reshape(100, -1).tolist()})
       console.log(JSON.stringify(read(model.order.map(i => image[i])).beliefs.at(-1)));"""

@@ -8,19 +8,19 @@ import pytest
 from rich.console import Console
 
 from lstm_jax import Experiment, Images
+from lstm_jax.config.search import Study
 from lstm_jax.data.images import load
 from lstm_jax.errors import NotReproduced, UserError
-from lstm_jax.report.gradient_figures import train_first
-from lstm_jax.runs.metrics import append_metrics, read_metrics
+from lstm_jax.report.figures.gradient import train_first
+from lstm_jax.runs.loop import run
+from lstm_jax.runs.metrics_file import append_metrics, read_metrics
 from lstm_jax.runs.record import read_run
 from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
-from lstm_jax.runs.runner import run
-from lstm_jax.search import Study
 
 SWEEP = Experiment(
     task=Images(dataset="digits"),
     hidden_size=4,
-    train_examples=8_000,
+    total_examples=8_000,
     microbatches=1,
     seed=(0, 1, 2),
 )
@@ -35,7 +35,7 @@ def console():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     console, runs = Console(file=io.StringIO()), tmp_path_factory.mktemp("runs")
-    return run("digits", Study(SWEEP), console, runs_dir=runs, segment_steps=SEGMENT_STEPS)
+    return run("digits", Study(SWEEP), console, runs_dir=runs, checkpoint_every=SEGMENT_STEPS)
 
 
 @pytest.fixture

@@ -17,27 +17,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quick import quick_programs
+from fast_compile import quick_programs
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from lstm_jax.cli import main
-from lstm_jax.errors import SurroundingsError
-from lstm_jax.experiment import Experiment
+from lstm_jax.cli.main import main
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.export.stablehlo import export
 from lstm_jax.report.page import report
-from lstm_jax.runs import checkpoints, store
-from lstm_jax.runs.metrics import read_metrics
+from lstm_jax.runs import checkpoints, directory
+from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.tensorboard import Scalars
-from lstm_jax.use.export import export
 
 ROOT = Path(__file__).parent.parent
 MODEL = ("--hidden-size", "8", "--microbatches", "1")
-SHORT = (*MODEL, "--train-examples", "16000")  # 125 steps
-SEGMENTS = ("--segment-steps", "20", "--no-report")
+SHORT = (*MODEL, "--total-examples", "16000")  # 125 steps
+SEGMENTS = ("--checkpoint-every", "20", "--no-report")
 SMALL = (*SHORT, *SEGMENTS)
 # The same programs, and no end that a test would see.
-HOURS = (*MODEL, "--train-examples", "10000000000", *SEGMENTS)
+HOURS = (*MODEL, "--total-examples", "10000000000", *SEGMENTS)
 
 
 def start(runs, *argv, name="digits", **environment):
@@ -128,7 +128,15 @@ def test_the_same_command_again_reports_and_trains_nothing(run, whole):
 
 @pytest.mark.parametrize("cell", [("--cell", "gru", "--layers", "2"), ("--cell", "lstm_peephole")])
 def test_any_cell_goes_on_as_it_would_have(run, tmp_path, cell):
-    argv = ("--hidden-size", "4", "--train-examples", "640", "--segment-steps", "3", "--no-report")
+    argv = (
+        "--hidden-size",
+        "4",
+        "--total-examples",
+        "640",
+        "--checkpoint-every",
+        "3",
+        "--no-report",
+    )
     argv += ("--microbatches", "1")
     with quick_programs():
         assert run(tmp_path / "whole", *argv, *cell)[0] == 0
@@ -143,7 +151,15 @@ def test_a_file_that_changed_since_is_noticed_by_whoever_reads_it_again(run, tmp
     images = np.random.RandomState(0).randint(0, 256, (80, 4, 4)).astype(np.uint8)
     np.savez(file, images=images, labels=np.arange(80) % 2)
     argv = ("--task.dataset", str(file), "--hidden-size", "4", "--batch-size", "8")
-    argv += ("--train-examples", "80", "--microbatches", "1", "--no-report", "--segment-steps", "3")
+    argv += (
+        "--total-examples",
+        "80",
+        "--microbatches",
+        "1",
+        "--no-report",
+        "--checkpoint-every",
+        "3",
+    )
     with quick_programs():
         assert run(runs, *argv, "--max-minutes", "1e-9")[0] == 75
         np.savez(file, images=images, labels=np.arange(80) % 2 + 1)
@@ -151,7 +167,7 @@ def test_a_file_that_changed_since_is_noticed_by_whoever_reads_it_again(run, tmp
         (directory,) = (runs / "digits").iterdir()
         assert (code, len(err)) == (3, 1)
         assert "own.npz is not the data that this run was trained on" in err[0]
-        with pytest.raises(SurroundingsError, match="not the data"):
+        with pytest.raises(EnvironmentProblem, match="not the data"):
             export(directory, Console(file=io.StringIO()))
         page = report(directory, Console(file=io.StringIO())).read_text()
         assert "some figures are missing: own.npz is not the data" in page
@@ -461,7 +477,7 @@ def test_a_damaged_run_directory_is_one_line_and_stays_as_it_is(run, whole, tmp_
         (("members", "steps"), "many"),
         (("members", "steps"), -1),
         (("members", "validation"), {"accuracy": "good"}),
-        (("members", "taken_from"), "../../other"),
+        (("members", "reused_from"), "../../other"),
         (("members", "member"), {"seed": 7}),
         (("experiment", "hidden_size"), "wide"),
         (("experiment", "task"), "nothing"),
@@ -474,7 +490,7 @@ def test_a_record_of_odd_values_is_refused_though_its_seal_fits(run, whole, tmp_
     record = json.loads(path.read_text())
     inner = record[where[0]]
     (next(iter(inner.values())) if where[0] == "members" else inner)[where[1]] = value
-    path.write_text(json.dumps(store.sealed(record)))
+    path.write_text(json.dumps(directory.sealed(record)))
     code, _, err = run(tmp_path / "runs", *SMALL)
     assert (code, len(err)) == (3, 1)
     assert "record.json is damaged" in err[0]
@@ -486,7 +502,7 @@ def test_a_directory_begun_as_another_experiment_is_refused_field_by_field(run, 
     record = json.loads(path.read_text())
     record["experiment"]["forget_bias"] = 0.5
     record["members"] = {}
-    path.write_text(json.dumps(store.sealed(record)))
+    path.write_text(json.dumps(directory.sealed(record)))
     code, _, err = run(tmp_path / "runs", *SMALL)
     assert (code, len(err)) == (2, 1)
     assert "forget_bias: 0.5, not 1.0" in err[0]

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import UserError
-from lstm_jax.experiment import Experiment
-from lstm_jax.search import Search, Study
 from lstm_jax.tasks import TASKS
 from lstm_jax.tasks.images import Images
 
@@ -37,12 +37,12 @@ STUDIES = {
     "grid": Study(GRID),
     "halving": Study(Experiment(**NINE), Search(halving=3)),
     "halving, lower is better": Study(Experiment(task=Distance(), **NINE), Search(halving=3)),
-    "random": Study(SPACE, Search(search="random", trials=7)),
-    "random, halving": Study(SPACE, Search(search="random", trials=9, halving=2)),
-    "tpe": Study(SPACE, Search(search="tpe", trials=7, trials_at_once=3)),
-    "budgets": Study(Experiment(batch_size=(64, 128), train_examples=(1000, 2000), seed=(0, 1))),
+    "random": Study(SPACE, Search(method="random", trials=7)),
+    "random, halving": Study(SPACE, Search(method="random", trials=9, halving=2)),
+    "tpe": Study(SPACE, Search(method="tpe", trials=7, trials_at_once=3)),
+    "budgets": Study(Experiment(batch_size=(64, 128), total_examples=(1000, 2000), seed=(0, 1))),
     "random budgets": Study(
-        Experiment(batch_size=(64, 128, 32), **RATES), Search(search="random", trials=6)
+        Experiment(batch_size=(64, 128, 32), **RATES), Search(method="random", trials=6)
     ),
 }
 
@@ -163,8 +163,8 @@ def test_budgets_as_axes_are_rounds_by_their_steps():
 
 
 def drawn(path, values, trials=400, seed=0, **others):
-    experiment = Experiment(**others).replaced({path: values})
-    study = Study(experiment, Search(search="random", trials=trials, search_seed=seed))
+    experiment = Experiment(**others).replace({path: values})
+    study = Study(experiment, Search(method="random", trials=trials, search_seed=seed))
     return [member.values[path] for member in study.members()]
 
 
@@ -174,7 +174,7 @@ def test_random_settings_are_a_function_of_their_seed():
 
 
 def test_random_settings_are_the_same_with_any_python():
-    members = Study(SPACE, Search(search="random", trials=3)).members()
+    members = Study(SPACE, Search(method="random", trials=3)).members()
     assert [(m.hidden_size, round(m.learning_rate, 6)) for m in members] == [
         (8, 0.047391),
         (16, 0.005625),
@@ -184,7 +184,7 @@ def test_random_settings_are_the_same_with_any_python():
 
 def test_settings_that_were_drawn_twice_count_once():
     space = Experiment(cell=("lstm", "gru"), layers=(1, 2), seed=(0, 1))
-    study = Study(space, Search(search="random", trials=9, halving=2))
+    study = Study(space, Search(method="random", trials=9, halving=2))
     assert study.num_settings == 4
     assert [kept for _, kept in study.rungs()] == [2, 1]
     assert study.num_members == 8
@@ -195,7 +195,7 @@ def test_settings_that_were_drawn_twice_count_once():
 def test_random_draws_are_spread_over_choices_and_the_range_of_each(trials, seed):
     cells = ("lstm", "gru", "rnn", "irnn")
     experiment = Experiment(cell=cells, layers=(1, 2), learning_rate=(1e-4, 1e0))
-    study = Study(experiment, Search(search="random", trials=trials, search_seed=seed))
+    study = Study(experiment, Search(method="random", trials=trials, search_seed=seed))
     members = study.members()
     assert len(members) == trials
     for path, values in {"cell": cells, "layers": (1, 2)}.items():
@@ -237,12 +237,12 @@ def test_any_other_range_is_drawn_from_uniformly_also_one_from_zero(path, low, h
     ],
 )
 def test_whole_numbers_names_and_more_than_two_values_are_choices(path, values):
-    for search in (Search(search="random", trials=40), Search(search="tpe", trials=12)):
-        study = Study(Experiment(seed=(0, 1)).replaced({path: values}), search)
+    for search in (Search(method="random", trials=40), Search(method="tpe", trials=12)):
+        study = Study(Experiment(seed=(0, 1)).replace({path: values}), search)
         rounds, _ = played(study)
         members = [m for found in rounds for m in found.members]
         assert {m.values[path] for m in members} == set(values)
-        members_known = len(members) if search.search == "random" else 2 * search.trials
+        members_known = len(members) if search.method == "random" else 2 * search.trials
         assert study.num_members == members_known
         for found in rounds:  # the same setting drawn twice is trained once
             assert len(set(found.members)) == len(found.members)
@@ -251,7 +251,7 @@ def test_whole_numbers_names_and_more_than_two_values_are_choices(path, values):
 
 def test_tpe_searches_a_range_from_zero():
     study = Study(
-        Experiment(optimizer="adamw", weight_decay=(0.0, 0.1)), Search(search="tpe", trials=4)
+        Experiment(optimizer="adamw", weight_decay=(0.0, 0.1)), Search(method="tpe", trials=4)
     )
     decays = [m.weight_decay for m in study.members()]
     assert len(set(decays)) == 4
@@ -262,7 +262,7 @@ def test_tpe_searches_a_range_from_zero():
 def test_tpe_learns_where_the_metric_is_best(task):
     study = Study(
         Experiment(task=task, learning_rate=(1e-6, 1e1)),
-        Search(search="tpe", trials=60, trials_at_once=5),
+        Search(method="tpe", trials=60, trials_at_once=5),
     )
     rounds, _ = played(study)
     far = [
@@ -274,7 +274,7 @@ def test_tpe_learns_where_the_metric_is_best(task):
 
 def test_every_seed_of_a_trial_is_trained():
     study = Study(
-        Experiment(seed=(3, 4, 5), **RATES), Search(search="tpe", trials=2, trials_at_once=2)
+        Experiment(seed=(3, 4, 5), **RATES), Search(method="tpe", trials=2, trials_at_once=2)
     )
     assert sorted(m.seed for m in study.members()) == [3, 3, 4, 4, 5, 5]
 
@@ -283,25 +283,25 @@ def test_every_seed_of_a_trial_is_trained():
     ("search", "values", "words"),
     [
         ({"trials": 3}, {}, "a grid has none"),
-        ({"search": "random", "trials": 3}, {}, "search: random needs a field with several"),
-        ({"search": "random", "trials": 3}, {"seed": (0, 1)}, "needs a field with several"),
-        ({"search": "tpe", "trials": 3}, {"learning_rate": (1e-2, 1e-3)}, "the lower one first"),
-        ({"search": "tpe"}, {"learning_rate": (1e-3, 1e-2)}, "trials: search tpe"),
-        ({"search": "bayes"}, {}, "not one of grid, random, tpe"),
+        ({"method": "random", "trials": 3}, {}, "search: random needs a field with several"),
+        ({"method": "random", "trials": 3}, {"seed": (0, 1)}, "needs a field with several"),
+        ({"method": "tpe", "trials": 3}, {"learning_rate": (1e-2, 1e-3)}, "the lower one first"),
+        ({"method": "tpe"}, {"learning_rate": (1e-3, 1e-2)}, "trials: search tpe"),
+        ({"method": "bayes"}, {}, "not one of grid, random, tpe"),
         ({"trials": (1, 2)}, {}, "trials: takes one value"),
         ({"halving": 1}, {}, "halving: 2 or more"),
         ({"halving": 2}, {}, "halving: 2 leaves no rung with 1 settings"),
         ({"halving": 4}, {"learning_rate": (1e-4, 1e-3, 1e-2)}, "give at least 4"),
         ({"halving": 2}, {"seed": (0, 1, 2, 3)}, "leaves no rung"),
         ({"halving": 2}, {"batch_size": (64, 128)}, "give one batch_size"),
-        ({"halving": 2}, {"train_examples": (64, 128)}, "give one batch_size"),
+        ({"halving": 2}, {"total_examples": (64, 128)}, "give one batch_size"),
         (
             {"halving": 2},
-            {"learning_rate": (1e-3, 1e-2), "train_examples": 1},
+            {"learning_rate": (1e-3, 1e-2), "total_examples": 1},
             "1 rungs do not fit into 1 steps",
         ),
         (
-            {"search": "tpe", "trials": 9, "halving": 3},
+            {"method": "tpe", "trials": 9, "halving": 3},
             {"learning_rate": (1e-3, 1e-2)},
             "of a grid or of a random search",
         ),
@@ -315,7 +315,7 @@ def test_a_search_that_cannot_be_is_one_line(search, values, words):
 
 def test_how_members_are_chosen_is_part_of_a_studys_name_alone():
     assert Study(GRID).digest == GRID.digest
-    others = [Search(halving=2), Search(search="random", trials=4), Search(search_seed=1)]
+    others = [Search(halving=2), Search(method="random", trials=4), Search(search_seed=1)]
     names = {Study(GRID, search).digest for search in others}
     assert len(names | {GRID.digest}) == 4
     for search in others[:1]:

@@ -9,9 +9,9 @@ from threading import Thread
 
 import pytest
 
-from lstm_jax.cli import EXIT_CODES, main
+from lstm_jax.cli.main import EXIT_CODES, main
 from lstm_jax.errors import Interrupted, NothingToSave
-from lstm_jax.interrupts import NOTHING_TO_SAVE, SAVED, SIGNALS, raising, stoppable
+from lstm_jax.signals import NOTHING_TO_SAVE, SAVED, SIGNALS, raising, stoppable
 
 # What programs do to signals: libraries catch everything, and compilers stay in C for seconds.
 SWALLOWS = """
@@ -30,11 +30,11 @@ for _ in range(9):  # each signal ends one sleep
     ctypes.CDLL(None).sleep(20)
 """
 IN_TRAINING = """
-from lstm_jax.interrupts import stoppable
+from lstm_jax.signals import stoppable
 with stoppable(lambda line: print(line, flush=True)):
 """
 TIDIES_UP = """
-from lstm_jax.interrupts import raising
+from lstm_jax.signals import raising
 with raising():
     try:
         import time
@@ -160,7 +160,7 @@ def test_a_keyboard_interrupt_is_one_line(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lstm_jax.cli.parse", interrupted)
+    monkeypatch.setattr("lstm_jax.cli.main.parse", interrupted)
     with pytest.raises(SystemExit) as left:
         main([])
     assert (left.value.code, EXIT_CODES[NothingToSave]) == (NOTHING_TO_SAVE,) * 2

@@ -6,17 +6,17 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from quick import quick
+from fast_compile import quick
 
+from lstm_jax.config.experiment import Experiment, all_field_specs
 from lstm_jax.data import images
 from lstm_jax.errors import UserError
-from lstm_jax.experiment import Experiment, all_specs
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
 from lstm_jax.train.sweep import (
     Placement,
     build,
-    ends_of,
+    model_spec_of,
     name_arrays,
     place,
     stack_fields,
@@ -144,14 +144,14 @@ def built_once(digits):
 
 
 def test_the_list_of_what_is_traced_is_whole():
-    assert set(TRACED) == {path for path, spec in all_specs(BASE).items() if spec.traced}
+    assert set(TRACED) == {path for path, spec in all_field_specs(BASE).items() if spec.traced}
 
 
 @pytest.mark.parametrize("path", TRACED)
 def test_another_traced_value_traces_nothing_again(digits, built_once, path):
     """And the seed and the other numbers are what is trained: other bits come out of each."""
-    rows = tuple(BASE.replaced({path: TRACED[path]}).members())
-    assert {row.group for row in rows} == {BASE.group}
+    rows = tuple(BASE.replace({path: TRACED[path]}).members())
+    assert {row.static_key for row in rows} == {BASE.static_key}
     with jax.no_tracing():
         found = {three_steps(row, digits) for row in rows}
     if path not in ("momentum", "forget_bias"):  # of `sgd`, of cells with a forget gate
@@ -168,20 +168,20 @@ def test_another_traced_value_traces_nothing_again(digits, built_once, path):
         ("cell", ("gru", "lstm")),
         ("layers", (1, 2)),
         ("optimizer", ("adamw", "sgd")),
-        ("train_examples", (1000, 2000)),
+        ("total_examples", (1000, 2000)),
         ("clip_norm", (None, 1.0)),
         ("task.reading", ("rows", "columns")),
     ],
 )
 def test_a_static_axis_becomes_placements_of_one_group_each(path, values):
-    grid = BASE.replaced({path: values, "seed": (0, 1, 2)})
+    grid = BASE.replace({path: values, "seed": (0, 1, 2)})
     placements = place(grid.members(), 1, lambda group: 1)
     assert [[m.values[path] for m in p.members] for p in placements] == [[v] * 3 for v in values]
 
 
 def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
     one, two = members("layers")[:2]
-    wild = one.replaced({"learning_rate": 1e30})  # overflows float32 in its second step
+    wild = one.replace({"learning_rate": 1e30})  # overflows float32 in its second step
     for mate, own in ((one, 0), (two, 1)):
         programs = build(Placement((wild, mate), 1, 1), digits, **PAIR)
         state, metrics = programs.segment(programs.init(), 0, CAPACITY)
@@ -223,7 +223,7 @@ def test_placements_hold_every_member_once_and_fill_the_devices(tile):
         placed = [member for placement in placements for member in placement.members]
         assert sorted(m.digest for m in placed) == sorted(m.digest for m in grid)
         for placement in placements:
-            assert {m.group for m in placement.members} == {placement.group}
+            assert {m.static_key for m in placement.members} == {placement.static_key}
             assert len(placement.rows) % placement.member_devices == 0
             assert tile == 1 or len(placement.rows) == tile * placement.member_devices
             assert placement.member_devices * placement.batch_devices <= devices
@@ -232,7 +232,7 @@ def test_placements_hold_every_member_once_and_fill_the_devices(tile):
 
 
 def test_one_member_at_a_time_on_cpu_and_for_cudnn_several_elsewhere():
-    scan, cudnn = Experiment().group, Experiment(backend="cudnn").group
+    scan, cudnn = Experiment().static_key, Experiment(backend="cudnn").static_key
     assert [tile_size(*of) for of in (("cpu", scan), ("gpu", scan), ("gpu", cudnn))] == [1, 8, 1]
 
 
@@ -241,7 +241,7 @@ def test_traced_fields_are_stacked_and_the_static_ones_stay():
     np.testing.assert_array_equal(stacked.seed, np.uint32([0, 1, 2, 0]))
     np.testing.assert_array_equal(stacked.learning_rate, np.float32([1e-3, 3e-3, 1e-2, 3e-3]))
     assert (stacked.hidden_size, stacked.clip_norm) == (128, None)
-    assert stacked.group == members("lstm")[0].group
+    assert stacked.static_key == members("lstm")[0].static_key
     high = stack_fields([Experiment(seed=2**32 - 1)])
     assert high.seed.dtype == np.uint32
     odd = Experiment(task=Images(dataset="traced"))  # a name as any other
@@ -250,7 +250,7 @@ def test_traced_fields_are_stacked_and_the_static_ones_stay():
 
 def test_a_member_that_does_not_fit_the_data_is_refused(digits):
     with pytest.raises(UserError, match="batch_size: 2048 is more than the 1,318 training"):
-        ends_of(Experiment(task=DIGITS, batch_size=2048), digits)
-    wide = digits._replace(facts={**digits.facts, "shapes": {"images": [8, 9], "labels": []}})
+        model_spec_of(Experiment(task=DIGITS, batch_size=2048), digits)
+    wide = digits._replace(metadata={**digits.metadata, "shapes": {"images": [8, 9], "labels": []}})
     with pytest.raises(UserError, match="square"):
-        ends_of(Experiment(task=Images(dataset="digits", shift=1)), wide)
+        model_spec_of(Experiment(task=Images(dataset="digits", shift=1)), wide)

@@ -1,4 +1,4 @@
-"""Texts from files, a vocabulary of training alone, masks, a task that is solved, sentences asked.
+"""Texts from files, a vocabulary of training alone, masks, a task that is solved, sentences options.
 
 One size for all: a model of 8 units in both directions, texts of up to 8 words.
 """
@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lstm_jax.data import ignore, labelled, text_sets, vocabulary
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data import labelled, text_sets, vocabulary
+from lstm_jax.data.dataset import ignore
 from lstm_jax.data.splits import TENTHS
 from lstm_jax.data.texts import read_columns, read_text
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.experiment import Experiment
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.predict import inference, text
+from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.text import Text
 from lstm_jax.train.sweep import Placement, build
-from lstm_jax.use import forward, predict_text
-from lstm_jax.use.asked import Asked
-from lstm_jax.use.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -54,14 +55,14 @@ def trained(file):
     task = Text(dataset=str(file), answer="mean", word_dropout=0.1, longest=8)
     member = Experiment(
         task=task, hidden_size=8, bidirectional=True, kernel_init="orthogonal", batch_size=16,
-        microbatches=2, learning_rate=0.02, train_examples=16 * 150,
+        microbatches=2, learning_rate=0.02, total_examples=16 * 150,
     )  # fmt: skip
     dataset = task.load(ignore)
     programs = build(Placement((member,), 1, 1), dataset, 150)
     state, _ = programs.segment(programs.init(), 0, 150)
     sums = programs.score(state.params, dataset.test)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    model = Trained("test", member, 150, None, dataset.facts, params)
+    model = TrainedModel("test", member, 150, None, dataset.metadata, params)
     return model, dataset, float(sums.metric[0] / sums.weight[0])
 
 
@@ -112,7 +113,7 @@ def test_a_text_is_a_file_or_all_files_of_a_pattern_by_name(tmp_path):
         read_text(tmp_path)
     with pytest.raises(UserError, match="there is no such file"):
         read_text(tmp_path / "nothing.txt")
-    with pytest.raises(SurroundingsError, match=r"c\.gz: is damaged"):
+    with pytest.raises(EnvironmentProblem, match=r"c\.gz: is damaged"):
         read_text(tmp_path / "c.gz")
 
 
@@ -128,8 +129,8 @@ def test_the_vocabulary_sees_training_text_alone(tmp_path, trained):
     path = tmp_path / "reviews.tsv"
     path.write_text("".join(f"{label}\t{text}\n" for label, text in other))
     changed = labelled.load(str(path), "words", 20_000, 2, 8, ignore)
-    assert changed.facts["vocabulary"] == dataset.facts["vocabulary"]
-    assert {*WORDS, "good"} < set(changed.facts["vocabulary"])
+    assert changed.metadata["vocabulary"] == dataset.metadata["vocabulary"]
+    assert {*WORDS, "good"} < set(changed.metadata["vocabulary"])
     assert changed.fingerprint != dataset.fingerprint
     for name, array in changed.train.items():
         np.testing.assert_array_equal(array, dataset.train[name])
@@ -169,7 +170,7 @@ def test_words_and_characters_and_what_is_rare_or_too_long():
     assert symbols == [*vocabulary.RESERVED, "a", "b"]
     rows = vocabulary.encode([["c", "b", "a"], ["b"]], symbols, 2)
     assert rows.tolist() == [[3, 2], [3, 0]]  # a text keeps its end
-    assert vocabulary.widths_of([1, 2, 3, 30], 20) == [4, 20]
+    assert vocabulary.bucket_lengths([1, 2, 3, 30], 20) == [4, 20]
 
 
 # TFDS: features as the sets have them, without the half minute that preparing one takes.
@@ -219,7 +220,7 @@ def test_a_solvable_task_is_solved(trained):
     assert trained[2] == 1.0
     train, test = (getattr(trained[1], split)["labels"] for split in ("train", "test"))
     commonest = np.bincount(train).argmax()
-    assert trained[0].member.task.floor(trained[1]) == np.mean(test == commonest)
+    assert trained[0].member.task.trivial_score(trained[1]) == np.mean(test == commonest)
 
 
 def test_padding_moves_no_output(trained):
@@ -228,16 +229,16 @@ def test_padding_moves_no_output(trained):
     batch = {name: array[:16] for name, array in dataset.test.items()}
     inside = np.arange(batch["symbols"].shape[1]) < batch["lengths"][:, None]
     assert not inside.all()
-    assert inside.sum(axis=1).min() <= dataset.facts["widths"][0]
+    assert inside.sum(axis=1).min() <= dataset.metadata["bucket_lengths"][0]
     garbage = {**batch, "symbols": np.where(inside, batch["symbols"], np.uint16(3))}
     answers = [
-        np.asarray(forward.answer(model.ends, model.ready, model.folded, each))
+        np.asarray(inference.answer(model.spec, model.ready, model.fused, each))
         for each in (batch, garbage)
     ]
     np.testing.assert_array_equal(*answers)
-    short = batch["lengths"] <= dataset.facts["widths"][0]
-    few = model.member.task.cut(batch, dataset.facts["widths"][0])
-    cut = np.asarray(forward.answer(model.ends, model.ready, model.folded, few))
+    short = batch["lengths"] <= dataset.metadata["bucket_lengths"][0]
+    few = model.member.task.truncate(batch, dataset.metadata["bucket_lengths"][0])
+    cut = np.asarray(inference.answer(model.spec, model.ready, model.fused, few))
     np.testing.assert_allclose(cut[short], answers[0][short], atol=1e-6)
 
 
@@ -255,16 +256,16 @@ def test_word_dropout_makes_its_share_unknown_and_touches_nothing_else():
 def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     model, _, _ = trained
     said = []
-    predict_text.predict(model, Asked(("The film is GOOD zzz",), rows=True), said.append)
+    text.predict(model, PredictOptions(("The film is GOOD zzz",), rows=True), said.append)
     assert len(said) == 6
     assert said[-1].startswith("1 (")
     assert said[-1].endswith("The film is GOOD zzz; not known: zzz")
     said.clear()
-    predict_text.predict(model, Asked(("the film is good",), rows=True, json=True), said.append)
+    text.predict(model, PredictOptions(("the film is good",), rows=True, json=True), said.append)
     answer = json.loads(said[0])
     assert [piece for piece, _ in answer["by_step"]] == ["the", "film", "is", "good"]
     beliefs = [row["1"] for _, row in answer["by_step"]]
     assert beliefs[3] > 0.9 > 0.5 > beliefs[2]
     assert answer["probabilities"] == answer["by_step"][-1][1]
     with pytest.raises(UserError, match=r"^predict: ' ' has no word that could be read$"):
-        predict_text.predict(model, Asked((" ",)), said.append)
+        text.predict(model, PredictOptions((" ",)), said.append)

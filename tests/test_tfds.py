@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lstm_jax.data import download
 from lstm_jax.data import images as data
-from lstm_jax.data import tfds
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.errors import EnvironmentProblem, UserError
 
 # Hides an installed TensorFlow, as if it were not there.
 WITHOUT_TENSORFLOW = """
@@ -33,17 +33,17 @@ PREPARE_TINY = """
 import io
 import tensorflow_datasets as tfds
 from PIL import Image
-from lstm_jax.data.tfds import prepare_here
+from lstm_jax.data.download import prepare_here
 
-class Tiny(tfds.core.GeneratorBasedBuilder):
-    VERSION = tfds.core.Version("1.0.0")
+class Tiny(download.core.GeneratorBasedBuilder):
+    VERSION = download.core.Version("1.0.0")
     pkg_dir_path = None
 
     def _info(self):
-        image = tfds.features.Image(shape=(6, 5, 1))
-        label = tfds.features.ClassLabel(num_classes=10)
-        features = tfds.features.FeaturesDict({"image": image, "label": label})
-        return tfds.core.DatasetInfo(builder=self, features=features)
+        image = download.features.Image(shape=(6, 5, 1))
+        label = download.features.ClassLabel(num_classes=10)
+        features = download.features.FeaturesDict({"image": image, "label": label})
+        return download.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, _):
         parts = {"train": range(60), "test": range(100, 120)}
@@ -55,7 +55,7 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
             Image.new("L", (5, 6), n).save(file, "PNG")
             yield n, {"image": file.getvalue(), "label": n % 10}
 
-tfds.disable_progress_bar()
+download.disable_progress_bar()
 prepare_here()
 """
 LOAD_TINY = """
@@ -150,7 +150,7 @@ def test_a_wrong_name_is_the_users_mistake(nowhere, name, answer):
 @pytest.mark.parametrize("name", ["mnist", "kmnist"])
 def test_offline_is_answered_at_once_with_the_ways_out(nowhere, name):
     start = time.monotonic()
-    with pytest.raises(SurroundingsError) as caught:
+    with pytest.raises(EnvironmentProblem) as caught:
         data.load(name, pytest.fail)
     assert time.monotonic() - start < 10
     for way in ("connect", "train-images-idx3-ubyte.gz", "manual", "TFDS_DATA_DIR", "--fallback"):
@@ -162,7 +162,7 @@ def test_offline_is_answered_at_once_with_the_ways_out(nowhere, name):
 def test_a_host_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr("requests.get", lambda *args, **options: time.sleep(60))
     start = time.monotonic()
-    assert not tfds.answers("https://example.invalid/file", patience=0.2)
+    assert not download.answers("https://example.invalid/file", patience=0.2)
     assert time.monotonic() - start < 2
 
 
@@ -170,11 +170,11 @@ def test_without_tensorflow_it_says_what_to_install(nowhere):
     said = in_a_fresh_python(
         WITHOUT_TENSORFLOW
         + """
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.data import images as data
 try:
     data.load("mnist", print)
-except SurroundingsError as error:
+except EnvironmentProblem as error:
     print(error)
 """
     )
@@ -199,7 +199,7 @@ def test_a_download_of_the_wrong_bytes_is_refused(nowhere, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
     remarks = []
-    with pytest.raises(SurroundingsError, match=r"kmnist: .*Checksum.*try again"):
+    with pytest.raises(EnvironmentProblem, match=r"kmnist: .*Checksum.*try again"):
         data.load("kmnist", remarks.append)
     server.shutdown()
     server.server_close()
@@ -220,7 +220,9 @@ def test_a_damaged_manual_file_is_named(manual_files, nowhere, damage):
         other = manual / "t10k-labels-idx1-ubyte.gz"
         file.write_bytes(other.read_bytes())
         other.write_bytes(whole)
-    with pytest.raises(SurroundingsError, match=r"labels-idx1-ubyte.gz: not the original of mnist"):
+    with pytest.raises(
+        EnvironmentProblem, match=r"labels-idx1-ubyte.gz: not the original of mnist"
+    ):
         data.load("mnist", pytest.fail)
     assert os.listdir(nowhere) == ["downloads"]
 
@@ -230,8 +232,8 @@ def test_no_room_to_prepare_is_said(manual_files, nowhere, monkeypatch):
         raise PermissionError("read-only")
 
     copy_manual(manual_files, nowhere)
-    monkeypatch.setattr(tfds, "_own_folder", fail)
-    with pytest.raises(SurroundingsError, match=r"cannot be written .*set TFDS_DATA_DIR"):
+    monkeypatch.setattr(download, "_own_folder", fail)
+    with pytest.raises(EnvironmentProblem, match=r"cannot be written .*set TFDS_DATA_DIR"):
         data.load("mnist")
 
 
@@ -261,13 +263,13 @@ PREPARE = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began us aside
 import sys, pathlib, types
-from lstm_jax.data import tfds
+from lstm_jax.data import download
 from lstm_jax.errors import Interrupted
 name, home = sys.argv[1], pathlib.Path(sys.argv[2])
 builder = types.SimpleNamespace(data_dir_root=home, data_path=home / name / "1.0.0", url_infos={})
-tfds._to_download = lambda *_: {}
+download._to_download = lambda *_: {}
 try:
-    tfds.prepare(name, builder, home, lambda line: None)
+    download.prepare(name, builder, home, lambda line: None)
 except (Interrupted, KeyboardInterrupt) as error:
     sys.exit(type(error).__name__)
 """
@@ -374,8 +376,8 @@ def test_a_folder_that_is_a_link_is_not_cleared(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "owner").write_text("")
-    (tmp_path / "home" / f"{tfds.INCOMPLETE}x").symlink_to(tmp_path / "precious")
-    with tfds._own_folder(tmp_path / "home"):
+    (tmp_path / "home" / f"{download.INCOMPLETE}x").symlink_to(tmp_path / "precious")
+    with download._own_folder(tmp_path / "home"):
         pass
     assert (tmp_path / "precious" / "owner").exists()
 
@@ -417,5 +419,5 @@ def test_a_damaged_record_is_found(tiny_dir, tmp_path, monkeypatch):
     damaged = bytearray(records.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     records.write_bytes(damaged)
-    with pytest.raises(SurroundingsError, match=r"1\.0\.0 is damaged, remove it"):
+    with pytest.raises(EnvironmentProblem, match=r"1\.0\.0 is damaged, remove it"):
         data.load("tiny")

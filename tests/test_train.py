@@ -10,23 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from axes import checked
-from quick import quick
+from axis_names import checked
+from fast_compile import quick
 from textbook import assert_close, assert_equal, weighted
 
-from lstm_jax.cells import passes, recurrence
+from lstm_jax.cells import scan, scan_vjp
 from lstm_jax.cells.linen import GRU, LSTM
-from lstm_jax.data import images, make_dataset
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data import images
+from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
-from lstm_jax.experiment import Experiment
+from lstm_jax.model import forward
 from lstm_jax.tasks.images import Images, shift_images
-from lstm_jax.tasks.task import Ends, Inputs, Items, Task
-from lstm_jax.train import model
-from lstm_jax.train.optimizer import rate_factor
+from lstm_jax.tasks.task import Inputs, ModelSpec, PerExample, Task
+from lstm_jax.train.optimizer import schedule_factor
 from lstm_jax.train.step import EVALUATION_BLOCK, evaluate, init_state, train_segment, train_step
-from lstm_jax.train.sweep import ends_of, stack_fields
+from lstm_jax.train.sweep import model_spec_of, stack_fields
 
-SMALL = {"hidden_size": 8, "batch_size": 16, "microbatches": 2, "train_examples": 1600}
+SMALL = {"hidden_size": 8, "batch_size": 16, "microbatches": 2, "total_examples": 1600}
 DIGITS = Images(dataset="digits")
 initial = quick(init_state, static_argnums=0)
 step = quick(train_step, static_argnums=0)  # one program for all members of a group
@@ -53,21 +54,21 @@ def batch(digits):
     return {name: jnp.asarray(array[:16]) for name, array in digits.train.items()}
 
 
-ENDS = Ends(num_features=8, num_outputs=10)
+ENDS = ModelSpec(num_features=8, num_outputs=10)
 
 
-def begun(member, ends=ENDS):
-    return initial(ends, arrays(member))
+def begun(member, spec=ENDS):
+    return initial(spec, arrays(member))
 
 
-def stepped(member, batch, steps=3, ends=ENDS, compiled_in=False):
+def stepped(member, batch, steps=3, spec=ENDS, compiled_in=False):
     """The state after steps on the same batch, and the metrics of the last."""
-    state = begun(member, ends)
+    state = begun(member, spec)
     if compiled_in:  # every number a constant of the program
         numbers = arrays(member)
-        take = quick(lambda state, step: train_step(ends, numbers, state, batch, step))
+        take = quick(lambda state, step: train_step(spec, numbers, state, batch, step))
     else:
-        take = lambda state, at: step(ends, arrays(member), state, batch, at)  # noqa: E731
+        take = lambda state, at: step(spec, arrays(member), state, batch, at)  # noqa: E731
     for at in range(steps):
         state, metrics = take(state, jnp.int32(at))
     return state, metrics
@@ -103,8 +104,8 @@ def uniform(*shape):
     return np.random.default_rng(1).random(shape, np.float32)
 
 
-def folded_outputs(member, ends, params, x_TBI):
-    return model.outputs(member, ends, model.fold(member, params), Inputs(x_TBI))
+def folded_outputs(member, spec, params, x_TBI):
+    return forward.outputs(member, spec, forward.fuse_kernels(member, params), Inputs(x_TBI))
 
 
 def test_the_folded_model_is_the_notebooks_graph_layer_after_layer():
@@ -128,7 +129,7 @@ def test_the_folded_model_is_the_notebooks_graph_layer_after_layer():
 def test_layers_are_flax_modules_one_upon_the_other(cell, module):
     """Our Linen modules are Flax's (test_linen.py); their weights are these, in Flax's names."""
     member, x_TBI = small(cell=cell, layers=2, forget_bias=0.0), uniform(4, 5, 8)
-    params = noisy(begun(member, Ends(8, 3)).params)
+    params = noisy(begun(member, ModelSpec(8, 3)).params)
     assert set(params) == {"input", cell, f"{cell}_1", "output"}
 
     class Peer(nn.Module):
@@ -147,8 +148,10 @@ def test_layers_are_flax_modules_one_upon_the_other(cell, module):
     for (name, own), place in zip(sorted(shapes.items()), (cell, f"{cell}_1"), strict=True):
         weights[name] = in_flax(cell, params[place], own)
     out_TBO = dense("output", np.asarray(quick(peer.apply)({"params": weights}, h_TBH)))
-    for every_row, out in ((True, out_TBO), (False, out_TBO[-1])):
-        ours = quick(partial(folded_outputs, member, Ends(8, 3, every_row)))(params, x_TBI)
+    for per_step_outputs, out in ((True, out_TBO), (False, out_TBO[-1])):
+        ours = quick(partial(folded_outputs, member, ModelSpec(8, 3, per_step_outputs)))(
+            params, x_TBI
+        )
         assert ours.shape == out.shape
         assert_close(ours, out)
 
@@ -178,7 +181,7 @@ def in_flax(cell, own, shapes):
 
 def test_the_baseline_starts_as_the_notebook_does():
     member = Experiment(hidden_size=64)
-    params = begun(member, Ends(28, 10)).params
+    params = begun(member, ModelSpec(28, 10)).params
     shapes = {
         "input": {"kernel": (28, 64), "bias": (64,)},
         "lstm": {"kernel": (128, 256), "bias": (256,)},
@@ -201,15 +204,15 @@ def test_orthogonal_recurrent_kernels_keep_lengths():
 
 def test_chrono_initialisation_spreads_memories_up_to_its_span():
     member = small(hidden_size=500, chrono_steps=784)
-    bias = begun(member, Ends(2, 2)).params["lstm"]["bias"]
+    bias = begun(member, ModelSpec(2, 2)).params["lstm"]["bias"]
     i, g, f, o = np.split(np.exp(np.asarray(bias)), 4)
     np.testing.assert_allclose(i * f, 1, rtol=1e-5)
     np.testing.assert_array_equal(np.concatenate([g, o]), 1)
     assert 1 <= f.min() < 40 < 740 < f.max() <= 783.1
     assert abs(f.mean() - 392) < 40  # uniform
-    plain = begun(small(hidden_size=500), Ends(2, 2)).params["lstm"]["bias"]
+    plain = begun(small(hidden_size=500), ModelSpec(2, 2)).params["lstm"]["bias"]
     assert not plain.any()
-    gru = begun(member.replaced({"cell": "gru"}), Ends(2, 2)).params["gru"]["bias"]
+    gru = begun(member.replace({"cell": "gru"}), ModelSpec(2, 2)).params["gru"]["bias"]
     r, u, n_h, n_x = np.split(np.exp(np.asarray(gru)), 4)
     assert 1 <= u.min() < 40 < 740 < u.max() <= 783.1
     np.testing.assert_array_equal(np.concatenate([r, n_h, n_x]), 1)
@@ -313,7 +316,7 @@ def test_a_number_that_enters_as_an_array_gives_what_it_gives_compiled_in(batch,
     assert_close(traced.params, constant.params, 2e-5)
     neutral = {"forget_bias": 1.0, "clip_norm": 1e6, "weight_decay": 0.0, "momentum": 0.0}
     off = {k: neutral[k] for k in values if k in neutral} or {"task.label_smoothing": 0.0}
-    without, _ = stepped(member.replaced(off), batch)
+    without, _ = stepped(member.replace(off), batch)
     kernels = [state.params["output"]["kernel"] for state in (traced, without)]
     assert np.max(np.abs(kernels[0] - kernels[1])) > 1e-4
 
@@ -354,7 +357,7 @@ def test_the_rate_rises_then_falls_to_zero(warmup):
     member = small(schedule="cosine", warmup_steps=warmup)
     assert member.num_steps == 100
     steps = np.arange(101, dtype=np.int32)
-    factors = np.asarray(quick(jax.vmap(partial(rate_factor, member)))(steps))
+    factors = np.asarray(quick(jax.vmap(partial(schedule_factor, member)))(steps))
     peak = int(np.argmax(factors))
     assert factors[peak] == 1.0
     assert max(warmup - 1, 0) <= peak <= warmup
@@ -365,7 +368,7 @@ def test_the_rate_rises_then_falls_to_zero(warmup):
 
 
 def test_a_constant_rate_is_exactly_the_learning_rate():
-    assert rate_factor(small(), jnp.int32(7)) == 1.0
+    assert schedule_factor(small(), jnp.int32(7)) == 1.0
 
 
 def test_the_schedule_scales_the_step(batch):
@@ -397,10 +400,10 @@ def test_a_shift_moves_the_channels_of_a_pixel_together():
 
 
 def test_a_shift_out_of_sight_is_refused():
-    facts = {"shapes": {"images": [8, 8]}, "num_classes": 10}
-    replace(DIGITS, shift=7).ends(facts)
+    metadata = {"shapes": {"images": [8, 8]}, "num_classes": 10}
+    replace(DIGITS, shift=7).model_spec(metadata)
     with pytest.raises(UserError, match="8 moves images of 8 rows out of sight"):
-        replace(DIGITS, shift=8).ends(facts)
+        replace(DIGITS, shift=8).model_spec(metadata)
 
 
 def test_no_shift_leaves_a_batch_as_it_is(batch):
@@ -421,8 +424,8 @@ class Echo(Task):
     metric: ClassVar[str] = "error"
     higher_is_better: ClassVar[bool] = False
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        return Ends(num_features=1, num_outputs=1, every_row=True)
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        return ModelSpec(num_features=1, num_outputs=1, per_step_outputs=True)
 
     def total(self, batch):
         return jnp.sum(batch["lengths"]).astype(jnp.float32)
@@ -430,12 +433,12 @@ class Echo(Task):
     def inputs(self, batch):
         return Inputs(batch["x"].swapaxes(0, 1)[:, :, None], batch["lengths"])
 
-    def items(self, outputs, batch, *, training):
+    def per_example(self, outputs, batch, *, training):
         x_TB = batch["x"].swapaxes(0, 1)
         loss_TB = (outputs[:, :, 0] - x_TB) ** 2
         rows_T1 = jnp.arange(len(x_TB), dtype=jnp.int32)[:, None]
         weight_TB = (rows_T1 < batch["lengths"][None]).astype(jnp.float32)
-        return Items(loss_TB.ravel(), jnp.sqrt(loss_TB).ravel(), weight_TB.ravel())
+        return PerExample(loss_TB.ravel(), jnp.sqrt(loss_TB).ravel(), weight_TB.ravel())
 
 
 def echoes(size, seed=0):
@@ -450,20 +453,20 @@ def echoes(size, seed=0):
 def test_of_masked_items_loss_and_metric_are_the_mean_over_what_counts(size):
     """In a step, whose microbatches hold unequal weights, and in a score."""
     member = small(task=Echo(), microbatches=4)
-    ends, data = Echo().ends({}), echoes(size)
-    params = noisy(begun(member, ends).params)
+    spec, data = Echo().model_spec({}), echoes(size)
+    params = noisy(begun(member, spec).params)
     outputs = np.asarray(
-        quick(partial(folded_outputs, member, ends))(params, data["x"].T[:, :, None])
+        quick(partial(folded_outputs, member, spec))(params, data["x"].T[:, :, None])
     )
     errors = (outputs[:, :, 0].T - data["x"]).astype(np.float64)
     counts = np.arange(6)[None] < data["lengths"][:, None]
-    sums = score(ends, arrays(member), params, data)
+    sums = score(spec, arrays(member), params, data)
     assert float(sums.weight) == counts.sum()
     np.testing.assert_allclose(sums.loss, (errors**2)[counts].sum(), rtol=1e-4)
     np.testing.assert_allclose(sums.metric, np.abs(errors)[counts].sum(), rtol=1e-4)
     some = {name: array[: member.batch_size] for name, array in data.items()}
-    state = begun(member, ends)._replace(params=params)
-    _, metrics = step(ends, arrays(member), state, some, jnp.int32(0))
+    state = begun(member, spec)._replace(params=params)
+    _, metrics = step(spec, arrays(member), state, some, jnp.int32(0))
     counts[member.batch_size :] = False
     np.testing.assert_allclose(metrics.loss, (errors**2)[counts].mean(), rtol=1e-4)
     np.testing.assert_allclose(metrics.metric, np.abs(errors)[counts].mean(), rtol=1e-4)
@@ -471,7 +474,7 @@ def test_of_masked_items_loss_and_metric_are_the_mean_over_what_counts(size):
     counted = np.arange(6)[None] < some["lengths"][:, None]
     spoilt = {**some, "x": np.where(counted, some["x"], np.float32(9))}
     moments = [
-        step(ends, arrays(member), state, given, jnp.int32(0))[0].optimizer.mu
+        step(spec, arrays(member), state, given, jnp.int32(0))[0].optimizer.mu
         for given in (some, spoilt)
     ]
     assert_close(*moments, 1e-6)
@@ -503,11 +506,11 @@ def test_scores_are_taken_without_smoothing(digits):
 # From the first step to the last.
 
 
-def trained(member, ends, dataset, steps):
+def trained(member, spec, dataset, steps):
     """The state after the first steps, in one segment, and the metrics of each [S]."""
     order, bounds = np.zeros(dataset.num_examples, np.int32), np.int32([-1, 0, steps])
-    given = arrays(member), begun(member, ends), order, dataset.train, *bounds
-    state, _, metrics = quick(partial(train_segment, ends, steps, None))(*given)
+    given = arrays(member), begun(member, spec), order, dataset.train, *bounds
+    state, _, metrics = quick(partial(train_segment, spec, steps, None))(*given)
     return state, metrics
 
 
@@ -525,9 +528,9 @@ def test_a_probe_whose_answer_is_known_is_learned_whole(cell):
     splits = [first_bright_row(n, n) for n in (960, 96, 384)]
     probe = make_dataset("probe", *splits, num_classes=8)
     member = small(cell=cell, hidden_size=24, batch_size=32, learning_rate=1e-2)
-    ends = Ends(num_features=8, num_outputs=8)
-    state, metrics = trained(member, ends, probe, 300)
-    assert score(ends, arrays(member), state.params, probe.test).metric == 384
+    spec = ModelSpec(num_features=8, num_outputs=8)
+    state, metrics = trained(member, spec, probe, 300)
+    assert score(spec, arrays(member), state.params, probe.test).metric == 384
     assert metrics.loss[-1] < metrics.loss[0] / 20
 
 
@@ -562,11 +565,11 @@ def test_every_letter_of_the_names_in_a_step_is_one_size(monkeypatch, batch, cel
 
         monkeypatch.setattr(module, name, seen)
 
-    watched(recurrence, "run")
-    watched(recurrence, "recur")
-    watched(recurrence, "stack_kernels")
-    watched(model, "_to_blocks")
-    watched(passes, "_kernel_gradient")
+    watched(scan, "run")
+    watched(scan, "recur")
+    watched(scan, "stack_kernels")
+    watched(forward, "_to_blocks")
+    watched(scan_vjp, "_kernel_gradient")
     member = small(cell=cell, layers=2)
     state = jax.eval_shape(partial(init_state, ENDS), arrays(member))
     abstract = jax.eval_shape(lambda: batch)
@@ -575,17 +578,17 @@ def test_every_letter_of_the_names_in_a_step_is_one_size(monkeypatch, batch, cel
 
 
 def test_an_axis_that_is_not_what_its_name_says_is_found():
-    def product(x_BI, kernel_IH):
+    def matmul(x_BI, kernel_IH):
         return x_BI @ kernel_IH
 
-    right = checked(product)(jnp.ones((2, 3)), jnp.ones((3, 4)))
+    right = checked(matmul)(jnp.ones((2, 3)), jnp.ones((3, 4)))
     assert right.shape == (2, 4)
     with pytest.raises(Exception, match="kernel_IH"):
-        checked(product)(jnp.ones((2, 3)), jnp.ones((4, 4)))
+        checked(matmul)(jnp.ones((2, 3)), jnp.ones((4, 4)))
     with pytest.raises(Exception, match="x_BI"):
-        checked(product)(jnp.ones((2, 3, 1)), jnp.ones((3, 4)))
+        checked(matmul)(jnp.ones((2, 3, 1)), jnp.ones((3, 4)))
 
 
 def test_members_that_do_not_fit_their_data_are_refused(digits):
     with pytest.raises(Exception, match="batch_size: 2000 is more than the 1,318 training"):
-        ends_of(small(batch_size=2000), digits)
+        model_spec_of(small(batch_size=2000), digits)

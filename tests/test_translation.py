@@ -12,19 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick
+from fast_compile import quick
 
 from lstm_jax import Experiment, Translation
-from lstm_jax.cells import get_cell, recurrence
-from lstm_jax.data import dates, ignore, pairs, sentences
+from lstm_jax.cells import get_cell, scan
+from lstm_jax.data import dates, pairs, sentences
+from lstm_jax.data.dataset import ignore
 from lstm_jax.errors import UserError
+from lstm_jax.model import forward, init
+from lstm_jax.predict import decode, translation
+from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import page
-from lstm_jax.train import declare, model
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import Placement, build
-from lstm_jax.use import decode, predict_translation
-from lstm_jax.use.asked import Asked
-from lstm_jax.use.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -40,7 +41,7 @@ def member(tmp_path_factory):
     return Experiment(
         task=Translation(dataset=str(path)), cell="rnn", hidden_size=24, learning_rate=2e-2,
         schedule="cosine", clip_norm=1.0, batch_size=16, microbatches=2,
-        train_examples=16 * STEPS,
+        total_examples=16 * STEPS,
     )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def data(member):
 def start(member, data):
     """A first state made without a compiled program."""
     random = np.random.RandomState(0)
-    like = jax.eval_shape(partial(init_state, member.task.ends(data.facts)), member)
+    like = jax.eval_shape(partial(init_state, member.task.model_spec(data.metadata)), member)
     params = jax.tree.map(
         lambda leaf: (0.3 * random.randn(*leaf.shape)).astype(np.float32), like.params
     )
@@ -70,7 +71,7 @@ def state(member, data, start):
 @pytest.fixture(scope="module")
 def trained(member, data, state):
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    return Trained("copy", member, STEPS, None, data.facts, params)
+    return TrainedModel("copy", member, STEPS, None, data.metadata, params)
 
 
 @pytest.fixture(scope="module")
@@ -79,33 +80,33 @@ def batch(data):
 
 
 @partial(quick, static_argnums=0)
-def _logits(ends, member, folded, batch):
-    return model.outputs(member, ends, folded, member.task.inputs(batch))
+def _logits(spec, member, fused, batch):
+    return forward.outputs(member, spec, fused, member.task.inputs(batch))
 
 
 def logits(trained, batch):
-    return np.asarray(_logits(trained.ends, trained.ready, trained.folded, batch))
+    return np.asarray(_logits(trained.spec, trained.ready, trained.fused, batch))
 
 
 def test_a_copying_task_is_solved_on_sentences_never_seen(trained, data):
-    wanted = decode.texts(data.test["target"], data.facts, "target")
+    wanted = decode.texts(data.test["target"], data.metadata, "target")
     assert len(wanted) >= 12
-    assert not set(wanted) & set(decode.texts(data.train["target"], data.facts, "target"))
+    assert not set(wanted) & set(decode.texts(data.train["target"], data.metadata, "target"))
     assert decode.exact(decode.write_out(trained, data.test).texts, wanted) > 0.95
 
 
 def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch):
     """By chance, in training alone; what is scored does not change."""
     task = replace(member.task, target_dropout=0.5)
-    ends = [task.augment({**batch, "target": jnp.tile(batch["target"], (50, 1))}, jax.random.key(n))
+    spec = [task.augment({**batch, "target": jnp.tile(batch["target"], (50, 1))}, jax.random.key(n))
             for n in (0, 1)]  # fmt: skip
-    hidden = [np.asarray(task.before(end)) == sentences.UNKNOWN for end in ends]
+    hidden = [np.asarray(task.before(end)) == sentences.UNKNOWN for end in spec]
     assert not np.array_equal(*hidden)
-    for end, gone in zip(ends, hidden, strict=True):
+    for end, gone in zip(spec, hidden, strict=True):
         assert not gone[0].any()  # where a sentence begins is always said
         assert abs(gone[1:].mean() - 0.5) < 0.05
         np.testing.assert_array_equal(end["target"][:BATCH], batch["target"])
-        assert task.cut(end, 2)["shown"].shape == (50 * BATCH, 2)
+        assert task.truncate(end, 2)["shown"].shape == (50 * BATCH, 2)
     assert member.task.augment(batch, jax.random.key(0)).keys() == batch.keys()
 
 
@@ -128,7 +129,7 @@ def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(tr
 
 
 def test_a_beam_says_how_probable_its_sentence_is(trained, start, batch):
-    untrained = Trained("copy", trained.member, 0, None, trained.facts, start.params)
+    untrained = TrainedModel("copy", trained.member, 0, None, trained.metadata, start.params)
     found = decode.write_out(untrained, batch, beam=5)
     written = np.asarray(found.numbers_NS)
     log_SBV = jax.nn.log_softmax(logits(untrained, {**batch, "target": written}))
@@ -148,7 +149,9 @@ def test_padding_moves_nothing(trained, batch):
     found = logits(trained, {**batch, "source": other})
     np.testing.assert_array_equal(found, logits(trained, batch))
     items = [
-        trained.member.task.items(jnp.asarray(found), {**batch, "target": target}, training=True)
+        trained.member.task.per_example(
+            jnp.asarray(found), {**batch, "target": target}, training=True
+        )
         for target in (batch["target"], jnp.where(batch["target"] == 0, 4, batch["target"]))
     ]
     of_weight = [np.asarray(each.loss * each.weight) for each in items]
@@ -163,16 +166,16 @@ def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained,
 
     @quick
     @jax.jacrev
-    def slopes(tables, folded):
-        own = folded._replace(
-            embedding_VH=tables[0], decoder=folded.decoder._replace(embedding_VH=tables[1])
+    def slopes(tables, fused):
+        own = fused._replace(
+            embedding_VH=tables[0], decoder=fused.decoder._replace(embedding_VH=tables[1])
         )
-        out_SBV = model.outputs(trained.ready, trained.ends, own, inputs)
+        out_SBV = forward.outputs(trained.ready, trained.spec, own, inputs)
         return jnp.einsum("sbv->s", out_SBV**2)
 
-    folded = trained.folded
+    fused = trained.fused
     source_SVH, target_SVH = slopes(
-        (folded.embedding_VH, folded.decoder.embedding_VH), folded
+        (fused.embedding_VH, fused.decoder.embedding_VH), fused
     )  # fmt: skip
     size = np.abs(np.asarray(target_SVH)).max(axis=2)[
         :, before_SB[:, 0]
@@ -184,29 +187,29 @@ def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained,
 
 def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encoder_ended():
     member = Experiment(task=Translation(attention="none"), hidden_size=3, bidirectional=True)
-    facts = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "widths": [4]}
-    ends = member.task.ends(facts)
-    params = quick(partial(declare.init, member, ends))(jax.random.key(0))
+    metadata = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "bucket_lengths": [4]}
+    spec = member.task.model_spec(metadata)
+    params = quick(partial(init.init, member, spec))(jax.random.key(0))
     own = params["decoder"]
     assert set(own) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
-    folded = quick(partial(model.fold, member))(params)
+    fused = quick(partial(forward.fuse_kernels, member))(params)
     x_TB = jnp.array([[0, 1], [2, 3], [1, 0]], jnp.int32)
     before_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
-    inputs = model.Inputs(x_TB, jnp.array([3, 2], jnp.int32), before_SB)
-    run = quick(recurrence.run, static_argnums=0, static_argnames="reverse")
+    inputs = forward.Inputs(x_TB, jnp.array([3, 2], jnp.int32), before_SB)
+    run = quick(scan.run, static_argnums=0, static_argnames="reverse")
     cell, x_TBH = get_cell("lstm"), params["embedding"][x_TB]
-    ends_of = [
+    ends = [
         run(cell, layer.kernel_KG, x_TBH, lengths_B=inputs.lengths_B, reverse=reverse)[1]
-        for layer, reverse in zip(folded.layers[0], (False, True), strict=True)
+        for layer, reverse in zip(fused.layers[0], (False, True), strict=True)
     ]
     initial = tuple(
         jnp.concatenate(sides, axis=1) @ own[f"lstm_begin_{name}"]["kernel"]
-        for name, sides in zip("ch", zip(*ends_of, strict=True), strict=True)
+        for name, sides in zip("ch", zip(*ends, strict=True), strict=True)
     )
-    kernel_KG = folded.decoder.layers[0][0].kernel_KG
+    kernel_KG = fused.decoder.layers[0][0].kernel_KG
     h_SBH, _ = run(cell, kernel_KG, own["embedding"][before_SB], initial=initial)
     want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
-    found = quick(partial(model.outputs, member, ends))(folded, inputs)
+    found = quick(partial(forward.outputs, member, spec))(fused, inputs)
     np.testing.assert_allclose(found, want, atol=1e-6)
 
 
@@ -223,21 +226,21 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
         scores["floor: the source itself"] == scores["floor: nearest neighbour by words"] == "0.0"
     )
     seeds = [replace(trained, params=params) for params in (trained.params, start.params)]
-    monkeypatch.setattr(Trained, "over_seeds", lambda self: [self, *seeds])
+    monkeypatch.setattr(TrainedModel, "over_seeds", lambda self: [self, *seeds])
     shown = {each.name: each for each in page.of_answers(trained, data, "who")}
     mean, *bounds = dict(row[:2] for row in shown["quality"].rows)["greedy"].split(maxsplit=1)
     assert float(mean) == pytest.approx(2 / 3 * float(scores["greedy"]), abs=0.1)
     assert bounds == ["(0.0 to 100.0)"]
     said = []
-    predict_translation.predict(trained, Asked(("b e", "d"), rows=True), said.append)
+    translation.predict(trained, PredictOptions(("b e", "d"), rows=True), said.append)
     lines = [line.split()[0] for line in said]
     assert lines == ["B", "B", "E", "D", "D"]
     monkeypatch.setattr("sys.stdin", io.StringIO("a c d\n"))
-    predict_translation.predict(trained, Asked(("-",), json=True), said.append)
+    translation.predict(trained, PredictOptions(("-",), json=True), said.append)
     assert said[-1].startswith('{"source": "a c d", "target": "A C D", "certainty": 0.')
     for sentence in ("", "a b c d e"):
         with pytest.raises(UserError, match=r"^predict: \d words; this model reads 1 to 4$"):
-            predict_translation.predict(trained, Asked((sentence,)), said.append)
+            translation.predict(trained, PredictOptions((sentence,)), said.append)
 
 
 @pytest.mark.parametrize("text", ["¿Quién, yo?  No: don\u2019t.", "12 of 1905, a_b"])
@@ -289,21 +292,22 @@ def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(t
     places = {
         name: {
             int("".join(text.split())[1:])
-            for text in decode.texts(split["source"], data.facts, "source")
+            for text in decode.texts(split["source"], data.metadata, "source")
         }
         for name, split in splits.items()
     }
     assert places["validation"] == set(range(100, 140))
     assert places["test"] == set(range(200, 220))
     assert places["train"] == set(range(399)) - set(range(99, 141)) - set(range(199, 221))
-    assert data.facts["split"].startswith("by place: pairs 101-140 for validation")
+    assert data.metadata["split"].startswith("by place: pairs 101-140 for validation")
     by_rule = pairs.load(str(path), reading(swapped=True), ignore)
     assert (
-        "".join(decode.texts(by_rule.test["source"], by_rule.facts, "source")[0].split()) == "x90"
+        "".join(decode.texts(by_rule.test["source"], by_rule.metadata, "source")[0].split())
+        == "x90"
     )
     unknown = pairs.load(str(path), reading(max_vocabulary=3), ignore)
-    assert len(unknown.facts["source_vocabulary"]) == 7
-    assert decode.texts(unknown.test["source"], unknown.facts, "source")[0] == "w90"
+    assert len(unknown.metadata["source_vocabulary"]) == 7
+    assert decode.texts(unknown.test["source"], unknown.metadata, "source")[0] == "w90"
 
 
 @pytest.mark.parametrize(
@@ -325,15 +329,15 @@ def test_what_does_not_fit_a_file_is_one_line(tmp_path, fields, complaint):
 
 
 def test_a_set_of_tfds_is_read_by_the_languages_in_its_name(monkeypatch):
-    asked = []
+    options = []
 
     def stand_in(name, wanted, say):
-        asked.append(wanted)
+        options.append(wanted)
         return {split: [(f"um {split}", f"one {split}")] for split in pairs.SPLITS}, None
 
     monkeypatch.setattr(pairs, "load_set", stand_in)
     found = pairs._from_tfds("ted_hrlr_translate/pt_to_en", ignore)
-    assert asked == [(("pt",), ("en",))]
+    assert options == [(("pt",), ("en",))]
     assert found["test"] == [("um test", "one test")]
     for name in ("nothing", "imdb_reviews/plain_text"):
         with pytest.raises(UserError, match="names two languages"):

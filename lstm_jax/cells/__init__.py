@@ -5,12 +5,11 @@ Nothing here starts JAX: the command line asks for the names at once.
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from typing import TYPE_CHECKING
 
 from lstm_jax.errors import UserError, closest
-from lstm_jax.outside import EXPECTED, from_file, is_outside
+from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute
 
 if TYPE_CHECKING:
     from lstm_jax.cells.cell import Cell
@@ -37,21 +36,19 @@ def get_cell(name: str) -> Cell:
 
     The same name gives the same object, so that a program is compiled once for it.
     """
-    if name in CELLS:
-        module, attribute = CELLS[name].split(":")
-        cell: Cell = getattr(importlib.import_module(module), attribute)
-        return cell
     from lstm_jax.cells.cell import Cell
 
-    found: Cell = from_file("cell", check_cell(name), lambda value: isinstance(value, Cell))
+    found: Cell = load_attribute(
+        "cell", CELLS.get(name) or check_cell(name), lambda value: isinstance(value, Cell)
+    )
     return found
 
 
 def check_cell(name: str) -> str:
     """Returns the name of a cell. Raises UserError where it cannot be one; imports no file."""
-    if name not in CELLS and not is_outside(name):
+    if name not in CELLS and not is_file_attribute(name):
         raise UserError(
             f"cell: no cell {name!r}.{closest(name, CELLS)} There are {', '.join(CELLS)}; "
-            f"a cell of your own is {EXPECTED}"
+            f"a cell of your own is {FILE_ATTRIBUTE}"
         )
     return name

@@ -15,7 +15,7 @@ from jax import lax
 
 State = tuple[jax.Array, ...]  # [B,H] each, in the order of `Cell.state`
 Extra = dict[str, jax.Array]  # per-unit weights, [H]; inside a cell [B,H]
-Looks = dict[str, jax.Array]
+Activations = dict[str, jax.Array]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Block:
 
     column: str
     takes: str = "xh"
-    scale: float = 1.0  # folded into the kernel; 0.5 for what `gate` is applied to
+    scale: float = 1.0  # fused into the kernel; 0.5 for what `gate` is applied to
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,15 @@ class Cell:
     keeps: str | None = None
     recurrent_init: str | None = None  # "identity" where the cell's paper starts from it
     # (z_BG, state before, state after, extra) -> what a report draws, gates after activation.
-    looked_at: Callable[[jax.Array, State, State, Extra], Looks] | None = None
+    activations: Callable[[jax.Array, State, State, Extra], Activations] | None = None
     # A gradient by hand, for a cell without `extra`; `jax.vjp` of `pointwise` serves the others.
     # slopes: (z_BG, state) -> (new state, arrays that fill [B,G] side by side, other arrays);
     # backward: (those [B,G], the others, cotangents of the new state) -> (dz_BG, cotangents of
     # the state, None for a part that only the product reads).
-    slopes: Callable[[jax.Array, State], tuple[State, State, State]] | None = None
-    backward: Callable[[jax.Array, State, State], tuple[jax.Array, tuple[Any, ...]]] | None = None
+    pointwise_fwd: Callable[[jax.Array, State], tuple[State, State, State]] | None = None
+    pointwise_bwd: Callable[[jax.Array, State, State], tuple[jax.Array, tuple[Any, ...]]] | None = (
+        None
+    )
 
     def __post_init__(self) -> None:
         if not self.blocks:
@@ -74,8 +76,8 @@ class Cell:
         self._expect(alone == sorted(alone), "blocks that take from x alone come last")
         for column in (self.forget, self.keeps):
             self._expect(column in (None, *self.columns), f"no column {column!r} to keep by")
-        self._expect((self.slopes is None) == (self.backward is None), "half a pair")
-        self._expect(self.slopes is None or not self.extra, "a pair has no extra weights")
+        self._expect((self.pointwise_fwd is None) == (self.pointwise_bwd is None), "half a pair")
+        self._expect(self.pointwise_fwd is None or not self.extra, "a pair has no extra weights")
 
     def _expect(self, holds: bool, problem: str) -> None:
         if not holds:

@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.cells.cell import Block, Cell, Extra, Looks, State
+from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State
 
 
-class _Row(NamedTuple):
+class _Gates(NamedTuple):
     r: jax.Array
     u: jax.Array
     n_h: jax.Array
@@ -32,38 +32,38 @@ class _Row(NamedTuple):
     h: jax.Array
 
 
-def _row(z_BG: jax.Array, h_BH: jax.Array) -> _Row:
+def _gates(z_BG: jax.Array, h_BH: jax.Array) -> _Gates:
     """Returns the gates after their activations, both forms of n, and the new h."""
     z_r, z_u, n_h, n_x = jnp.split(z_BG, 4, axis=1)
     gates = 0.5 * lax.optimization_barrier(jnp.tanh(jnp.concatenate([z_r, z_u], axis=1))) + 0.5
     r, u = jnp.split(gates, 2, axis=1)
     n = lax.optimization_barrier(jnp.tanh(n_x + r * n_h))
-    return _Row(r, u, n_h, n, (1 - u) * n + u * h_BH)
+    return _Gates(r, u, n_h, n, (1 - u) * n + u * h_BH)
 
 
 def _pointwise(z_BG: jax.Array, state: State, extra: Extra) -> State:
-    return (_row(z_BG, *state).h,)
+    return (_gates(z_BG, *state).h,)
 
 
-def _looked_at(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Looks:
-    row = _row(z_BG, *before)
-    return {"reset gate": row.r, "update gate": row.u}
+def _activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
+    gates = _gates(z_BG, *before)
+    return {"reset gate": gates.r, "update gate": gates.u}
 
 
-def _slopes(z_BG: jax.Array, state: State) -> tuple[State, State, State]:
+def _pointwise_fwd(z_BG: jax.Array, state: State) -> tuple[State, State, State]:
     """Returns the new state; the slopes of h by r, u, n of h and n of x; its slope by h before."""
-    r, u, n_h, n, h_BH = _row(z_BG, *state)
+    r, u, n_h, n, h_BH = _gates(z_BG, *state)
     s_n = (1 - u) * (1 - n * n)
     # The inputs of r and u are halved, so their slopes are doubled.
     slopes = s_n * n_h * 2 * r * (1 - r), 2 * u * (1 - u) * (state[0] - n), s_n * r, s_n
     return (h_BH,), slopes, (u,)
 
 
-def _backward(
-    slopes_BG: jax.Array, rest: State, dstate: State
+def _pointwise_bwd(
+    forward_BG: jax.Array, residuals: State, dstate: State
 ) -> tuple[jax.Array, tuple[Any, ...]]:
-    (u,), (dh_BH,) = rest, dstate
-    dz_BG = jnp.concatenate([dh_BH * slope for slope in jnp.split(slopes_BG, 4, axis=1)], axis=1)
+    (u,), (dh_BH,) = residuals, dstate
+    dz_BG = jnp.concatenate([dh_BH * slope for slope in jnp.split(forward_BG, 4, axis=1)], axis=1)
     return dz_BG, (dh_BH * u,)
 
 
@@ -73,7 +73,7 @@ gru_cell = Cell(
     blocks=(Block("r", scale=0.5), Block("u", scale=0.5), Block("n", "h"), Block("n", "x")),
     keeps="u",
     pointwise=_pointwise,
-    looked_at=_looked_at,
-    slopes=_slopes,
-    backward=_backward,
+    activations=_activations,
+    pointwise_fwd=_pointwise_fwd,
+    pointwise_bwd=_pointwise_bwd,
 )

@@ -18,13 +18,13 @@ from flax.linen.dtypes import promote_dtype
 from lstm_jax.cells.cell import Cell
 from lstm_jax.cells.gru import gru_cell
 from lstm_jax.cells.lstm import lstm_cell
-from lstm_jax.cells.recurrence import flip, run_apart
 from lstm_jax.cells.rnn import rnn_cell
+from lstm_jax.cells.scan import flip, run_unstacked
 
 Initializer = initializers.Initializer
 
 
-class Affine(nn.Module):
+class DenseParams(nn.Module):
     """Declares a kernel and, where it has an initialiser, a bias."""
 
     shape: tuple[int, int]
@@ -41,7 +41,7 @@ class Affine(nn.Module):
         return kernel, self.param("bias", self.bias_init, self.shape[1:], self.param_dtype)
 
 
-class CellParameters(nn.Module):
+class CellParams(nn.Module):
     """Declares what a cell of Flax declares, under the same names: for each of its gates a layer
     of the input, i + gate, and one of the state, h + gate.
     """
@@ -66,7 +66,7 @@ class CellParameters(nn.Module):
             layers = []
             for name in (source + gate for gate in self.gates):
                 bias_init = self.bias_init if name in self.biases else None
-                affine = Affine((width, hidden), init, bias_init, self.param_dtype, name=name)
+                affine = DenseParams((width, hidden), init, bias_init, self.param_dtype, name=name)
                 kernel, biases[name] = affine()
                 layers.append(kernel)
             kernels.append(jnp.concatenate(layers, axis=1))
@@ -135,7 +135,7 @@ class _Layer(nn.Module):
         if self.dtype is not None:
             x_TBI, *cast = promote_dtype(x_TBI, *kernels, dtype=self.dtype)
             kernels = cast[0], cast[1], cast[2]
-        h_TBH, state = run_apart(self.cell, x_TBI, *kernels, state, lengths_B, reverse=reverse)
+        h_TBH, state = run_unstacked(self.cell, x_TBI, *kernels, state, lengths_B, reverse=reverse)
         if reverse and keep_order:
             h_TBH = flip(h_TBH, lengths_B)
         outputs = h_TBH.reshape(rows, *batch, self.features)
@@ -146,7 +146,7 @@ class _Layer(nn.Module):
         return (carry if len(carry) > 1 else carry[0]), outputs
 
     def _kernels(self, num_inputs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        cell = CellParameters(
+        cell = CellParams(
             self.features,
             self.gates,
             self.biases,

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.cells.cell import Block, Cell, Extra, Looks, State, gate
+from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State, gate
 
 Function = Callable[[jax.Array], jax.Array]
 NAMES = {"i": "input gate", "f": "forget gate", "o": "output gate"}
@@ -60,7 +60,7 @@ def _variant(
         c = u.get("f", 1.0) * state[0] + u.get("i", 1.0) * u["g"]
         return c, u.get("o", 1.0) * output_function(c)
 
-    def looked_at(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Looks:
+    def activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
         u = gates(z_BG)
         return {NAMES[column]: u[column] for column in NAMES if column in u} | {"cell": after[0]}
 
@@ -71,7 +71,7 @@ def _variant(
         state=("c", "h"),
         pointwise=pointwise,
         forget="f" if "f" in columns else None,
-        looked_at=looked_at,
+        activations=activations,
     )
 
 
@@ -91,7 +91,9 @@ def _peephole(z_BG: jax.Array, state: State, extra: Extra) -> State:
     return c, gate(o + extra["p_o"] * 0.5 * c) * _tanh(c)
 
 
-def _peephole_looked_at(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Looks:
+def _peephole_activations(
+    z_BG: jax.Array, before: State, after: State, extra: Extra
+) -> Activations:
     i, _, f, o = jnp.split(z_BG, 4, axis=1)
     half, (c, _) = 0.5 * before[0], after
     return {
@@ -110,7 +112,7 @@ peephole_cell = Cell(
     extra=("p_i", "p_f", "p_o"),
     pointwise=_peephole,
     forget="f",
-    looked_at=_peephole_looked_at,
+    activations=_peephole_activations,
 )
 
 
@@ -121,7 +123,7 @@ def _full(z_BG: jax.Array, state: State, extra: Extra) -> State:
     return c, o * _tanh(c), i, f, o
 
 
-def _full_looked_at(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Looks:
+def _full_activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
     c, _, i, f, o = after
     return {"input gate": i, "forget gate": f, "output gate": o, "cell": c}
 
@@ -134,5 +136,5 @@ fgr_cell = Cell(
     read=("h", "i", "f", "o"),
     pointwise=_full,
     forget="f",
-    looked_at=_full_looked_at,
+    activations=_full_activations,
 )

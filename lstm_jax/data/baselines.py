@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset
+from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.data.windows import gather
 
 MOST_WINDOWS = 20_000  # of training that the linear model is fitted to, evenly spaced

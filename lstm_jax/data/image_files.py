@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, make_dataset, path_of
+from lstm_jax.data.dataset import Arrays, Dataset, make_dataset, path_of
 from lstm_jax.data.picture_files import files_below, read_colours
 from lstm_jax.data.splits import SPLITS, apart, classes_of, in_three
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.errors import EnvironmentProblem, UserError
 
 SPELLINGS = {
     "train": ("train", "training"),
@@ -43,14 +43,14 @@ def load(name: str, say: Say) -> Dataset:
     """Returns `images`, uint8 [N, rows, columns * channels], and `labels`, int32 [N].
 
     An image that is in training and also in validation or test is taken out of there, which `say`
-    hears. Raises UserError for a file or a folder that holds no such images, SurroundingsError for
+    hears. Raises UserError for a file or a folder that holds no such images, EnvironmentProblem for
     one that cannot be read.
     """
     path = path_of(name)
     try:
         given, channels = _read_folder(path, say) if path.is_dir() else _read_npz(path)
     except OSError as error:
-        raise SurroundingsError(f"dataset: {path} cannot be read: {error.strerror}") from error
+        raise EnvironmentProblem(f"dataset: {path} cannot be read: {error.strerror}") from error
     places = _places([label for label, _ in given["train"]])
     splits, rule = in_three(given, "each class of the images,", "the user's", places)
     splits = apart(splits, lambda example: example[1].tobytes(), "images", say)

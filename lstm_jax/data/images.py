@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, given_before, ignore, make_dataset
-from lstm_jax.data.tfds import have, one_line, open_builder, quiet
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.data.dataset import Arrays, Dataset, given_before, ignore, make_dataset
+from lstm_jax.data.download import have, one_line, open_builder, quiet
+from lstm_jax.errors import EnvironmentProblem, UserError
 
 ARRAYS = "lstm_jax_arrays.npz"
 
@@ -28,7 +28,7 @@ def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
     time, a line at a time.
 
     A pixel's channels lie side by side in a row: features = columns * channels. Raises
-    `UserError` for a name or a file that is no image-classification set, and `SurroundingsError`
+    `UserError` for a name or a file that is no image-classification set, and `EnvironmentProblem`
     when the data is damaged, or neither on disk nor to be had.
     """
     if name == "digits":
@@ -85,13 +85,13 @@ def _dataset(name: str, train: Arrays, test: Arrays, num_classes: int) -> Datase
     train = {key: array[held_out:] for key, array in train.items()}
     for split, arrays in (("train", train), ("validation", validation), ("test", test)):
         if problem := _problem(arrays, num_classes):
-            raise SurroundingsError(f"{name}: {problem} in its {split} split")
+            raise EnvironmentProblem(f"{name}: {problem} in its {split} split")
     return make_dataset(name, train, validation, test, num_classes=num_classes)
 
 
 def check(dataset: Dataset) -> None:
     """Raises UserError where a data set that was made of arrays is none of images."""
-    num_classes = dataset.facts.get("num_classes")
+    num_classes = dataset.metadata.get("num_classes")
     if not isinstance(num_classes, int):
         raise UserError(f"{dataset.name}: say num_classes, as in make_dataset(..., num_classes=10)")
     for split in ("train", "validation", "test"):
@@ -139,7 +139,7 @@ def _write_arrays(path: Path, dataset: Dataset) -> None:
                 train_labels=np.concatenate([held_out["labels"], rest["labels"]]),
                 test_images=test["images"],
                 test_labels=test["labels"],
-                num_classes=dataset.facts["num_classes"],
+                num_classes=dataset.metadata["num_classes"],
                 fingerprint=dataset.fingerprint,
             )
             file.flush()
@@ -158,7 +158,7 @@ def _from_tfds(name: str, root: Path, say: Callable[[str], None]) -> Dataset:
     try:
         train, test = _decode(builder, "train"), _decode(builder, "test")
     except Exception as error:
-        raise SurroundingsError(
+        raise EnvironmentProblem(
             f"{name}: {builder.data_path} is damaged, remove it to have it prepared again: "
             f"{one_line(error)}"
         ) from error

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, make_dataset, path_of, vocabulary
+from lstm_jax.data import vocabulary
+from lstm_jax.data.dataset import Arrays, Dataset, make_dataset, path_of
 from lstm_jax.data.splits import SPLITS, apart, classes_of, in_three
 from lstm_jax.data.text_sets import Texts, is_path, load_set
 from lstm_jax.data.texts import read_columns
@@ -31,7 +32,7 @@ def load(
     """Returns `symbols` [N,L], `lengths`, int32 [N], and `labels`, int32 [N].
 
     A text longer than `longest` keeps its end. Raises `UserError` for a name or a file that is no
-    set of labelled texts, and `SurroundingsError` for one that is not to be had.
+    set of labelled texts, and `EnvironmentProblem` for one that is not to be had.
     """
     splits, classes, rule = read(name, say)
     cuts = {split: [vocabulary.cut(t, unit) for _, t in texts] for split, texts in splits.items()}
@@ -52,7 +53,7 @@ def load(
         Path(name).name if is_path(name) else name,
         *map(arrays, SPLITS),
         vocabulary=symbols,
-        widths=vocabulary.widths_of(lengths, longest),
+        bucket_lengths=vocabulary.bucket_lengths(lengths, longest),
         classes=classes,
         split=rule,
     )

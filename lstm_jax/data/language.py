@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, ignore, make_dataset, path_of
+from lstm_jax.data.dataset import Arrays, Dataset, ignore, make_dataset, path_of
 from lstm_jax.data.text_sets import is_path, load_set
 from lstm_jax.data.texts import read_text
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.errors import EnvironmentProblem, UserError
 
 PYTHON = (
     "argparse ast base64 calendar codecs configparser contextlib csv dataclasses difflib dis "
@@ -36,7 +36,7 @@ def load(name: str, length: int, say: Callable[[str], None] = ignore) -> Dataset
     Training windows lie end to end. The scored ones lie so that window k of all streams comes
     before window k+1 of all streams: a stream is one of STREAMS equal pieces of the text.
     Raises `UserError` for a name or a path that is none and for a text that is too short, and
-    `SurroundingsError` when it is not to be had.
+    `EnvironmentProblem` when it is not to be had.
     """
     texts, rule = _read(name, say)
     splits = []
@@ -132,7 +132,7 @@ def _python(say: Callable[[str], None]) -> tuple[bytes, bytes, bytes]:
     if missing:
         say(f"python: {sys.version.split()[0]} has no source of {', '.join(missing)}")
     if not all(parts):
-        raise SurroundingsError(
+        raise EnvironmentProblem(
             f"python: the source of the standard library is not in {folder}; give a text of your "
             "own, `--task.dataset FILE.txt`"
         )

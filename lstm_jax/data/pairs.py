@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, make_dataset, sentences
+from lstm_jax.data import sentences
+from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
 from lstm_jax.data.splits import SPLITS
 from lstm_jax.data.text_sets import load_set
 from lstm_jax.errors import UserError
@@ -39,7 +40,7 @@ def load(name: str, reading: Reading, say: Say) -> Dataset:
     """Returns `source` and `target`, int32 [N,W], and how many symbols of each count, int32 [N].
 
     The vocabularies are of the training pairs alone. Raises UserError for a name, file or value
-    that is none, SurroundingsError when the data is damaged or not to be had.
+    that is none, EnvironmentProblem when the data is damaged or not to be had.
     """
     if name == "dates":
         from lstm_jax.data import dates
@@ -146,17 +147,19 @@ def _dataset(name: str, splits: Splits, reading: Reading, rule: str) -> Dataset:
         for i, side in enumerate(("source", "target"))
     }
     # The target ends with a symbol of its own.
-    needed = {s: np.array([max(len(p[0]), len(p[1]) + 1) for p in found])
+    estimate_memory = {s: np.array([max(len(p[0]), len(p[1]) + 1) for p in found])
               for s, found in symbols.items()}  # fmt: skip
-    width = max(int(lengths.max()) for lengths in needed.values())
+    width = max(int(lengths.max()) for lengths in estimate_memory.values())
     arrays = {split: _arrays(found, sides, width) for split, found in symbols.items()}
-    widths = sentences.widths_of(needed["train"])
-    facts: dict[str, Any] = {
+    widths = sentences.bucket_lengths(estimate_memory["train"])
+    metadata: dict[str, Any] = {
         f"{side}_{part}": symbols
         for side, both in sides.items()
         for part, symbols in zip(("vocabulary", "others"), both, strict=True)
     }
-    return make_dataset(name, *arrays.values(), **facts, widths=[*widths[:-1], width], split=rule)
+    return make_dataset(
+        name, *arrays.values(), **metadata, bucket_lengths=[*widths[:-1], width], split=rule
+    )
 
 
 def _arrays(

@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, images, make_dataset, sentences
+from lstm_jax.data import images, sentences
+from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
 from lstm_jax.data.dates import written
 from lstm_jax.errors import UserError
 
@@ -45,7 +46,7 @@ def load(name: str, count: int, shrink: int, say: Say) -> Dataset:
     Raises UserError for an image set of which no scenes can be made; see also `images.load`.
     """
     found = images.load(name, say)
-    classes, (rows, columns) = found.facts["num_classes"], found.facts["shapes"]["images"]
+    classes, (rows, columns) = found.metadata["num_classes"], found.metadata["shapes"]["images"]
     if rows != columns or classes > MOST_CLASSES:
         raise UserError(
             f"task.dataset: scenes are of square grey pictures of at most {MOST_CLASSES} classes; "

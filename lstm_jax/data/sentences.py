@@ -79,7 +79,7 @@ def read_back(numbers: Iterable[int], known: Sequence[str], others: Sequence[str
     return symbols
 
 
-def widths_of(lengths_N: np.ndarray) -> list[int]:
+def bucket_lengths(lengths_N: np.ndarray) -> list[int]:
     """Returns the widths that batches are cut to: few, as each is compiled, and none for little."""
     wanted = [int(np.quantile(lengths_N, share, method="higher")) for share in SHARES]
     kept = wanted[-1:]

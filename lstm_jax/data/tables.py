@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstm_jax.errors import SurroundingsError, UserError, closest
+from lstm_jax.errors import EnvironmentProblem, UserError, closest
 
 MOST_BYTES = 1_000_000  # of a line
 MOST_SHOWN = 12  # names in a message
@@ -39,7 +39,7 @@ class Table(NamedTuple):
 def read_table(path: str | Path, numbers: Sequence[str], words: Sequence[str] = ()) -> Table:
     """Returns the wanted columns of a file.
 
-    Raises SurroundingsError when it is not there or cannot be read, UserError when it has no such
+    Raises EnvironmentProblem when it is not there or cannot be read, UserError when it has no such
     column or a cell is no finite number.
     """
     path = Path(path)
@@ -49,7 +49,7 @@ def read_table(path: str | Path, numbers: Sequence[str], words: Sequence[str] = 
         return _read_csv(path, numbers, words)
     except OSError as error:
         reason = error.strerror or "it is damaged"
-        raise SurroundingsError(f"{path} cannot be read: {reason}") from error
+        raise EnvironmentProblem(f"{path} cannot be read: {reason}") from error
 
 
 def _read_csv(path: Path, numbers: Sequence[str], words: Sequence[str]) -> Table:

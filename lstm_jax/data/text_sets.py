@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lstm_jax.data.download import FALLBACK, find_builder, have, one_line, quiet
 from lstm_jax.data.splits import SPLITS
-from lstm_jax.data.tfds import FALLBACK, find_builder, have, one_line, quiet
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.errors import EnvironmentProblem, UserError
 
 Texts = list[tuple[str, ...]]  # the wanted features of each example
 Wanted = tuple[tuple[str, ...], ...]  # features, each by the names that it has in some set
@@ -31,7 +31,7 @@ def load_set(
     `label` has, if the set has one.
 
     Raises `UserError` for a name that is none or a set without these features, and
-    `SurroundingsError` when it is damaged, or neither on disk nor to be had; its line ends in what
+    `EnvironmentProblem` when it is damaged, or neither on disk nor to be had; its line ends in what
     one can do `instead`.
     """
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
@@ -43,8 +43,8 @@ def load_set(
             chosen = _chosen(name, builder.info.features or {}, wanted)
             say(f"reading {name}")
             splits = {s: _read(builder, s, chosen) for s in SPLITS if s in builder.info.splits}
-    except SurroundingsError as error:
-        raise SurroundingsError(str(error).replace(FALLBACK, instead)) from error
+    except EnvironmentProblem as error:
+        raise EnvironmentProblem(str(error).replace(FALLBACK, instead)) from error
     features = builder.info.features
     has_label = "label" in features
     return splits, getattr(features["label"], "num_classes", None) if has_label else None
@@ -73,7 +73,7 @@ def _read(builder: Any, split: str, chosen: list[str]) -> Texts:
             for example in builder.as_data_source(split)
         ]
     except Exception as error:
-        raise SurroundingsError(
+        raise EnvironmentProblem(
             f"{builder.name}: {builder.data_path} is damaged, remove it to have it prepared "
             f"again: {one_line(error)}"
         ) from error

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.errors import EnvironmentProblem, UserError
 
 MOST_CHARACTERS = 1_000_000  # of a line: more is no sentence but a file that was mistaken for text
 GZIP = b"\x1f\x8b"  # the first bytes of what gzip wrote
@@ -22,7 +22,7 @@ def read_columns(path: str | Path, count: int, say: Callable[[str], None]) -> li
 
     Lines with an empty column, empty lines and repeated lines are left out, which `say` hears.
     Raises UserError for a file that is not there or not such text, with the number of the line, and
-    SurroundingsError for one that cannot be read.
+    EnvironmentProblem for one that cannot be read.
     """
     found: dict[tuple[str, ...], None] = {}
     empty, incomplete, repeated = list[int](), list[int](), list[int]()
@@ -58,7 +58,7 @@ def read_text(path: str | Path) -> bytes:
     """Returns the bytes of a file, or of all files that a pattern such as `folder/**/*.txt` names,
     in the order of their names, with a line feed between two of them.
 
-    Raises UserError where there is none, SurroundingsError for one that cannot be read.
+    Raises UserError where there is none, EnvironmentProblem for one that cannot be read.
     """
     if Path(path).is_file():
         return _content(Path(path))
@@ -101,9 +101,9 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SurroundingsError(f"{path}: is damaged ({error}); fetch it again") from error
+        raise EnvironmentProblem(f"{path}: is damaged ({error}); fetch it again") from error
     except OSError as error:
-        raise SurroundingsError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EnvironmentProblem(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _counted(count: int, what: str) -> str:

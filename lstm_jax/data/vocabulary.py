@@ -45,7 +45,7 @@ def encode(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], longest: i
     return symbols
 
 
-def widths_of(lengths: Sequence[int], longest: int) -> list[int]:
+def bucket_lengths(lengths: Sequence[int], longest: int) -> list[int]:
     """Returns the few widths that batches of texts of such lengths are cut to: enough for half of
     them, for four fifths, for 19 of 20, and for all, in whole fours.
     """

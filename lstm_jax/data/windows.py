@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.data import Arrays, Dataset, make_dataset
+from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
 from lstm_jax.data.tables import Table
 from lstm_jax.errors import UserError
 
@@ -154,7 +154,7 @@ def make_windows(
             "series": np.stack([scaled[c] for c in columns], axis=1),
             "target": scaled[target],
         }
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "target": target,
         "columns": list(columns),
         "means": [scales[c][0] for c in columns],
@@ -164,7 +164,7 @@ def make_windows(
         "rows": lengths,
         "rule": cut.rule,
     }
-    return make_dataset(name, *splits.values(), **facts)
+    return make_dataset(name, *splits.values(), **metadata)
 
 
 def gather(split: Arrays, index: Any, window: int, horizon: int) -> dict[str, Any]:

@@ -11,18 +11,18 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from lstm_jax.config.experiment import shown, words
+from lstm_jax.config.statistics import Estimate, Summary, lead_on_validation, summarise
 from lstm_jax.errors import UserError
-from lstm_jax.experiment import shown, words
-from lstm_jax.report import figures, plots
-from lstm_jax.report.figures import Figure
-from lstm_jax.report.lines import Line, by_setting, setting_name
+from lstm_jax.report import drawing, plots
+from lstm_jax.report.curves import Curve, by_setting, setting_name
+from lstm_jax.report.drawing import Figure
 from lstm_jax.report.render import render
-from lstm_jax.runs import environment
+from lstm_jax.runs import provenance
 from lstm_jax.runs.files import make_folder, write_text
-from lstm_jax.runs.metrics import read_metrics
+from lstm_jax.runs.metrics_file import read_metrics
+from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_run
-from lstm_jax.runs.screen import say
-from lstm_jax.statistics import Estimate, Summary, lead_on_validation, summarise
 
 MOST_RUNS = 8  # whose curves can be told apart
 
@@ -33,7 +33,7 @@ class Compared(NamedTuple):
     title: str
     record: Record
     best: Summary | None  # None: no member is finished
-    curves: dict[str, Line]  # of the best setting, by what they show
+    curves: dict[str, Curve]  # of the best setting, by what they show
 
 
 def compare(directories: Sequence[Path], console: Console, runs_dir: Path) -> Path:
@@ -156,7 +156,7 @@ def _notes(runs: Sequence[Compared]) -> list[str]:
         f"{runs[0].title} and {run.title}: {line} in the second"
         for run, mine in zip(runs[1:], identities[1:], strict=True)
         if mine and identities[0]
-        for line in environment.changed(identities[0][-1], mine[-1])
+        for line in provenance.changed(identities[0][-1], mine[-1])
     ]
 
 
@@ -166,8 +166,8 @@ def _figures(runs: Sequence[Compared]) -> list[Figure]:
     for name in ("loss", metric):
         lines = {run.title: run.curves[name] for run in runs if name in run.curves}
         if lines:
-            drawing = figures.draw(plots.curves, lines, ("step", words(name)), size=(7.0, 4.0))
+            curves = drawing.draw(plots.curves, lines, ("step", words(name)), size=(7.0, 4.0))
             title = f"{words(name).capitalize()} while training"
             caption = "Training batches; each run's chosen setting, mean over its seeds, band from "
-            found.append(Figure(name, title, f"{caption}least to most", drawing))
+            found.append(Figure(name, title, f"{caption}least to most", curves))
     return found

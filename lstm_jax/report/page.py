@@ -8,31 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 
-from lstm_jax.data import Dataset
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.report.cell_figures import of_cells
-from lstm_jax.report.draw import can_be_drawn, draw_page
-from lstm_jax.report.figures import Figure, Table
-from lstm_jax.report.gradient_figures import of_gradients
-from lstm_jax.report.halving_figures import of_halving
-from lstm_jax.report.model_figures import of_insides
+from lstm_jax.data.dataset import Dataset
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.plugins import load_attribute
+from lstm_jax.predict.inference import has_one_way
+from lstm_jax.predict.trained import TrainedModel, load_of
+from lstm_jax.report.drawing import Figure, Table
+from lstm_jax.report.figures.cell import of_cells
+from lstm_jax.report.figures.gradient import of_gradients
+from lstm_jax.report.figures.halving import of_halving
+from lstm_jax.report.figures.model import of_insides
+from lstm_jax.report.figures.settings import of_parameters, of_settings
+from lstm_jax.report.figures.training import of_training
 from lstm_jax.report.render import render
-from lstm_jax.report.settings_figures import of_parameters, of_settings
+from lstm_jax.report.sketch import can_sketch, sketch_page
 from lstm_jax.report.summary import summary
-from lstm_jax.report.training_figures import of_training
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
-from lstm_jax.runs.metrics import read_metrics
+from lstm_jax.runs.metrics_file import read_metrics
+from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import SEAL, read_run, seal
-from lstm_jax.runs.screen import say
-from lstm_jax.use.forward import has_one_way
-from lstm_jax.use.trained import Trained, load_of
 
 
 class Section(NamedTuple):
@@ -68,7 +67,7 @@ def report(
     record, sealed = read_run(run_dir), seal(run_dir)
     notes, pages = list[str](), dict[str, str]()
     say(console, "writing the report")
-    experiment, floor = record.study.experiment, None
+    experiment, trivial_score = record.study.experiment, None
     result = Section("Result", [*of_halving(record), *of_settings(record)])
     training = Section("Training", list(of_training(record, read_metrics(run_dir, notes.append))))
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
@@ -76,20 +75,20 @@ def report(
         result.shown.extend(of_parameters(record))
         trained = load_of(record, run_dir, member, notes.append)
         dataset = trained.expect(dataset) if dataset else trained.data(partial(say, console))
-        floor = trained.member.task.floor(dataset)
-        who = experiment.describe(trained.member)
+        trivial_score = trained.member.task.trivial_score(dataset)
+        who = experiment.label(trained.member)
         answers.shown.extend(of_answers(trained, dataset, who))
         inside.shown.extend(of_insides(trained, dataset, who))
         gradients.shown.extend(of_gradients(trained, experiment, dataset, who))
         gradients.shown.extend(of_cells(record, run_dir, notes.append))
-        if not has_one_way(trained.member, trained.ends):
+        if not has_one_way(trained.member, trained.spec):
             notes.append(
                 "Gates and gradients by row are not shown: they need recurrent layers read "
                 "forwards, the last of which leads straight into the head."
             )
-        if can_be_drawn(trained):
-            pages["draw.html"] = draw_page(trained, who)
-    except (UserError, SurroundingsError) as error:
+        if can_sketch(trained):
+            pages["draw.html"] = sketch_page(trained, who)
+    except (UserError, EnvironmentProblem) as error:
         if member is not None and isinstance(error, UserError):
             raise
         notes.append(f"some figures are missing: {error}")
@@ -97,7 +96,7 @@ def report(
     sections = [each for each in (training, answers, inside, gradients) if each.shown]
     pages["index.html"] = render(
         "report.html",
-        **summary(record, floor, notes),
+        **summary(record, trivial_score, notes),
         result=result,
         sections=sections,
         drawn="draw.html" in pages,
@@ -121,10 +120,7 @@ def _write(folder: Path, pages: dict[str, str], sections: list[Section], sealed:
     write_text(folder / SEAL, sealed)  # when all else is there
 
 
-def of_answers(trained: Trained, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
-    """Yields what the task has to show of a model's answers: `of_answers` in the file of this
-    folder that is named after the task, if there is one.
-    """
-    module = f"lstm_jax.report.{trained.member.task.name}_figures"
-    if find_spec(module):
-        yield from import_module(module).of_answers(trained, dataset, who)
+def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
+    """Yields the figures and tables of a model's answers, by the function that its task names."""
+    if name := trained.member.task.figures:
+        yield from load_attribute("figures", name)(trained, dataset, who)

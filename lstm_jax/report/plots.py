@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from lstm_jax.report.figures import COLOURS, INK, Drawing, draw
+from lstm_jax.report.drawing import COLOURS, INK, Drawing, draw
 
 MOST_TITLE = 26  # letters over a small picture
 MOST_IN_A_LINE = 60  # letters of names under a figure, with two between them
@@ -175,8 +175,8 @@ def heat_map(
     The worst tenth has one colour, so that what is near the best is told apart.
     """
     shown = np.ma.masked_invalid(values.T)
-    ends = [0.1, 1.0] if higher_is_better else [0.0, 0.9]
-    low, high = np.nanquantile(values, ends) if np.isfinite(values).any() else (0.0, 1.0)
+    spec = [0.1, 1.0] if higher_is_better else [0.0, 0.9]
+    low, high = np.nanquantile(values, spec) if np.isfinite(values).any() else (0.0, 1.0)
     colours = "viridis" if higher_is_better else "viridis_r"
     image = axes.imshow(shown, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high)
     if np.isfinite(values).any():

@@ -7,19 +7,19 @@ import math
 import re
 from typing import Any
 
-from lstm_jax.experiment import Experiment, shown, words
-from lstm_jax.report.lines import data_name, either, setting_name, varied
-from lstm_jax.results import Result
+from lstm_jax.config.experiment import Experiment, shown, words
+from lstm_jax.config.results import Result
+from lstm_jax.config.search import Study
+from lstm_jax.config.statistics import Summary, summarise
+from lstm_jax.report.curves import data_name, either, setting_name, varied
 from lstm_jax.runs.record import Record
-from lstm_jax.search import Study
-from lstm_jax.statistics import Summary, summarise
 
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MOST_SETTINGS = 200  # in the page's table
 
 
-def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, Any]:
-    """Returns the values of the page's head; `floor` is what a trivial method gets, if known."""
+def summary(record: Record, trivial_score: float | None, notes: list[str]) -> dict[str, Any]:
+    """Returns the values of the page's head; `trivial_score` is what a trivial method gets, if known."""
     study, results = record.study, list(record.results.values())
     experiment, total = study.experiment, record.num_members
     if not record.is_finished:
@@ -41,7 +41,7 @@ def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, 
             for digest, identity in record.identities.items()
         },
         "commit": (session.get("commit") or "")[:12],
-        "tiles": _tiles(record, best, floor, session),
+        "tiles": _tiles(record, best, trivial_score, session),
         "given": _given(study),
         "single": _single(results[0]) if len(results) == total == 1 else None,
         "metric": words(experiment.task.metric),
@@ -55,7 +55,7 @@ def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, 
             for step, rung in record.rungs.items()
         },
         "diverged": [
-            (experiment.describe(result.member), result.diverged_at)
+            (experiment.label(result.member), result.diverged_at)
             for result in results
             if result.diverged_at is not None
         ],
@@ -65,7 +65,7 @@ def summary(record: Record, floor: float | None, notes: list[str]) -> dict[str, 
 
 
 def _tiles(
-    record: Record, best: Summary | None, floor: float | None, session: dict[str, Any]
+    record: Record, best: Summary | None, trivial_score: float | None, session: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """The figures that one looks for first, each with what it is."""
     experiment, metric = record.study.experiment, words(record.study.experiment.task.metric)
@@ -79,8 +79,8 @@ def _tiles(
         if best.test.n > 2:  # of two seeds it says next to nothing
             tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
-    if floor is not None and math.isfinite(floor):
-        tiles += [(f"{floor:.4g}", f"{metric} of the best answer that ignores the input")]
+    if trivial_score is not None and math.isfinite(trivial_score):
+        tiles += [(f"{trivial_score:.4g}", f"{metric} of the best answer that ignores the input")]
     trained = [*record.results.values(), *record.dropped]
     seconds = sum(result.seconds or 0 for result in trained)
     tiles += [(f"{len(record.results)} of {record.num_members}", "members trained")]
@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 def _given(study: Study) -> dict[str, str]:
     """The fields that are not at their defaults, and the budget, as one reads them."""
     experiment = study.experiment
-    fields = [p for p in experiment.given if p in experiment.values and p != "train_examples"]
+    fields = [p for p in experiment.overrides if p in experiment.values and p != "total_examples"]
     given = {
         words(p): either(experiment, p).replace(" or ", " to ")
         if p in study.drawn
@@ -128,7 +128,7 @@ def _given(study: Study) -> dict[str, str]:
 def _budget(experiment: Experiment) -> str:
     """The steps of a member and their batches."""
     sizes = experiment.several("batch_size")
-    pairs = [(-(-n // size), size) for n in experiment.several("train_examples") for size in sizes]
+    pairs = [(-(-n // size), size) for n in experiment.several("total_examples") for size in sizes]
     return " or ".join(f"{steps:,} steps of {size} examples" for steps, size in pairs[:5])
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.runs.directory import read_json, sealed, write_json
 from lstm_jax.runs.files import folder, harmless, make_folder, names, opened, write_bytes
-from lstm_jax.runs.store import read_json, sealed, write_json
 
 KEPT = 2  # checkpoints a placement: the last, and the one before should the last be damaged
 FOLDER = re.compile(r"[0-9a-f]{12}")
@@ -81,7 +81,7 @@ def save(directory: Path, members: tuple[str, ...], saved: Saved) -> Path:
 
 
 def _drop_all_but_the_last(path: Path) -> None:
-    """Removes checkpoints beside this one that are no longer needed, and halves of such."""
+    """Removes checkpoints beside this one that are no longer estimate_memory, and halves of such."""
     found = [match for name in names(path.parent) if (match := FILE.fullmatch(name))]
     # Later steps than this one were found damaged, or it would not have been trained again.
     whole = {int(m[1]) for m in found if m[2] == "json" and int(m[1]) <= int(path.stem)}
@@ -123,7 +123,7 @@ def saved_members(directory: Path, folder: str | None = None) -> dict[str, int]:
     """
     steps: dict[str, int] = {}
     for path in _manifests(directory, folder):
-        with contextlib.suppress(SurroundingsError, ValueError):
+        with contextlib.suppress(EnvironmentProblem, ValueError):
             manifest = _read_manifest(path)
             for digest in manifest["members"]:
                 steps.setdefault(digest, manifest["step"])
@@ -142,7 +142,7 @@ def load(directory: Path, wanted: Iterable[str], say: Callable[[str], None]) -> 
             break
         try:
             found |= read(path, missing)
-        except SurroundingsError as error:
+        except EnvironmentProblem as error:
             say(f"{error}; going on from the one before it, or from the start")
         missing -= found.keys()
     return found
@@ -151,7 +151,7 @@ def load(directory: Path, wanted: Iterable[str], say: Callable[[str], None]) -> 
 def read(path: Path, wanted: set[str]) -> dict[str, Saved]:
     """Those of the wanted members that are in the checkpoint with this manifest.
 
-    Raises SurroundingsError when a byte is not as it was written.
+    Raises EnvironmentProblem when a byte is not as it was written.
     """
     try:
         manifest = _read_manifest(path)
@@ -172,7 +172,7 @@ def read(path: Path, wanted: set[str]) -> dict[str, Saved]:
     # Whatever a decoder makes of damaged bytes, the answer is the same.
     except Exception as error:
         reason = harmless((str(error) or type(error).__name__)[:200])
-        raise SurroundingsError(f"checkpoint {path} is damaged ({reason})") from error
+        raise EnvironmentProblem(f"checkpoint {path} is damaged ({reason})") from error
 
 
 def _read_rows(path: Path, manifest: dict[str, Any], start: int, stop: int) -> Arrays:

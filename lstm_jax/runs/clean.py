@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from lstm_jax.data import ignore
-from lstm_jax.errors import SurroundingsError, UserError
+from lstm_jax.data.dataset import ignore
+from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
+from lstm_jax.runs.directory import in_use, locked
 from lstm_jax.runs.files import ASIDE
-from lstm_jax.runs.listing import as_size
-from lstm_jax.runs.record import is_part, read_record, run_directories
-from lstm_jax.runs.screen import say
-from lstm_jax.runs.store import in_use, locked
+from lstm_jax.runs.list import as_size
+from lstm_jax.runs.progress import say
+from lstm_jax.runs.record import is_shard, read_record, run_directories
 
 
-class Waste(NamedTuple):
+class Removable(NamedTuple):
     """A file or a folder that can go."""
 
     path: Path
@@ -45,16 +45,16 @@ def clean(console: Console, runs_dir: Path, name: str | None, yes: bool) -> None
 
     Raises UserError where nobody is there to be asked, and where there is none of a name.
     """
-    found: dict[Path, list[Waste]] = {}
-    directories = run_directories(runs_dir, name, parts=True)
+    found: dict[Path, list[Removable]] = {}
+    directories = run_directories(runs_dir, name, shards=True)
     if not directories and name:
         raise UserError(f"no runs of {name} lie in {runs_dir}")
     for directory in directories:
         if in_use(directory):
             say(console, f"{directory} is in use: left as it is")
-        elif waste := list(find_waste(directory)):
-            found[directory] = waste
-    everything = [one for waste in found.values() for one in waste]
+        elif removable := list(find_removable(directory)):
+            found[directory] = removable
+    everything = [one for removable in found.values() for one in removable]
     for one in everything:
         say(console, f"{as_size(one.size):>9}  {one.path}: {one.why}")
     if not everything:
@@ -69,18 +69,18 @@ def clean(console: Console, runs_dir: Path, name: str | None, yes: bool) -> None
     say(console, f"removed {len(everything)}, {total}")
 
 
-def find_waste(directory: Path) -> Iterator[Waste]:
+def find_removable(directory: Path) -> Iterator[Removable]:
     """Yields what can go from a run directory."""
     if not (directory / "record.json").exists():
         if {path.name for path in directory.iterdir()} <= {"lock"}:
-            yield Waste(directory, "a run that was killed before it began")
+            yield Removable(directory, "a run that was killed before it began")
         return
-    if is_part(directory) and _is_in_whole(directory):
-        yield Waste(directory, "a part whose members are all finished in the whole run")
+    if is_shard(directory) and _is_in_whole(directory):
+        yield Removable(directory, "a shard whose members are all finished in the whole run")
         return
     for home, _, files in os.walk(directory):
         for file in sorted(filter(ASIDE.fullmatch, files)):
-            yield Waste(Path(home, file), "left aside by a killed writer")
+            yield Removable(Path(home, file), "left aside by a killed writer")
     folders = [
         path
         for path in sorted((directory / "checkpoints").glob("*"))
@@ -88,28 +88,28 @@ def find_waste(directory: Path) -> Iterator[Waste]:
     ]
     for path in (file for folder in folders for file in sorted(folder.glob("*.safetensors"))):
         if checkpoints.FILE.fullmatch(path.name) and not path.with_suffix(".json").exists():
-            yield Waste(path, "arrays of a checkpoint that was never finished")
+            yield Removable(path, "arrays of a checkpoint that was never finished")
     yield from _superseded(directory, folders)
 
 
-def _is_in_whole(part: Path) -> bool:
-    """Returns whether the whole run has finished every member of a part, and all is there."""
-    whole = part.parent / part.name[:12]
+def _is_in_whole(shard: Path) -> bool:
+    """Returns whether the whole run has finished every member of a shard, and all is there."""
+    whole = shard.parent / shard.name[:12]
     try:
-        own, record = read_record(part), read_record(whole)
+        own, record = read_record(shard), read_record(whole)
         if own is None or record is None:
             return False
         results = [record.results.get(member.digest) for member in own.study.members()]
-        here = [r for r in results if r is not None and r.taken_from is None]
+        here = [r for r in results if r is not None and r.reused_from is None]
         saved = checkpoints.load(whole, [r.member.digest for r in here], ignore)
-    except SurroundingsError:
+    except EnvironmentProblem:
         return False
     return None not in results and all(
         r.member.digest in saved and saved[r.member.digest].step >= r.steps for r in here
     )
 
 
-def _superseded(directory: Path, folders: list[Path]) -> Iterator[Waste]:
+def _superseded(directory: Path, folders: list[Path]) -> Iterator[Removable]:
     """Yields folders whose every member has a whole state, as late or later, in another that stays.
 
     Those with the latest steps are looked at first; a state counts once all its bytes were read.
@@ -123,10 +123,10 @@ def _superseded(directory: Path, folders: list[Path]) -> Iterator[Waste]:
     for path in latest_first:
         own = steps[path]
         if own and all(kept.get(who, -1) >= step for who, step in own.items()):
-            yield Waste(path, "its members go on in another folder")
+            yield Removable(path, "its members go on in another folder")
             continue
         for manifest in path.glob("*.json"):
-            with contextlib.suppress(SurroundingsError):
+            with contextlib.suppress(EnvironmentProblem):
                 for who, saved in checkpoints.read(manifest, set(own)).items():
                     kept[who] = max(kept.get(who, -1), saved.step)
 
@@ -134,11 +134,11 @@ def _superseded(directory: Path, folders: list[Path]) -> Iterator[Waste]:
 def _remove(directory: Path) -> None:
     """Removes what can go, looked for once more while nobody else writes."""
     with locked(directory):  # removes what was left aside, too
-        for waste in list(find_waste(directory)):
-            if waste.path.is_dir():
-                shutil.rmtree(waste.path)
+        for removable in list(find_removable(directory)):
+            if removable.path.is_dir():
+                shutil.rmtree(removable.path)
             else:
-                waste.path.unlink(missing_ok=True)
+                removable.path.unlink(missing_ok=True)
 
 
 def _agreed(console: Console, question: str) -> bool:

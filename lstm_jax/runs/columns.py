@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
 
 
 class Columns(Mapping[str, np.ndarray]):
@@ -31,7 +31,7 @@ class Columns(Mapping[str, np.ndarray]):
         return f"Columns({self.num_rows} rows: {', '.join(self)})"
 
     def to_pandas(self) -> Any:
-        """Returns a pandas.DataFrame. SurroundingsError where pandas is not installed."""
+        """Returns a pandas.DataFrame. EnvironmentProblem where pandas is not installed."""
         try:
             import pandas
         except ModuleNotFoundError:
@@ -39,7 +39,7 @@ class Columns(Mapping[str, np.ndarray]):
         return pandas.DataFrame(self._columns)
 
     def to_polars(self) -> Any:
-        """Returns a polars.DataFrame. SurroundingsError where Polars is not installed."""
+        """Returns a polars.DataFrame. EnvironmentProblem where Polars is not installed."""
         try:
             import polars
         except ModuleNotFoundError:
@@ -63,5 +63,5 @@ def column(values: Sequence[Any]) -> np.ndarray:
     return np.array(values, object)
 
 
-def _missing(what: str, package: str) -> SurroundingsError:
-    return SurroundingsError(f"{what} needs {package}: pip install {package}")
+def _missing(what: str, package: str) -> EnvironmentProblem:
+    return EnvironmentProblem(f"{what} needs {package}: pip install {package}")

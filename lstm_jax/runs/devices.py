@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lstm_jax.data import ignore
-from lstm_jax.errors import SurroundingsError, in_a_line
-from lstm_jax.runs.environment import cores
+from lstm_jax.data.dataset import ignore
+from lstm_jax.errors import EnvironmentProblem, in_a_line
+from lstm_jax.runs.provenance import cores
 
 
 def prepare_jax(platform: str, say: Callable[[str], None] = ignore, *, join: bool = False) -> None:
@@ -19,7 +19,7 @@ def prepare_jax(platform: str, say: Callable[[str], None] = ignore, *, join: boo
     With `join`, this process becomes one of several that are one program.
 
     In a process in which JAX has started, its devices are taken as they are, and `say` hears what
-    that costs. Raises SurroundingsError when the platform asked for is not here.
+    that costs. Raises EnvironmentProblem when the platform asked for is not here.
     """
     if "jax" not in sys.modules:
         _set_environment(platform)
@@ -33,13 +33,13 @@ def prepare_jax(platform: str, say: Callable[[str], None] = ignore, *, join: boo
         devices = jax.devices()
     except Exception as error:  # JAX's own settings may be wrong in any way
         reason = str(error) or "no such device"
-        raise SurroundingsError(
+        raise EnvironmentProblem(
             f"JAX finds no device for platform {platform} ({reason[:200]}); check "
             "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` (cuda12, tpu)"
         ) from error
     found = devices[0].platform
     if platform not in ("auto", found):
-        raise SurroundingsError(f"JAX runs on {found} in this process already, not on {platform}")
+        raise EnvironmentProblem(f"JAX runs on {found} in this process already, not on {platform}")
     if found == "cpu" and len(devices) == 1 < cores() and "JAX_NUM_CPU_DEVICES" not in os.environ:
         say(
             f"note: JAX was started with one CPU device for {cores()} cores: the bits are the "
@@ -55,11 +55,11 @@ def prepare_jax(platform: str, say: Callable[[str], None] = ignore, *, join: boo
 
 def _join() -> None:
     try:
-        from lstm_jax.train import hosts
+        from lstm_jax.train import distributed
 
-        hosts.join()
+        distributed.join()
     except Exception as error:  # of the runtime, of a cluster that JAX does not know
-        raise SurroundingsError(
+        raise EnvironmentProblem(
             f"the processes do not find each other ({in_a_line(error)}); `--processes N` starts N "
             "of them here; elsewhere JAX knows SLURM, Open MPI, TPU pods and Kubernetes, or reads "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"

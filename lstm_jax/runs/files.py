@@ -1,7 +1,7 @@
 """Files of a run directory, which may be somebody else's: no link is followed, no write is half.
 
 A file is written aside, synced and renamed, so a kill at any moment leaves the last whole one. A
-failing disk, a link and a pipe are each a `SurroundingsError` of one line.
+failing disk, a link and a pipe are each a `EnvironmentProblem` of one line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lstm_jax.errors import SurroundingsError
+from lstm_jax.errors import EnvironmentProblem
 
 ASIDE = re.compile(r"\.[0-9a-f]{16}\.aside")  # the names under which files are written at first
 
@@ -27,9 +27,9 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def refusal(text: str) -> SurroundingsError:
+def refusal(text: str) -> EnvironmentProblem:
     """Returns the error that says this in one harmless line."""
-    return SurroundingsError(harmless(text))
+    return EnvironmentProblem(harmless(text))
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def opened(path: Path, flags: int) -> int:
     return found
 
 
-def _linked(path: Path) -> SurroundingsError:
+def _linked(path: Path) -> EnvironmentProblem:
     return refusal(
         f"{path} is a link, and what it leads to may be no part of this run: put the file or "
         "folder itself in its place, or remove it"
@@ -145,7 +145,7 @@ def clear_leftovers(directory: Path) -> None:
     for home, _, files in os.walk(directory):  # follows no link
         for path in (Path(home, name) for name in files if ASIDE.fullmatch(name)):
             with (
-                contextlib.suppress(OSError, SurroundingsError),
+                contextlib.suppress(OSError, EnvironmentProblem),
                 open(opened(path, os.O_RDONLY), "rb") as file,
             ):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

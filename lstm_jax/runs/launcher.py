@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
-from lstm_jax.data import ignore
-from lstm_jax.errors import Interrupted, NothingToSave, SurroundingsError, UserError
-from lstm_jax.interrupts import NOTHING_TO_SAVE, SAVED, stoppable
-from lstm_jax.parts import COORDINATOR, COUNT, INDEX, PARENT
-from lstm_jax.runs.environment import cores
+from lstm_jax.config.shards import COORDINATOR, COUNT, INDEX, PARENT
+from lstm_jax.data.dataset import ignore
+from lstm_jax.errors import EnvironmentProblem, Interrupted, NothingToSave, UserError
+from lstm_jax.runs.provenance import cores
+from lstm_jax.signals import NOTHING_TO_SAVE, SAVED, stoppable
 
 GRACE = 30.0  # seconds that the others have once one has stopped
 SAID = "lstm_jax: "  # how the line begins in which a process says why it ends
@@ -53,7 +53,7 @@ def launch(count: int, argv: Sequence[str]) -> None:
                     f"process {failed + 1} of {count} ended with code {code}, so the others were "
                     "ended; the same command goes on from what was saved"
                 ]
-            raise ERRORS.get(code, SurroundingsError)(named[-1])
+            raise ERRORS.get(code, EnvironmentProblem)(named[-1])
 
 
 def _start(

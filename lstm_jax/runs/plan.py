@@ -10,14 +10,14 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lstm_jax.data import Dataset
-from lstm_jax.experiment import shown, words
+from lstm_jax.config.experiment import shown, words
+from lstm_jax.config.search import Study
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.loading import load_data
+from lstm_jax.runs.datasets import load_data
+from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record, run_directory
-from lstm_jax.runs.screen import say
-from lstm_jax.search import Study
-from lstm_jax.train.memory import needed, refuse_what_does_not_fit
+from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
 from lstm_jax.train.sweep import Datasets, Placement, build, place_here
 
 MEASURED_STEPS = 20
@@ -45,17 +45,19 @@ def plan(
     members, platform = study.members(), jax.default_backend()
 
     placements = place_here(members)
-    varied = [p for p in study.experiment.axes if len({q.group.values[p] for q in placements}) > 1]
+    varied = [
+        p for p in study.experiment.axes if len({q.static_key.values[p] for q in placements}) > 1
+    ]
     columns = [*map(words, varied), "devices", "parameters", "memory", "done"]
     table = Table("members", *columns, *(["examples/s"] if measure else []), box=SIMPLE)
     seconds = 0.0
     for placement in placements:
         dataset = datasets[placement.data_key]
-        need = needed(placement, dataset, platform)
+        need = estimate_memory(placement, dataset, platform)
         refuse_what_does_not_fit(need, len(placement.members), platform)
         row = [
             str(len(placement.members)),
-            *(shown(placement.group.values[path]) for path in varied),
+            *(shown(placement.static_key.values[path]) for path in varied),
             f"{placement.member_devices} x {placement.batch_devices}",
             f"{need.parameters:,} each",
             f"{max(need.device, need.host) / 2**20:,.0f} MiB",
@@ -65,7 +67,7 @@ def plan(
             rate = examples_per_second(placement, dataset)
             left = [m for m in placement.members if m.digest not in done]
             steps_left = sum(m.num_steps - begun.get(m.digest, 0) for m in left)
-            seconds += steps_left * placement.group.batch_size / rate
+            seconds += steps_left * placement.static_key.batch_size / rate
             row.append(f"{rate:,.0f}")
         table.add_row(*row)
     console.print(table, highlight=False)
@@ -113,4 +115,4 @@ def examples_per_second(placement: Placement, dataset: Dataset) -> float:
         began = time.perf_counter()
         state, _ = jax.block_until_ready(programs.segment(state, start, start + MEASURED_STEPS))
     seconds = time.perf_counter() - began
-    return len(placement.members) * MEASURED_STEPS * placement.group.batch_size / seconds
+    return len(placement.members) * MEASURED_STEPS * placement.static_key.batch_size / seconds

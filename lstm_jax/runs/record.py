@@ -9,30 +9,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstm_jax import results
-from lstm_jax.data import Dataset
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.experiment import Experiment
-from lstm_jax.outside import is_outside
-from lstm_jax.results import Result
-from lstm_jax.runs import store
-from lstm_jax.runs.files import read_bytes
-from lstm_jax.search import Study
+from lstm_jax.config import results
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.results import Result
+from lstm_jax.config.search import Study
+from lstm_jax.data.dataset import Dataset
+from lstm_jax.errors import EnvironmentProblem, UserError, closest
+from lstm_jax.plugins import is_file_attribute
+from lstm_jax.runs.directory import LARGEST_JSON, damaged, read_json, sealed, write_json
+from lstm_jax.runs.files import read_bytes, refusal
 from lstm_jax.tasks import get_task
 
 SEAL = "record.sha256"  # in the report's folder
 DIGEST = re.compile("[0-9a-f]{12}")
-RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+)?")  # a run directory, or that of a part
-SHAPE = {
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+)?")  # a run directory, or that of a shard
+SCHEMA = {
     "name": str,
     "experiment": dict,
     "search": dict,
-    "part?": str,
+    "shard?": str,
     "data": {str: dict},
     "identities": {str: dict},
     "sessions": [dict],
-    "members": {str: results.SHAPE},
-    "rungs": {str: {str: results.SHAPE}},
+    "members": {str: results.SCHEMA},
+    "rungs": {str: {str: results.SCHEMA}},
     "sha256": str,
 }
 
@@ -44,7 +45,7 @@ class Record:
     name: str
     study: Study
     # What a model needs to know of its data, by the key of the data.
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     identities: dict[str, Any] = field(default_factory=dict)  # by the digest that results name
     sessions: list[dict[str, Any]] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)  # finished members, by digest
@@ -80,7 +81,7 @@ class Record:
         """Whether nothing of the run is left to train."""
         try:
             return self.study.next_round(self.scores) is None
-        except SurroundingsError:  # without Optuna nobody knows its next trials
+        except EnvironmentProblem:  # without Optuna nobody knows its next trials
             return self.num_done >= self.study.num_members
 
     @property
@@ -90,7 +91,7 @@ class Record:
         Two trials of `tpe` may choose the same setting: until it is finished, this is the most that
         there can be.
         """
-        if self.study.search.search == "tpe" and self.is_finished:
+        if self.study.search.method == "tpe" and self.is_finished:
             return self.num_done
         return self.study.num_members
 
@@ -98,19 +99,19 @@ class Record:
         """Returns the last step at which each member was scored, by digest."""
         return dict(sorted(self.scores, key=lambda key: key[1]))
 
-    def facts_of(self, member: Experiment) -> dict[str, Any]:
+    def metadata_of(self, member: Experiment) -> dict[str, Any]:
         """Returns what a member's model needs to know of its data."""
-        if member.task.data_key not in self.facts:
-            raise SurroundingsError(f"the record knows no data with {member.task.data_key}")
-        return self.facts[member.task.data_key]
+        if member.task.data_key not in self.metadata:
+            raise EnvironmentProblem(f"the record knows no data with {member.task.data_key}")
+        return self.metadata[member.task.data_key]
 
     def expect_data(self, dataset: Dataset) -> None:
-        """Raises SurroundingsError where the run knows none of such a fingerprint: it was trained
+        """Raises EnvironmentProblem where the run knows none of such a fingerprint: it was trained
         on other data.
         """
         known = [identity.get("data") for identity in self.identities.values()]
         if known and dataset.fingerprint not in known:
-            raise SurroundingsError(
+            raise EnvironmentProblem(
                 f"{dataset.name} is not the data that this run was trained on: it has changed "
                 "since. Put it back, or move the run directory away to start anew"
             )
@@ -122,7 +123,7 @@ class Record:
         """
         experiment = self.study.experiment
         # What tpe chooses comes in its order.
-        known = () if self.study.search.search == "tpe" else self.study.members()
+        known = () if self.study.search.method == "tpe" else self.study.members()
         order = {member.digest: place for place, member in enumerate(known)}
 
         def in_order(rows: dict[str, Result]) -> dict[str, Result]:
@@ -137,30 +138,30 @@ class Record:
         value = {
             "name": self.name,
             **self.study.to_values(),
-            "data": self.facts,
+            "data": self.metadata,
             "identities": self.identities,
             "sessions": self.sessions,
             "members": listed(self.results),
             "rungs": {str(step): listed(rung) for step, rung in self.rungs.items()},
         }
-        store.write_json(directory / "record.json", store.sealed(value))
+        write_json(directory / "record.json", sealed(value))
 
 
 def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
-    """Returns where the run of a study, or of a part of one, lies."""
-    return runs_dir / name / (study.digest + (study.part.suffix if study.part else ""))
+    """Returns where the run of a study, or of a shard of one, lies."""
+    return runs_dir / name / (study.digest + (study.shard.suffix if study.shard else ""))
 
 
-def is_part(directory: Path) -> bool:
-    """Returns whether a run directory is that of a part."""
+def is_shard(directory: Path) -> bool:
+    """Returns whether a run directory is that of a shard."""
     return not DIGEST.fullmatch(directory.name)
 
 
-def run_directories(runs_dir: Path, name: str | None = None, *, parts: bool = False) -> list[Path]:
-    """Returns the run directories in `runs_dir`, or those of one name; those of parts if wanted."""
+def run_directories(runs_dir: Path, name: str | None = None, *, shards: bool = False) -> list[Path]:
+    """Returns the run directories in `runs_dir`, or those of one name; those of shards if wanted."""
     homes = [runs_dir / name] if name else sorted(runs_dir.glob("*"))
     found = [path for home in homes if home.is_dir() for path in sorted(home.iterdir())]
-    named = RUN if parts else DIGEST
+    named = RUN if shards else DIGEST
     return [path for path in found if named.fullmatch(path.name) and path.is_dir()]
 
 
@@ -168,7 +169,7 @@ def began(directory: Path) -> tuple[str, str]:
     """Returns when a run was last begun or gone on with, and its digest, to sort runs by."""
     try:
         record = read_record(directory)
-    except SurroundingsError:
+    except EnvironmentProblem:
         record = None
     return record.began if record else "", directory.name
 
@@ -178,7 +179,7 @@ def seal(directory: Path) -> str:
 
     A report carries it: that tells whether it is of the record as it stands, and no clock does.
     """
-    content = read_bytes(directory / "record.json", store.LARGEST_JSON) or b""
+    content = read_bytes(directory / "record.json", LARGEST_JSON) or b""
     return f"{hashlib.sha256(content).hexdigest()}  ../record.json\n"
 
 
@@ -200,25 +201,25 @@ def read_run(directory: Path) -> Record:
 def read_record(directory: Path) -> Record | None:
     """Returns the record of a run directory, or None where there is none yet.
 
-    Raises SurroundingsError when it is damaged.
+    Raises EnvironmentProblem when it is damaged.
     """
     path = directory / "record.json"
-    value = store.read_json(path, SHAPE)
+    value = read_json(path, SCHEMA)
     if value is None:
         return None
-    if value != store.sealed(value):
-        raise store.damaged(path, "its seal does not fit its contents")
+    if value != sealed(value):
+        raise damaged(path, "its seal does not fit its contents")
     task = value["experiment"].get("task")
-    if isinstance(task, str) and is_outside(task):
+    if isinstance(task, str) and is_file_attribute(task):
         try:
             get_task(task)
         except UserError as error:  # nothing is damaged: a file of the user's is elsewhere
-            raise store.refusal(
+            raise refusal(
                 f"{path}: {error}; a task in a file of one's own is found from the folder in which "
                 "it was run"
             ) from error
     try:
-        known = {key: value[key] for key in ("experiment", "search", "part") if key in value}
+        known = {key: value[key] for key in ("experiment", "search", "shard") if key in value}
         study = Study.from_values(known)
         return Record(
             value["name"], study, value["data"], value["identities"], value["sessions"],
@@ -226,7 +227,7 @@ def read_record(directory: Path) -> Record | None:
             {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
         )  # fmt: skip
     except (UserError, ValueError, KeyError, TypeError) as error:
-        raise store.damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _results(experiment: Experiment, rows: dict[str, Any]) -> dict[str, Result]:
@@ -238,13 +239,13 @@ def _results(experiment: Experiment, rows: dict[str, Any]) -> dict[str, Result]:
         result = Result.from_values(experiment, row)
         if result.member.digest != digest:
             raise ValueError(f"the values of member {digest} are not its own")
-        if not DIGEST.fullmatch(result.taken_from or digest):
+        if not DIGEST.fullmatch(result.reused_from or digest):
             raise ValueError(f"member {digest} was taken from no sibling directory")
         found[digest] = result
     return found
 
 
-def beginning_with(start: str, digests: Iterable[str]) -> str:
+def digest_with_prefix(start: str, digests: Iterable[str]) -> str:
     """Returns the one digest that begins so. UserError when there is none or more than one."""
     known = sorted(digests)
     matching = [digest for digest in known if digest.startswith(start)]
@@ -265,3 +266,36 @@ def find_member(record: Record, digest: str) -> Experiment:
         if member.digest == digest:
             return member
     raise UserError(f"member {digest} of a search is not finished: resume the run first")
+
+
+def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
+    """Returns the directory of a run: given by its path, as `NAME` or `latest` (the run that began
+    last), or as `NAME/begin-of-digest`. What is a `Path` is returned as it is.
+
+    Raises UserError when there is none, or more than one.
+    """
+    if isinstance(named, Path):
+        return named
+    path, word = Path(named), named
+    if (path / "record.json").exists():
+        return path
+    if word == "latest" or NAME.fullmatch(word):
+        found = run_directories(runs_dir, None if word == "latest" else word)
+        if found:  # the record of a large run takes seconds to read
+            return max(found, key=began) if len(found) > 1 else found[0]
+    elif match := re.fullmatch(rf"({NAME.pattern})/([0-9a-f]{{1,12}})(-[0-9]+-of-[0-9]+)?", word):
+        name, start, end = match[1], match[2], match[3] or ""
+        named_so = run_directories(runs_dir, name, shards=bool(end))
+        found = [run for run in named_so if run.name.startswith(start) and run.name[12:] == end]
+        if len(found) > 1:
+            names = ", ".join(f"{name}/{run.name}" for run in found[:5])
+            raise UserError(f"{len(found)} runs begin with {word}: {names}")
+        if found:
+            return found[0]
+    if word and path.is_dir():
+        return path
+    known = {run.parent.name for run in run_directories(runs_dir)}
+    raise UserError(
+        f"{word} is no directory and names no run in {runs_dir}.{closest(word, known)} Give a run "
+        "directory, NAME, NAME/begin-of-digest or latest; `lstm-jax list` shows them"
+    )

@@ -9,16 +9,16 @@ from typing import Any
 
 from rich.console import Console
 
-from lstm_jax.data import Dataset
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.results import Result
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import NotReproduced, UserError
-from lstm_jax.experiment import Experiment
-from lstm_jax.results import Result
-from lstm_jax.runs import environment
-from lstm_jax.runs.looks import Looks
-from lstm_jax.runs.metrics import read_metrics
-from lstm_jax.runs.record import Record, beginning_with, read_run
+from lstm_jax.runs import provenance
+from lstm_jax.runs.evaluation import Evaluator
+from lstm_jax.runs.metrics_file import read_metrics
+from lstm_jax.runs.progress import say
+from lstm_jax.runs.record import Record, digest_with_prefix, read_run
 from lstm_jax.runs.scoring import metric_rows, parameter_digests
-from lstm_jax.runs.screen import say
 from lstm_jax.train.sweep import Placement, build, place_here, refuse_absent_backend
 
 SEGMENT_STEPS = 100  # between two looks; changes no bit
@@ -39,13 +39,13 @@ def reproduce(
     rows = {(row["member"], row["step"]): row for row in read_metrics(directory)}
     last = _recorded(record, rows)
     if member is not None:
-        last = {digest: last[digest] for digest in [beginning_with(member, last)]}
+        last = {digest: last[digest] for digest in [digest_with_prefix(member, last)]}
     tell = partial(say, console)
     tasks = record.study.experiment.data_tasks()
     datasets = {key: task.load(tell) for key, task in tasks.items()}
-    libraries = ["optuna"] if record.study.search.search == "tpe" else []
+    libraries = ["optuna"] if record.study.search.method == "tpe" else []
     now = {
-        key: environment.identity(dataset.fingerprint, libraries)
+        key: provenance.identity(dataset.fingerprint, libraries)
         for key, dataset in datasets.items()
     }
     for line in changed_identities(record, [who for who, _ in last.values()], now):
@@ -72,7 +72,7 @@ def reproduce(
 def _recorded(record: Record, rows: Rows) -> dict[str, tuple[Experiment, int]]:
     """The members on record by their digests, and up to which step there is something of them."""
     known = {}
-    if record.study.search.search != "tpe":
+    if record.study.search.method != "tpe":
         started = {member.digest: member for member in record.study.members()}
         for digest, step in sorted(rows):
             if digest in started:
@@ -99,7 +99,7 @@ def changed_identities(
             lines["some members were trained under several identities, one after the other"] = None
             continue
         before = record.identities.get(result.identity, {})
-        changed = environment.changed(before, now[member.task.data_key])
+        changed = provenance.changed(before, now[member.task.data_key])
         lines |= dict.fromkeys(f"identity: {line}" for line in changed)
     return list(lines)
 
@@ -112,7 +112,7 @@ def _compare(
     programs = build(placement, dataset, SEGMENT_STEPS)
     state, compared = programs.init(), 0
     named = {member.digest: member for member in members}
-    looks, start = Looks(members, programs, dataset.validation), 0
+    looks, start = Evaluator(members, programs, dataset.validation), 0
     while start < until:
         look = looks.look(start, state)
         stop = looks.end_of_segment(start, min(start + SEGMENT_STEPS, until))
@@ -125,7 +125,7 @@ def _compare(
             elif who.digest in results:
                 raise NotReproduced(f"{who}: the metrics of step {row['step']} are not on record")
         start = stop
-    if until == placement.group.num_steps:
+    if until == placement.static_key.num_steps:
         looks.look(until, state)
         digests_now = parameter_digests(looks.kept(state.params), len(members))
         for member, now in zip(members, digests_now, strict=True):

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.data import Arrays
-from lstm_jax.experiment import Experiment
-from lstm_jax.results import Score
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.results import Score
+from lstm_jax.data.dataset import Arrays
+from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import fingerprint
-from lstm_jax.train.declare import Params
-from lstm_jax.train.hosts import fetch
+from lstm_jax.train.distributed import fetch
 from lstm_jax.train.step import Metrics
 from lstm_jax.train.sweep import Programs, name_arrays
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lstm_jax.config.experiment import Experiment, shown
+from lstm_jax.config.results import Result
 from lstm_jax.errors import not_installed
-from lstm_jax.experiment import Experiment, shown
-from lstm_jax.results import Result
 from lstm_jax.runs.files import disk, make_folder
 
 LONGEST_NAME = 100  # of a folder, in letters
@@ -45,7 +45,7 @@ class Scalars:
         """
         fresh = set()
         for member in members:
-            name = re.sub(r"[^\w.=, -]", "_", self.experiment.describe(member))[:LONGEST_NAME]
+            name = re.sub(r"[^\w.=, -]", "_", self.experiment.label(member))[:LONGEST_NAME]
             self.folders[member.digest] = self.directory / f"{name} ({member.digest[:6]})"
             if not self.folders[member.digest].exists():
                 fresh.add(member.digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lstm_jax.errors import UserError
-from lstm_jax.outside import EXPECTED, from_file, is_outside
+from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute
 from lstm_jax.tasks.captions import Captions
 from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images
@@ -28,12 +28,12 @@ def get_task(name: object) -> type[Task]:
         raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}")
     if name in TASKS:
         return TASKS[name]
-    there = [kind for kind in _kinds_of(Task) if kind.known_as() == name]
+    there = [kind for kind in _kinds_of(Task) if kind.spec_string() == name]
     if there:
         return there[-1]
-    if not is_outside(name):
-        raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}, nor {EXPECTED}")
-    found: type[Task] = from_file("task", name, _is_task)
+    if not is_file_attribute(name):
+        raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}, nor {FILE_ATTRIBUTE}")
+    found: type[Task] = load_attribute("task", name, _is_task)
     return found
 
 

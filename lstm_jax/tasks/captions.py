@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lstm_jax.data import Dataset
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.sentences import Sentences
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Say, Task
+from lstm_jax.tasks.seq2seq import Sentences
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Say, Task
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Captions(Sentences):
     """
 
     name: ClassVar[str] = "captions"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.captions:predict"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.captions:of_answers"
 
     dataset: Axis[str] = axis(
         "digits", "whose pictures: `digits`, `mnist`, or a TFDS image set, as for images", data=True
@@ -40,10 +42,10 @@ class Captions(Sentences):
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits", shrink=1)
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        decoder = self.decoder(facts)
-        width = facts["shapes"]["scenes"][1]
-        return Ends(num_features=width, num_outputs=decoder.num_symbols, decoder=decoder)
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        decoder = self.decoder(metadata)
+        width = metadata["shapes"]["scenes"][1]
+        return ModelSpec(num_features=width, num_outputs=decoder.num_symbols, decoder=decoder)
 
     def inputs(self, batch: Batch) -> Inputs:
         import jax.numpy as jnp

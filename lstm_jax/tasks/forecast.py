@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data import Arrays, Dataset
+from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
 
 if TYPE_CHECKING:
     import jax
@@ -29,6 +29,8 @@ class Forecast(Task):
     """
 
     name: ClassVar[str] = "forecast"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.forecast:predict"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.forecast:of_answers"
     metric: ClassVar[str] = "squared_error"
     higher_is_better: ClassVar[bool] = False
 
@@ -128,7 +130,7 @@ class Forecast(Task):
             validation_from=None, test_from=None,
         )  # fmt: skip
 
-    def floor(self, dataset: Dataset) -> float:
+    def trivial_score(self, dataset: Dataset) -> float:
         """Returns what always saying the mean of the training rows gets."""
         from lstm_jax.data import baselines
 
@@ -136,8 +138,8 @@ class Forecast(Task):
         mean = baselines.mean_forecast(self.horizon)
         return float(baselines.squared_errors(mean, split, *shape).mean())
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        return Ends(num_features=len(facts["columns"]), num_outputs=self.horizon)
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        return ModelSpec(num_features=len(metadata["columns"]), num_outputs=self.horizon)
 
     def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
         from lstm_jax.data.windows import gather
@@ -147,9 +149,9 @@ class Forecast(Task):
     def inputs(self, batch: Batch) -> Inputs:
         return Inputs(batch["x"].swapaxes(0, 1))
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
         """Scores forecasts [B,S] by their squared error, mean over the values asked for."""
         import jax.numpy as jnp
 
         error_B = jnp.mean((outputs - batch["y"]) ** 2, axis=1)
-        return Items(error_B, error_B, jnp.ones_like(error_B))
+        return PerExample(error_B, error_B, jnp.ones_like(error_B))

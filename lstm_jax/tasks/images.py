@@ -9,11 +9,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data import Dataset
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classes import class_items
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+from lstm_jax.tasks.classification import class_per_example
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
 
 if TYPE_CHECKING:
     import jax
@@ -26,6 +26,8 @@ class Images(Task):
     """Which class an image shows."""
 
     name: ClassVar[str] = "images"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.images:predict"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.images:of_answers"
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -69,16 +71,16 @@ class Images(Task):
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits")
 
-    def floor(self, dataset: Dataset) -> float:
+    def trivial_score(self, dataset: Dataset) -> float:
         """Returns the share of the class that is commonest in training."""
         import numpy as np
 
         commonest = np.bincount(dataset.train["labels"]).argmax()
         return float(np.mean(dataset.test["labels"] == commonest))
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        rows, features = facts["shapes"]["images"]
-        if self.shift and features != rows * channels_of(facts):
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        rows, features = metadata["shapes"]["images"]
+        if self.shift and features != rows * channels_of(metadata):
             raise UserError(
                 f"task.shift: needs square images; {self.dataset} has {rows} x {features}"
             )
@@ -87,7 +89,7 @@ class Images(Task):
                 f"task.shift: {self.shift} moves images of {rows} rows out of sight; give less"
             )
         width = {"rows": features, "columns": rows}.get(self.reading, 1)
-        return Ends(num_features=width, num_outputs=facts["num_classes"])
+        return ModelSpec(num_features=width, num_outputs=metadata["num_classes"])
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         if not self.shift:
@@ -100,21 +102,23 @@ class Images(Task):
         x_BTI = arranged(batch["images"], self.reading).astype(jnp.float32) / 255.0
         return Inputs(x_BTI.swapaxes(0, 1))
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
-        return class_items(outputs, batch["labels"], self.label_smoothing if training else None)
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+        return class_per_example(
+            outputs, batch["labels"], self.label_smoothing if training else None
+        )
 
     @property
-    def step_name(self) -> str:
+    def time_step_name(self) -> str:
         """What a step reads: row, column or pixel."""
         return {"permuted": "pixel"}.get(self.reading, self.reading.rstrip("s"))
 
 
-def channels_of(facts: dict[str, Any]) -> int:
+def channels_of(metadata: dict[str, Any]) -> int:
     """Returns the channels of an image, which lie side by side in its rows: on record of a user's
     own files; of other sets three where a row is three times as wide as the image is high.
     """
-    rows, features = facts["shapes"]["images"]
-    return facts.get("channels") or (3 if features == 3 * rows else 1)
+    rows, features = metadata["shapes"]["images"]
+    return metadata.get("channels") or (3 if features == 3 * rows else 1)
 
 
 def arranged(images_NTI: Any, reading: str) -> Any:
@@ -156,7 +160,7 @@ def shift_images(key: jax.Array, images_BTI: jax.Array, most: int) -> jax.Array:
     return jax.vmap(window)(padded, offset_B2)
 
 
-def steps(facts: dict[str, Any], reading: str) -> int:
+def steps(metadata: dict[str, Any], reading: str) -> int:
     """Returns how many steps reading an image takes."""
-    rows, features = facts["shapes"]["images"]
+    rows, features = metadata["shapes"]["images"]
     return {"rows": rows, "columns": features}.get(reading, math.prod((rows, features)))

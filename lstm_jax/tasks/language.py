@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data import Dataset
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
 
 if TYPE_CHECKING:
     import jax
@@ -28,6 +28,8 @@ class Language(Task):
     """
 
     name: ClassVar[str] = "language"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.language:predict"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.language:of_answers"
     metric: ClassVar[str] = "bits_per_character"
     higher_is_better: ClassVar[bool] = False
     causal: ClassVar[bool] = True
@@ -50,7 +52,7 @@ class Language(Task):
     def built_in(self) -> Task | None:
         return None if self.dataset == "python" else replace(self, dataset="python")
 
-    def floor(self, dataset: Dataset) -> float:
+    def trivial_score(self, dataset: Dataset) -> float:
         """Returns the bits a byte costs that is foretold by the shares of bytes in training."""
         from lstm_jax.data import language, ngrams
 
@@ -58,8 +60,8 @@ class Language(Task):
         (bits,) = ngrams.bits_per_byte(language.joined(dataset.train), language.joined(test), 1)
         return bits
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        return Ends(BYTES, BYTES, every_row=True, symbols=True, carried=True)
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        return ModelSpec(BYTES, BYTES, per_step_outputs=True, token_inputs=True, carry_state=True)
 
     def total(self, batch: Batch) -> Any:
         import jax.numpy as jnp
@@ -71,7 +73,7 @@ class Language(Task):
 
         return Inputs(batch["symbols"][:, :-1].T.astype(jnp.int32))
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
         """Scores logits [T,B,V] by cross-entropy; see `Images.items` for why labels are one-hot."""
         import jax
         import jax.numpy as jnp
@@ -80,10 +82,10 @@ class Language(Task):
         loss_TB = -jnp.sum(target_TBV * jax.nn.log_softmax(outputs), axis=-1)
         row_T1 = jnp.arange(outputs.shape[0], dtype=jnp.int32)[:, None]
         weight_TB = (row_T1 < batch["lengths"][None]).astype(jnp.float32)
-        return Items(
+        return PerExample(
             loss_TB.ravel(), loss_TB.ravel() * jnp.float32(1 / math.log(2)), weight_TB.ravel()
         )
 
     @property
-    def step_name(self) -> str:
+    def time_step_name(self) -> str:
         return "byte"

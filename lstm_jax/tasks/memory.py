@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data import Dataset, make_dataset
+from lstm_jax.data.dataset import Dataset, make_dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
 
 if TYPE_CHECKING:
     import jax
@@ -21,10 +21,10 @@ SYMBOLS, REMEMBERED = 8, 10  # how many symbols there are, and how many are reme
 BLANK, DELIMITER = SYMBOLS, SYMBOLS + 1
 
 
-class Made(Task):
+class SyntheticTask(Task):
     """A task whose examples `make` draws from a key: new ones for each training step."""
 
-    fresh: ClassVar[bool] = True
+    online: ClassVar[bool] = True
 
     def load(self, say: Say) -> Dataset:
         """Returns fixed sets to validate and test on, and two examples that show their look."""
@@ -41,7 +41,7 @@ class Made(Task):
 
 
 @dataclass(frozen=True)
-class Adding(Made):
+class Adding(SyntheticTask):
     """The sum of the two marked numbers among many: Hochreiter and Schmidhuber, "Long short-term
     memory" (1997), with numbers from 0 to 1 and a marker in each half, as Arjovsky, Shah and
     Bengio, "Unitary evolution recurrent neural networks" (2016), have it.
@@ -50,6 +50,7 @@ class Adding(Made):
     """
 
     name: ClassVar[str] = "adding"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.adding:of_answers"
     metric: ClassVar[str] = "squared_error"
     higher_is_better: ClassVar[bool] = False
     solved_at: ClassVar[float | None] = 0.01
@@ -76,14 +77,14 @@ class Adding(Made):
             "sums": marked_N2[:, 0] + marked_N2[:, 1],
         }
 
-    def floor(self, dataset: Dataset) -> float:
+    def trivial_score(self, dataset: Dataset) -> float:
         """Returns the mean squared error of always answering 1."""
         import numpy as np
 
         return float(np.mean((dataset.test["sums"] - 1) ** 2))
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        return Ends(num_features=2, num_outputs=1)
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        return ModelSpec(num_features=2, num_outputs=1)
 
     def inputs(self, batch: Batch) -> Inputs:
         """Returns a number and its marker, 0 or 1, in each row."""
@@ -93,16 +94,16 @@ class Adding(Made):
         marked_TB = (rows_T11 == batch["places"][None]).any(axis=2)
         return Inputs(jnp.stack([batch["numbers"].T, marked_TB.astype(jnp.float32)], axis=2))
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
         """Scores answers [B,1] by their squared error."""
         import jax.numpy as jnp
 
         error_B = (outputs[:, 0] - batch["sums"]) ** 2
-        return Items(error_B, error_B, jnp.ones_like(error_B))
+        return PerExample(error_B, error_B, jnp.ones_like(error_B))
 
 
 @dataclass(frozen=True)
-class Copying(Made):
+class Copying(SyntheticTask):
     """Ten symbols to be said again after a delay: Hochreiter and Schmidhuber (1997), in the form
     of Arjovsky, Shah and Bengio (2016).
 
@@ -112,6 +113,7 @@ class Copying(Made):
     """
 
     name: ClassVar[str] = "copying"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.copying:of_answers"
     metric: ClassVar[str] = "recall"
     higher_is_better: ClassVar[bool] = True
     causal: ClassVar[bool] = True
@@ -122,7 +124,7 @@ class Copying(Made):
     )
 
     @property
-    def num_rows_read(self) -> int:
+    def num_time_steps(self) -> int:
         """The rows of a sequence."""
         return self.delay + 2 * REMEMBERED
 
@@ -132,15 +134,15 @@ class Copying(Made):
 
         return {"symbols": jax.random.randint(key, (count, REMEMBERED), 0, SYMBOLS)}
 
-    def floor(self, dataset: Dataset) -> float:
+    def trivial_score(self, dataset: Dataset) -> float:
         """Returns the share of the symbol that is commonest in the test."""
         import numpy as np
 
         symbols = dataset.test["symbols"]
         return float(np.bincount(symbols.ravel()).max() / symbols.size)
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        return Ends(num_features=SYMBOLS + 2, num_outputs=SYMBOLS + 1, every_row=True)
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        return ModelSpec(num_features=SYMBOLS + 2, num_outputs=SYMBOLS + 1, per_step_outputs=True)
 
     def inputs(self, batch: Batch) -> Inputs:
         """Returns one number for each symbol, for blank and for the delimiter: 1 for what is
@@ -157,7 +159,7 @@ class Copying(Made):
         read_TB = jnp.concatenate([symbols_TB, rest_TB])
         return Inputs(jax.nn.one_hot(read_TB, SYMBOLS + 2, dtype=jnp.float32))
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
         """Scores logits [T,B,O]: the mean cross-entropy of an example's rows, and the share of its
         symbols that are recalled.
         """
@@ -170,7 +172,7 @@ class Copying(Made):
         target_TBO = jax.nn.one_hot(wanted_TB, SYMBOLS + 1, dtype=jnp.float32)
         loss_TB = -jnp.sum(target_TBO * jax.nn.log_softmax(outputs), axis=-1)
         # Means as products: a plain sum may be ordered by the number of threads.
-        loss_B = jnp.full(self.num_rows_read, 1 / self.num_rows_read, jnp.float32) @ loss_TB
+        loss_B = jnp.full(self.num_time_steps, 1 / self.num_time_steps, jnp.float32) @ loss_TB
         right_TB = jnp.argmax(outputs[-REMEMBERED:], axis=-1) == symbols_TB
         recall_B = jnp.full(REMEMBERED, 1 / REMEMBERED, jnp.float32) @ right_TB.astype(jnp.float32)
-        return Items(loss_B, recall_B, jnp.ones_like(loss_B))
+        return PerExample(loss_B, recall_B, jnp.ones_like(loss_B))

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from lstm_jax.data import Arrays, Dataset
-from lstm_jax.fields import checked, specs
+from lstm_jax.data.dataset import Arrays, Dataset
+from lstm_jax.fields import checked, field_specs
 
 if TYPE_CHECKING:
     import jax
@@ -32,16 +32,18 @@ class Decoder(NamedTuple):
     attention: str  # `none`, or `luong`: see train/decoder.py
 
 
-class Ends(NamedTuple):
+class ModelSpec(NamedTuple):
     """What a model begins and ends with."""
 
     num_features: int  # numbers in an input row; the size of the vocabulary, if rows are symbols
     num_outputs: int  # of the head
-    every_row: bool = False  # the head reads the output of every row; otherwise the last one
-    mean: bool = False  # the head reads the mean of the outputs of all rows instead
-    symbols: bool = False  # a row is one symbol, int32, which is looked up in a table
-    widths: tuple[int, ...] = ()  # of batches, rising: each is cut to the least that holds it
-    carried: bool = False  # a block of scored examples goes on where the one before it ended
+    per_step_outputs: bool = False  # the head reads the output of every row; otherwise the last one
+    mean_pool: bool = False  # the head reads the mean of the outputs of all rows instead
+    token_inputs: bool = False  # a row is one symbol, int32, which is looked up in a table
+    bucket_lengths: tuple[
+        int, ...
+    ] = ()  # of batches, rising: each is cut to the least that holds it
+    carry_state: bool = False  # a block of scored examples goes on where the one before it ended
     decoder: Decoder | None = None  # it stands between the recurrent layers and the head
 
 
@@ -53,7 +55,7 @@ class Inputs(NamedTuple):
     before_SB: jax.Array | None = None  # of a decoder: int32, the symbol before each to be written
 
 
-class Items(NamedTuple):
+class PerExample(NamedTuple):
     """What is scored, one entry for each example (or each row of one), float32 [n] each.
 
     The sums over them are taken by the training step, in an order that does not depend on the
@@ -72,19 +74,23 @@ class Task:
     name: ClassVar[str]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    fresh: ClassVar[bool] = False  # training examples are made anew for each step, by `make`
+    online: ClassVar[bool] = False  # training examples are made anew for each step, by `make`
     # From which metric on a member's training is called a success; None: nobody says so.
     solved_at: ClassVar[float | None] = None
     causal: ClassVar[bool] = False  # a row's output must not depend on later rows
     metric_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)  # an interval stays in it
+    # Functions by name, `package.module:function` or `path/to/file.py:function`, loaded when they
+    # are called: what `predict` asks a trained model, and what a report shows of its answers.
+    predictor: ClassVar[str | None] = None
+    figures: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
-        for name, spec in specs(self).items():
+        for name, spec in field_specs(self).items():
             value = checked(f"task.{name}", getattr(self, name), spec)
             object.__setattr__(self, name, value)
 
     @classmethod
-    def known_as(cls) -> str:
+    def spec_string(cls) -> str:
         """Returns what a record calls this task: its name, or `path/to/file.py:Class` of a task in
         a user's file.
         """
@@ -104,14 +110,14 @@ class Task:
     @property
     def data_key(self) -> str:
         """Names the data: the values of the fields that decide what is loaded."""
-        decide = [name for name, spec in specs(self).items() if spec.data]
+        decide = [name for name, spec in field_specs(self).items() if spec.data]
         return ", ".join(f"{name} {getattr(self, name)}" for name in decide)
 
     def load(self, say: Say) -> Dataset:
         """Returns the data, which the fields declared with `data` alone decide.
 
         `say` hears what takes time, a line at a time.
-        Raises UserError for a name that is none, and SurroundingsError when the data is damaged or
+        Raises UserError for a name that is none, and EnvironmentProblem when the data is damaged or
         not to be had.
         """
         raise NotImplementedError
@@ -123,27 +129,27 @@ class Task:
         """Returns the same task on data that needs no network; None where there is none."""
         return None
 
-    def floor(self, dataset: Dataset) -> float:
+    def trivial_score(self, dataset: Dataset) -> float:
         """Returns what the best answer that ignores the input gets in the metric, on the test."""
         raise NotImplementedError
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        """Returns the ends of a model for data of these facts (`Dataset.facts`).
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        """Returns the ends of a model for data of these metadata (`Dataset.metadata`).
 
         Raises UserError when the fields do not fit the data.
         """
         raise NotImplementedError
 
     def make(self, key: jax.Array, count: int) -> Batch:
-        """Returns so many new training examples, a function of the key, if the task is `fresh`."""
+        """Returns so many new training examples, a function of the key, if the task is `online`."""
         raise NotImplementedError
 
-    def num_rows(self, batch: Batch) -> Any:
-        """Returns how many rows each example needs, [B], where `Ends.widths` cut batches."""
+    def example_lengths(self, batch: Batch) -> Any:
+        """Returns how many rows each example needs, [B], where `ModelSpec.widths` cut batches."""
         raise NotImplementedError
 
-    def cut(self, batch: Batch, width: int) -> Batch:
-        """Returns the batch with so many rows, where `Ends.widths` cut batches."""
+    def truncate(self, batch: Batch, length: int) -> Batch:
+        """Returns the batch with so many rows, where `ModelSpec.widths` cut batches."""
         raise NotImplementedError
 
     def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
@@ -151,7 +157,7 @@ class Task:
         return {name: array[index_B] for name, array in examples.items()}
 
     @property
-    def step_name(self) -> str:
+    def time_step_name(self) -> str:
         """What the model reads at a time."""
         return "row"
 
@@ -167,7 +173,7 @@ class Task:
         """Returns the rows that the model reads."""
         raise NotImplementedError
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
         """Scores the outputs, [B,O], or [T,B,O] of every row (of a decoder's too), of a batch or of
         a part of one.
         """

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data import Dataset
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classes import class_items
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Items, Say, Task
+from lstm_jax.tasks.classification import class_per_example
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
 
 if TYPE_CHECKING:
     import jax
@@ -22,6 +22,8 @@ class Text(Task):
     """Which class a text is of."""
 
     name: ClassVar[str] = "text"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.text:predict"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.text:of_answers"
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
 
@@ -77,27 +79,27 @@ class Text(Task):
     def built_in(self) -> Task | None:
         return None
 
-    def floor(self, dataset: Dataset) -> float:
+    def trivial_score(self, dataset: Dataset) -> float:
         """Returns the share of the class that is commonest in training."""
         import numpy as np
 
         commonest = np.bincount(dataset.train["labels"]).argmax()
         return float(np.mean(dataset.test["labels"] == commonest))
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        return Ends(
-            num_features=len(facts["vocabulary"]),
-            num_outputs=len(facts["classes"]),
-            mean=self.answer == "mean",
-            symbols=True,
-            widths=tuple(facts["widths"]),
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        return ModelSpec(
+            num_features=len(metadata["vocabulary"]),
+            num_outputs=len(metadata["classes"]),
+            mean_pool=self.answer == "mean",
+            token_inputs=True,
+            bucket_lengths=tuple(metadata["bucket_lengths"]),
         )
 
-    def num_rows(self, batch: Batch) -> Any:
+    def example_lengths(self, batch: Batch) -> Any:
         return batch["lengths"]
 
-    def cut(self, batch: Batch, width: int) -> Batch:
-        return {**batch, "symbols": batch["symbols"][:, :width]}
+    def truncate(self, batch: Batch, length: int) -> Batch:
+        return {**batch, "symbols": batch["symbols"][:, :length]}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         if self.word_dropout is None:
@@ -117,9 +119,11 @@ class Text(Task):
 
         return Inputs(batch["symbols"].T.astype(jnp.int32), batch["lengths"])
 
-    def items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> Items:
-        return class_items(outputs, batch["labels"], self.label_smoothing if training else None)
+    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+        return class_per_example(
+            outputs, batch["labels"], self.label_smoothing if training else None
+        )
 
     @property
-    def step_name(self) -> str:
+    def time_step_name(self) -> str:
         return self.unit.rstrip("s")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data import Dataset
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.sentences import Sentences, known
-from lstm_jax.tasks.task import Batch, Ends, Inputs, Say, Task
+from lstm_jax.tasks.seq2seq import Sentences, known
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Say, Task
 
 if TYPE_CHECKING:
     import jax
@@ -24,6 +24,8 @@ class Translation(Sentences):
     """What a sentence is in another language."""
 
     name: ClassVar[str] = "translation"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.translation:predict"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.translation:of_answers"
 
     dataset: Axis[str] = axis(
         "dates",
@@ -76,23 +78,23 @@ class Translation(Sentences):
             return None
         return replace(self, dataset="dates", validation="by-rule", test="by-rule")
 
-    def ends(self, facts: dict[str, Any]) -> Ends:
-        decoder = self.decoder(facts)
-        return Ends(
-            num_features=len(facts["source_vocabulary"]),
+    def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
+        decoder = self.decoder(metadata)
+        return ModelSpec(
+            num_features=len(metadata["source_vocabulary"]),
             num_outputs=decoder.num_symbols,
-            symbols=True,
-            widths=tuple(facts["widths"]),
+            token_inputs=True,
+            bucket_lengths=tuple(metadata["bucket_lengths"]),
             decoder=decoder,
         )
 
-    def num_rows(self, batch: Batch) -> Any:
+    def example_lengths(self, batch: Batch) -> Any:
         import jax.numpy as jnp
 
         return jnp.maximum(batch["source_lengths"], batch["target_lengths"])
 
-    def cut(self, batch: Batch, width: int) -> Batch:
-        return {n: a[:, :width] if n in SENTENCES else a for n, a in batch.items()}
+    def truncate(self, batch: Batch, length: int) -> Batch:
+        return {n: a[:, :length] if n in SENTENCES else a for n, a in batch.items()}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         import jax
@@ -108,6 +110,6 @@ class Translation(Sentences):
         return Inputs(known(batch["source"]).T, batch["source_lengths"], self.before(batch))
 
     @property
-    def step_name(self) -> str:
+    def time_step_name(self) -> str:
         """What the encoder reads at a time."""
         return "word" if self.units == "words" else "character"

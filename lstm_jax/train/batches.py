@@ -8,9 +8,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.data import Arrays
-from lstm_jax.experiment import Experiment
-from lstm_jax.tasks.task import Batch, Ends
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data.dataset import Arrays
+from lstm_jax.tasks.task import Batch, ModelSpec
 
 
 def streams(seed: jax.typing.ArrayLike) -> dict[str, jax.Array]:
@@ -26,7 +26,7 @@ def epoch_order(key: jax.Array, epoch: jax.typing.ArrayLike, num_examples: int) 
     )
 
 
-def batch_alike(key: jax.Array, order_N: jax.Array, width_N: jax.Array, size: int) -> jax.Array:
+def group_by_bucket(key: jax.Array, order_N: jax.Array, width_N: jax.Array, size: int) -> jax.Array:
     """Returns the order with examples of one width together in a batch, and batches shuffled.
 
     What is left after the last whole batch stays there, and so is left to chance, not to its width.
@@ -38,14 +38,14 @@ def batch_alike(key: jax.Array, order_N: jax.Array, width_N: jax.Array, size: in
     return jnp.concatenate([batches_SB.ravel(), order_N[whole:]])
 
 
-def width_of(ends: Ends, num_rows: jax.Array) -> jax.Array:
-    """Returns the place in `ends.widths` of the least width that holds so many rows."""
-    widths = jnp.array(ends.widths, jnp.int32)
-    return jnp.minimum(jnp.searchsorted(widths, num_rows), len(ends.widths) - 1)
+def bucket_index(spec: ModelSpec, num_rows: jax.Array) -> jax.Array:
+    """Returns the place in `spec.bucket_lengths` of the least width that holds so many rows."""
+    widths = jnp.array(spec.bucket_lengths, jnp.int32)
+    return jnp.minimum(jnp.searchsorted(widths, num_rows), len(spec.bucket_lengths) - 1)
 
 
 def next_batch(
-    ends: Ends,
+    spec: ModelSpec,
     member: Experiment,
     examples: Arrays,
     step: jax.Array,
@@ -61,7 +61,7 @@ def next_batch(
     """
     task, size, num_examples = member.task, member.batch_size, order_N.shape[0]
     keys = streams(member.seed)
-    if task.fresh:
+    if task.online:
         batch = task.make(jax.random.fold_in(keys["order"], step), size)
         return batch, order_N, order_epoch
     steps_per_epoch = num_examples // size
@@ -69,10 +69,10 @@ def next_batch(
 
     def begin() -> jax.Array:
         order_N = epoch_order(keys["order"], epoch, num_examples)
-        if not ends.widths:
+        if not spec.bucket_lengths:
             return order_N
-        width_N = width_of(ends, task.num_rows(examples))
-        return batch_alike(jax.random.fold_in(keys["order"], epoch), order_N, width_N, size)
+        width_N = bucket_index(spec, task.example_lengths(examples))
+        return group_by_bucket(jax.random.fold_in(keys["order"], epoch), order_N, width_N, size)
 
     order_N = jax.lax.cond(epoch == order_epoch, lambda: order_N, begin)
     index_B = jax.lax.dynamic_slice_in_dim(order_N, position * size, size)

@@ -11,16 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells import get_cell
-from lstm_jax.data import Arrays, Dataset
-from lstm_jax.errors import SurroundingsError
-from lstm_jax.experiment import Experiment
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data.dataset import Arrays, Dataset
+from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.model.init import output_width
 from lstm_jax.tasks.task import Inputs
-from lstm_jax.train.declare import output_width
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import Placement, ends_of
+from lstm_jax.train.sweep import Placement, model_spec_of
 
 
-class Need(NamedTuple):
+class MemoryEstimate(NamedTuple):
     """Bytes: of one member's state, and of a whole placement in training."""
 
     parameters: int  # of one member: their number
@@ -29,38 +29,38 @@ class Need(NamedTuple):
     host: int  # beside the devices; on CPU the devices' memory is the host's, and counted here too
 
 
-def needed(placement: Placement, dataset: Dataset, platform: str) -> Need:
+def estimate_memory(placement: Placement, dataset: Dataset, platform: str) -> MemoryEstimate:
     """Returns an estimate; a test holds it against what XLA says of the compiled program.
 
     A segment has its members' states twice, in and out, and so has the host when it saves them.
     """
     member = placement.members[0]
-    ends, cell, hidden = ends_of(member, dataset), get_cell(member.cell), member.hidden_size
-    one = jax.eval_shape(partial(init_state, ends), member)
+    spec, cell, hidden = model_spec_of(member, dataset), get_cell(member.cell), member.hidden_size
+    one = jax.eval_shape(partial(init_state, spec), member)
     state, order = _bytes(one), 4 * dataset.num_examples
     part = jax.eval_shape(_first_inputs, member, dataset.train)
     rows, size = part.x_TBI.shape[:2]
-    features = hidden if ends.symbols else ends.num_features
+    features = hidden if spec.token_inputs else spec.num_features
     directions, between = 1 + member.bidirectional, output_width(member)
     blocks, read = len(cell.blocks) * hidden, cell.num_read * hidden
-    folded = working = 0
+    fused = working = 0
     for index in range(member.layers):
         width = (between if index else features) + 1 + read
-        folded += 4 * directions * width * blocks
+        fused += 4 * directions * width * blocks
         # In its backward pass a layer keeps [x, 1, r], its blocks' slopes and its states.
         kept = width + blocks + (1 + len(cell.state)) * hidden
         working += 4 * directions * rows * size * kept
-    if ends.decoder is not None:
+    if spec.decoder is not None:
         written = 0 if part.before_SB is None else len(part.before_SB)
-        folded += 4 * (ends.decoder.num_symbols + 3 * between + hidden) * hidden
-        folded += 4 * member.layers * (hidden + 1 + read) * blocks
+        fused += 4 * (spec.decoder.num_symbols + 3 * between + hidden) * hidden
+        fused += 4 * member.layers * (hidden + 1 + read) * blocks
         kept = hidden + 1 + read + blocks + (1 + len(cell.state)) * hidden
         # The head and its softmax, and attention over the encoder's outputs.
-        beside = 3 * (ends.num_outputs + rows + between + hidden)
+        beside = 3 * (spec.num_outputs + rows + between + hidden)
         working += 4 * written * size * (member.layers * kept + beside)
-    if ends.symbols:
-        folded += 4 * ends.num_features * hidden
-    working += (member.microbatches + 3) * folded
+    if spec.token_inputs:
+        fused += 4 * spec.num_features * hidden
+    working += (member.microbatches + 3) * fused
     members = len(placement.rows) // placement.member_devices
     data = sum(_bytes(split) for split in (dataset.train, dataset.validation, dataset.test))
     device = data + 2 * members * (state + order) + placement.tile * working
@@ -68,7 +68,7 @@ def needed(placement: Placement, dataset: Dataset, platform: str) -> Need:
     if platform == "cpu":
         host += device * placement.member_devices * placement.batch_devices
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(one.params))
-    return Need(count, state, device, host)
+    return MemoryEstimate(count, state, device, host)
 
 
 def _first_inputs(member: Experiment, examples: Arrays) -> Inputs:
@@ -81,15 +81,15 @@ def _bytes(arrays: Any) -> int:
     return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(arrays))
 
 
-def refuse_what_does_not_fit(need: Need, members: int, platform: str) -> None:
-    """Before anything is trained. Raises SurroundingsError with the figures."""
+def refuse_what_does_not_fit(need: MemoryEstimate, members: int, platform: str) -> None:
+    """Before anything is trained. Raises EnvironmentProblem with the figures."""
     there = {"host": free_host_memory()}
     if platform != "cpu":
         there["device"] = free_device_memory()
     for place, free in there.items():
         wanted = getattr(need, place)
         if free is not None and wanted > free:
-            raise SurroundingsError(
+            raise EnvironmentProblem(
                 f"{members} members need about {wanted / 2**30:.1f} GiB of {place} memory and "
                 f"{free / 2**30:.1f} GiB are free; train fewer members or smaller ones at a time"
             )

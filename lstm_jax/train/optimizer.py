@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import optax
 
-from lstm_jax.experiment import Experiment
+from lstm_jax.config.experiment import Experiment
 
 
-def transformation(member: Experiment) -> optax.GradientTransformation:
+def gradient_transformation(member: Experiment) -> optax.GradientTransformation:
     """Returns what turns a gradient into an update, before learning rate and weight decay."""
     if member.optimizer == "sgd":
         return optax.trace(decay=member.momentum)
@@ -19,14 +19,14 @@ def transformation(member: Experiment) -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)  # adam, adamw
 
 
-def decayed(member: Experiment, updates: Any, params: Any) -> Any:
+def add_weight_decay(member: Experiment, updates: Any, params: Any) -> Any:
     """Returns the updates with decoupled weight decay (Loshchilov and Hutter, 2019)."""
     if member.optimizer == "adam":
         return updates
     return jax.tree.map(lambda u, p: u + member.weight_decay * p, updates, params)
 
 
-def rate_factor(member: Experiment, step: jax.Array) -> jax.Array | float:
+def schedule_factor(member: Experiment, step: jax.Array) -> jax.Array | float:
     """Returns by how much the learning rate is scaled at a step: float [] from 0 to 1."""
     warmup, after = member.warmup_steps, member.num_steps - member.warmup_steps
     flat = optax.constant_schedule(1.0)

@@ -2,7 +2,7 @@
 
 A member is an `Experiment` of single values: here its traced fields are arrays, its static ones
 decide the program. A step's gradient is always the ordered sum over C equal microbatches. On one
-device they run one after another; spread over the devices of a mesh axis they are gathered and
+device they run one after another; mesh_axis over the devices of a mesh axis they are gathered and
 added in the same order, so the bits of a run do not depend on the number of devices. Sums over
 examples are dot products: XLA's CPU backend may split a plain reduction over its thread pool, whose
 size would then show in the last bit.
@@ -19,14 +19,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.data import Arrays, num_examples
-from lstm_jax.experiment import Experiment, all_specs
-from lstm_jax.tasks.task import Batch, Ends
-from lstm_jax.train import declare, model
-from lstm_jax.train.batches import next_batch, streams, width_of
-from lstm_jax.train.declare import Params
-from lstm_jax.train.model import Folded
-from lstm_jax.train.optimizer import decayed, rate_factor, transformation
+from lstm_jax.config.experiment import Experiment, all_field_specs
+from lstm_jax.data.dataset import Arrays, num_examples
+from lstm_jax.model import forward, init
+from lstm_jax.model.forward import FusedParams
+from lstm_jax.model.init import Params
+from lstm_jax.tasks.task import Batch, ModelSpec
+from lstm_jax.train.batches import bucket_index, next_batch, streams
+from lstm_jax.train.optimizer import add_weight_decay, gradient_transformation, schedule_factor
 
 EVALUATION_BLOCK = 50  # examples scored at a time; small products are never split over threads
 
@@ -56,8 +56,8 @@ class Sums(NamedTuple):
     weight: jax.Array
 
 
-class Spread(NamedTuple):
-    """The mesh axis over whose devices the microbatches of a batch are spread."""
+class MeshAxis(NamedTuple):
+    """The mesh axis over whose devices the microbatches of a batch are mesh_axis."""
 
     axis: str
     size: int
@@ -67,17 +67,17 @@ def _traced_paths(experiment: Experiment) -> list[str]:
     values = experiment.values
     return [
         path
-        for path, spec in all_specs(experiment).items()
+        for path, spec in all_field_specs(experiment).items()
         if spec.traced and values[path] is not None
     ]
 
 
 def _flatten(member: Experiment) -> tuple[list[Any], Experiment]:
-    return [member.values[path] for path in _traced_paths(member)], member.group
+    return [member.values[path] for path in _traced_paths(member)], member.static_key
 
 
 def _unflatten(group: Experiment, leaves: Any) -> Experiment:
-    return group.having(dict(zip(_traced_paths(group), leaves, strict=True)))
+    return group.replace_unchecked(dict(zip(_traced_paths(group), leaves, strict=True)))
 
 
 # A member goes into a compiled program as it is: traced fields are leaves, the rest is static, so
@@ -85,42 +85,42 @@ def _unflatten(group: Experiment, leaves: Any) -> Experiment:
 jax.tree_util.register_pytree_node(Experiment, _flatten, _unflatten)
 
 
-def init_state(ends: Ends, member: Experiment) -> TrainState:
+def init_state(spec: ModelSpec, member: Experiment) -> TrainState:
     """Returns the state before the first step."""
-    params = declare.init(member, ends, streams(member.seed)["init"])
-    return TrainState(params, transformation(member).init(params), jnp.int32(-1))
+    params = init.init(member, spec, streams(member.seed)["init"])
+    return TrainState(params, gradient_transformation(member).init(params), jnp.int32(-1))
 
 
 def train_step(
-    ends: Ends,
+    spec: ModelSpec,
     member: Experiment,
     state: TrainState,
     batch: Batch,
     step: jax.Array,
-    spread: Spread | None = None,
+    mesh_axis: MeshAxis | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Takes one step of the optimiser on a batch.
 
     The member's seed and the step decide what is dropped. A state whose loss or gradient is not
     finite stays as it was, for good.
     """
-    folded, unfold = jax.vjp(partial(model.fold, member), state.params)
+    fused, unfuse = jax.vjp(partial(forward.fuse_kernels, member), state.params)
     dropping = None
     if member.dropout is not None:
         dropping = jax.random.fold_in(streams(member.seed)["dropout"], step)
-    (loss, metric), gradient = _batch_gradient(ends, member, folded, batch, dropping, spread)
+    (loss, metric), gradient = _batch_gradient(spec, member, fused, batch, dropping, mesh_axis)
     # Barriers here and in the sum below: without them XLA fuses Adam with what came before, which
     # is not the same on one device and on several; a bias then differed in its last bit (step 13).
-    (gradient,) = jax.lax.optimization_barrier(unfold(gradient))
+    (gradient,) = jax.lax.optimization_barrier(unfuse(gradient))
     norm = _global_norm(gradient)
     alive = (state.diverged_at < 0) & jnp.isfinite(loss) & jnp.isfinite(norm)
     if member.clip_norm is not None:
         scale = jnp.minimum(1.0, member.clip_norm / norm)
         gradient = jax.tree.map(lambda g: g * scale, gradient)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a Python float to an int32 count
-        updates, optimizer = transformation(member).update(gradient, state.optimizer)
-    rate = member.learning_rate * rate_factor(member, step)
-    updates = decayed(member, updates, state.params)
+        updates, optimizer = gradient_transformation(member).update(gradient, state.optimizer)
+    rate = member.learning_rate * schedule_factor(member, step)
+    updates = add_weight_decay(member, updates, state.params)
     params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
     params, optimizer = jax.tree.map(
         partial(jnp.where, alive), (params, optimizer), (state.params, state.optimizer)
@@ -147,26 +147,26 @@ def _global_norm(tree: Any) -> jax.Array:
 
 
 def _batch_gradient(
-    ends: Ends,
+    spec: ModelSpec,
     member: Experiment,
-    folded: Folded,
+    fused: FusedParams,
     batch: Batch,
     dropping: jax.Array | None,
-    spread: Spread | None,
-) -> tuple[tuple[jax.Array, jax.Array], Folded]:
+    mesh_axis: MeshAxis | None,
+) -> tuple[tuple[jax.Array, jax.Array], FusedParams]:
     """Loss, metric and gradient of a batch: the ordered sum over its microbatches."""
     total = member.task.total(batch)  # exact, before the batch is cut
     count = member.microbatches
     of_batch = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), batch)
     parts = of_batch, None if dropping is None else jax.random.split(dropping, count)
-    if spread is not None:
-        share = member.microbatches // spread.size
-        first = share * jax.lax.axis_index(spread.axis)
+    if mesh_axis is not None:
+        share = member.microbatches // mesh_axis.size
+        first = share * jax.lax.axis_index(mesh_axis.axis)
         parts = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, share), parts)
-    gradient_of = jax.value_and_grad(partial(_part_of_loss, ends, member, total), has_aux=True)
-    sums = jax.lax.map(lambda part: gradient_of(folded, *part), parts)
-    if spread is not None:
-        sums = jax.lax.all_gather(sums, spread.axis, tiled=True)
+    gradient_of = jax.value_and_grad(partial(_part_of_loss, spec, member, total), has_aux=True)
+    sums = jax.lax.map(lambda part: gradient_of(fused, *part), parts)
+    if mesh_axis is not None:
+        sums = jax.lax.all_gather(sums, mesh_axis.axis, tiled=True)
     sums = jax.lax.optimization_barrier(sums)
     (loss, metric), gradient = jax.lax.optimization_barrier(jax.tree.map(_ordered_sum, sums))
     return (loss, metric / jnp.float32(total)), gradient
@@ -181,45 +181,45 @@ def _ordered_sum(parts: jax.Array) -> jax.Array:
 
 
 def _part_of_loss(
-    ends: Ends,
+    spec: ModelSpec,
     member: Experiment,
     total: Any,
-    folded: Folded,
+    fused: FusedParams,
     part: Batch,
     dropping: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """This microbatch's part of the batch's mean loss, and of the sum of its metric."""
-    outputs = model.outputs(member, ends, folded, member.task.inputs(part), dropping)
-    items = member.task.items(outputs, part, training=True)
+    outputs = forward.outputs(member, spec, fused, member.task.inputs(part), dropping)
+    items = member.task.per_example(outputs, part, training=True)
     # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
     share = items.weight * (1 / jnp.float32(total))
     return items.loss @ share, items.metric @ items.weight
 
 
-def _step_as_wide(
-    ends: Ends,
+def _bucketed_step(
+    spec: ModelSpec,
     member: Experiment,
     state: TrainState,
     batch: Batch,
     step: jax.Array,
-    spread: Spread | None,
+    mesh_axis: MeshAxis | None,
 ) -> tuple[TrainState, Metrics]:
     """As `train_step`, on the batch cut to the least width that holds its longest example."""
-    if not ends.widths:
-        return train_step(ends, member, state, batch, step, spread)
+    if not spec.bucket_lengths:
+        return train_step(spec, member, state, batch, step, mesh_axis)
 
     def at_width(width: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return train_step(ends, member, state, member.task.cut(batch, width), step, spread)
+        return train_step(spec, member, state, member.task.truncate(batch, width), step, mesh_axis)
 
-    widest = jnp.max(width_of(ends, member.task.num_rows(batch)))
-    ways = [partial(at_width, width) for width in ends.widths]
+    widest = jnp.max(bucket_index(spec, member.task.example_lengths(batch)))
+    ways = [partial(at_width, width) for width in spec.bucket_lengths]
     return cast(tuple[TrainState, Metrics], jax.lax.switch(widest, ways, state, batch))
 
 
 def train_segment(
-    ends: Ends,
+    spec: ModelSpec,
     capacity: int,
-    spread: Spread | None,
+    mesh_axis: MeshAxis | None,
     member: Experiment,
     state: TrainState,
     order_N: jax.Array,
@@ -237,8 +237,8 @@ def train_segment(
 
     def body(step: jax.Array, carry: tuple[TrainState, jax.Array, jax.Array, Metrics]) -> Any:
         state, order_N, order_epoch, metrics = carry
-        batch, order_N, order_epoch = next_batch(ends, member, examples, step, order_N, order_epoch)
-        state, seen = _step_as_wide(ends, member, state, batch, step, spread)
+        batch, order_N, order_epoch = next_batch(spec, member, examples, step, order_N, order_epoch)
+        state, seen = _bucketed_step(spec, member, state, batch, step, mesh_axis)
         metrics = jax.tree.map(lambda buffer, x: buffer.at[step - start].set(x), metrics, seen)
         return state, order_N, order_epoch, metrics
 
@@ -248,21 +248,21 @@ def train_segment(
     return state, order_N, metrics
 
 
-def evaluate(ends: Ends, member: Experiment, params: Params, examples: Arrays) -> Sums:
+def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arrays) -> Sums:
     """Returns the sums of loss, metric and weight over all examples of a split, by `scan`."""
-    member = member.having({"backend": "scan"})
-    folded, task = model.fold(member, params), member.task
+    member = member.replace_unchecked({"backend": "scan"})
+    fused, task = forward.fuse_kernels(member, params), member.task
     count = num_examples(examples)
     indices_N = jnp.arange(count + -count % EVALUATION_BLOCK, dtype=jnp.int32)
 
     def score(real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
         inputs = task.inputs(batch)
-        if ends.carried:
-            found = model.run_layers(member, folded, inputs, keep_outputs=True, initial=states)
-            outputs, states = model.read_out(folded, found.h_TBW), found.states
+        if spec.carry_state:
+            found = forward.run_layers(member, fused, inputs, keep_outputs=True, initial=states)
+            outputs, states = forward.read_out(fused, found.h_TBW), found.states
         else:
-            outputs = model.outputs(member, ends, folded, inputs)
-        items = task.items(outputs, batch, training=False)
+            outputs = forward.outputs(member, spec, fused, inputs)
+        items = task.per_example(outputs, batch, training=False)
         # An example behind the last one does not count; it may have several items.
         weight = items.weight * jnp.tile(real_b, items.weight.shape[0] // real_b.shape[0])
         return Sums(
@@ -270,21 +270,21 @@ def evaluate(ends: Ends, member: Experiment, params: Params, examples: Arrays) -
         ), states
 
     def at_width(width: int, real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
-        return score(real_b, states, task.cut(batch, width))
+        return score(real_b, states, task.truncate(batch, width))
 
     def block(carry: tuple[Sums, Any], index_b: jax.Array) -> tuple[tuple[Sums, Any], None]:
         sums, states = carry
         batch = task.gather(examples, jnp.minimum(index_b, count - 1))
         real_b = (index_b < count).astype(jnp.float32)
-        if ends.widths:
-            widest = jnp.max(width_of(ends, task.num_rows(batch)))
-            ways = [partial(at_width, width) for width in ends.widths]
+        if spec.bucket_lengths:
+            widest = jnp.max(bucket_index(spec, task.example_lengths(batch)))
+            ways = [partial(at_width, width) for width in spec.bucket_lengths]
             scored, states = jax.lax.switch(widest, ways, real_b, states, batch)
         else:
             scored, states = score(real_b, states, batch)
         return (jax.tree.map(jnp.add, sums, scored), states), None
 
     zeros = Sums(jnp.float32(0), jnp.float32(0), jnp.float32(0))
-    states = model.zero_states(member, EVALUATION_BLOCK) if ends.carried else None
+    states = forward.zero_states(member, EVALUATION_BLOCK) if spec.carry_state else None
     (sums, _), _ = jax.lax.scan(block, (zeros, states), indices_N.reshape(-1, EVALUATION_BLOCK))
     return sums

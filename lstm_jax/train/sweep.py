@@ -1,7 +1,7 @@
 """Members to groups to placements: which members train side by side, on which devices.
 
 Members of one group share every shape, so they share one compiled program. On a mesh of devices
-they are spread over the axis `members`; the microbatches of their batches over the axis
+they are mesh_axis over the axis `members`; the microbatches of their batches over the axis
 `microbatches`. Neither changes a bit of any member.
 """
 
@@ -16,14 +16,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lstm_jax.data import Arrays, Dataset
-from lstm_jax.errors import SurroundingsError, UserError
-from lstm_jax.experiment import Experiment
-from lstm_jax.tasks.task import Ends
-from lstm_jax.train.declare import Params
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data.dataset import Arrays, Dataset
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.model.init import Params
+from lstm_jax.tasks.task import ModelSpec
 from lstm_jax.train.step import (
+    MeshAxis,
     Metrics,
-    Spread,
     Sums,
     TrainState,
     evaluate,
@@ -48,9 +48,9 @@ class Placement(NamedTuple):
     tile: int = 1
 
     @property
-    def group(self) -> Experiment:
+    def static_key(self) -> Experiment:
         """What all members have in common."""
-        return self.members[0].group
+        return self.members[0].static_key
 
     @property
     def data_key(self) -> str:
@@ -79,7 +79,7 @@ def place(
     tile_of: Callable[[Experiment], int],
     num_local: int | None = None,
 ) -> list[Placement]:
-    """Puts members of one group together; as many as fill the devices are spread over them.
+    """Puts members of one group together; as many as fill the devices are mesh_axis over them.
 
     The rest, fewer than there are devices, share all devices through the microbatches of their
     batches, so that no device idles while a last member trains. Of several processes with
@@ -88,7 +88,7 @@ def place(
     num_local = num_local or num_devices
     groups: dict[Experiment, list[Experiment]] = {}
     for member in members:
-        groups.setdefault(member.group, []).append(member)
+        groups.setdefault(member.static_key, []).append(member)
     placements = []
     for group, mates in groups.items():
         tile = tile_of(group)
@@ -129,25 +129,25 @@ def tile_size(platform: str, group: Experiment) -> int:
 
 
 def refuse_absent_backend(experiment: Experiment) -> None:
-    """Raises SurroundingsError when a backend of the experiment does not run here."""
+    """Raises EnvironmentProblem when a backend of the experiment does not run here."""
     if "cudnn" in experiment.several("backend") and jax.default_backend() != "gpu":
-        raise SurroundingsError(
+        raise EnvironmentProblem(
             f"backend cudnn needs an NVIDIA GPU, and JAX runs on {jax.default_backend()} here; "
             "use --backend scan, which runs everywhere"
         )
 
 
-def ends_of(member: Experiment, dataset: Dataset) -> Ends:
+def model_spec_of(member: Experiment, dataset: Dataset) -> ModelSpec:
     """Returns the ends of a member's model on this data.
 
     Raises UserError when the member does not fit the data.
     """
-    if member.batch_size > dataset.num_examples and not member.task.fresh:
+    if member.batch_size > dataset.num_examples and not member.task.online:
         raise UserError(
             f"batch_size: {member.batch_size} is more than the {dataset.num_examples:,} training "
             f"examples of {dataset.name}"
         )
-    return member.task.ends(dataset.facts)
+    return member.task.model_spec(dataset.metadata)
 
 
 def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
@@ -159,9 +159,9 @@ def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
     everywhere, count = jax.devices(), shape[0] * shape[1]
     chosen = everywhere if count == len(everywhere) else jax.local_devices()[:count]
     mesh = Mesh(np.asarray(chosen).reshape(shape), ("members", "microbatches"))
-    batch_size = placement.group.batch_size
-    ends = ends_of(placement.members[0], dataset)
-    init, segment, score = _compiled(ends, capacity, mesh, placement.tile)
+    batch_size = placement.static_key.batch_size
+    spec = model_spec_of(placement.members[0], dataset)
+    init, segment, score = _compiled(spec, capacity, mesh, placement.tile)
 
     def put(spec: PartitionSpec, value: Any) -> Any:
         return jax.device_put(value, NamedSharding(mesh, spec))
@@ -189,7 +189,7 @@ def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
 
 @lru_cache(maxsize=64)
 def _compiled(
-    ends: Ends, capacity: int, mesh: Mesh, tile: int
+    spec: ModelSpec, capacity: int, mesh: Mesh, tile: int
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """init_state, train_segment and evaluate, mapped over the rows of each device.
 
@@ -197,7 +197,7 @@ def _compiled(
     whatever is beside it.
     """
     size = mesh.shape["microbatches"]
-    spread = Spread("microbatches", size) if size > 1 else None
+    mesh_axis = MeshAxis("microbatches", size) if size > 1 else None
 
     def over_members(
         function: Callable[..., Any], num_mapped: int, num_shared: int, consumed: Any = ()
@@ -210,10 +210,10 @@ def _compiled(
 
             return jax.lax.map(one_member, own) if tile == 1 else jax.vmap(one_member)(own)
 
-        specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
+        field_specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
         # check_vma: the gathered parts are alike on all their devices, which it cannot see.
         on_mesh = jax.shard_map(
-            mapped, mesh=mesh, in_specs=specs, out_specs=MEMBERS, check_vma=False
+            mapped, mesh=mesh, in_specs=field_specs, out_specs=MEMBERS, check_vma=False
         )
         # Named in full, or a state from `segment` and one from `init` would differ in their
         # sharding's spelling, and the second segment would compile again.
@@ -221,9 +221,9 @@ def _compiled(
         return jax.jit(on_mesh, out_shardings=out, donate_argnums=consumed)
 
     return (
-        over_members(partial(init_state, ends), 1, 0),
-        over_members(partial(train_segment, ends, capacity, spread), 3, 4, consumed=(1, 2)),
-        over_members(partial(evaluate, ends), 2, 1),
+        over_members(partial(init_state, spec), 1, 0),
+        over_members(partial(train_segment, spec, capacity, mesh_axis), 3, 4, consumed=(1, 2)),
+        over_members(partial(evaluate, spec), 2, 1),
     )
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from lstm_jax import cli
+from lstm_jax.cli import main
 
 victim, seen = int(sys.argv[1]), 0
 
@@ -31,5 +31,5 @@ def watched(function):
 
 
 os.fsync, os.replace, os.unlink = map(watched, (os.fsync, os.replace, os.unlink))
-cli.main(sys.argv[2:])
+main.main(sys.argv[2:])
 print(seen)

@@ -15,14 +15,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_jax.errors import SurroundingsError
-from lstm_jax.runs import checkpoints, store
+from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.runs import checkpoints
+from lstm_jax.runs.directory import locked
 
 ROOT = Path(__file__).parent.parent.parent
-SMALL = ("--hidden-size", "8", "--train-examples", "16000", "--segment-steps", "20", "--no-report")
+SMALL = (
+    "--hidden-size",
+    "8",
+    "--total-examples",
+    "16000",
+    "--checkpoint-every",
+    "20",
+    "--no-report",
+)
 SWEEP = (
     *("--hidden-size", "16", "24", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1", "2"),
-    *("--train-examples", "64000", "--segment-steps", "20", "--no-report"),
+    *("--total-examples", "64000", "--checkpoint-every", "20", "--no-report"),
 )
 
 
@@ -258,10 +267,10 @@ def test_flipped_and_missing_bytes_of_the_record(whole, tmp_path, tally):
 def _race(directory, barrier, queue):
     barrier.wait()
     try:
-        with store.locked(directory):
+        with locked(directory):
             queue.put("held")
             barrier.wait()  # until the other has tried
-    except SurroundingsError as error:
+    except EnvironmentProblem as error:
         queue.put("refused" if f"in use by process {os.getpid()}" not in str(error) else "wrong")
         barrier.wait()
 
@@ -269,7 +278,7 @@ def _race(directory, barrier, queue):
 def test_two_starters_at_once(tmp_path, tally):
     """Fifty races for one lock: each has one winner, and the loser is told who holds it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lstm_jax.runs.store"])
+    context.set_forkserver_preload(["lstm_jax.runs.directory"])
     survived = 0
     for race in range(50):
         queue, barrier = context.Queue(), context.Barrier(2)

@@ -12,10 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lstm_jax.cli import main
-from lstm_jax.experiment import Experiment
+from lstm_jax.cli.main import main
+from lstm_jax.config.experiment import Experiment
 
-SMALL = ("--hidden-size", "8", "--train-examples", "16000", "--segment-steps", "20", "--no-report")
+SMALL = (
+    "--hidden-size",
+    "8",
+    "--total-examples",
+    "16000",
+    "--checkpoint-every",
+    "20",
+    "--no-report",
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +88,7 @@ def bad_command_lines(draw):
         yield [f"{word}?", "digits"]
         yield ["reproduce", f"no/such{word}"]
         yield ["run", "digits", "--halving", word or "-"]
-    yield from (["run", "digits", f"--segment-steps={word}"] for word in WORDS)
+    yield from (["run", "digits", f"--checkpoint-every={word}"] for word in WORDS)
 
 
 def test_command_lines(call, tally, tmp_path, monkeypatch):

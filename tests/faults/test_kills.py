@@ -16,7 +16,7 @@ from test_faults import command, finished, said, start
 
 SWEEP = (
     *("--hidden-size", "8", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1"),
-    *("--train-examples", "16000", "--segment-steps", "10", "--no-report"),
+    *("--total-examples", "16000", "--checkpoint-every", "10", "--no-report"),
 )
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 CODES = {-signal.SIGKILL, 0, 75, 130}

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lstm_jax.runs import environment
+from lstm_jax.runs import provenance
 
-PROGRAM = Path(__file__).parent.parent / "bits_by_knob.py"
+PROGRAM = Path(__file__).parent.parent / "bits_by_setting.py"
 XLA = (
     *(f"xla_cpu_enable_fast_math={to}" for to in ("true", "false")),
     *(f"xla_cpu_enable_fast_min_max={to}" for to in ("true", "false")),
@@ -54,7 +54,7 @@ def test_no_setting_moves_bits_in_secret(tally):
     knobs = {flag: ({"XLA_FLAGS": f"--{flag}"}, {}) for flag in XLA}
     knobs |= {pair: (dict([pair.split("=")]), {}) for pair in VARIABLES}
     knobs |= {f"{name}={value}": ({}, {name: value}) for name, value in OPTIONS.items()}
-    bare = {k: v for k, v in os.environ.items() if not k.startswith(environment.SETTINGS)}
+    bare = {k: v for k, v in os.environ.items() if not k.startswith(provenance.SETTINGS)}
     done = subprocess.run(
         [sys.executable, PROGRAM, json.dumps(knobs | {"none": ({}, {})})],
         env=bare | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=True,

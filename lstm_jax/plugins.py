@@ -1,0 +1,47 @@
+"""Attributes that are looked up by name: `package.module:attribute` or `path/to/file.py:attribute`.
+
+The second form names what users write in files of their own: a cell, a task, a figure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lstm_jax.errors import UserError, in_a_line
+
+FILE_ATTRIBUTE = "path/to/file.py:attribute"
+
+
+def is_file_attribute(name: str) -> bool:
+    """Returns whether a name has the form `path/to/file.py:attribute`."""
+    return ".py:" in name
+
+
+def load_attribute(kind: str, name: str, fits: Callable[[Any], bool] = callable) -> Any:
+    """Returns the attribute that a name stands for; a file is run as it is now.
+
+    `kind` is what the attribute should be, for messages; `fits` tells such values from others.
+    Raises UserError where the file has no such attribute.
+    """
+    source, _, attribute = name.rpartition(":")
+    if not is_file_attribute(name):
+        return getattr(importlib.import_module(source), attribute)
+    path = Path(source)
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"{kind} {name!r}: no such file; expected {FILE_ATTRIBUTE}")
+    try:
+        values = runpy.run_path(str(path))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the file is the user's own program
+        raise UserError(f"{kind} {name!r}: {in_a_line(error)}") from error
+    value = values.get(attribute)
+    if not fits(value):
+        others = [key for key, other in values.items() if fits(other)]
+        there = f"there are {', '.join(others)}" if others else "there is none"
+        raise UserError(f"{kind} {name!r}: {path} has no {kind} {attribute!r}; {there}")
+    return value

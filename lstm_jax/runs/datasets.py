@@ -1,0 +1,57 @@
+"""The data sets of a study, loaded before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from rich.console import Console
+
+from lstm_jax.config.search import Study
+from lstm_jax.data.dataset import Dataset
+from lstm_jax.errors import EnvironmentProblem, UserError, in_a_line
+from lstm_jax.runs.progress import say
+from lstm_jax.tasks.task import Say, Task
+from lstm_jax.train.sweep import Datasets, model_spec_of, refuse_absent_backend
+
+
+def load_data(
+    name: str, study: Study, fallback: bool, console: Console, given: Datasets | None = None
+) -> tuple[str, Study, Datasets]:
+    """Returns the data sets, or in plain sight the built-in one, whose name the run carries.
+
+    Those that are given are not loaded.
+    """
+    experiment = study.experiment
+    refuse_absent_backend(experiment)
+    tell = partial(say, console)
+    try:
+        tasks = experiment.data_tasks().items()
+        datasets = {key: (given or {}).get(key) or _loaded(task, tell) for key, task in tasks}
+    except EnvironmentProblem as error:
+        built_in = experiment.task.built_in()
+        if not fallback or built_in is None:
+            raise
+        study = replace(study, experiment=replace(experiment, task=built_in))
+        datasets = {key: t.load(tell) for key, t in study.experiment.data_tasks().items()}
+        dataset = next(iter(datasets.values()))
+        tell(f"{error}")
+        tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
+        name = f"{name}-{dataset.name}"
+    for group in {member.static_key: member for member in study.members()}.values():
+        model_spec_of(group, datasets[group.task.data_key])
+    return name, study, datasets
+
+
+def _loaded(task: Task, tell: Say) -> Dataset:
+    """The data of a task. What a user's own file gives is held against what the task reads."""
+    if task.spec_string() == task.name:
+        return task.load(tell)
+    try:
+        dataset = task.load(tell)
+    except (UserError, EnvironmentProblem, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # the file is the user's own program
+        raise UserError(f"{task.spec_string()}: its load: {in_a_line(error)}") from error
+    task.check_data(dataset)
+    return dataset

@@ -1,0 +1,32 @@
+"""What a classifier's answers cost.
+
+Axes: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lstm_jax.tasks.task import PerExample
+
+if TYPE_CHECKING:
+    import jax
+
+
+def class_per_example(outputs: jax.Array, labels_B: Any, smoothing: Any = None) -> PerExample:
+    """Scores logits [B,C] by cross-entropy, and by whether the largest is that of the label.
+
+    Of the target a share, `smoothing`, is spread evenly over all classes, if it is given. Labels
+    are one-hot: the gradient of an integer-label lookup is a scatter, whose order of additions a
+    GPU does not fix.
+    """
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    target_BC = jax.nn.one_hot(labels_B, outputs.shape[-1], dtype=jnp.float32)
+    if smoothing is not None:
+        target_BC = optax.smooth_labels(target_BC, smoothing)
+    loss_B = -jnp.sum(target_BC * jax.nn.log_softmax(outputs), axis=-1)
+    right_B = (jnp.argmax(outputs, axis=-1) == labels_B).astype(jnp.float32)
+    return PerExample(loss_B, right_B, jnp.ones_like(loss_B))

@@ -1,0 +1,99 @@
+"""Several processes that are one program: whatever happens to one, all end, and nothing is lost."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from test_faults import command, finished, start
+
+SWEEP = (
+    *("--hidden-size", "8", "--cell", "lstm", "gru", "--learning-rate", "1e-3", "3e-3"),
+    *(
+        "--seed",
+        "0",
+        "1",
+        "2",
+        "--total-examples",
+        "6400",
+        "--checkpoint-every",
+        "10",
+        "--no-report",
+    ),
+)
+ALONE = (
+    "--hidden-size",
+    "8",
+    "--total-examples",
+    "12800",
+    "--checkpoint-every",
+    "10",
+    "--no-report",
+)
+
+
+def finish(process):
+    out, _ = process.communicate(timeout=900)  # of a busy machine
+    return process.returncode, out.splitlines()
+
+
+def run(runs, argv, processes, devices):
+    many = ("--processes", str(processes)) if processes > 1 else ()
+    process = start(command(runs, *argv, *many), JAX_NUM_CPU_DEVICES=str(devices))
+    assert finish(process)[0] == 0
+    return finished(runs)
+
+
+def ranks(process):
+    """The ids of the processes that a launcher has started, the first one first."""
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return sorted(map(int, found))
+
+
+@pytest.fixture(scope="module", params=[SWEEP, ALONE], ids=["twelve members", "one member"])
+def whole(request, tmp_path_factory):
+    """The arguments, and what one process with four devices makes of them."""
+    return request.param, run(tmp_path_factory.mktemp("whole"), request.param, 1, 4)
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
+def test_the_bits_do_not_know_how_many_processes_there_are(whole, tmp_path, processes, devices):
+    argv, digests = whole
+    assert run(tmp_path, argv, processes, devices) == digests
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_all_end_with_one_and_any_number_of_processes_goes_on(whole, tmp_path, tally, rank, number):
+    argv, digests = whole
+    process = start(command(tmp_path, *argv, "--processes", "2"), JAX_NUM_CPU_DEVICES="1")
+    while "loss" not in process.stdout.readline():
+        assert process.poll() is None
+    own = ranks(process)
+    os.kill(own[rank], number)
+    began = time.monotonic()
+    code, lines = finish(process)
+    seconds = time.monotonic() - began
+    assert not any(Path(f"/proc/{one}").exists() for one in own)
+    said = [line for line in lines if "lstm_jax: " in line]
+    assert len(said) == 1, lines
+    assert code == (3 if number == signal.SIGKILL else 75)
+    assert "the same command goes on" in said[0]
+    assert seconds < 30
+    survived = run(tmp_path, argv, 1 + rank, 2 - rank) == digests
+    tally(f"{signal.Signals(number).name} of process {rank} of 2", 1, int(survived))
+    assert survived
+
+
+def test_the_others_end_with_their_launcher(tmp_path):
+    process = start(command(tmp_path, *SWEEP, "--processes", "2"), JAX_NUM_CPU_DEVICES="1")
+    while "loss" not in process.stdout.readline():
+        assert process.poll() is None
+    own = ranks(process)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{one}").exists() for one in own):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)

@@ -1,0 +1,213 @@
+"""The run directory: one writer, and what is read is what was written, or damaged."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.runs.directory import locked, read_json, sealed, write_csv, write_json
+from lstm_jax.runs.schema import check
+
+# The lock.
+
+
+def test_the_lock_keeps_others_out_and_a_crash_frees_it(tmp_path):
+    program = (
+        "import sys, pathlib\nfrom lstm_jax.runs import directory\n"
+        "with directory.locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n"
+        "    sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout.readline() == b"held\n"
+        says = pytest.raises(EnvironmentProblem, match=f"in use by process {holder.pid}")
+        with says, locked(tmp_path):
+            pass
+        holder.kill()
+    with locked(tmp_path):
+        pass
+
+
+def test_a_directory_that_is_moved_away_is_no_longer_ours(tmp_path):
+    path = tmp_path / "runs" / "name" / "digest"
+    with locked(path) as lock:
+        lock.still_ours()
+        path.rename(tmp_path / "elsewhere")
+        with pytest.raises(EnvironmentProblem, match="was moved or removed"):
+            lock.still_ours()
+        with pytest.raises(EnvironmentProblem, match="cannot write"):
+            write_json(path / "record.json", {})
+        with locked(path), pytest.raises(EnvironmentProblem, match="was moved or removed"):
+            lock.still_ours()  # another one is at its place
+        shutil.rmtree(path)
+        (tmp_path / "elsewhere").rename(path)
+        lock.still_ours()
+
+
+def test_what_a_lock_says_of_its_holder_is_harmless(tmp_path):
+    with locked(tmp_path):
+        (tmp_path / "lock").write_bytes(b"\x1b[2J\xff\nyou")
+        with (
+            pytest.raises(EnvironmentProblem, match=r"in use by \\x1b\[2J.*\\nyou"),
+            locked(tmp_path),
+        ):
+            pass
+
+
+def test_importing_loads_nothing_heavy():
+    code = "import sys, lstm_jax.runs.directory, lstm_jax.runs.provenance; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "lstm_jax.runs.directory" in modules.split()
+    assert not {"jax", "flax", "safetensors", "numpy"} & set(modules.split())
+
+
+# JSON.
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=6,
+)  # fmt: skip
+fuzz = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("json") / "record.json"
+
+
+@fuzz
+@given(values)
+def test_any_value_comes_back(path, value):
+    write_json(path, value)
+    assert read_json(path) == value
+
+
+@fuzz
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_value_or_one_line(path, content):
+    path.write_bytes(content)
+    try:
+        read_json(path)
+    except EnvironmentProblem as error:
+        said = str(error)
+    else:
+        return
+    assert "is damaged" in said
+    assert said.isprintable()
+
+
+def test_the_record_of_many_members_has_a_line_for_each(path):
+    write_json(path, {"name": "a", "none": {}, "members": {"x": {"seed": 0}, "y": {"seed": 1}}})
+    assert path.read_text().splitlines() == [
+        *("{", '  "name": "a",', '  "none": {},', '  "members": {'),
+        *('    "x": {"seed": 0},', '    "y": {"seed": 1}', "  }", "}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1", "\x1b]0;owned\x07", "NaN", '{"a": [-Infinity]}', '{"a": 1e999}'),
+        *("[" * 100_000, "[" * 40 + "]" * 40, '{"a":' * 900 + "1" + "}" * 900, "1" * 5000),
+    ],
+)
+def test_what_no_program_of_ours_wrote_is_one_line(path, text):
+    path.write_text(text)
+    with pytest.raises(EnvironmentProblem, match="is damaged") as caught:
+        read_json(path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_that_is_not_there_is_none(path):
+    assert read_json(path, {"members": {}}) is None
+
+
+DIGEST = re.compile("[0-9a-f]{4}")
+SCHEMA = {
+    "members": {DIGEST: {"seed": range(2**31), "accuracy": (float, None)}},
+    "sessions": [{str: object}],
+    "name": str,
+    "done?": bool,
+}
+GOOD = {"members": {"00ff": {"seed": 1, "accuracy": 0.5}}, "sessions": [{"a": []}], "name": "n"}
+
+
+def member(**values):
+    return {"members": {"00ff": {"seed": 0, "accuracy": None} | values}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"done": True},
+        {"more": []},
+        {"sessions": []},
+        {"members": {}},
+        member(),
+        member(accuracy=1),
+    ],
+)
+def test_a_value_of_the_shape_passes(change):
+    check(GOOD | change, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"name": 3}, "it.name is 3"),
+        ({"name": None}, "it.name is None"),
+        ({"done": 1}, "it.done is 1"),
+        ({"members": []}, "it.members is a list"),
+        ({"members": {"xyz": {}}}, "a name in it.members is 'xyz'"),
+        ({"members": {"0000": {}}}, "it.members.0000 has no seed"),
+        ({"sessions": [{}, 7]}, r"it.sessions\[1\] is 7"),
+        (member(seed=-1), "it.members.00ff.seed is -1"),
+        (member(seed=2**31), "it.members.00ff.seed is 2147483648"),
+        (member(seed=True), "it.members.00ff.seed is True"),
+        (member(seed=1.0), r"it.members.00ff.seed is 1\.0"),
+        (member(accuracy="1"), "it.members.00ff.accuracy is '1'"),
+        (member(accuracy=True), "it.members.00ff.accuracy is True"),
+        (member(accuracy=float("nan")), "it.members.00ff.accuracy is nan"),
+        (member(accuracy=10**400), "it.members.00ff.accuracy is 1000"),
+    ],
+)
+def test_a_value_of_another_shape_is_named(change, place):
+    with pytest.raises(ValueError, match=f"^{place}"):
+        check(GOOD | change, SCHEMA)
+
+
+def test_a_file_of_another_shape_is_damaged(path):
+    write_json(path, GOOD | {"name": "\x1b[2J"} | {"members": 1})
+    with pytest.raises(EnvironmentProblem, match=r"is damaged \(it.members is 1\)"):
+        read_json(path, SCHEMA)
+
+
+def test_a_seal_fits_only_what_it_was_made_of(path):
+    value = sealed({"b": 1, "a": [0.5, None]})
+    assert value == sealed(json.loads(json.dumps(value)))
+    assert value != sealed(value | {"b": 2})
+
+
+# CSV.
+
+
+def test_rows_of_different_names_share_a_header(tmp_path):
+    write_csv(tmp_path / "results.csv", [{"a": 1, "b": None}, {"a": 2, "c": "x,y"}])
+    assert (tmp_path / "results.csv").read_text() == 'a,b,c\n1,,\n2,,"x,y"\n'
+    assert os.listdir(tmp_path) == ["results.csv"]

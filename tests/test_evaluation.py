@@ -1,0 +1,120 @@
+"""Evaluator at validation: they change no bit, and the best parameters are kept through every kill."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lstm_jax import Experiment, load
+from lstm_jax.config.search import Study
+from lstm_jax.data.images import load as load_data
+from lstm_jax.errors import UserError
+from lstm_jax.runs.evaluation import eval_steps
+from lstm_jax.runs.loop import run
+from lstm_jax.runs.metrics_file import read_metrics
+from lstm_jax.runs.record import read_run
+from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
+from lstm_jax.tasks.images import Images
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
+# A rate so high that it gets worse again.
+GRID = Experiment(
+    task=Images(dataset="digits"), hidden_size=8, learning_rate=0.3, total_examples=3200,
+    batch_size=64, microbatches=2, log_every=5, num_evals=6, restore_best=True, seed=(0, 1),
+)  # fmt: skip
+
+
+class Killed(Exception):
+    pass
+
+
+def train(runs_dir, callback=None, experiment=GRID):
+    """As many steps at once as `reproduce` takes: one program for all tests."""
+    console = Console(file=io.StringIO())
+    return run(
+        "digits", Study(experiment), console,
+        runs_dir=runs_dir, checkpoint_every=SEGMENT_STEPS, callback=callback,
+    )  # fmt: skip
+
+
+def results(directory):
+    found = read_run(directory).results
+    return {digest: (r.validation, r.test, r.parameters_sha256) for digest, r in found.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs"))
+
+
+def activations(directory):
+    """The looks on record, by member and step."""
+    return {
+        (row["member"], row["step"]): row["validation_accuracy"]
+        for row in read_metrics(directory)
+        if "validation_accuracy" in row
+    }
+
+
+def test_looks_lie_evenly_on_logged_rows_and_never_at_the_ends():
+    assert eval_steps(GRID) == [10, 15, 25, 35, 40]
+    assert eval_steps(Experiment()) == [200, 400, 580]
+    assert eval_steps(GRID.replace_unchecked({"num_evals": 1})) == []
+    assert eval_steps(GRID.replace_unchecked({"log_every": 1000})) == []
+    with pytest.raises(UserError, match="num_evals: 0 is not between"):
+        Experiment(num_evals=0)
+
+
+def test_a_look_is_on_record_and_the_best_is_what_is_kept(whole):
+    seen, record = activations(whole), read_run(whole)
+    assert {step for _, step in seen} == {10, 15, 25, 35, 40}
+    validation = load_data("digits").validation
+    for result in record.results.values():
+        own = [value for (digest, _), value in seen.items() if digest == result.member.digest]
+        answers = load(whole, result.member.digest).predict(validation["images"])
+        np.testing.assert_allclose(
+            np.mean(answers == validation["labels"]), result.validation_metric, atol=1e-6
+        )
+        assert result.validation_metric >= max(own)
+
+
+def test_killed_and_resumed_it_is_the_same_to_the_row(whole, tmp_path):
+    def kill(segment):
+        raise Killed
+
+    for _ in range(3):  # each process saves one segment: the steps up to the next look
+        with pytest.raises(Killed):
+            train(tmp_path, kill)
+    directory = train(tmp_path)
+    assert results(directory) == results(whole)
+    by_member = [
+        sorted(read_metrics(d), key=lambda row: (row["member"], row["step"]))
+        for d in (directory, whole)
+    ]
+    assert by_member[0] == by_member[1]
+
+
+def test_it_is_reproduced(whole):
+    said = io.StringIO()
+    reproduce(whole, Console(file=said, width=200))
+    assert "reproduced bit for bit: 2 members" in said.getvalue()
+
+
+def test_looks_change_no_bit_of_what_is_trained_and_the_best_is_not_the_last(whole, tmp_path):
+    blind = GRID.replace({"num_evals": 1, "restore_best": False})
+    directory = train(tmp_path, experiment=blind)
+    last = read_run(directory).results[digest_of(directory, 0)]
+    seeing = {r["step"]: r for r in read_metrics(whole) if r["member"] == digest_of(whole, 0)}
+    rows = [r for r in read_metrics(directory) if r["member"] == digest_of(directory, 0)]
+    assert rows
+    for row in rows:
+        assert all(seeing[row["step"]][name] == row[name] for name in row if name != "member")
+    best = read_run(whole).results[digest_of(whole, 0)]
+    assert best.validation_metric > last.validation_metric
+    assert best.parameters_sha256 != last.parameters_sha256
+
+
+def digest_of(directory, seed):
+    return next(d for d, r in read_run(directory).results.items() if r.member.seed == seed)

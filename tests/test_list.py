@@ -1,0 +1,224 @@
+"""Runs by name, listed, compared and cleaned: on records written by hand, nothing is trained."""
+
+import fcntl
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lstm_jax.cli.main import main
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.lookup import own_experiment
+from lstm_jax.config.results import Result
+from lstm_jax.config.search import Study
+from lstm_jax.errors import UserError
+from lstm_jax.report.compare import compare
+from lstm_jax.runs import checkpoints
+from lstm_jax.runs.clean import clean, find_removable
+from lstm_jax.runs.list import list_runs
+from lstm_jax.runs.metrics_file import append_metrics
+from lstm_jax.runs.record import Record, find_run, run_directory
+
+
+def write(runs, name, experiment, began, values):
+    """A run whose first members have these metrics on validation, and a tenth less on the test."""
+    study = Study(experiment)
+    directory = run_directory(runs, name, study)
+    directory.mkdir(parents=True)
+    session = {"started": began, "ended": began}
+    record = Record(name, study, identities={"0" * 12: {"data": "d" * 64}}, sessions=[session])
+    for member, value in zip(experiment.members(), values, strict=False):
+        record.results[member.digest] = Result(
+            member, member.num_steps, {"loss": 1.0, "accuracy": value},
+            {"loss": 1.0, "accuracy": value - 0.1}, None, 1.0, "0" * 12,
+        )  # fmt: skip
+        rows = [{"member": member.digest, "step": s, "loss": 2.0 - s / 100, "accuracy": value}
+                for s in (0, 20)]  # fmt: skip
+        append_metrics(directory, rows)
+    record.write(directory)
+    return directory
+
+
+DIGITS = own_experiment("digits")
+WIDE = DIGITS.replace({"hidden_size": (32, 64), "seed": (0, 1, 2)})
+HALF = Experiment(hidden_size=(8, 16))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs; the second of `digits` is the latest of its name, `mine` the latest of all."""
+    write(tmp_path, "digits", DIGITS, "2026-01-02T10:00:00+00:00", [0.8])
+    write(tmp_path, "digits", WIDE, "2026-01-03T10:00:00+00:00", [0.5, 0.6, 0.7, 0.81, 0.82, 0.86])
+    write(tmp_path, "mine", HALF, "2026-01-04T10:00:00+00:00", [0.7])
+    return tmp_path
+
+
+@pytest.fixture
+def places(runs):
+    """Their directories."""
+    named = (("digits", DIGITS), ("digits", WIDE), ("mine", HALF))
+    return [run_directory(runs, name, Study(experiment)) for name, experiment in named]
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=120)
+
+
+def test_a_run_is_named_by_its_path_its_name_a_beginning_or_latest(runs, places):
+    first, second, mine = places
+    assert find_run("latest", runs) == mine
+    assert find_run("digits", runs) == second
+    assert find_run(f"digits/{first.name[:5]}", runs) == first
+    assert find_run(str(first), runs) == first
+    for word, says in [("digts", "Did you mean digits"), ("mine/0123", "names no run"),
+                       ("../x", "names no run"), ("", "names no run")]:  # fmt: skip
+        with pytest.raises(UserError, match=says):
+            find_run(word, runs)
+
+
+def test_the_list_says_of_each_run_what_it_is_and_how_it_did(runs, console):
+    list_runs(console, runs, None, own_experiment)
+    head, first, second, mine, *_ = console.file.getvalue().splitlines()
+    assert head.split()[:2] == ["run", "began"]
+    assert first.split()[1:] == ["2026-01-02", "10:00", "1/1", "finished", "0.8000", "0.7000",
+                                 *first.split()[-2:]]  # fmt: skip
+    # The setting that is best on validation, and what differs from the file of this name.
+    assert {"6/6", "0.8300", "0.7300"} <= set(second.split())
+    assert second.endswith("hidden size 32 64, seed 0 1 2")
+    assert {"1/2", "stopped", "0.7000"} <= set(mine.split())
+    assert mine.endswith("hidden size 8 16")
+
+
+def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, places, console):
+    mine = places[2]
+    (mine / "record.json").write_text("{}")
+    empty = runs / "mine" / ("a" * 12)
+    empty.mkdir()
+    list_runs(console, runs, "mine", own_experiment)
+    with (empty / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        list_runs(console, runs, "mine", own_experiment)
+    said = console.file.getvalue()
+    assert [word in said for word in ("damaged", "never trained", "running")] == [True] * 3
+    assert said.index("never trained") < said.index("running")
+    with pytest.raises(UserError, match="no runs of absent"):
+        list_runs(console, runs, "absent", own_experiment)
+    list_runs(console, runs / "absent", None, own_experiment)
+    assert "no runs lie in" in console.file.getvalue()
+
+
+def test_compared_runs_show_fields_scores_and_the_lead_over_common_seeds(runs, places, console):
+    first, second, _ = places
+    page = compare([second, first], console, runs).read_text()
+    said = console.file.getvalue()
+    assert "hidden size" in said
+    assert "learning rate" not in said  # it is the same in both
+    one, other = (f"digits/{path.name[:6]}" for path in (second, first))
+    lead = (
+        f"{one} is ahead of {other} by 0.0100: validation accuracy, paired over 1"
+        " common seed; too few to tell the two apart"
+    )
+    assert lead in said  # 64 units on seed 0: 0.81 against 0.80
+    assert lead in page
+    assert page.count("<svg") == 2
+    assert not {"<script", "src=", "<link"} & set(re.findall(r"<script|src=|<link", page))
+
+
+def test_the_one_that_is_behind_is_said_to_be_behind(runs, places, console):
+    first, second, _ = places
+    compare([first, second], console, runs)
+    assert (
+        f"digits/{second.name[:6]} is ahead of digits/{first.name[:6]}" in console.file.getvalue()
+    )
+
+
+def test_runs_with_the_same_score_are_level(runs, places, console):
+    same = write(runs, "mine", DIGITS, "2026-01-05T10:00:00+00:00", [0.8])
+    compare([places[0], same], console, runs)
+    said = console.file.getvalue()
+    assert f"digits/{places[0].name[:6]} are level: validation accuracy, paired over 1" in said
+    assert "is ahead" not in said
+
+
+def test_runs_that_cannot_be_compared_are_refused(runs, places, console):
+    mine = places[2]
+    for several, says in (([mine], "give two to 8 runs"), ([mine, mine], "mine/.* named twice")):
+        with pytest.raises(UserError, match=says):
+            compare(several, console, runs)
+
+
+def save(directory, members, step):
+    arrays = {"x": np.zeros((len(members), 2), np.float32)}
+    saved = checkpoints.Saved(step, arrays, "0" * 12, [1.0] * len(members))
+    return checkpoints.save(directory, members, saved)
+
+
+def test_only_what_no_one_needs_can_go(places):
+    mine = places[2]
+    old = save(mine, ("a" * 12, "b" * 12, "c" * 12), 100).parent
+    assert list(find_removable(mine)) == []
+    save(mine, ("a" * 12, "b" * 12), 200)
+    assert list(find_removable(mine)) == []  # c is still in the old one alone
+    late = save(mine, ("c" * 12,), 100)
+    assert [removable.path for removable in find_removable(mine)] == [old]
+    late.with_suffix(".safetensors").write_bytes(b"damaged")
+    assert list(find_removable(mine)) == []
+
+
+def test_leftovers_of_killed_writers_can_go(runs, places, console):
+    mine = places[2]
+    (mine / f".{'0' * 16}.aside").write_text("half")
+    save(mine, ("a" * 12,), 100).unlink()  # its arrays stay
+    (runs / "mine" / ("b" * 12)).mkdir()
+    kept = {path for path in runs.rglob("*") if path.name in ("record.json", "metrics.jsonl")}
+    clean(console, runs, None, yes=True)
+    said = console.file.getvalue()
+    for why in ("left aside", "never finished", "before it began"):
+        assert why in said
+    assert all(path.exists() for path in kept)
+    assert not (runs / "mine" / ("b" * 12)).exists()
+    clean(console, runs, None, yes=True)
+    assert "nothing in" in console.file.getvalue()
+
+
+def test_nothing_is_removed_without_an_answer(runs, console, monkeypatch):
+    empty = runs / "mine" / ("b" * 12)
+    empty.mkdir()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(UserError, match="give --yes"):
+        clean(console, runs, None, yes=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    clean(console, runs, None, yes=False)
+    assert empty.exists()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    clean(console, runs, "mine", yes=False)
+    assert not empty.exists()
+
+
+def test_a_run_in_use_is_left_as_it_is(runs, console):
+    empty = runs / "mine" / ("b" * 12)
+    empty.mkdir()
+    with (empty / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        clean(console, runs, None, yes=True)
+    assert "is in use" in console.file.getvalue()
+    assert empty.exists()
+
+
+def test_a_new_experiment_can_be_run_and_is_never_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["new", "mine"])
+    main(["experiments"])
+    said = capsys.readouterr().out
+    assert "lstm-jax run mine" in said
+    assert "mine: mine: what it shows" in said
+    assert own_experiment("mine").num_members == 6
+    (tmp_path / "experiments" / "mine.py").write_text("changed")
+    for name in ("mine", "digits", "a/b", ""):
+        with pytest.raises(SystemExit) as left:
+            main(["new", name])
+        assert left.value.code == 2
+    assert (tmp_path / "experiments" / "mine.py").read_text() == "changed"

@@ -1,0 +1,348 @@
+"""A run in shards: cut, killed, cut anew, put together, it is the run of one process."""
+
+import csv
+import itertools
+import json
+import re
+import shutil
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kills import killed_before
+from rich.console import Console
+
+from lstm_jax.cli.main import main
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.lookup import load_study
+from lstm_jax.config.search import Search, Study
+from lstm_jax.config.shards import Shard, parse_shard, shard_members, work
+from lstm_jax.errors import UserError
+from lstm_jax.report.curves import panels
+from lstm_jax.runs.clean import find_removable
+from lstm_jax.runs.datasets import load_data
+from lstm_jax.runs.directory import locked
+from lstm_jax.runs.metrics_file import read_metrics
+from lstm_jax.runs.record import find_run, read_record, run_directory
+from lstm_jax.runs.reuse import reuse_finished
+from lstm_jax.runs.session import open_session, session
+
+SWEEP = Experiment(cell=("lstm", "gru"), hidden_size=(8, 300), learning_rate=(1e-3, 1e-2, 1e-1))
+ARGV = (
+    *("--cell", "rnn", "--hidden-size", "2", "--learning-rate", "1e-4", "1e-3", "1e-2", "1e-1"),
+    *("--seed", "0", "1", "--total-examples", "3840", "--microbatches", "1"),  # 30 steps
+    *("--checkpoint-every", "10", "--no-report"),
+)
+
+
+# Which members a shard has.
+
+
+@given(
+    sizes=st.lists(st.integers(1, 500), min_size=1, max_size=6, unique=True),
+    seeds=st.integers(1, 5),
+    count=st.integers(1, 30),
+)
+def test_every_member_is_in_one_part_and_no_part_has_much_more_work_than_another(
+    sizes, seeds, count
+):
+    grid = Experiment(hidden_size=tuple(sizes), seed=tuple(range(seeds)), batch_size=(64, 128))
+    members = tuple(grid.members())
+    shares = [shard_members(members, Shard(index, count)) for index in range(1, count + 1)]
+    assert sorted(m.digest for own in shares for m in own) == sorted(m.digest for m in members)
+    costs = {m: work(m) * m.num_steps for m in members}
+    loads = [sum(costs[m] for m in own) for own in shares]
+    assert max(loads) - min(loads) <= max(costs.values())
+    for own in shares:  # in the order of the study
+        assert [m for m in members if m in set(own)] == list(own)
+
+
+@pytest.mark.parametrize("study", [Study(SWEEP), Study(SWEEP, Search("random", 5))])
+def test_a_part_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
+    shards = [replace(study, shard=Shard(index, 3)) for index in (1, 2, 3)]
+    assert {m for shard in shards for m in shard.members()} == set(study.members())
+    assert sum(shard.num_members for shard in shards) == len(study.members())
+    assert {shard.digest for shard in shards} == {study.digest}
+    for shard in shards:
+        assert Study.from_values(json.loads(json.dumps(shard.to_values()))) == shard
+        assert shard.next_round({}).members[0] in shard.members()
+
+
+@pytest.mark.parametrize(
+    ("search", "count", "says"),
+    [
+        (Search(halving=2), 2, "a halving goes by the metrics of all members"),
+        (Search("tpe", 4), 2, "search tpe goes by the metrics of all members"),
+        (Search(), 13, "13 shards are more than the study has: 12 members"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(search, count, says):
+    with pytest.raises(UserError, match=says):
+        Study(SWEEP, search, Shard(1, count))
+
+
+# Which shard a job is.
+
+
+def slurm(own, first, last, count):
+    names = ("ID", "MIN", "MAX", "COUNT")
+    values = zip(names, (own, first, last, count), strict=True)
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values}
+
+
+@pytest.mark.parametrize(
+    ("asked", "environ", "shard"),
+    [
+        (None, {}, None),
+        ("3/16", {}, Shard(3, 16)),
+        ("1/1", slurm(3, 1, 4, 4), None),
+        ("3/16", slurm(3, 1, 4, 4), Shard(3, 16)),
+        (None, slurm(3, 1, 4, 4), Shard(3, 4)),
+        (None, slurm(0, 0, 15, 16), Shard(1, 16)),
+        (None, slurm(20, 0, 20, 3), Shard(3, 3)),
+        (None, slurm(5, 5, 5, 1), None),
+        ("/16", slurm(7, 3, 7, 2), Shard(7, 16)),
+        ("/16", {"PBS_ARRAY_INDEX": "16"}, Shard(16, 16)),
+        ("/16", {"JOB_COMPLETION_INDEX": "0"}, Shard(1, 16)),
+    ],
+)
+def test_the_part_of_a_job(options, environ, shard):
+    assert parse_shard(options, environ) == shard
+
+
+@pytest.mark.parametrize(
+    ("asked", "environ", "says"),
+    [
+        ("0/4", {}, "0/4 is not one of the shards 1/4 to 4/4"),
+        ("5/4", {}, "5/4 is not one of"),
+        ("1/0", {}, "1/0 is not one of"),
+        ("three", {}, "expected 3/16"),
+        ("/4", {}, "none is set"),
+        ("/4", {"PBS_ARRAY_INDEX": "0"}, "numbered from 1 to 4"),
+        ("/4", {"JOB_COMPLETION_INDEX": "4"}, "numbered from 0 to 3"),
+        (None, {"PBS_ARRAY_INDEX": "3"}, "give --shard /N for N jobs"),
+        (None, {"JOB_COMPLETION_INDEX": "3"}, "give --shard /N for N jobs"),
+        (None, slurm(7, 1, 8, 3), "not evenly spaced"),
+        (None, slurm("x", 1, 8, 3), "'x', no number"),
+        (None, {"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_MIN is '', no number"),
+    ],
+)
+def test_a_part_that_cannot_be_told_is_one_line(options, environ, says):
+    with pytest.raises(UserError, match=says):
+        parse_shard(options, environ)
+
+
+# TrainedModel, and put together.
+
+
+def run(runs, *argv):
+    try:
+        main(["run", "digits", "--runs-dir", str(runs), *ARGV, *argv])
+    except SystemExit as left:
+        return left.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One process's run directory."""
+    runs = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Console, "print", lambda *_, **__: None)
+        assert run(runs) == 0
+        (directory,) = (runs / "digits").iterdir()
+    return directory
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """A runs folder with four shards: two finished, one begun, one never run."""
+    runs = tmp_path_factory.mktemp("shards")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Console, "print", lambda *_, **__: None)
+        codes = [run(runs, "--shard", f"{n}/4") for n in (1, 2)]
+        codes.append(run(runs, "--shard", "3/4", "--max-minutes", "1e-9"))
+    assert codes == [0, 0, 75]
+    return runs
+
+
+def timeless(directory):
+    """The record's text and the table, but for times and for which processes there were."""
+    text = (directory / "record.json").read_text()
+    text = re.sub(r'"(seconds|finished)": ("[^"]*"|[0-9.]+)', r'"\1"', text)
+    lines = [line for line in text.splitlines() if '"sessions"' not in line]
+    assert lines[-2].startswith('  "sha256"')
+    table = list(csv.DictReader((directory / "results.csv").read_text().splitlines()))
+    return lines[:-2], [{k: v for k, v in row.items() if k != "seconds"} for row in table]
+
+
+def metrics(directory):
+    return sorted(map(str, read_metrics(directory)))
+
+
+def drawn(directory):
+    """What a report draws of all members: the curves of settings, means over their seeds."""
+    record, rows = read_record(directory), read_metrics(directory)
+    return [panels(record, rows, name) for name in ("loss", "accuracy", "validation_accuracy")]
+
+
+def test_parts_put_together_are_the_run_of_one_process(whole, shards, tmp_path, capsys):
+    shutil.copytree(shards, tmp_path / "runs")
+    assert run(tmp_path / "runs") == 0
+    said = capsys.readouterr().out
+    assert "2 members were finished in" in said
+    assert re.search(r"[0-9] members? (was|were) begun in .*-3-of-4: taken over", said)
+    directory = tmp_path / "runs" / "digits" / whole.name
+    assert timeless(directory) == timeless(whole)
+    assert metrics(directory) == metrics(whole)
+    record = read_record(directory)
+    assert {result.reused_from for result in record.results.values()} == {None}
+    ends = [session.get("in", "")[12:] for session in record.sessions]
+    assert ends == ["-1-of-4", "-2-of-4", "-3-of-4", ""]
+    assert drawn(directory) == drawn(whole)
+
+    assert run(tmp_path / "runs") == 0
+    assert "already finished" in capsys.readouterr().out
+    for shard in (tmp_path / "runs" / "digits").glob("*-of-4"):
+        assert [removable.path for removable in find_removable(shard)] == [shard]
+        shutil.rmtree(shard)
+    assert run(tmp_path / "runs") == 0
+    assert "already finished" in capsys.readouterr().out
+
+
+def test_a_run_cut_anew_trains_no_step_twice(whole, shards, tmp_path, capsys):
+    """Of four shards, two were finished and one begun; two are made of them all."""
+    shutil.copytree(shards, tmp_path / "runs")
+    home, taken = tmp_path / "runs" / "digits", Counter()
+    for index in (1, 2):
+        assert run(tmp_path / "runs", "--shard", f"{index}/2") == 0
+        said = capsys.readouterr().out
+        for count, what in re.findall("([0-9]) members? (?:was|were) (finished|begun)", said):
+            taken[what] += int(count)
+    assert taken == {"finished": 4, "begun": 2}
+    assert run(tmp_path / "runs") == 0
+    assert "step " not in capsys.readouterr().out
+    assert timeless(home / whole.name) == timeless(whole)
+    assert metrics(home / whole.name) == metrics(whole)
+    sessions = read_record(home / whole.name).sessions
+    assert len({(s.get("in"), s["started"]) for s in sessions}) == len(sessions)
+
+
+def test_a_part_goes_on_with_what_the_whole_run_began(whole, tmp_path, capsys):
+    assert run(tmp_path, "--max-minutes", "1e-9") == 75
+    for index in (1, 2):
+        assert run(tmp_path, "--shard", f"{index}/2") == 0
+    assert "begun in" in capsys.readouterr().out
+    assert run(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "already finished" not in said
+    assert "step 10/30" not in said
+    assert timeless(tmp_path / "digits" / whole.name) == timeless(whole)
+
+
+def reopened(directory, **changes):
+    """The record of a shard as it stands while a process trains it, or with other changes."""
+    record = read_record(directory)
+    record.sessions[-1].pop("ended")
+    record.results = {d: replace(r, **changes) for d, r in record.results.items()}
+    record.write(directory)
+
+
+def test_of_a_part_that_is_in_use_only_what_it_finished_is_taken(whole, shards, tmp_path, capsys):
+    shutil.copytree(shards, tmp_path / "runs")
+    home = tmp_path / "runs" / "digits"
+    for index in (1, 3):
+        reopened(home / f"{whole.name}-{index}-of-4")
+    with locked(home / f"{whole.name}-1-of-4"), locked(home / f"{whole.name}-3-of-4"):
+        assert run(tmp_path / "runs") == 0
+    said = capsys.readouterr().out
+    assert "-3-of-4 is in use: what is begun there is not taken over" in said
+    assert "2 members were finished in" in said
+    assert "begun in" not in said.replace("is begun", "")
+    assert timeless(home / whole.name) == timeless(whole)
+
+
+def test_members_of_another_identity_are_trained_anew(whole, shards, tmp_path, capsys):
+    shutil.copytree(shards, tmp_path / "runs")
+    home = tmp_path / "runs" / "digits"
+    reopened(home / f"{whole.name}-1-of-4", identity="0" * 12)
+    assert run(tmp_path / "runs") == 0
+    assert "2 members of" in (said := capsys.readouterr().out)
+    assert "trained with other versions, devices or data: not taken over" in said
+    assert timeless(home / whole.name) == timeless(whole)
+
+
+def test_a_kill_while_parts_are_put_together_loses_nothing(whole, shards, tmp_path):
+    """At every step of every write: what was not yet taken over is found again."""
+    study, silent = (
+        replace(load_study("digits"), experiment=read_record(whole).study.experiment),
+        Console(quiet=True),
+    )
+    _, _, datasets = load_data("digits", study, False, silent)
+    first = itertools.count()
+
+    def together(runs):
+        directory = run_directory(runs, "digits", study)
+        with locked(directory) as lock:
+            current = open_session("digits", study, directory, silent, lock, 10)
+            with session(current, datasets):
+                reuse_finished(current, study.members())
+        return read_record(directory), metrics(directory)
+
+    shutil.copytree(shards, tmp_path / "never")
+    record, rows = together(tmp_path / "never")
+    for moment in itertools.count(0, 4):
+        runs = tmp_path / str(next(first))
+        shutil.copytree(shards, runs)
+        with killed_before(moment) as kills:
+            together(runs)
+        again, rows_again = together(runs)
+        assert list(again.results) == list(record.results)
+        assert rows_again == rows
+        if not kills:
+            break
+    assert moment > 20
+
+
+def test_the_second_of_two_that_train_the_same_part_waits(tmp_path):
+    said, waits, holds = [], threading.Event(), threading.Event()
+
+    def hear(line):
+        said.append(line)
+        waits.set()
+
+    def second():
+        with locked(tmp_path, hear):
+            holds.set()
+
+    with locked(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(10)
+        assert "waiting for it" in said[0]
+        assert not holds.wait(0.5)
+    assert holds.wait(10)
+    thread.join(10)
+    assert re.fullmatch(r"process \d+ on .*", (tmp_path / "lock").read_text())
+
+
+def test_parts_are_listed_and_named_by_their_end(whole, shards, capsys):
+    main(["list", "--runs-dir", str(shards)])
+    said = capsys.readouterr().out
+    start = f"digits/{whole.name[:6]}"
+    for name, stands in ((f"{start}-2-of-4", "2/2"), (f"{start}-3-of-4", "stopped at step 10")):
+        assert any(name in line and stands in line for line in said.splitlines()), said
+    assert find_run(f"{start}-2-of-4", shards).name == f"{whole.name}-2-of-4"
+    for name in ("digits", "latest", start):  # runs alone
+        with pytest.raises(UserError):
+            find_run(name, shards)
+
+
+@pytest.mark.parametrize("argv", [("--shard", "9/8"), ("--shard", "/3"), ("--shard", "1/9")])
+def test_a_mistaken_part_is_code_2(argv, tmp_path, capsys):
+    assert run(tmp_path, *argv) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
