@@ -19,7 +19,7 @@ from lstm_jax.data.dataset import make_dataset
 from lstm_jax.model.forward import fuse_kernels, outputs
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample
-from lstm_jax.train.sweep import build, place_here
+from lstm_jax.train.sweep import build_programs, place_on_devices
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
 
@@ -81,8 +81,8 @@ def _train(task: Task, microbatches: int, backend: str) -> Run:
     )
     few = {name: array[:1] for name, array in split.items()}  # nothing is scored
     dataset = make_dataset("benchmark", split, few, few, num_classes=NUM_CLASSES)
-    (placement,) = place_here(experiment.members())
-    programs = build(placement, dataset, SEGMENT_STEPS)
+    (placement,) = place_on_devices(experiment.members())
+    programs = build_programs(placement, dataset, SEGMENT_STEPS)
     state = programs.init()
     # On a GPU a lone member runs in a tile of copies of itself, as in every run.
     params = jax.tree.map(lambda value: np.stack([value] * len(placement.rows)), _params(task))

@@ -139,7 +139,7 @@ def run(
 
         directory = loop.run(
             name or run_name, study, console, runs_dir=Path(runs_dir), checkpoint_every=checkpoint_every,
-            fallback=fallback, max_minutes=max_minutes, tensorboard=tensorboard, given=given,
+            fallback=fallback, max_minutes=max_minutes, tensorboard=tensorboard, datasets=given,
             callback=callback,
         )  # fmt: skip
     return Outcome(directory, data, silent)

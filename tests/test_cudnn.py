@@ -23,7 +23,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.model import forward
 from lstm_jax.tasks.task import Inputs, ModelSpec
 from lstm_jax.train.step import init_state, train_step
-from lstm_jax.train.sweep import place, refuse_absent_backend, stack_fields, tile_size
+from lstm_jax.train.sweep import make_placements, refuse_absent_backend, stack_fields, tile_size
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -164,7 +164,7 @@ def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
     with pytest.raises(EnvironmentProblem, match="cudnn needs an NVIDIA GPU"):
         refuse_absent_backend(experiment)
     refuse_absent_backend(replace(experiment, backend="scan"))
-    placements = place(experiment.members(), 1, partial(tile_size, "gpu"))
+    placements = make_placements(experiment.members(), 1, partial(tile_size, "gpu"))
     assert [placement.tile for placement in placements] == [1]
     assert tile_size("gpu", Experiment()) > 1
 

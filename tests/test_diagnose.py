@@ -16,7 +16,7 @@ from lstm_jax.predict import inference
 from lstm_jax.report import diagnostics
 from lstm_jax.tasks.images import Images, arranged
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import name_arrays
+from lstm_jax.train.sweep import named_leaves
 
 MEMBER = Experiment(task=Images(dataset="digits"), hidden_size=5)
 MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
@@ -123,9 +123,9 @@ def test_shapes_are_those_of_the_initial_values(any_model, digits):
     member = MEMBER.replace_unchecked(
         {"cell": any_model.member.cell, "layers": any_model.member.layers}
     )
-    shapes = name_arrays(inference.shapes(member, any_model.spec))
+    shapes = named_leaves(inference.shapes(member, any_model.spec))
     assert {n: leaf.shape for n, leaf in shapes.items()} == {
-        n: leaf.shape for n, leaf in name_arrays(any_model.params).items()
+        n: leaf.shape for n, leaf in named_leaves(any_model.params).items()
     }
 
 

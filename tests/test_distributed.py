@@ -5,7 +5,7 @@ import pytest
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs.launcher import launch
-from lstm_jax.train.sweep import place
+from lstm_jax.train.sweep import make_placements
 
 
 @pytest.mark.parametrize("microbatches", [1, 2, 4, 8])
@@ -17,7 +17,7 @@ def test_a_placement_is_on_the_devices_of_all_processes_or_of_each(
 ):
     """A process without a device in a program could not take part in it."""
     members = tuple(Experiment(seed=tuple(range(count)), microbatches=microbatches).members())
-    placements = place(members, devices, lambda _: tile, local)
+    placements = make_placements(members, devices, lambda _: tile, local)
     assert [m for placement in placements for m in placement.members] == list(members)
     for placement in placements:
         used = placement.member_devices * placement.batch_devices

@@ -18,7 +18,7 @@ from lstm_jax.data.dataset import make_dataset
 from lstm_jax.data.windows import Cut, make_windows
 from lstm_jax.train.memory import estimate_memory
 from lstm_jax.train.step import init_state, train_segment
-from lstm_jax.train.sweep import model_spec_of, place
+from lstm_jax.train.sweep import make_placements, model_spec_of
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 every_experiment = pytest.mark.parametrize("name", available())
@@ -133,7 +133,7 @@ def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_
 @pytest.mark.parametrize("devices", [1, 3])
 def test_a_shipped_experiment_is_placed_whole_and_its_memory_is_known(name, devices):
     experiment = load_study(name).experiment
-    placements = place(experiment.members(), devices, lambda group: 1)
+    placements = make_placements(experiment.members(), devices, lambda group: 1)
     placed = [member.digest for placement in placements for member in placement.members]
     assert sorted(placed) == sorted(member.digest for member in experiment.members())
     for placement in placements:

@@ -24,7 +24,7 @@ from lstm_jax.predict.predict import predict
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.forecast import of_answers
-from lstm_jax.train.sweep import Placement, build
+from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -62,7 +62,7 @@ def trained(tmp_path_factory):
         kernel_init="orthogonal", learning_rate=0.02, schedule="cosine", total_examples=32 * 300,
     )  # fmt: skip
     dataset = member.task.load(ignore)
-    programs = build(Placement((member,), 1, 1), dataset, member.num_steps)
+    programs = build_programs(Placement((member,), 1, 1), dataset, member.num_steps)
     state, _ = programs.segment(programs.init(), 0, member.num_steps)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
     sums = programs.score(state.params, dataset.test)

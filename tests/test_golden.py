@@ -16,7 +16,7 @@ from lstm_jax import Experiment
 from lstm_jax.data import images
 from lstm_jax.runs import checkpoints, provenance
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.sweep import Placement, build, name_arrays
+from lstm_jax.train.sweep import Placement, build_programs, named_leaves
 
 RECORDS = Path(__file__).parent / "golden.json"
 STEPS = 60
@@ -26,9 +26,9 @@ def trained():
     """Losses every ten steps, and the SHA-256 of all parameters after the last."""
     dataset = images.load("digits")
     members = tuple(Experiment(task=Images(dataset="digits")).members())
-    programs = build(Placement(members, 1, 1), dataset, STEPS)
+    programs = build_programs(Placement(members, 1, 1), dataset, STEPS)
     state, metrics = programs.segment(programs.init(), 0, STEPS)
-    params = {name: np.asarray(leaf)[0] for name, leaf in name_arrays(state.params).items()}
+    params = {name: np.asarray(leaf)[0] for name, leaf in named_leaves(state.params).items()}
     identity = provenance.identity(dataset.fingerprint)
     return {
         "instruction_set": identity["instruction_set"],

@@ -20,7 +20,7 @@ from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Inputs
 from lstm_jax.train.step import EVALUATION_BLOCK
-from lstm_jax.train.sweep import Placement, build
+from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -42,7 +42,7 @@ def programs(file):
         microbatches=2, learning_rate=0.03, kernel_init="orthogonal", total_examples=16 * 300,
     )  # fmt: skip
     dataset = member.task.load(ignore)
-    return member, dataset, build(Placement((member,), 1, 1), dataset, 300)
+    return member, dataset, build_programs(Placement((member,), 1, 1), dataset, 300)
 
 
 @pytest.fixture(scope="module")

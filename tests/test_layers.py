@@ -22,7 +22,7 @@ from lstm_jax.model import forward, init
 from lstm_jax.model.embedding import look_up
 from lstm_jax.tasks.task import Inputs, ModelSpec, PerExample, Task
 from lstm_jax.train.batches import bucket_index, group_by_bucket
-from lstm_jax.train.sweep import Placement, build
+from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -120,7 +120,7 @@ def rows_of(seed=0):
 
 
 def segment(member, dataset, steps=6):
-    programs = build(Placement((member,), 1, 1), dataset, steps)
+    programs = build_programs(Placement((member,), 1, 1), dataset, steps)
     return programs, *programs.segment(programs.init(), 0, steps)
 
 
@@ -233,7 +233,7 @@ def test_examples_made_anew_differ_from_step_to_step_and_not_from_run_to_run():
 def test_a_carried_score_is_that_of_the_long_sequences():
     member = experiment(task=EveryRow(), layers=1)
     dataset = data(100)  # two blocks of 50: the second goes on where the first ended
-    programs = build(Placement((member,), 1, 1), dataset, 1)
+    programs = build_programs(Placement((member,), 1, 1), dataset, 1)
     state = programs.init()
     sums = programs.score(state.params, dataset.test)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)

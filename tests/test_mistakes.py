@@ -27,7 +27,7 @@ from lstm_jax.predict import images
 from lstm_jax.predict.pictures import read_picture
 from lstm_jax.runs import checkpoints, record
 from lstm_jax.runs.progress import Progress, progress_bar
-from lstm_jax.train.sweep import build, place_here
+from lstm_jax.train.sweep import build_programs, place_on_devices
 
 ROOT = Path(__file__).parent.parent
 
@@ -322,7 +322,7 @@ def test_a_healthy_run_holds_no_number_that_is_none():
         microbatches=2,
         total_examples=32,
     )
-    (placement,) = place_here([member])
-    programs = build(placement, member.task.load(ignore), 4)
+    (placement,) = place_on_devices([member])
+    programs = build_programs(placement, member.task.load(ignore), 4)
     state, metrics = programs.segment(programs.init(), 0, 1)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))

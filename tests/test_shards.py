@@ -28,7 +28,7 @@ from lstm_jax.runs.directory import locked
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.record import find_run, read_record, run_directory
 from lstm_jax.runs.reuse import reuse_finished
-from lstm_jax.runs.session import open_session, session
+from lstm_jax.runs.session import open_session, record_session
 
 SWEEP = Experiment(cell=("lstm", "gru"), hidden_size=(8, 300), learning_rate=(1e-3, 1e-2, 1e-1))
 ARGV = (
@@ -194,7 +194,7 @@ def test_parts_put_together_are_the_run_of_one_process(whole, shards, tmp_path, 
     assert run(tmp_path / "runs") == 0
     said = capsys.readouterr().out
     assert "2 members were finished in" in said
-    assert re.search(r"[0-9] members? (was|were) begun in .*-3-of-4: taken over", said)
+    assert re.search(r"[0-9] members? (was|were) begun in .*-3-of-4: reused", said)
     directory = tmp_path / "runs" / "digits" / whole.name
     assert timeless(directory) == timeless(whole)
     assert metrics(directory) == metrics(whole)
@@ -259,7 +259,7 @@ def test_of_a_part_that_is_in_use_only_what_it_finished_is_taken(whole, shards, 
     with locked(home / f"{whole.name}-1-of-4"), locked(home / f"{whole.name}-3-of-4"):
         assert run(tmp_path / "runs") == 0
     said = capsys.readouterr().out
-    assert "-3-of-4 is in use: what is begun there is not taken over" in said
+    assert "-3-of-4 is in use: what it has begun is not reused" in said
     assert "2 members were finished in" in said
     assert "begun in" not in said.replace("is begun", "")
     assert timeless(home / whole.name) == timeless(whole)
@@ -271,12 +271,12 @@ def test_members_of_another_identity_are_trained_anew(whole, shards, tmp_path, c
     reopened(home / f"{whole.name}-1-of-4", identity="0" * 12)
     assert run(tmp_path / "runs") == 0
     assert "2 members of" in (said := capsys.readouterr().out)
-    assert "trained with other versions, devices or data: not taken over" in said
+    assert "trained with other versions, devices or data: not reused" in said
     assert timeless(home / whole.name) == timeless(whole)
 
 
 def test_a_kill_while_parts_are_put_together_loses_nothing(whole, shards, tmp_path):
-    """At every step of every write: what was not yet taken over is found again."""
+    """At every step of every write: what was not reused yet is found again."""
     study, silent = (
         replace(load_study("digits"), experiment=read_record(whole).study.experiment),
         Console(quiet=True),
@@ -286,10 +286,11 @@ def test_a_kill_while_parts_are_put_together_loses_nothing(whole, shards, tmp_pa
 
     def together(runs):
         directory = run_directory(runs, "digits", study)
-        with locked(directory) as lock:
-            current = open_session("digits", study, directory, silent, lock, 10)
-            with session(current, datasets):
-                reuse_finished(current, study.members())
+        with (
+            open_session("digits", study, directory, silent, 10) as session,
+            record_session(session, datasets),
+        ):
+            reuse_finished(session, study.members())
         return read_record(directory), metrics(directory)
 
     shutil.copytree(shards, tmp_path / "never")

@@ -15,10 +15,10 @@ from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
 from lstm_jax.train.sweep import (
     Placement,
-    build,
+    build_programs,
+    make_placements,
     model_spec_of,
-    name_arrays,
-    place,
+    named_leaves,
     stack_fields,
     stack_states,
     tile_size,
@@ -49,17 +49,17 @@ def digits():
 
 def digests(state, count):
     """Digest of each member's state."""
-    arrays = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
     return [
         checkpoints.fingerprint({name: array[row] for name, array in arrays.items()})
         for row in range(count)
     ]
 
 
-def trained(placement, dataset, cuts=(0, CAPACITY), capacity=CAPACITY, how=jax.jit):
+def trained(placement, dataset, cuts=(0, CAPACITY), max_steps=CAPACITY, how=jax.jit):
     """Digest of each member's state after the segments between the cuts."""
     with mock.patch.object(jax, "jit", how):
-        programs = build(placement, dataset, capacity)
+        programs = build_programs(placement, dataset, max_steps)
     state = programs.init()
     for start, stop in pairwise(cuts):
         state, _ = programs.segment(state, start, stop)
@@ -91,7 +91,7 @@ def test_a_member_of_any_grid_on_any_devices_equals_itself_alone(
     assert trained(placement, digits) == alone(kind)
 
 
-PAIR = {"capacity": 40}  # of two members of `layers`: one program for several tests
+PAIR = {"max_steps": 40}  # of two members of `layers`: one program for several tests
 
 
 def test_order_and_number_of_members_and_the_capacity_of_a_segment_change_no_bit(digits, alone):
@@ -106,9 +106,9 @@ def test_cutting_into_segments_changes_no_bit(digits, alone, cuts):
 
 
 def test_a_state_taken_to_the_host_and_back_goes_on_to_the_same_bits(digits, alone):
-    programs = build(Placement(members("layers")[:2], 1, 1), digits, **PAIR)
+    programs = build_programs(Placement(members("layers")[:2], 1, 1), digits, **PAIR)
     state, _ = programs.segment(programs.init(), 0, 5)
-    named = {name: np.asarray(leaf) for name, leaf in name_arrays(state).items()}
+    named = {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
     rows = [{name: array[row] for name, array in named.items()} for row in range(2)]
     state, _ = programs.segment(programs.put(stack_states(state, rows)), 5, CAPACITY)
     assert digests(state, 2) == alone("layers")[:2]
@@ -132,7 +132,7 @@ BASE = Experiment(**KINDS["layers"])
 
 def three_steps(member, dataset):
     """The digest of a member's state after them, by the programs that `alone` has compiled."""
-    programs = build(Placement((member,), 1, 1), dataset, CAPACITY)
+    programs = build_programs(Placement((member,), 1, 1), dataset, CAPACITY)
     state, _ = programs.segment(programs.init(), 0, 3)
     programs.score(state.params, dataset.test)
     return digests(state, 1)[0]
@@ -175,7 +175,7 @@ def test_another_traced_value_traces_nothing_again(digits, built_once, path):
 )
 def test_a_static_axis_becomes_placements_of_one_group_each(path, values):
     grid = BASE.replace({path: values, "seed": (0, 1, 2)})
-    placements = place(grid.members(), 1, lambda group: 1)
+    placements = make_placements(grid.members(), 1, lambda group: 1)
     assert [[m.values[path] for m in p.members] for p in placements] == [[v] * 3 for v in values]
 
 
@@ -183,7 +183,7 @@ def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
     one, two = members("layers")[:2]
     wild = one.replace({"learning_rate": 1e30})  # overflows float32 in its second step
     for mate, own in ((one, 0), (two, 1)):
-        programs = build(Placement((wild, mate), 1, 1), digits, **PAIR)
+        programs = build_programs(Placement((wild, mate), 1, 1), digits, **PAIR)
         state, metrics = programs.segment(programs.init(), 0, CAPACITY)
         assert np.all(np.isfinite(np.asarray(metrics.loss)[1, :CAPACITY]))
         assert list(np.asarray(state.diverged_at)) == [1, -1]
@@ -209,8 +209,8 @@ def test_in_tiles_a_member_has_the_same_bits_whatever_is_beside_it(digits, in_ti
 def test_tiles_train_as_one_after_another_does(digits):
     """Up to rounding."""
     losses = []
-    for tile, capacity in ((1, PAIR["capacity"]), (4, CAPACITY)):
-        programs = build(Placement(members("layers")[:2], 1, 1, tile), digits, capacity)
+    for tile, max_steps in ((1, PAIR["max_steps"]), (4, CAPACITY)):
+        programs = build_programs(Placement(members("layers")[:2], 1, 1, tile), digits, max_steps)
         losses.append(np.asarray(programs.segment(programs.init(), 0, 12)[1].loss)[:2, :12])
     np.testing.assert_allclose(*losses, rtol=2e-3)
 
@@ -219,7 +219,7 @@ def test_tiles_train_as_one_after_another_does(digits):
 def test_placements_hold_every_member_once_and_fill_the_devices(tile):
     grid = list(Experiment(hidden_size=(8, 16, 32), seed=tuple(range(7))).members())
     for devices in (1, 2, 3, 4, 8):
-        placements = place(grid, devices, lambda group: tile)
+        placements = make_placements(grid, devices, lambda group: tile)
         placed = [member for placement in placements for member in placement.members]
         assert sorted(m.digest for m in placed) == sorted(m.digest for m in grid)
         for placement in placements:

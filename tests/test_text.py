@@ -23,7 +23,7 @@ from lstm_jax.predict import inference, text
 from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.text import Text
-from lstm_jax.train.sweep import Placement, build
+from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -58,7 +58,7 @@ def trained(file):
         microbatches=2, learning_rate=0.02, total_examples=16 * 150,
     )  # fmt: skip
     dataset = task.load(ignore)
-    programs = build(Placement((member,), 1, 1), dataset, 150)
+    programs = build_programs(Placement((member,), 1, 1), dataset, 150)
     state, _ = programs.segment(programs.init(), 0, 150)
     sums = programs.score(state.params, dataset.test)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)

@@ -25,7 +25,7 @@ from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import page
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import Placement, build
+from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -64,7 +64,7 @@ def start(member, data):
 
 @pytest.fixture(scope="module")
 def state(member, data, start):
-    programs = build(Placement((member,), 1, 1), data, STEPS)
+    programs = build_programs(Placement((member,), 1, 1), data, STEPS)
     return programs.segment(programs.put(jax.tree.map(lambda leaf: leaf[None], start)), 0, STEPS)[0]
 
 

@@ -10,7 +10,7 @@ from lstm_jax.runs import checkpoints
 from lstm_jax.runs.metrics_file import append_metrics
 from lstm_jax.runs.record import Record
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.sweep import build, name_arrays, place
+from lstm_jax.train.sweep import build_programs, make_placements, named_leaves
 
 # One microbatch: half the time to compile.
 SWEEP = Experiment(
@@ -27,12 +27,12 @@ def train(directory, experiment, *, steps=None, name="digits"):
     """Returns the record of the members trained for so many steps; finished where that is all."""
     directory.mkdir(parents=True)
     dataset, study, results = experiment.task.load(print), Study(experiment), {}
-    for placement in place(study.members(), 1, lambda _: 1):
+    for placement in make_placements(study.members(), 1, lambda _: 1):
         until = steps or placement.static_key.num_steps
-        programs = build(placement, dataset, placement.static_key.num_steps)
+        programs = build_programs(placement, dataset, placement.static_key.num_steps)
         state, metrics = programs.segment(programs.init(), 0, until)
         digests = tuple(member.digest for member in placement.members)
-        arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in name_arrays(state).items()}
+        arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in named_leaves(state).items()}
         seconds = [0.5] * len(digests)
         checkpoints.save(directory, digests, checkpoints.Saved(until, arrays, "i", seconds))
         append_metrics(directory, metric_rows(placement, metrics, until))

@@ -15,17 +15,19 @@ Score = dict[str, float | None]  # `loss` and the task's metric; None where not 
 
 
 class Segment(NamedTuple):
-    """What is known after a segment: members trained side by side, and their metrics in it."""
+    """Some steps of members that train side by side, and their metrics. Axis: M members."""
 
-    members: tuple[Experiment, ...]  # M of them
+    members: tuple[Experiment, ...]
     start: int
-    stop: int  # the steps done now
+    stop: int  # the number of steps done now
     metrics: dict[str, np.ndarray]  # loss, the task's metric, norms: float32 [M, stop - start]
+    evaluation: list[Score] | None = None  # on validation before the first step, where it was due
+    seconds: float = math.nan  # of training, of all members together
 
     def __repr__(self) -> str:
         last = {name: float(column[:, -1].mean()) for name, column in self.metrics.items()}
-        said = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
-        return f"Segment({len(self.members)} members, steps {self.start} to {self.stop}: {said})"
+        values = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+        return f"Segment({len(self.members)} members, steps {self.start} to {self.stop}: {values})"
 
 
 @dataclass(frozen=True, repr=False)

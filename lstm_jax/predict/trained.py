@@ -22,12 +22,12 @@ from lstm_jax.model.forward import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.predict import inference
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.evaluation import parameters_of
+from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import refusal
 from lstm_jax.runs.record import Record, digest_with_prefix, find_member, read_run
 from lstm_jax.tasks.images import Images, steps
 from lstm_jax.tasks.task import Batch, ModelSpec
-from lstm_jax.train.sweep import name_arrays
+from lstm_jax.train.sweep import named_leaves
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ def _home(directory: Path, result: Result | None) -> Path:
 def _params(member: Experiment, spec: ModelSpec, arrays: Arrays, home: Path) -> Params:
     """The parameters out of a saved state, whose arrays are named by their path."""
     like = inference.shapes(member, spec)
-    own = parameters_of(arrays)
-    wanted = {name: (leaf.shape, leaf.dtype) for name, leaf in name_arrays(like).items()}
+    own = result_parameters(arrays)
+    wanted = {name: (leaf.shape, leaf.dtype) for name, leaf in named_leaves(like).items()}
     if {name: (array.shape, array.dtype) for name, array in own.items()} != wanted:
         raise refusal(f"{home} holds checkpoints of another version; train it again")
     leaves = [jnp.asarray(own[name]) for name in wanted]
@@ -229,4 +229,4 @@ def _params(member: Experiment, spec: ModelSpec, arrays: Arrays, home: Path) -> 
 
 
 def _named(params: Params) -> Arrays:
-    return {name: np.asarray(leaf) for name, leaf in name_arrays(params).items()}
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}

@@ -1,12 +1,13 @@
-"""Evaluator at validation while training, and the best parameters seen at them.
+"""Evaluation of members that train side by side: scores, rows of metrics, best parameters.
 
-Axes: M members that train side by side.
+Axes: M members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,98 +16,168 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.results import Score
 from lstm_jax.data.dataset import Arrays
 from lstm_jax.model.init import Params
-from lstm_jax.runs.scoring import scores
+from lstm_jax.runs.checkpoints import fingerprint
 from lstm_jax.train.distributed import fetch
-from lstm_jax.train.step import TrainState
-from lstm_jax.train.sweep import Programs, name_arrays
+from lstm_jax.train.step import Metrics, TrainState
+from lstm_jax.train.sweep import Programs, named_leaves
 
-EVAL_EXAMPLES = 2_000  # examples of validation, the first ones
-BEST = "best/"  # how the names of kept arrays begin in a checkpoint
+EVAL_EXAMPLES = 2_000  # examples of validation, the first ones, that are used during training
+BEST = "best/"  # prefix of the names under which a checkpoint holds the best parameters
 
 
 def eval_steps(member: Experiment) -> list[int]:
-    """Returns after which steps a member is looked at before its end: those of logged rows."""
-    every, parts = member.log_every, range(1, member.num_evals)
-    wanted = {round(member.num_steps * i / member.num_evals / every) * every for i in parts}
-    return sorted(step for step in wanted if 0 < step < member.num_steps)
+    """Returns the steps, before the last one, at which a member is evaluated on validation.
+
+    They are evenly spaced and rounded to logged steps.
+    """
+    every, num_evals = member.log_every, member.num_evals
+    steps = {round(member.num_steps * i / num_evals / every) * every for i in range(1, num_evals)}
+    return sorted(step for step in steps if 0 < step < member.num_steps)
 
 
 @dataclass
 class Evaluator:
-    """The members of a placement, looked at as they train.
+    """Evaluates the members of a placement on validation during training.
 
-    Where they keep their best parameters, `best` holds these as they lie in a checkpoint: arrays
-    [M, ...] by name, with the metric they had.
+    Where `restore_best` is set, `best` holds the parameters of the best evaluation so far as a
+    checkpoint holds them: arrays [M, ...] by name, and their metric.
     """
 
     members: tuple[Experiment, ...]
     programs: Programs
-    validation: Arrays
+    validation: Arrays  # all of it; the first EVAL_EXAMPLES are used
     best: Arrays = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.steps = eval_steps(self.members[0])
-        self.keeps_best = self.members[0].restore_best
+        self.restores_best = self.members[0].restore_best
         self.validation = {name: array[:EVAL_EXAMPLES] for name, array in self.validation.items()}
 
-    @staticmethod
-    def without(arrays: Arrays) -> Arrays:
-        """Returns a saved state without the best parameters that lie beside it."""
-        return {name: array for name, array in arrays.items() if not name.startswith(BEST)}
+    def next_stop(self, step: int, stop: int) -> int:
+        """Returns the end of a segment from `step`: the next evaluation, at the latest `stop`."""
+        return min([stop, *(each for each in self.steps if each > step)])
 
-    @staticmethod
-    def gone_on(saved: Iterable[Arrays]) -> Arrays:
-        """Returns `best` as it stood when these members were saved."""
-        rows = [{n: a for n, a in arrays.items() if n.startswith(BEST)} for arrays in saved]
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    def evaluate(self, step: int, state: TrainState) -> list[Score] | None:
+        """Returns the members' scores after `step` steps; None where no evaluation is due.
 
-    def end_of_segment(self, step: int, until: int) -> int:
-        """Returns where a segment from `step` ends at the latest: at a look or at `until`."""
-        return min([until, *(look for look in self.steps if look > step)])
-
-    def look(self, step: int, state: TrainState) -> list[Score] | None:
-        """Returns how the members stand after so many steps; None where none looks then."""
-        at_end = self.keeps_best and step == self.members[0].num_steps
+        At the last step there is one only where the best parameters are to be restored.
+        """
+        at_end = self.restores_best and step == self.members[0].num_steps
         if step not in self.steps and not at_end:
             return None
         split = {"validation": self.validation}
-        found = scores(self.programs, state.params, self.members, split)["validation"]
-        if self.keeps_best:
-            self._note(found, state.params)
-        return found
+        scores = score_splits(self.programs, state.params, self.members, split)["validation"]
+        if self.restores_best:
+            self._update_best(scores, state.params)
+        return scores
 
-    def _note(self, found: list[Score], params: Params) -> None:
+    def _update_best(self, scores: list[Score], params: Params) -> None:
         task, count = self.members[0].task, len(self.members)
         sign = 1 if task.higher_is_better else -1
-        ranks = [score[task.metric] for score in found]
-        rank_M = np.array([-np.inf if rank is None else sign * rank for rank in ranks])
-        arrays = fetch(name_arrays(params))
-        now = {f"{BEST}params/{name}": array[:count] for name, array in arrays.items()}
-        before_M = self.best.get(f"{BEST}rank", np.full(count, -np.inf))
-        better_M = rank_M > before_M
-        for name, array in now.items():
-            kept = self.best.get(name, array)
-            mask = better_M.reshape(-1, *[1] * (array.ndim - 1))
-            self.best[name] = np.where(mask, array, kept)
-        self.best[f"{BEST}rank"] = np.where(better_M, rank_M, before_M)
+        values = [score[task.metric] for score in scores]
+        rank_M = np.array([-np.inf if value is None else sign * value for value in values])
+        best_rank_M = self.best.get(f"{BEST}rank", np.full(count, -np.inf))
+        is_better_M = rank_M > best_rank_M
+        for name, array in fetch(named_leaves(params)).items():
+            key, array = f"{BEST}params/{name}", array[:count]
+            mask = is_better_M.reshape(-1, *[1] * (array.ndim - 1))
+            self.best[key] = np.where(mask, array, self.best.get(key, array))
+        self.best[f"{BEST}rank"] = np.where(is_better_M, rank_M, best_rank_M)
 
-    def kept(self, params: Params) -> Params:
-        """Returns the parameters that are the members' results, in rows as `params` has them."""
-        if not self.keeps_best:
+    def final_params(self, params: Params) -> Params:
+        """Returns the parameters that are the members' results: the best ones, or the last ones.
+
+        `params` are the last ones, with a row for each row of the placement; so is the result.
+        """
+        if not self.restores_best:
             return params
-
-        def leaf(name: str, array: jax.Array) -> np.ndarray:
+        leaves = []
+        for name, array in named_leaves(params).items():
             best = self.best[f"{BEST}params/{name}"]
-            copies = [best[-1:]] * (len(array) - len(best))  # that fill up a tile
-            return np.concatenate([best, *copies])
-
-        leaves = [leaf(name, array) for name, array in name_arrays(params).items()]
+            padding = [best[-1:]] * (len(array) - len(best))  # copies that fill up a tile
+            leaves.append(np.concatenate([best, *padding]))
         return self.programs.put(jax.tree.unflatten(jax.tree.structure(params), leaves))
 
 
-def parameters_of(arrays: Arrays) -> Arrays:
-    """Returns the parameters of a saved state that are its member's result, by name: the best
-    where they were kept, else the last.
+def best_of(states: Iterable[Arrays]) -> Arrays:
+    """Returns `Evaluator.best` of members whose states, as checkpoints hold them, are given."""
+    rows = [{n: a for n, a in arrays.items() if n.startswith(BEST)} for arrays in states]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def without_best(arrays: Arrays) -> Arrays:
+    """Returns a saved state without the best parameters beside it."""
+    return {name: array for name, array in arrays.items() if not name.startswith(BEST)}
+
+
+def result_parameters(arrays: Arrays) -> Arrays:
+    """Returns, by name, the parameters of a saved state that are its member's result.
+
+    They are the best ones where the state holds them, else the last ones.
     """
-    kept = f"{BEST}params/" if f"{BEST}rank" in arrays else "params/"
-    return {n.removeprefix(kept): array for n, array in arrays.items() if n.startswith(kept)}
+    prefix = f"{BEST}params/" if f"{BEST}rank" in arrays else "params/"
+    return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
+
+
+def parameter_digests(params: Params, count: int) -> list[str]:
+    """Returns the SHA-256 of the parameters of each of the first `count` members."""
+    arrays = fetch(named_leaves(params))
+    return [fingerprint({k: array[row] for k, array in arrays.items()}) for row in range(count)]
+
+
+def score_splits(
+    programs: Programs, params: Params, members: Sequence[Experiment], splits: Mapping[str, Arrays]
+) -> dict[str, list[Score]]:
+    """Returns loss and metric of each member on each split, by the split's name."""
+    metric, scores = members[0].task.metric, {}
+    for name, split in splits.items():
+        sums = fetch(programs.score(params, split))
+        loss, value, weight = (np.asarray(column, np.float64) for column in sums)
+        scores[name] = [
+            {"loss": finite(loss[row] / weight[row]), metric: finite(value[row] / weight[row])}
+            for row in range(len(members))
+        ]
+    return scores
+
+
+def metric_columns(members: Sequence[Experiment], metrics: Metrics) -> dict[str, np.ndarray]:
+    """Returns the metrics of a segment by their names on record, float32 [M, steps]."""
+    metric = members[0].task.metric
+    return {
+        metric if name == "metric" else name: np.asarray(column)
+        for name, column in metrics._asdict().items()
+    }
+
+
+def metric_rows(
+    members: Sequence[Experiment],
+    columns: Mapping[str, np.ndarray],
+    start: int,
+    stop: int,
+    evaluation: Sequence[Score] | None = None,
+) -> list[dict[str, Any]]:
+    """Returns a row for each member and each logged step of a segment; None where not finite.
+
+    `columns` are of `metric_columns`. The members share a program, so they log at the same steps
+    and have the same metric. `evaluation` holds their scores on validation before step `start`,
+    if they were evaluated there: it becomes a part of the rows of that step.
+    """
+    every = members[0].log_every
+    rows = [
+        {
+            "member": member.digest,
+            "step": step,
+            **{name: finite(column[row, step - start]) for name, column in columns.items()},
+        }
+        for step in range(start, stop)
+        if step % every == 0
+        for row, member in enumerate(members)
+    ]
+    for row, score in zip(rows, evaluation or (), strict=False):
+        row |= {f"validation_{name}": value for name, value in score.items()}
+    return rows
+
+
+def finite(value: Any) -> float | None:
+    """Returns the number as JSON has it, which knows no nan."""
+    return float(value) if np.isfinite(value) else None

@@ -1,8 +1,7 @@
-"""What would run: members, programs, parameters, memory, time, and what is already done."""
+"""Says what would run: members, programs, parameters, memory, time, and what is done already."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import jax
@@ -17,8 +16,9 @@ from lstm_jax.runs import checkpoints
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record, run_directory
+from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
-from lstm_jax.train.sweep import Datasets, Placement, build, place_here
+from lstm_jax.train.sweep import Datasets, Placement, place_on_devices
 
 MEASURED_STEPS = 20
 
@@ -32,74 +32,78 @@ def plan(
     fallback: bool = False,
     measure: bool = False,
 ) -> None:
-    """Prints a row for each compiled program. Loads (or prepares) the data; trains nothing.
+    """Prints a row for each compiled program, and what is left to train.
 
-    Refuses what `run` would refuse.
+    Loads (or prepares) the data and trains nothing, but for a few steps of each program with
+    `measure`, which it throws away. Refuses what `run` would refuse.
     """
     name, study, datasets = load_data(name, study, fallback, console)
     directory = run_directory(runs_dir, name, study)
     record = read_record(directory) or Record(name, study)
-    done = {*record.results, *(row.member.digest for row in record.dropped)}
+    done = {*record.results, *(result.member.digest for result in record.dropped)}
     saved = checkpoints.saved_members(directory)
-    begun = {digest: step for digest, step in saved.items() if digest not in done}
+    started = {digest: step for digest, step in saved.items() if digest not in done}
     members, platform = study.members(), jax.default_backend()
 
-    placements = place_here(members)
+    placements = place_on_devices(members)
     varied = [
-        p for p in study.experiment.axes if len({q.static_key.values[p] for q in placements}) > 1
+        path
+        for path in study.experiment.axes
+        if len({placement.static_key.values[path] for placement in placements}) > 1
     ]
     columns = [*map(words, varied), "devices", "parameters", "memory", "done"]
     table = Table("members", *columns, *(["examples/s"] if measure else []), box=SIMPLE)
     seconds = 0.0
     for placement in placements:
         dataset = datasets[placement.data_key]
-        need = estimate_memory(placement, dataset, platform)
-        refuse_what_does_not_fit(need, len(placement.members), platform)
+        estimate = estimate_memory(placement, dataset, platform)
+        refuse_what_does_not_fit(estimate, len(placement.members), platform)
         row = [
             str(len(placement.members)),
             *(shown(placement.static_key.values[path]) for path in varied),
             f"{placement.member_devices} x {placement.batch_devices}",
-            f"{need.parameters:,} each",
-            f"{max(need.device, need.host) / 2**20:,.0f} MiB",
+            f"{estimate.parameters:,} each",
+            f"{max(estimate.device, estimate.host) / 2**20:,.0f} MiB",
             str(sum(member.digest in done for member in placement.members)),
         ]
         if measure:
             rate = examples_per_second(placement, dataset)
             left = [m for m in placement.members if m.digest not in done]
-            steps_left = sum(m.num_steps - begun.get(m.digest, 0) for m in left)
+            steps_left = sum(m.num_steps - started.get(m.digest, 0) for m in left)
             seconds += steps_left * placement.static_key.batch_size / rate
             row.append(f"{rate:,.0f}")
         table.add_row(*row)
     console.print(table, highlight=False)
-    for line in _lines(record, datasets, len(members), len(done), begun):
+    for line in describe_work(record, datasets, len(members), len(done), started):
         say(console, line)
     if measure:
         minutes = seconds * study.work_share() * record.num_members / len(members) / 60
-        say(console, f"about {minutes:.1f} minutes of training, compiling apart")
+        say(console, f"about {minutes:.1f} minutes of training, without compilation")
     devices = jax.devices()
     say(console, f"{len(devices)} x {devices[0].device_kind}; run directory {directory}")
 
 
-def _lines(
-    record: Record, datasets: Datasets, known: int, done: int, begun: dict[str, int]
+def describe_work(
+    record: Record, datasets: Datasets, num_known: int, num_done: int, started: dict[str, int]
 ) -> list[str]:
+    """Returns lines on members, steps and rungs; `started` holds the step of each saved member."""
     study, total = record.study, record.num_members
     experiment = study.experiment
     steps = " or ".join(f"{n}" for n in sorted({m.num_steps for m in study.members()}))
     sizes = " or ".join(map(str, experiment.several("batch_size")))
     lines = [
-        f"{total} {'member' if total == 1 else 'members'}, {total - done} to train, "
+        f"{total} {'member' if total == 1 else 'members'}, {total - num_done} to train, "
         f"{steps} steps of {sizes} examples each on "
         f"{' or '.join(dict.fromkeys(dataset.name for dataset in datasets.values()))}"
     ]
-    if begun:
-        first, last = min(begun.values()), max(begun.values())
-        where = f"step {first}" if first == last else f"steps {first} to {last}"
-        lines.append(f"{len(begun)} of them go on from {where}, where they were saved")
+    if started:
+        first, last = min(started.values()), max(started.values())
+        step = f"step {first}" if first == last else f"steps {first} to {last}"
+        lines.append(f"{len(started)} of them go on from {step}, where they were saved")
     lines += [
         f"rung at step {step}: the best {kept} settings go on" for step, kept in study.rungs()
     ]
-    if total > known:
+    if total > num_known:
         lines.append(
             f"the table is of the first {study.search.trials_at_once} of {study.search.trials} "
             f"trials; the next are chosen by their {experiment.task.metric}"
@@ -108,11 +112,8 @@ def _lines(
 
 
 def examples_per_second(placement: Placement, dataset: Dataset) -> float:
-    """Returns the rate over all members, from a few steps after as many to warm up."""
-    programs = build(placement, dataset, MEASURED_STEPS)
-    state = programs.init()
-    for start in (0, MEASURED_STEPS):
-        began = time.perf_counter()
-        state, _ = jax.block_until_ready(programs.segment(state, start, start + MEASURED_STEPS))
-    seconds = time.perf_counter() - began
-    return len(placement.members) * MEASURED_STEPS * placement.static_key.batch_size / seconds
+    """Returns the training rate over all members, after as many steps to warm up."""
+    group = TrainGroup(placement, dataset, MEASURED_STEPS, evaluate=False)
+    _, segment = group.segments(2 * MEASURED_STEPS)
+    examples = len(placement.members) * MEASURED_STEPS * placement.static_key.batch_size
+    return examples / segment.seconds

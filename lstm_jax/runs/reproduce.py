@@ -14,14 +14,14 @@ from lstm_jax.config.results import Result
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import NotReproduced, UserError
 from lstm_jax.runs import provenance
-from lstm_jax.runs.evaluation import Evaluator
+from lstm_jax.runs.evaluation import metric_rows, parameter_digests
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, digest_with_prefix, read_run
-from lstm_jax.runs.scoring import metric_rows, parameter_digests
-from lstm_jax.train.sweep import Placement, build, place_here, refuse_absent_backend
+from lstm_jax.runs.train_group import TrainGroup
+from lstm_jax.train.sweep import Placement, place_on_devices, refuse_absent_backend
 
-SEGMENT_STEPS = 100  # between two looks; changes no bit
+SEGMENT_STEPS = 100  # between two comparisons; the bits do not depend on it
 
 Rows = dict[tuple[str, int], dict[str, Any]]  # metrics by member and step
 
@@ -29,66 +29,71 @@ Rows = dict[tuple[str, int], dict[str, Any]]  # metrics by member and step
 def reproduce(
     directory: Path, console: Console, *, member: str | None = None, steps: int | None = None
 ) -> None:
-    """Says that all is bit for bit the same, or raises NotReproduced with the first difference.
+    """Trains a run again and says that all bits are the same.
 
-    A member is compared in every row of metrics that is on record and, if it was trained to its
-    end, in the SHA-256 of its parameters. With `steps`, only as far as that.
+    Compares every row of metrics that is on record, and the SHA-256 of the parameters of each
+    member that was trained to its end. With `steps` it compares the first steps alone.
+
+    Raises NotReproduced with the first difference.
     """
     record = read_run(directory)
-    refuse_absent_backend(record.study.experiment)
+    experiment = record.study.experiment
+    refuse_absent_backend(experiment)
     rows = {(row["member"], row["step"]): row for row in read_metrics(directory)}
-    last = _recorded(record, rows)
+    recorded = recorded_steps(record, rows)
     if member is not None:
-        last = {digest: last[digest] for digest in [digest_with_prefix(member, last)]}
-    tell = partial(say, console)
-    tasks = record.study.experiment.data_tasks()
-    datasets = {key: task.load(tell) for key, task in tasks.items()}
+        recorded = {digest: recorded[digest] for digest in [digest_with_prefix(member, recorded)]}
+    log = partial(say, console)
+    datasets = {key: task.load(log) for key, task in experiment.data_tasks().items()}
     libraries = ["optuna"] if record.study.search.method == "tpe" else []
-    now = {
+    identities = {
         key: provenance.identity(dataset.fingerprint, libraries)
         for key, dataset in datasets.items()
     }
-    for line in changed_identities(record, [who for who, _ in last.values()], now):
-        tell(line)
-    until = {who: min(steps or stop, stop) for who, stop in last.values()}
-    compared = 0
-    for stop in sorted(set(until.values())):
-        for placement in place_here(who for who in until if until[who] == stop):
-            compared += _compare(
-                placement, datasets[placement.data_key], stop, rows, record.results
-            )
-    final = sum(d in record.results and until[who] == who.num_steps for d, (who, _) in last.items())
-    if not compared and not final:
+    for line in changed_identities(record, [each for each, _ in recorded.values()], identities):
+        log(line)
+    stops = {each: min(steps or stop, stop) for each, stop in recorded.values()}
+    num_rows = 0
+    for stop in sorted(set(stops.values())):
+        for placement in place_on_devices(each for each in stops if stops[each] == stop):
+            dataset = datasets[placement.data_key]
+            num_rows += compare(placement, dataset, stop, rows, record.results)
+    num_final = sum(
+        digest in record.results and stops[each] == each.num_steps
+        for digest, (each, _) in recorded.items()
+    )
+    if not num_rows and not num_final:
         raise NotReproduced(f"nothing to compare: {directory} has no metrics of these steps")
-    count = "1 member" if len(last) == 1 else f"{len(last)} members"
-    hashes = f" and the final parameters of {final}" if final else ""
-    tell(
-        f"reproduced bit for bit: {count}, up to {max(until.values())} steps; {compared} rows of "
+    count = "1 member" if len(recorded) == 1 else f"{len(recorded)} members"
+    hashes = f" and the final parameters of {num_final}" if num_final else ""
+    log(
+        f"reproduced bit for bit: {count}, up to {max(stops.values())} steps; {num_rows} rows of "
         f"metrics{hashes} are as recorded"
-        + ("" if final else "; no final parameters were compared")
+        + ("" if num_final else "; no final parameters were compared")
     )
 
 
-def _recorded(record: Record, rows: Rows) -> dict[str, tuple[Experiment, int]]:
-    """The members on record by their digests, and up to which step there is something of them."""
-    known = {}
+def recorded_steps(record: Record, rows: Rows) -> dict[str, tuple[Experiment, int]]:
+    """Returns, by digest, each member and the last step of which something is on record."""
+    members = {}
     if record.study.search.method != "tpe":
         started = {member.digest: member for member in record.study.members()}
         for digest, step in sorted(rows):
             if digest in started:
-                known[digest] = started[digest], step + 1
+                members[digest] = started[digest], step + 1
     for digest, result in record.results.items():
-        known[digest] = result.member, result.steps
-    if not known:
+        members[digest] = result.member, result.steps
+    if not members:
         raise UserError("this run has not trained a step yet: nothing to reproduce")
-    return known
+    return members
 
 
 def changed_identities(
-    record: Record, members: Iterable[Experiment], now: dict[str, Any]
+    record: Record, members: Iterable[Experiment], identities: dict[str, Any]
 ) -> list[str]:
-    """Returns a line for each entry of an identity, by the key of the data, that is not as it was
-    for a member.
+    """Returns a line for each entry of an identity that has changed since a member was trained.
+
+    `identities` holds those of now, by the key of the data.
     """
     lines: dict[str, None] = {}
     for member in members:
@@ -99,51 +104,47 @@ def changed_identities(
             lines["some members were trained under several identities, one after the other"] = None
             continue
         before = record.identities.get(result.identity, {})
-        changed = provenance.changed(before, now[member.task.data_key])
-        lines |= dict.fromkeys(f"identity: {line}" for line in changed)
+        changes = provenance.changed(before, identities[member.task.data_key])
+        lines |= dict.fromkeys(f"identity: {change}" for change in changes)
     return list(lines)
 
 
-def _compare(
-    placement: Placement, dataset: Dataset, until: int, rows: Rows, results: dict[str, Result]
+def compare(
+    placement: Placement, dataset: Dataset, stop: int, rows: Rows, results: dict[str, Result]
 ) -> int:
-    """Trains a placement's members; returns how many rows of metrics were compared."""
-    members = placement.members
-    programs = build(placement, dataset, SEGMENT_STEPS)
-    state, compared = programs.init(), 0
-    named = {member.digest: member for member in members}
-    looks, start = Evaluator(members, programs, dataset.validation), 0
-    while start < until:
-        look = looks.look(start, state)
-        stop = looks.end_of_segment(start, min(start + SEGMENT_STEPS, until))
-        state, metrics = programs.segment(state, start, stop)
-        for row in metric_rows(members, metrics, start, stop, look):
-            old, who = rows.get((row["member"], row["step"])), named[row["member"]]
-            if old is not None:
-                _expect_same(who, old, row)
-                compared += 1
-            elif who.digest in results:
-                raise NotReproduced(f"{who}: the metrics of step {row['step']} are not on record")
-        start = stop
-    if until == placement.static_key.num_steps:
-        looks.look(until, state)
-        digests_now = parameter_digests(looks.kept(state.params), len(members))
-        for member, now in zip(members, digests_now, strict=True):
-            then = results[member.digest].parameters_sha256 if member.digest in results else now
-            if now != then:
+    """Trains the members of a placement to step `stop` and returns how many rows it compared.
+
+    Raises NotReproduced with the first difference.
+    """
+    group = TrainGroup(placement, dataset, SEGMENT_STEPS)
+    members, num_rows = {member.digest: member for member in group.members}, 0
+    for segment in group.segments(stop):
+        for row in metric_rows(
+            group.members, segment.metrics, segment.start, segment.stop, segment.evaluation
+        ):
+            recorded, member = rows.get((row["member"], row["step"])), members[row["member"]]
+            if recorded is None:
+                if member.digest in results:
+                    raise NotReproduced(
+                        f"{member}: the metrics of step {row['step']} are not on record"
+                    )
+                continue
+            num_rows += 1
+            for name, value in row.items():
+                if recorded.get(name) != value:
+                    both = isinstance(recorded.get(name), float) and isinstance(value, float)
+                    by = f" (by {abs(value - recorded[name]):.3g})" if both else ""
+                    raise NotReproduced(
+                        f"{member}: differs first at step {row['step']}: {name} "
+                        f"{recorded.get(name)} on record, {value} now{by}"
+                    )
+    if stop == placement.static_key.num_steps:
+        digests = parameter_digests(group.final_params(), len(group.members))
+        for member, digest in zip(group.members, digests, strict=True):
+            result = results.get(member.digest)
+            if result is not None and result.parameters_sha256 != digest:
                 raise NotReproduced(
                     f"{member}: all recorded metrics are the same, the final parameters are not: "
-                    f"SHA-256 {then} on record, {now} now"
+                    f"SHA-256 {result.parameters_sha256} on record, {digest} now"
                 )
-    return compared
-
-
-def _expect_same(member: Experiment, old: dict[str, Any], new: dict[str, Any]) -> None:
-    for name in new:
-        if old.get(name) != new[name]:
-            both = isinstance(old.get(name), float) and isinstance(new[name], float)
-            by = f" (by {abs(new[name] - old[name]):.3g})" if both else ""
-            raise NotReproduced(
-                f"{member}: differs first at step {new['step']}: {name} {old.get(name)} on record, "
-                f"{new[name]} now{by}"
-            )
+    return num_rows

@@ -1,8 +1,8 @@
-"""What sibling directories have of a run's members, under the same identity: it is taken over.
+"""Reuses what sibling run directories hold of a run's members, under the same identity.
 
-A member that another run finished stays where it is, and the record says where. What a shard has is
-copied, so that the shard can go: members that it finished, and states of members that it began. Of
-the study's whole run, a shard copies what was begun there.
+A member that another run finished stays where it is, and the record says where. The members that a
+shard finished, and the states of those it began, are copied, so that the shard's directory can be
+removed. A shard copies the states that the study's whole run began.
 """
 
 from __future__ import annotations
@@ -20,157 +20,153 @@ from lstm_jax.config.results import Result
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import in_use
-from lstm_jax.runs.evaluation import parameters_of
+from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.record import RUN, Record, is_shard, read_record
 from lstm_jax.runs.session import RunSession
 
-Members = dict[str, Experiment]  # by digest
-
 
 @dataclass
-class Found:
-    """What siblings have: results of finished members, states and rows of metrics to be copied."""
+class Reusable:
+    """What siblings hold, by member's digest: results, and states and rows to be copied."""
 
     results: dict[str, Result] = field(default_factory=dict)
     states: dict[str, checkpoints.Saved] = field(default_factory=dict)
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def reuse_finished(current: RunSession, members: Iterable[Experiment]) -> list[Experiment]:
-    """Takes over what siblings have of these members. Returns those that are finished then.
+def reuse_finished(session: RunSession, members: Iterable[Experiment]) -> list[Experiment]:
+    """Reuses what siblings hold of these members, and returns those that are finished then.
 
-    A halving takes none: it needs its members' metrics at the rungs.
+    Halving reuses nothing: it needs its members' metrics at the rungs.
     """
-    record, found = current.record, Found()
+    record, reusable = session.record, Reusable()
     wanted = {m.digest: m for m in members if m.digest not in record.results}
-    if current.study.search.halving or not wanted:
+    if session.study.search.halving or not wanted:
         return []
-    steps = checkpoints.saved_members(current.directory)
-    for path in sorted(current.directory.parent.glob("*/record.json")):
-        directory, left = path.parent, {d: m for d, m in wanted.items() if d not in found.results}
-        if directory == current.directory or not RUN.fullmatch(directory.name) or not left:
+    steps = checkpoints.saved_members(session.directory)
+    for path in sorted(session.directory.parent.glob("*/record.json")):
+        directory = path.parent
+        missing = {d: m for d, m in wanted.items() if d not in reusable.results}
+        if directory == session.directory or not RUN.fullmatch(directory.name) or not missing:
             continue
         try:
-            other = read_record(directory)
-            if other is not None and not other.study.search.halving:
-                _look(current, directory, other, left, steps, found)
+            sibling = read_record(directory)
+            if sibling is not None and not sibling.study.search.halving:
+                search_sibling(session, directory, sibling, missing, steps, reusable)
         except EnvironmentProblem as error:
-            current.say(f"nothing is taken over: {error}")
-    if found.results or found.states:
-        _keep(current, found)
+            session.say(f"nothing is reused: {error}")
+    if reusable.results or reusable.states:
+        copy_reusable(session, reusable)
     return [member for digest, member in wanted.items() if digest in record.results]
 
 
-def _look(
-    current: RunSession,
+def search_sibling(
+    session: RunSession,
     directory: Path,
-    other: Record,
-    wanted: Members,
+    sibling: Record,
+    wanted: dict[str, Experiment],
     steps: dict[str, int],
-    found: Found,
+    reusable: Reusable,
 ) -> None:
-    """Finds what a sibling has of the wanted members; `steps` are those that are here, or found."""
-    copied, mates = is_shard(directory), current.study.digest == other.study.digest
-    results = {d: r for d, r in other.results.items() if d in wanted}
-    here = [d for d, r in results.items() if r.reused_from is None]
-    # What a process that lives there has begun is left to it.
-    lives = mates and "ended" not in (other.sessions or [{}])[-1] and in_use(directory)
-    begun = list(wanted.keys() - results.keys()) if mates and not lives else []
-    saved = checkpoints.load(directory, [*(here if copied else ()), *begun], current.say)
-    ours = {d for d, m in wanted.items() if _identity(d, results, saved) == _own(current, m)}
-    finished, going_on = dict[str, Result](), dict[str, checkpoints.Saved]()
+    """Adds what a sibling holds of the wanted members to `reusable`.
+
+    `steps` holds the step of each state that is here already, and is updated.
+    """
+    is_copied, same_study = is_shard(directory), session.study.digest == sibling.study.digest
+    results = {digest: r for digest, r in sibling.results.items() if digest in wanted}
+    trained_there = [digest for digest, r in results.items() if r.reused_from is None]
+    # What a living process has begun is left to it.
+    has_ended = "ended" in (sibling.sessions or [{}])[-1]
+    is_running = same_study and not has_ended and in_use(directory)
+    started = list(wanted.keys() - results.keys()) if same_study and not is_running else []
+    to_load = [*(trained_there if is_copied else ()), *started]
+    saved = checkpoints.load(directory, to_load, session.say)
+
+    def has_our_identity(digest: str) -> bool:
+        trained = results.get(digest) or saved.get(digest)
+        identity = session.identities[wanted[digest].task.data_key]
+        return trained is not None and trained.identity == identity
+
+    def is_whole(digest: str) -> bool:
+        """Returns whether the state of a finished member has the parameters on record."""
+        state, result = saved.get(digest), results[digest]
+        if state is None or state.step < result.steps:
+            return False
+        fingerprint = checkpoints.fingerprint(result_parameters(state.arrays))
+        return fingerprint == result.parameters_sha256
+
+    ours = set(filter(has_our_identity, wanted))
+    finished, resumable = dict[str, Result](), dict[str, checkpoints.Saved]()
     for digest in ours & results.keys():
         origin = results[digest].reused_from
-        if not copied or origin:
+        if not is_copied or origin:
             origin = origin or directory.name
-        elif not _is_whole(results[digest], saved.get(digest)):
+        elif not is_whole(digest):
             continue
-        if origin != current.directory.name:
+        if origin != session.directory.name:
             finished[digest] = replace(
                 results[digest], member=wanted[digest], reused_from=origin, dropped=None
             )
-    for digest in ours & set(begun) & saved.keys():
+    for digest in ours & set(started) & saved.keys():
         if saved[digest].step > steps.get(digest, 0):
-            going_on[digest] = saved[digest]
+            resumable[digest] = saved[digest]
             steps[digest] = saved[digest].step
-    if lives and checkpoints.saved_members(directory).keys() & (wanted.keys() - results.keys()):
-        current.say(f"{directory} is in use: what is begun there is not taken over")
-    strange = len((results.keys() | saved.keys()) - ours)
-    if mates and strange:
-        current.say(
-            f"{strange} members of {directory} were trained with other versions, devices or data: "
-            "not taken over"
+    if is_running and checkpoints.saved_members(directory).keys() & (
+        wanted.keys() - results.keys()
+    ):
+        session.say(f"{directory} is in use: what it has begun is not reused")
+    num_others = len((results.keys() | saved.keys()) - ours)
+    if same_study and num_others:
+        session.say(
+            f"{num_others} members of {directory} were trained with other versions, devices or "
+            "data: not reused"
         )
-    if not finished and not going_on:
+    if not finished and not resumable:
         return
-    taken = finished.keys() | going_on.keys()
-    rows: dict[str, list[dict[str, Any]]] = {digest: [] for digest in taken}
-    for row in read_metrics(directory, current.say):  # which may be damaged: nothing is taken yet
-        if row["member"] in taken:
+    rows: dict[str, list[dict[str, Any]]] = {d: [] for d in finished.keys() | resumable.keys()}
+    for row in read_metrics(directory, session.say):  # may be damaged: nothing is reused yet
+        if row["member"] in rows:
             rows[row["member"]].append(row)
-    for kind, some in (("finished", finished), ("begun", going_on)):
+    for verb, some in (("finished", finished), ("begun", resumable)):
         if some:
             count = "1 member was" if len(some) == 1 else f"{len(some)} members were"
-            current.say(f"{count} {kind} in {directory}: taken over from there")
-    found.results |= finished
-    found.states = {d: one for d, one in found.states.items() if d not in finished}
-    found.states |= going_on | {d: saved[d] for d in finished if copied and d in saved}
-    found.rows |= rows
-    _note_sessions(current, directory.name, other)
+            session.say(f"{count} {verb} in {directory}: reused from there")
+    reusable.results |= finished
+    reusable.states = {d: state for d, state in reusable.states.items() if d not in finished}
+    reusable.states |= resumable | {d: saved[d] for d in finished if is_copied and d in saved}
+    reusable.rows |= rows
+    record_sibling_sessions(session, directory.name, sibling)
 
 
-def _own(current: RunSession, member: Experiment) -> str:
-    """The identity under which this process trains a member."""
-    return current.identities[member.task.data_key]
+def record_sibling_sessions(session: RunSession, name: str, sibling: Record) -> None:
+    """Records the sessions of a sibling, before the one that is open here."""
+    record, here = session.record, session.directory.name
+    named = [entry | {"in": entry.get("in", name)} for entry in sibling.sessions]
+    theirs = [entry for entry in named if entry["in"] != here]  # not those it had from here
+    known = {(entry["in"], entry.get("started")) for entry in theirs}
+    others = [e for e in record.sessions if (e.get("in"), e.get("started")) not in known]
+    record.sessions[:] = [*others[:-1], *theirs, others[-1]]
 
 
-def _identity(
-    digest: str, results: dict[str, Result], saved: dict[str, checkpoints.Saved]
-) -> str | None:
-    """The identity under which a sibling trained a member."""
-    known = results.get(digest) or saved.get(digest)
-    return known.identity if known else None
+def copy_reusable(session: RunSession, reusable: Reusable) -> None:
+    """Writes rows, states and results. After a kill in between they are searched for again."""
 
+    def file_key(state: checkpoints.Saved) -> tuple[Any, ...]:
+        """Returns what the states in one file have in common."""
+        arrays = sorted((name, a.dtype.str, a.shape) for name, a in state.arrays.items())
+        return state.step, state.identity, arrays
 
-def _is_whole(result: Result, saved: checkpoints.Saved | None) -> bool:
-    """Whether the state of a finished member is there, with the parameters on record."""
-    if saved is None or saved.step < result.steps:
-        return False
-    return checkpoints.fingerprint(parameters_of(saved.arrays)) == result.parameters_sha256
-
-
-def _note_sessions(current: RunSession, name: str, other: Record) -> None:
-    """Puts the sessions of a sibling on record, before the one that is open here."""
-    record, own_name = current.record, current.directory.name
-    named = [session | {"in": session.get("in", name)} for session in other.sessions]
-    theirs = [session for session in named if session["in"] != own_name]  # which it had from here
-    known = {(session["in"], session.get("started")) for session in theirs}
-    own = [s for s in record.sessions if (s.get("in"), s.get("started")) not in known]
-    record.sessions[:] = [*own[:-1], *theirs, own[-1]]
-
-
-def _keep(current: RunSession, found: Found) -> None:
-    """Writes what was found. A kill in between leaves it to be found again."""
-    current.replace_rows(found.rows)
-    alike = sorted(found.states.items(), key=lambda one: str(_likeness(one[1])))
-    for _, group in groupby(alike, key=lambda one: _likeness(one[1])):
-        digests, states = zip(*group, strict=True)
-        checkpoints.save(current.directory, digests, _stacked(states))
-    current.record.results.update(found.results)
-    current.save()
-    if current.scalars:
-        current.scalars.finish(found.results.values())
-
-
-def _likeness(saved: checkpoints.Saved) -> tuple[Any, ...]:
-    """What states have in common that lie in one file."""
-    arrays = sorted((name, a.dtype.str, a.shape) for name, a in saved.arrays.items())
-    return saved.step, saved.identity, arrays
-
-
-def _stacked(states: tuple[checkpoints.Saved, ...]) -> checkpoints.Saved:
-    """The states of members, each in a row of its own."""
-    first = states[0]
-    arrays = {name: np.stack([one.arrays[name] for one in states]) for name in first.arrays}
-    return checkpoints.Saved(first.step, arrays, first.identity, [one.seconds for one in states])
+    session.replace_rows(reusable.rows)
+    by_key = sorted(reusable.states.items(), key=lambda item: str(file_key(item[1])))
+    for _, items in groupby(by_key, key=lambda item: file_key(item[1])):
+        digests, states = zip(*items, strict=True)
+        first = states[0]
+        arrays = {name: np.stack([s.arrays[name] for s in states]) for name in first.arrays}
+        seconds = [state.seconds for state in states]
+        saved = checkpoints.Saved(first.step, arrays, first.identity, seconds)
+        checkpoints.save(session.directory, digests, saved)
+    session.record.results.update(reusable.results)
+    session.save_record()
+    if session.scalars:
+        session.scalars.finish(reusable.results.values())

@@ -1,4 +1,4 @@
-"""An open run: its directory, locked, and what happens to its record while it trains."""
+"""A run that is open: its directory, locked, and its record while members train."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from lstm_jax.config.results import Result, Segment
 from lstm_jax.config.search import Round, Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
-from lstm_jax.runs.directory import Lock
-from lstm_jax.runs.evaluation import parameters_of
+from lstm_jax.runs.directory import Lock, locked
+from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.metrics_file import append_metrics, replace_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
@@ -29,9 +30,9 @@ from lstm_jax.train.sweep import Datasets
 
 @dataclass
 class RunSession:
-    """A locked run directory and what is going on in it.
+    """A run directory and its record.
 
-    Without a lock nothing is written: another process of the same program leads.
+    Without a lock it writes nothing: then another process of the same run is the main one.
     """
 
     record: Record
@@ -39,19 +40,21 @@ class RunSession:
     console: Console
     lock: Lock | None
     checkpoint_every: int
-    # Digests of those under which this process trains, by the key of the data.
+    # Digests of the identities under which this process trains, by the key of the data.
     identities: dict[str, str] = field(default_factory=dict)
     scalars: Scalars | None = None
-    callback: Callable[[Segment], object] | None = None  # hears of each segment once it is saved
+    callback: Callable[[Segment], object] | None = None  # is called with each saved segment
 
     @property
     def study(self) -> Study:
         return self.record.study
 
     def say(self, line: str) -> None:
+        """Prints a line for the user."""
         say(self.console, line)
 
     def next_round(self) -> Round | None:
+        """Returns the next members to train; None when the run is finished."""
         return self.study.next_round(self.record.scores)
 
     def log(self, rows: list[dict[str, Any]]) -> None:
@@ -64,123 +67,144 @@ class RunSession:
             self.scalars.write(rows)
 
     def replace_rows(self, rows: dict[str, list[dict[str, Any]]]) -> None:
-        """Writes members' rows of metrics, by digest, in place of those that are there of them."""
+        """Writes members' rows of metrics, by digest, in place of their rows on disk."""
         replace_metrics(self.directory, rows, self.say)
         if self.scalars:
             self.scalars.write_whole(rows)
 
-    def keep(self, members: Iterable[Experiment], saved: checkpoints.Saved) -> None:
-        """Writes a checkpoint of members trained side by side."""
+    def save_checkpoint(self, members: Iterable[Experiment], saved: checkpoints.Saved) -> None:
+        """Writes a checkpoint of members that train side by side."""
         if self.lock is not None:
             checkpoints.save(self.directory, tuple(member.digest for member in members), saved)
 
-    def save(self) -> None:
+    def save_record(self) -> None:
         """Writes the record, unless the directory was moved away under this process."""
         if self.lock is not None:
             self.lock.still_ours()
             self.record.write(self.directory)
 
-    def note_rung(self, results: Iterable[Result]) -> None:
-        """Puts members on record that stand at a rung."""
+    def record_rung(self, results: Iterable[Result]) -> None:
+        """Records how members scored at a rung."""
         for result in results:
             self.record.rungs.setdefault(result.steps, {})[result.member.digest] = result
-        self.save()
+        self.save_record()
 
-    def decide(self) -> None:
-        """Puts on record, rung by rung, which members go on and which are dropped."""
-        for each, going_on in self.study.finished_rungs(self.record.scores):
-            rung = self.record.rungs[each.until]
-            if all(row.dropped is not None for row in rung.values()):
+    def record_finished(self, results: Iterable[Result]) -> None:
+        """Records finished members."""
+        finished = {result.member.digest: result for result in results}
+        self.record.results |= finished
+        self.record.distrusted -= finished.keys()
+        self.save_record()
+        if self.scalars:
+            self.scalars.finish(finished.values())
+
+    def decide_rungs(self) -> None:
+        """Records, rung by rung, which members go on and which are dropped."""
+        for rung_round, going_on in self.study.finished_rungs(self.record.scores):
+            rung = self.record.rungs[rung_round.until]
+            if all(result.dropped is not None for result in rung.values()):
                 continue
             kept = {member.digest for member in going_on}
-            for digest, row in rung.items():
-                rung[digest] = replace(row, dropped=digest not in kept)
-            self.save()
+            for digest, result in rung.items():
+                rung[digest] = replace(result, dropped=digest not in kept)
+            self.save_record()
             self.say(
-                f"rung at step {each.until}: {len(kept)} members go on, "
+                f"rung at step {rung_round.until}: {len(kept)} members go on, "
                 f"{len(rung) - len(kept)} dropped"
             )
 
     def states(self, digests: Iterable[str]) -> dict[str, checkpoints.Saved]:
-        """Returns the newest state of each member that is whole and may be gone on from.
+        """Returns the newest undamaged state of each member, by digest.
 
-        A state of a member's last step whose parameters are not those on record may not.
+        A state of a member's last step is left out where its parameters are not those on record.
         """
+
+        def is_trusted(digest: str, state: checkpoints.Saved) -> bool:
+            result = self.record.results.get(digest)
+            if result is None or state.step < result.steps:
+                return True
+            fingerprint = checkpoints.fingerprint(result_parameters(state.arrays))
+            return fingerprint == result.parameters_sha256
+
         saved = checkpoints.load(self.directory, digests, self.say)
-        return {digest: one for digest, one in saved.items() if self._may_go_on(digest, one)}
+        return {digest: state for digest, state in saved.items() if is_trusted(digest, state)}
 
-    def _may_go_on(self, digest: str, saved: checkpoints.Saved) -> bool:
-        result = self.record.results.get(digest)
-        if result is None or saved.step < result.steps:
-            return True
-        found = checkpoints.fingerprint(parameters_of(saved.arrays))
-        return found == result.parameters_sha256
+    def distrust_lost(self) -> None:
+        """Marks finished members for training where the parameters on record are not on disk.
 
-    def distrust(self) -> None:
-        """Marks finished members, to be trained again, whose parameters on record are not there.
-
-        Members that were taken over lie in another directory.
+        Members that were reused lie in another directory, and are left as they are.
         """
         results = self.record.results
-        own = [digest for digest, result in results.items() if result.reused_from is None]
-        saved = self.states(own)
-        for digest in own:
+        digests = [digest for digest, result in results.items() if result.reused_from is None]
+        saved = self.states(digests)
+        for digest in digests:
             if digest not in saved or saved[digest].step < results[digest].steps:
                 self.record.distrusted.add(digest)
                 self.say(f"member {digest} is finished, but its checkpoint is lost or not its own")
 
 
+@contextmanager
 def open_session(
-    name: str, study: Study, directory: Path, console: Console, lock: Lock, checkpoint_every: int
-) -> RunSession:
-    """Returns the run as the directory holds it, or a new one."""
-    record = read_record(directory)
-    if record is None:
-        record = Record(name, study)
-    elif record.study != study:
-        changed = record.study.experiment.differences(study.experiment) or "its search"
-        raise UserError(
-            f"{directory} was begun as another experiment ({changed}); move it away to start anew"
-        )
-    return RunSession(record, directory, console, lock, checkpoint_every)
+    name: str, study: Study, directory: Path, console: Console, checkpoint_every: int
+) -> Iterator[RunSession]:
+    """Yields the run of a directory, which the main process locks while the block runs.
+
+    The other processes begin with an empty record, and are told what is left to train. Raises
+    UserError where the directory holds the run of another study.
+    """
+    if not distributed.is_main_process():
+        yield RunSession(Record(name, study), directory, console, None, checkpoint_every)
+        return
+    with locked(directory, partial(say, console) if study.shard else None) as lock:
+        record = read_record(directory) or Record(name, study)
+        if record.study != study:
+            changed = record.study.experiment.differences(study.experiment) or "its search"
+            raise UserError(
+                f"{directory} was begun as another experiment ({changed}); move it away to start "
+                "anew"
+            )
+        session = RunSession(record, directory, console, lock, checkpoint_every)
+        session.distrust_lost()
+        yield session
 
 
 @contextmanager
-def session(current: RunSession, datasets: Datasets) -> Iterator[dict[str, Any]]:
-    """Keeps an entry of the record for this process, closed with its time however it spec.
+def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str, Any]]:
+    """Keeps an entry of the record for this process; closes it with the time, however it ends.
 
-    Raises EnvironmentProblem where the data is not that under which the run began.
+    Raises EnvironmentProblem where the data has changed since the run began.
     """
-    record = current.record
+    record = session.record
     for key in record.metadata.keys() & datasets.keys():
         record.expect_data(datasets[key])
-    libraries = ["optuna"] if current.study.search.method == "tpe" else []
+    libraries = ["optuna"] if session.study.search.method == "tpe" else []
     for key, dataset in datasets.items():
         identity = provenance.identity(dataset.fingerprint, libraries)
-        digest = current.identities[key] = provenance.digest(identity)
+        digest = session.identities[key] = provenance.digest(identity)
         if digest not in record.identities:
             before = [i for i in record.identities.values() if i["data"] == dataset.fingerprint]
             for line in provenance.changed(before[-1], identity) if before else ():
-                current.say(f"note: since this run began {line}: its bits may differ")
+                session.say(f"note: since this run began {line}: its bits may differ")
         record.identities[digest] = identity
         record.metadata[key] = dataset.metadata
-    differs = distributed.broadcast_from_main(lambda: current.identities) != current.identities
-    if distributed.all_reduce_max(int(differs)):  # all end: the first would wait for the others
+    main_identities = distributed.broadcast_from_main(lambda: session.identities)
+    differs = int(main_identities != session.identities)
+    if distributed.all_reduce_max(differs):  # all processes end: the main one would wait for them
         raise EnvironmentProblem(
             "the processes have other versions, devices or data than the first one: their bits "
             "would not be those of one run"
         )
     entry = {"started": now(), **provenance.session_provenance()}
     record.sessions.append(entry)
-    current.save()
+    session.save_record()
     clock = time.perf_counter()
     try:
         yield entry
     finally:
         entry |= {"ended": now(), "seconds": round(time.perf_counter() - clock, 3)}
-        current.save()
+        session.save_record()
 
 
 def now() -> str:
-    """Returns the time, as ISO 8601 has it."""
+    """Returns the time, as ISO 8601 has it, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,144 +1,137 @@
-"""Members trained side by side: begun or gone on with, segment by segment, scored, recorded."""
+"""Members that train side by side: started or restored, segment by segment, scored."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import jax
 import numpy as np
 
-from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.results import Result, Segment
 from lstm_jax.data.dataset import Arrays, Dataset
-from lstm_jax.errors import EnvironmentProblem, Interrupted
 from lstm_jax.model.init import Params
-from lstm_jax.runs import checkpoints
-from lstm_jax.runs.evaluation import Evaluator
-from lstm_jax.runs.progress import Progress, ProgressBar
-from lstm_jax.runs.scoring import columns, finite, metric_rows, parameter_digests, scores
-from lstm_jax.runs.session import RunSession, now
-from lstm_jax.train import distributed
-from lstm_jax.train.step import TrainState
-from lstm_jax.train.sweep import Placement, Programs, build, name_arrays, stack_states
+from lstm_jax.runs.checkpoints import Saved
+from lstm_jax.runs.evaluation import (
+    Evaluator,
+    best_of,
+    finite,
+    metric_columns,
+    parameter_digests,
+    score_splits,
+    without_best,
+)
+from lstm_jax.train.distributed import fetch
+from lstm_jax.train.sweep import Placement, build_programs, named_leaves, stack_states
 
-Stop = Callable[[], str | None]  # why to stop after this segment, if so
 
-
-@dataclass
 class TrainGroup:
-    """Members trained side by side, and how far they are."""
+    """The members of a placement, their state, and how far they are.
 
-    members: tuple[Experiment, ...]
-    programs: Programs
-    identity: str  # under which they were trained so far; see `checkpoints.Saved`
-    state: TrainState  # consumed by the next segment
-    looks: Evaluator
-    step: int
-    seconds: np.ndarray  # of training so far, by member: its share of what all took; nan: not known
+    This is the one loop over training steps: a run, `reproduce`, `plan --measure` and the figures
+    of a report all take their steps by `segments`. Axis: M members.
+    """
 
+    def __init__(
+        self, placement: Placement, dataset: Dataset, max_steps: int, *, evaluate: bool = True
+    ) -> None:
+        """Puts the members into their initial state.
 
-def begin(
-    current: RunSession,
-    placement: Placement,
-    dataset: Dataset,
-    saved: dict[str, checkpoints.Saved],
-    step: int,
-) -> TrainGroup:
-    """Returns a placement's members in their initial state, or in the one they were saved in."""
-    programs = build(placement, dataset, current.checkpoint_every)
-    digests = [member.digest for member in placement.members]
-    state, identity = programs.init(), current.identities[placement.data_key]
-    looks = Evaluator(placement.members, programs, dataset.validation)
-    seconds = np.zeros(len(digests))
-    if saved:
-        if {saved[digest].identity for digest in digests} - {identity}:
-            identity = "mixed"  # no other run shall take its members for its own
-        seconds = np.array([saved[digest].seconds for digest in digests], float)  # None: nan
-        arrays = {digest: one.arrays for digest, one in saved.items()}
-        looks.best = looks.gone_on(arrays[digest] for digest in digests)
-        rows = [looks.without(arrays[member.digest]) for member in placement.rows]
-        try:
-            state = programs.put(stack_states(state, rows))
-        except ValueError as error:
-            raise EnvironmentProblem(
-                f"{current.directory} holds checkpoints of another version ({error}); move it "
-                "away to start anew"
-            ) from error
-    return TrainGroup(placement.members, programs, identity, state, looks, step, seconds)
+        A segment has at most `max_steps` steps. Without `evaluate` there are no evaluations on
+        validation between them.
+        """
+        self.placement, self.members, self.max_steps = placement, placement.members, max_steps
+        self.programs = build_programs(placement, dataset, max_steps)
+        self.state = self.programs.init()  # the next segment consumes it
+        self.evaluator = Evaluator(self.members, self.programs, dataset.validation)
+        self.evaluates = evaluate
+        self.identity = ""  # under which they were trained so far; see `checkpoints.Saved`
+        self.step = 0
+        self.seconds_M = np.zeros(len(self.members))  # of training so far; nan: not known
 
+    def restore(self, saved: Mapping[str, Saved]) -> None:
+        """Goes on from the saved states, by the members' digests, which all have the same step.
 
-def advance(
-    current: RunSession, cohort: TrainGroup, until: int, bar: ProgressBar, stop: Stop
-) -> None:
-    """Runs segment by segment, each followed by its metrics and a checkpoint."""
-    members, segment = cohort.members, cohort.programs.segment
-    count, last = len(members), members[0].num_steps
-    # No steps: compiles before the clock starts.
-    cohort.state, _ = segment(cohort.state, cohort.step, cohort.step)
-    bar.start()
-    while cohort.step < until:
-        step, look = cohort.step, cohort.looks.look(cohort.step, cohort.state)
-        end = cohort.looks.end_of_segment(step, min(step + current.checkpoint_every, until))
-        clock = time.perf_counter()
-        cohort.state, metrics = jax.block_until_ready(segment(cohort.state, step, end))
-        cohort.seconds = cohort.seconds + (time.perf_counter() - clock) / count
-        cohort.step = end
-        metrics = distributed.fetch(metrics)
-        current.log(metric_rows(members, metrics, step, end, look))
-        if end == last:
-            cohort.looks.look(end, cohort.state)
-        arrays = {n: a[:count] for n, a in distributed.fetch(name_arrays(cohort.state)).items()}
-        saved = checkpoints.Saved(
-            end, arrays | cohort.looks.best, cohort.identity,
-            [finite(seconds) for seconds in cohort.seconds],
-        )  # fmt: skip
-        current.keep(members, saved)
-        loss, metric = (float(np.mean(m[:count, end - step - 1])) for m in metrics[:2])
-        bar.update(Progress(members, end - step, end, loss, metric, look))
-        if current.callback:
-            seen = {
-                k: column[:count, : end - step] for k, column in columns(members, metrics).items()
-            }
-            current.callback(Segment(members, step, end, seen))
-        if end < last and (why := stop()):
-            raise Interrupted(f"{why} after step {end}, saved; the same command goes on")
+        Raises ValueError where their arrays are not those of this model.
+        """
+        states = [saved[member.digest] for member in self.members]
+        self.step = states[0].step
+        if {state.identity for state in states} != {self.identity}:
+            self.identity = "mixed"  # so that no other run takes these members for its own
+        self.seconds_M = np.array([state.seconds for state in states], float)  # None becomes nan
+        self.evaluator.best = best_of(state.arrays for state in states)
+        rows = [without_best(saved[member.digest].arrays) for member in self.placement.rows]
+        self.state = self.programs.put(stack_states(self.state, rows))
 
+    def compile(self) -> None:
+        """Compiles the program of a segment, by one of no steps."""
+        self.state, _ = self.programs.segment(self.state, self.step, self.step)
 
-def score(cohort: TrainGroup, params: Params, **splits: Arrays) -> Sequence[Result]:
-    """Returns how the members stand with these parameters, on each of the splits."""
-    members = cohort.members
-    found = scores(cohort.programs, params, members, splits)
-    diverged_at = distributed.fetch(cohort.state.diverged_at)
-    results = []
-    for row, member in enumerate(members):
-        bad = int(diverged_at[row])
-        results.append(
+    def segments(self, stop: int) -> Iterator[Segment]:
+        """Trains to step `stop`, and yields each segment as soon as it is done.
+
+        A segment ends after `max_steps` steps or where the members are evaluated. Its evaluation
+        is the one before its first step.
+        """
+        count = len(self.members)
+        while self.step < stop:
+            start, scores = self.step, None
+            end = min(start + self.max_steps, stop)
+            if self.evaluates:
+                scores = self.evaluator.evaluate(start, self.state)
+                end = self.evaluator.next_stop(start, end)
+            clock = time.perf_counter()
+            self.state, metrics = jax.block_until_ready(
+                self.programs.segment(self.state, start, end)
+            )
+            seconds = time.perf_counter() - clock
+            self.seconds_M = self.seconds_M + seconds / count
+            self.step = end
+            if self.evaluates and end == self.members[0].num_steps:
+                self.evaluator.evaluate(end, self.state)
+            columns = metric_columns(self.members, fetch(metrics))
+            columns = {name: array[:count, : end - start] for name, array in columns.items()}
+            yield Segment(self.members, start, end, columns, scores, seconds)
+
+    def saved(self) -> Saved:
+        """Returns the members' state as a checkpoint holds it."""
+        leaves = fetch(named_leaves(self.state))
+        arrays = {name: array[: len(self.members)] for name, array in leaves.items()}
+        seconds = [finite(seconds) for seconds in self.seconds_M]
+        return Saved(self.step, arrays | self.evaluator.best, self.identity, seconds)
+
+    def final_params(self) -> Params:
+        """Returns the parameters that are the members' results, in rows as the state has them."""
+        return self.evaluator.final_params(self.state.params)
+
+    def results(self, params: Params, **splits: Arrays) -> list[Result]:
+        """Returns how the members score with these parameters on each of the splits."""
+        scores = score_splits(self.programs, params, self.members, splits)
+        diverged_at_M = fetch(self.state.diverged_at)[: len(self.members)].tolist()
+        return [
             Result(
                 member=member,
-                steps=cohort.step,
-                validation=found["validation"][row],
-                test=found["test"][row] if "test" in found else None,
-                diverged_at=None if bad < 0 else bad,
-                seconds=finite(np.round(cohort.seconds[row], 3)),
-                identity=cohort.identity,
+                steps=self.step,
+                validation=scores["validation"][row],
+                test=scores["test"][row] if "test" in scores else None,
+                diverged_at=None if diverged_at < 0 else diverged_at,
+                seconds=finite(np.round(self.seconds_M[row], 3)),
+                identity=self.identity,
             )
-        )
-    return results
+            for row, (member, diverged_at) in enumerate(
+                zip(self.members, diverged_at_M, strict=True)
+            )
+        ]
 
-
-def finish(current: RunSession, cohort: TrainGroup, dataset: Dataset) -> None:
-    """Scores validation and test, once, and records the members as finished."""
-    params = cohort.looks.kept(cohort.state.params)
-    results = score(cohort, params, validation=dataset.validation, test=dataset.test)
-    digests = parameter_digests(params, len(results))
-    finished = {
-        result.member.digest: replace(result, parameters_sha256=digest, finished=now())
-        for result, digest in zip(results, digests, strict=True)
-    }
-    current.record.results |= finished
-    current.record.distrusted -= finished.keys()
-    current.save()
-    if current.scalars:
-        current.scalars.finish(finished.values())
+    def finished(self, dataset: Dataset) -> Iterable[Result]:
+        """Returns the results of members that are trained to their end, scored on the test set."""
+        params = self.final_params()
+        results = self.results(params, validation=dataset.validation, test=dataset.test)
+        digests = parameter_digests(params, len(results))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return [
+            replace(result, parameters_sha256=digest, finished=now)
+            for result, digest in zip(results, digests, strict=True)
+        ]

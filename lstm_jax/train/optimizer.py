@@ -1,4 +1,4 @@
-"""What becomes of a gradient: optax's optimisers, chosen by a member's fields, and the schedule."""
+"""Optax's optimisers and learning rate schedules, chosen by a member's fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lstm_jax.config.experiment import Experiment
 
 
 def gradient_transformation(member: Experiment) -> optax.GradientTransformation:
-    """Returns what turns a gradient into an update, before learning rate and weight decay."""
+    """Returns the transformation of a gradient, before learning rate and weight decay."""
     if member.optimizer == "sgd":
         return optax.trace(decay=member.momentum)
     if member.optimizer == "rmsprop":
@@ -27,12 +27,12 @@ def add_weight_decay(member: Experiment, updates: Any, params: Any) -> Any:
 
 
 def schedule_factor(member: Experiment, step: jax.Array) -> jax.Array | float:
-    """Returns by how much the learning rate is scaled at a step: float [] from 0 to 1."""
+    """Returns the factor of the learning rate at a step, float [] from 0 to 1."""
     warmup, after = member.warmup_steps, member.num_steps - member.warmup_steps
     flat = optax.constant_schedule(1.0)
     main = optax.cosine_decay_schedule(1.0, after) if member.schedule == "cosine" else flat
     if warmup:
-        # Counted from 1: a first step of no length would be a step for nothing.
+        # It counts from 1: with a rate of zero the first step would be wasted.
         rise = optax.linear_schedule(1 / warmup, 1.0, warmup - 1) if warmup > 1 else flat
         main = optax.join_schedules([rise, main], [warmup])
     with jax.numpy_dtype_promotion("standard"):  # optax divides an int32 step

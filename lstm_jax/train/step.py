@@ -1,19 +1,20 @@
 """Training as pure functions: state in, state out. No I/O, no clock, no global.
 
-A member is an `Experiment` of single values: here its traced fields are arrays, its static ones
-decide the program. A step's gradient is always the ordered sum over C equal microbatches. On one
-device they run one after another; mesh_axis over the devices of a mesh axis they are gathered and
-added in the same order, so the bits of a run do not depend on the number of devices. Sums over
-examples are dot products: XLA's CPU backend may split a plain reduction over its thread pool, whose
-size would then show in the last bit.
+A member is an `Experiment` of single values. Here its traced fields are arrays, and its static
+fields decide the program. The gradient of a step is always the ordered sum over C equal
+microbatches. On one device they run one after another. Spread over the devices of a mesh axis, they
+are gathered and added in the same order, so the bits of a run do not depend on the number of
+devices. Sums over examples are dot products: XLA's CPU backend may split a plain reduction over its
+thread pool, and then the last bit depends on the number of threads.
 
-Axes: B batch, C microbatches, n items of one, N examples, S steps of a segment.
+Axes: B batch, C microbatches, b examples of a microbatch or block, n scored items, N examples of
+the data set, S steps of a segment.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +22,19 @@ import optax
 
 from lstm_jax.config.experiment import Experiment, all_field_specs
 from lstm_jax.data.dataset import Arrays, num_examples
-from lstm_jax.model import forward, init
+from lstm_jax.model import forward
+from lstm_jax.model import init as model_init
 from lstm_jax.model.forward import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.batches import bucket_index, next_batch, streams
-from lstm_jax.train.optimizer import add_weight_decay, gradient_transformation, schedule_factor
+from lstm_jax.train.optimizer import (
+    add_weight_decay,
+    gradient_transformation,
+    schedule_factor,
+)
 
-EVALUATION_BLOCK = 50  # examples scored at a time; small products are never split over threads
+EVALUATION_BLOCK = 50  # examples scored at a time; such small products are never split over threads
 
 
 class TrainState(NamedTuple):
@@ -40,7 +46,7 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Of the batch, before its update. float32 [] for one step, [S] for a segment."""
+    """Metrics of a batch, before its update: float32 [] for one step, [S] for a segment."""
 
     loss: jax.Array
     metric: jax.Array  # the task's
@@ -49,7 +55,7 @@ class Metrics(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Over all items of a split, float32 []."""
+    """Sums over all items of a split, float32 [] each."""
 
     loss: jax.Array
     metric: jax.Array
@@ -57,9 +63,9 @@ class Sums(NamedTuple):
 
 
 class MeshAxis(NamedTuple):
-    """The mesh axis over whose devices the microbatches of a batch are mesh_axis."""
+    """The mesh axis over whose devices the microbatches of a batch are spread."""
 
-    axis: str
+    name: str
     size: int
 
 
@@ -76,19 +82,69 @@ def _flatten(member: Experiment) -> tuple[list[Any], Experiment]:
     return [member.values[path] for path in _traced_paths(member)], member.static_key
 
 
-def _unflatten(group: Experiment, leaves: Any) -> Experiment:
-    return group.replace_unchecked(dict(zip(_traced_paths(group), leaves, strict=True)))
+def _unflatten(static_key: Experiment, leaves: Any) -> Experiment:
+    paths = _traced_paths(static_key)
+    return static_key.replace_unchecked(dict(zip(paths, leaves, strict=True)))
 
 
-# A member goes into a compiled program as it is: traced fields are leaves, the rest is static, so
-# that members of one group, and only these, share a program.
+# A member goes into a compiled program as it is: traced fields are leaves, the rest is static. So
+# members with one static key, and only these, share a program.
 jax.tree_util.register_pytree_node(Experiment, _flatten, _unflatten)
 
 
 def init_state(spec: ModelSpec, member: Experiment) -> TrainState:
     """Returns the state before the first step."""
-    params = init.init(member, spec, streams(member.seed)["init"])
+    params = model_init.init(member, spec, streams(member.seed)["init"])
     return TrainState(params, gradient_transformation(member).init(params), jnp.int32(-1))
+
+
+def train_segment(
+    spec: ModelSpec,
+    max_steps: int,
+    mesh_axis: MeshAxis | None,
+    member: Experiment,
+    state: TrainState,
+    order_N: jax.Array,
+    examples: Arrays,
+    order_epoch: jax.Array,
+    start: jax.Array,
+    stop: jax.Array,
+) -> tuple[TrainState, jax.Array, Metrics]:
+    """Takes the steps from `start` to `stop`, at most `max_steps`, of one member.
+
+    The bounds are arrays, so that a short last segment runs the same compiled program. Returns the
+    state, the order of examples of the last step's epoch, int32 [N], and the metrics, float32
+    [max_steps] each. The order is used again when it is handed in with that epoch; -1 stands for
+    no epoch: see `next_batch`.
+    """
+
+    def take_step(state: TrainState, batch: Batch, step: jax.Array) -> tuple[TrainState, Metrics]:
+        """Takes one step, on the batch truncated to the smallest bucket that fits its examples."""
+        if not spec.bucket_lengths:
+            return train_step(spec, member, state, batch, step, mesh_axis)
+
+        def step_in_bucket(
+            length: int, state: TrainState, batch: Batch
+        ) -> tuple[TrainState, Metrics]:
+            batch = member.task.truncate(batch, length)
+            return train_step(spec, member, state, batch, step, mesh_axis)
+
+        longest = jnp.max(bucket_index(spec, member.task.example_lengths(batch)))
+        branches = [partial(step_in_bucket, length) for length in spec.bucket_lengths]
+        new: tuple[TrainState, Metrics] = jax.lax.switch(longest, branches, state, batch)
+        return new
+
+    def body(step: jax.Array, carry: tuple[TrainState, jax.Array, jax.Array, Metrics]) -> Any:
+        state, order_N, order_epoch, metrics = carry
+        batch, order_N, order_epoch = next_batch(spec, member, examples, step, order_N, order_epoch)
+        state, of_step = take_step(state, batch, step)
+        metrics = jax.tree.map(lambda buffer, x: buffer.at[step - start].set(x), metrics, of_step)
+        return state, order_N, order_epoch, metrics
+
+    empty = Metrics(*(jnp.zeros(max_steps, jnp.float32) for _ in Metrics._fields))
+    carry = (state, order_N, order_epoch, empty)
+    state, order_N, _, metrics = jax.lax.fori_loop(start, stop, body, carry)
+    return state, order_N, metrics
 
 
 def train_step(
@@ -101,17 +157,44 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one step of the optimiser on a batch.
 
-    The member's seed and the step decide what is dropped. A state whose loss or gradient is not
-    finite stays as it was, for good.
+    The member's seed and the step decide which outputs dropout sets to zero. A state whose loss or
+    gradient is not finite is frozen: it stays as it was, for good.
     """
+    task = member.task
     fused, unfuse = jax.vjp(partial(forward.fuse_kernels, member), state.params)
-    dropping = None
+    total = task.total(batch)  # exact, before the batch is cut into microbatches
+
+    def microbatch_loss(
+        fused: FusedParams, microbatch: Batch, key: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the microbatch's share of the batch's mean loss, and of the metric's sum."""
+        outputs = forward.outputs(member, spec, fused, task.inputs(microbatch), key)
+        scored = task.per_example(outputs, microbatch, training=True)
+        # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
+        share = scored.weight * (1 / jnp.float32(total))
+        return scored.loss @ share, scored.metric @ scored.weight
+
+    # The ordered sum over microbatches.
+    keys = None
     if member.dropout is not None:
-        dropping = jax.random.fold_in(streams(member.seed)["dropout"], step)
-    (loss, metric), gradient = _batch_gradient(spec, member, fused, batch, dropping, mesh_axis)
-    # Barriers here and in the sum below: without them XLA fuses Adam with what came before, which
-    # is not the same on one device and on several; a bias then differed in its last bit (step 13).
+        key = jax.random.fold_in(streams(member.seed)["dropout"], step)
+        keys = jax.random.split(key, member.microbatches)
+    parts = jax.tree.map(lambda a: a.reshape(member.microbatches, -1, *a.shape[1:]), batch), keys
+    if mesh_axis is not None:
+        count = member.microbatches // mesh_axis.size
+        first = count * jax.lax.axis_index(mesh_axis.name)
+        parts = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, count), parts)
+    gradient_of = jax.value_and_grad(microbatch_loss, has_aux=True)
+    sums = jax.lax.map(lambda part: gradient_of(fused, *part), parts)
+    if mesh_axis is not None:
+        sums = jax.lax.all_gather(sums, mesh_axis.name, tiled=True)
+    # Barriers here and below: without them XLA fuses Adam with what came before, which is not the
+    # same on one device and on several; a bias then differed in its last bit (step 13).
+    sums = jax.lax.optimization_barrier(sums)
+    (loss, metric), gradient = jax.lax.optimization_barrier(jax.tree.map(_ordered_sum, sums))
+    metric = metric / jnp.float32(total)
     (gradient,) = jax.lax.optimization_barrier(unfuse(gradient))
+
     norm = _global_norm(gradient)
     alive = (state.diverged_at < 0) & jnp.isfinite(loss) & jnp.isfinite(norm)
     if member.clip_norm is not None:
@@ -130,11 +213,19 @@ def train_step(
     return TrainState(params, optimizer, diverged_at), Metrics(loss, metric, norm, update_norm)
 
 
-def _global_norm(tree: Any) -> jax.Array:
-    """As `optax.tree.norm`, summed by matrix products.
+def _ordered_sum(parts: jax.Array) -> jax.Array:
+    """Returns the sum over the first axis, added first to last, never as a tree."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
-    XLA's CPU backend orders a plain sum, or a dot product, which it takes for one, in one way with
-    one thread and in another with several.
+
+def _global_norm(tree: Any) -> jax.Array:
+    """Returns the norm of all arrays of a tree, float32 [], summed by matrix products.
+
+    It is `optax.tree.norm`, but XLA's CPU backend adds a plain sum, or a dot product that it takes
+    for one, in one order with one thread and in another with several.
     """
 
     def total(array: jax.Array) -> jax.Array:
@@ -146,143 +237,46 @@ def _global_norm(tree: Any) -> jax.Array:
     return jnp.sqrt(sum(total(leaf * leaf) for leaf in jax.tree.leaves(tree)))
 
 
-def _batch_gradient(
-    spec: ModelSpec,
-    member: Experiment,
-    fused: FusedParams,
-    batch: Batch,
-    dropping: jax.Array | None,
-    mesh_axis: MeshAxis | None,
-) -> tuple[tuple[jax.Array, jax.Array], FusedParams]:
-    """Loss, metric and gradient of a batch: the ordered sum over its microbatches."""
-    total = member.task.total(batch)  # exact, before the batch is cut
-    count = member.microbatches
-    of_batch = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), batch)
-    parts = of_batch, None if dropping is None else jax.random.split(dropping, count)
-    if mesh_axis is not None:
-        share = member.microbatches // mesh_axis.size
-        first = share * jax.lax.axis_index(mesh_axis.axis)
-        parts = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, share), parts)
-    gradient_of = jax.value_and_grad(partial(_part_of_loss, spec, member, total), has_aux=True)
-    sums = jax.lax.map(lambda part: gradient_of(fused, *part), parts)
-    if mesh_axis is not None:
-        sums = jax.lax.all_gather(sums, mesh_axis.axis, tiled=True)
-    sums = jax.lax.optimization_barrier(sums)
-    (loss, metric), gradient = jax.lax.optimization_barrier(jax.tree.map(_ordered_sum, sums))
-    return (loss, metric / jnp.float32(total)), gradient
-
-
-def _ordered_sum(parts: jax.Array) -> jax.Array:
-    """The sum over the first axis, first to last, never a reduction tree."""
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
-
-
-def _part_of_loss(
-    spec: ModelSpec,
-    member: Experiment,
-    total: Any,
-    fused: FusedParams,
-    part: Batch,
-    dropping: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """This microbatch's part of the batch's mean loss, and of the sum of its metric."""
-    outputs = forward.outputs(member, spec, fused, member.task.inputs(part), dropping)
-    items = member.task.per_example(outputs, part, training=True)
-    # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
-    share = items.weight * (1 / jnp.float32(total))
-    return items.loss @ share, items.metric @ items.weight
-
-
-def _bucketed_step(
-    spec: ModelSpec,
-    member: Experiment,
-    state: TrainState,
-    batch: Batch,
-    step: jax.Array,
-    mesh_axis: MeshAxis | None,
-) -> tuple[TrainState, Metrics]:
-    """As `train_step`, on the batch cut to the least width that holds its longest example."""
-    if not spec.bucket_lengths:
-        return train_step(spec, member, state, batch, step, mesh_axis)
-
-    def at_width(width: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return train_step(spec, member, state, member.task.truncate(batch, width), step, mesh_axis)
-
-    widest = jnp.max(bucket_index(spec, member.task.example_lengths(batch)))
-    ways = [partial(at_width, width) for width in spec.bucket_lengths]
-    return cast(tuple[TrainState, Metrics], jax.lax.switch(widest, ways, state, batch))
-
-
-def train_segment(
-    spec: ModelSpec,
-    capacity: int,
-    mesh_axis: MeshAxis | None,
-    member: Experiment,
-    state: TrainState,
-    order_N: jax.Array,
-    examples: Arrays,
-    order_epoch: jax.Array,
-    start: jax.Array,
-    stop: jax.Array,
-) -> tuple[TrainState, jax.Array, Metrics]:
-    """Takes steps `start` to `stop`, at most `capacity` of them, of one member.
-
-    The bounds are arrays, so a short last segment runs the same compiled program. The int32 order_N
-    of the last step's epoch is returned, and used when it is handed in again with that epoch (-1:
-    it is of none): see `next_batch`.
-    """
-
-    def body(step: jax.Array, carry: tuple[TrainState, jax.Array, jax.Array, Metrics]) -> Any:
-        state, order_N, order_epoch, metrics = carry
-        batch, order_N, order_epoch = next_batch(spec, member, examples, step, order_N, order_epoch)
-        state, seen = _bucketed_step(spec, member, state, batch, step, mesh_axis)
-        metrics = jax.tree.map(lambda buffer, x: buffer.at[step - start].set(x), metrics, seen)
-        return state, order_N, order_epoch, metrics
-
-    empty = Metrics(*(jnp.zeros(capacity, jnp.float32) for _ in Metrics._fields))
-    carry = (state, order_N, order_epoch, empty)
-    state, order_N, _, metrics = jax.lax.fori_loop(start, stop, body, carry)
-    return state, order_N, metrics
-
-
 def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arrays) -> Sums:
-    """Returns the sums of loss, metric and weight over all examples of a split, by `scan`."""
+    """Returns the sums of loss, metric and weight over all examples of a split.
+
+    The backend is always `scan`.
+    """
     member = member.replace_unchecked({"backend": "scan"})
     fused, task = forward.fuse_kernels(member, params), member.task
     count = num_examples(examples)
     indices_N = jnp.arange(count + -count % EVALUATION_BLOCK, dtype=jnp.int32)
 
-    def score(real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
+    def score(is_real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
         inputs = task.inputs(batch)
         if spec.carry_state:
-            found = forward.run_layers(member, fused, inputs, keep_outputs=True, initial=states)
-            outputs, states = forward.read_out(fused, found.h_TBW), found.states
+            ran = forward.run_layers(member, fused, inputs, keep_outputs=True, initial=states)
+            outputs, states = forward.read_out(fused, ran.h_TBW), ran.states
         else:
             outputs = forward.outputs(member, spec, fused, inputs)
-        items = task.per_example(outputs, batch, training=False)
-        # An example behind the last one does not count; it may have several items.
-        weight = items.weight * jnp.tile(real_b, items.weight.shape[0] // real_b.shape[0])
+        scored = task.per_example(outputs, batch, training=False)
+        # The examples that fill up the last block have no weight. An example may have many items.
+        weight = scored.weight * jnp.tile(is_real_b, scored.weight.shape[0] // is_real_b.shape[0])
         return Sums(
-            items.loss @ weight, items.metric @ weight, weight @ jnp.ones_like(weight)
+            scored.loss @ weight, scored.metric @ weight, weight @ jnp.ones_like(weight)
         ), states
 
-    def at_width(width: int, real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
-        return score(real_b, states, task.truncate(batch, width))
+    def score_in_bucket(
+        length: int, is_real_b: jax.Array, states: Any, batch: Batch
+    ) -> tuple[Sums, Any]:
+        return score(is_real_b, states, task.truncate(batch, length))
 
     def block(carry: tuple[Sums, Any], index_b: jax.Array) -> tuple[tuple[Sums, Any], None]:
         sums, states = carry
         batch = task.gather(examples, jnp.minimum(index_b, count - 1))
-        real_b = (index_b < count).astype(jnp.float32)
+        is_real_b = (index_b < count).astype(jnp.float32)
         if spec.bucket_lengths:
-            widest = jnp.max(bucket_index(spec, task.example_lengths(batch)))
-            ways = [partial(at_width, width) for width in spec.bucket_lengths]
-            scored, states = jax.lax.switch(widest, ways, real_b, states, batch)
+            longest = jnp.max(bucket_index(spec, task.example_lengths(batch)))
+            branches = [partial(score_in_bucket, length) for length in spec.bucket_lengths]
+            of_block, states = jax.lax.switch(longest, branches, is_real_b, states, batch)
         else:
-            scored, states = score(real_b, states, batch)
-        return (jax.tree.map(jnp.add, sums, scored), states), None
+            of_block, states = score(is_real_b, states, batch)
+        return (jax.tree.map(jnp.add, sums, of_block), states), None
 
     zeros = Sums(jnp.float32(0), jnp.float32(0), jnp.float32(0))
     states = forward.zero_states(member, EVALUATION_BLOCK) if spec.carry_state else None

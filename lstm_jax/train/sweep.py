@@ -1,7 +1,7 @@
-"""Members to groups to placements: which members train side by side, on which devices.
+"""Places members on devices and compiles their programs.
 
-Members of one group share every shape, so they share one compiled program. On a mesh of devices
-they are mesh_axis over the axis `members`; the microbatches of their batches over the axis
+Members with one static key share every shape, so they share one compiled program. On a mesh of
+devices they are spread over the axis `members`, and the microbatches of their batches over the axis
 `microbatches`. Neither changes a bit of any member.
 """
 
@@ -32,14 +32,15 @@ from lstm_jax.train.step import (
 )
 
 MEMBERS, WHOLE = PartitionSpec("members"), PartitionSpec()
-Datasets = dict[str, Dataset]  # by their tasks' `data_key`
+Datasets = dict[str, Dataset]  # by the data keys of their tasks
 
 
 class Placement(NamedTuple):
-    """Members trained side by side: M of them on a mesh of member_devices x batch_devices.
+    """M members that train side by side on a mesh of member_devices x batch_devices.
 
-    On one device they run one after another (tile 1), or all at once under `vmap`: then exactly
-    `tile` of them, the last rows filled up with copies, so that it is always the same program.
+    On one device they run one after another (tile 1), or all at once under `vmap`. Then there are
+    always exactly `tile` of them, so that it is always the same program: copies of the last member
+    fill it up.
     """
 
     members: tuple[Experiment, ...]
@@ -49,23 +50,23 @@ class Placement(NamedTuple):
 
     @property
     def static_key(self) -> Experiment:
-        """What all members have in common."""
+        """The static fields that all members share."""
         return self.members[0].static_key
 
     @property
     def data_key(self) -> str:
-        """Names the data that all members read."""
+        """The data key of the members' tasks."""
         return self.members[0].task.data_key
 
     @property
     def rows(self) -> tuple[Experiment, ...]:
-        """The members as they lie along the first axis of every array, copies at the end."""
+        """The members along the first axis of every array; copies stand at the end."""
         copies = self.tile * self.member_devices - len(self.members) if self.tile > 1 else 0
         return self.members + self.members[-1:] * copies
 
 
 class Programs(NamedTuple):
-    """The functions of a placement; every array has a leading axis of its rows."""
+    """The compiled functions of a placement. Each array has a leading axis of the rows."""
 
     init: Callable[[], TrainState]
     segment: Callable[[TrainState, int, int], tuple[TrainState, Metrics]]  # consumes the state
@@ -73,59 +74,61 @@ class Programs(NamedTuple):
     put: Callable[[TrainState], TrainState]  # from host arrays
 
 
-def place(
+def make_placements(
     members: Iterable[Experiment],
     num_devices: int,
     tile_of: Callable[[Experiment], int],
     num_local: int | None = None,
 ) -> list[Placement]:
-    """Puts members of one group together; as many as fill the devices are mesh_axis over them.
+    """Returns placements of all members; members of one placement share their static key.
 
-    The rest, fewer than there are devices, share all devices through the microbatches of their
-    batches, so that no device idles while a last member trains. Of several processes with
-    `num_local` devices each, either all share a placement, or each trains it by itself.
+    As many members as fill the devices are spread over them. The rest, fewer than there are
+    devices, share all devices through the microbatches of their batches, so that no device idles
+    while a last member trains. Of several processes with `num_local` devices each, either all share
+    a placement, or each trains it by itself. `tile_of` returns the tile of a static key.
     """
     num_local = num_local or num_devices
-    groups: dict[Experiment, list[Experiment]] = {}
+    by_key: dict[Experiment, list[Experiment]] = {}
     for member in members:
-        groups.setdefault(member.static_key, []).append(member)
+        by_key.setdefault(member.static_key, []).append(member)
     placements = []
-    for group, mates in groups.items():
-        tile = tile_of(group)
+    for static_key, alike in by_key.items():
+        tile = tile_of(static_key)
         counts = [num_devices, *range(1, num_local + 1)]
-        batch_devices = max(d for d in counts if group.microbatches % d == 0)
-        if tile > 1:
-            whole = len(mates) - len(mates) % (tile * num_devices)
-            firsts = [*range(0, whole, tile * num_devices)]
-            for first, last in itertools.pairwise(
-                [*firsts, *range(whole, len(mates), tile * num_local), len(mates)]
-            ):
-                some = tuple(mates[first:last])
-                devices = -(-len(some) // tile)
-                placements.append(
-                    Placement(some, devices, 1 if devices > 1 else batch_devices, tile)
-                )
+        batch_devices = max(d for d in counts if static_key.microbatches % d == 0)
+        if tile == 1:
+            full = len(alike) - len(alike) % num_devices
+            if full:
+                placements.append(Placement(tuple(alike[:full]), num_devices, 1))
+            if alike[full:]:
+                placements.append(Placement(tuple(alike[full:]), 1, batch_devices))
             continue
-        full = len(mates) - len(mates) % num_devices
-        if full:
-            placements.append(Placement(tuple(mates[:full]), num_devices, 1))
-        if mates[full:]:
-            placements.append(Placement(tuple(mates[full:]), 1, batch_devices))
+        full = len(alike) - len(alike) % (tile * num_devices)
+        bounds = [
+            *range(0, full, tile * num_devices),
+            *range(full, len(alike), tile * num_local),
+            len(alike),
+        ]
+        for first, last in itertools.pairwise(bounds):
+            some = tuple(alike[first:last])
+            devices = -(-len(some) // tile)
+            placements.append(Placement(some, devices, 1 if devices > 1 else batch_devices, tile))
     return placements
 
 
-def place_here(members: Iterable[Experiment]) -> list[Placement]:
-    """Returns `place` on the devices that are here."""
+def place_on_devices(members: Iterable[Experiment]) -> list[Placement]:
+    """Returns placements of all members on the devices of this run."""
     tile_of = partial(tile_size, jax.default_backend())
-    return place(members, len(jax.devices()), tile_of, len(jax.local_devices()))
+    return make_placements(members, len(jax.devices()), tile_of, len(jax.local_devices()))
 
 
-def tile_size(platform: str, group: Experiment) -> int:
+def tile_size(platform: str, static_key: Experiment) -> int:
     """Returns how many members run at once on one device of a platform.
 
-    On CPU one: more would be no faster, and one alone has the bits of any sweep. cuDNN takes one.
+    On CPU it is one: more would be no faster, and a member alone has the bits that it has in any
+    sweep. cuDNN takes one, too.
     """
-    return 1 if platform == "cpu" or group.backend == "cudnn" else 8
+    return 1 if platform == "cpu" or static_key.backend == "cudnn" else 8
 
 
 def refuse_absent_backend(experiment: Experiment) -> None:
@@ -138,7 +141,7 @@ def refuse_absent_backend(experiment: Experiment) -> None:
 
 
 def model_spec_of(member: Experiment, dataset: Dataset) -> ModelSpec:
-    """Returns the ends of a member's model on this data.
+    """Returns the inputs and outputs of a member's model on this data.
 
     Raises UserError when the member does not fit the data.
     """
@@ -150,21 +153,21 @@ def model_spec_of(member: Experiment, dataset: Dataset) -> ModelSpec:
     return member.task.model_spec(dataset.metadata)
 
 
-def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
-    """Returns programs for a placement whose segments have at most `capacity` steps.
+def build_programs(placement: Placement, dataset: Dataset, max_steps: int) -> Programs:
+    """Returns programs for a placement, whose segments have at most `max_steps` steps.
 
     Traced fields and data enter as arrays: other values run the same compiled programs.
     """
     shape = (placement.member_devices, placement.batch_devices)
-    everywhere, count = jax.devices(), shape[0] * shape[1]
-    chosen = everywhere if count == len(everywhere) else jax.local_devices()[:count]
-    mesh = Mesh(np.asarray(chosen).reshape(shape), ("members", "microbatches"))
+    all_devices, count = jax.devices(), shape[0] * shape[1]
+    devices = all_devices if count == len(all_devices) else jax.local_devices()[:count]
+    mesh = Mesh(np.asarray(devices).reshape(shape), ("members", "microbatches"))
     batch_size = placement.static_key.batch_size
     spec = model_spec_of(placement.members[0], dataset)
-    init, segment, score = _compiled(spec, capacity, mesh, placement.tile)
+    init, segment, score = _compiled(spec, max_steps, mesh, placement.tile)
 
-    def put(spec: PartitionSpec, value: Any) -> Any:
-        return jax.device_put(value, NamedSharding(mesh, spec))
+    def put(partition: PartitionSpec, value: Any) -> Any:
+        return jax.device_put(value, NamedSharding(mesh, partition))
 
     members = put(MEMBERS, stack_fields(placement.rows))
     train = put(WHOLE, dataset.train)  # on every device
@@ -172,7 +175,7 @@ def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
     epoch = -1
 
     def run_segment(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
-        nonlocal order, epoch  # they spare a sort: whatever they hold, the results are the same
+        nonlocal order, epoch  # they save a sort; the results do not depend on them
         bounds = put(WHOLE, (np.int32(epoch), np.int32(start), np.int32(stop)))
         state, order, metrics = segment(members, state, order, train, *bounds)
         if stop > start:
@@ -189,46 +192,48 @@ def build(placement: Placement, dataset: Dataset, capacity: int) -> Programs:
 
 @lru_cache(maxsize=64)
 def _compiled(
-    spec: ModelSpec, capacity: int, mesh: Mesh, tile: int
+    spec: ModelSpec, max_steps: int, mesh: Mesh, tile: int
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """init_state, train_segment and evaluate, mapped over the rows of each device.
+    """Returns init_state, train_segment and evaluate, mapped over the rows of each device.
 
-    `lax.map`, or `vmap` of a fixed number of rows: only so is a member's arithmetic the same
-    whatever is beside it.
+    The map is `lax.map`, or `vmap` over a fixed number of rows. Only so is a member's arithmetic
+    the same whatever trains beside it.
     """
     size = mesh.shape["microbatches"]
     mesh_axis = MeshAxis("microbatches", size) if size > 1 else None
 
     def over_members(
-        function: Callable[..., Any], num_mapped: int, num_shared: int, consumed: Any = ()
+        function: Callable[..., Any], num_mapped: int, num_shared: int, donated: Any = ()
     ) -> Any:
         def mapped(*args: Any) -> Any:
-            own, shared = args[:num_mapped], args[num_mapped:]
+            of_members, shared = args[:num_mapped], args[num_mapped:]
 
-            def one_member(one: Any) -> Any:
-                return function(*one, *shared)
+            def one_member(args: Any) -> Any:
+                return function(*args, *shared)
 
-            return jax.lax.map(one_member, own) if tile == 1 else jax.vmap(one_member)(own)
+            if tile == 1:
+                return jax.lax.map(one_member, of_members)
+            return jax.vmap(one_member)(of_members)
 
-        field_specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
-        # check_vma: the gathered parts are alike on all their devices, which it cannot see.
+        specs = (MEMBERS,) * num_mapped + (WHOLE,) * num_shared
+        # check_vma: the gathered microbatches are the same on all devices, which it cannot see.
         on_mesh = jax.shard_map(
-            mapped, mesh=mesh, in_specs=field_specs, out_specs=MEMBERS, check_vma=False
+            mapped, mesh=mesh, in_specs=specs, out_specs=MEMBERS, check_vma=False
         )
-        # Named in full, or a state from `segment` and one from `init` would differ in their
-        # sharding's spelling, and the second segment would compile again.
+        # Named in full. Else a state from `segment` and one from `init` would have shardings that
+        # are spelled in two ways, and the second segment would compile again.
         out = NamedSharding(mesh, MEMBERS)
-        return jax.jit(on_mesh, out_shardings=out, donate_argnums=consumed)
+        return jax.jit(on_mesh, out_shardings=out, donate_argnums=donated)
 
     return (
         over_members(partial(init_state, spec), 1, 0),
-        over_members(partial(train_segment, spec, capacity, mesh_axis), 3, 4, consumed=(1, 2)),
+        over_members(partial(train_segment, spec, max_steps, mesh_axis), 3, 4, donated=(1, 2)),
         over_members(partial(evaluate, spec), 2, 1),
     )
 
 
 def stack_fields(members: Sequence[Experiment]) -> Experiment:
-    """Returns members of one group as one whose traced fields are arrays [M]."""
+    """Returns members of one static key as one whose traced fields are arrays [M]."""
 
     def stack(*values: Any) -> np.ndarray:
         return np.array(values, np.uint32 if isinstance(values[0], int) else np.float32)
@@ -236,21 +241,21 @@ def stack_fields(members: Sequence[Experiment]) -> Experiment:
     return jax.tree.map(stack, *members)
 
 
-def name_arrays(tree: Any) -> dict[str, Any]:
-    """Returns a tree's leaves by their path, such as `params/lstm/kernel`, in its own order."""
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Returns a tree's leaves by their path, such as `params/lstm/kernel`, in the tree's order."""
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 
 def stack_states(like: TrainState, states: Sequence[dict[str, np.ndarray]]) -> TrainState:
-    """Returns members' arrays by name, stacked into a state with the tree and types of `like`.
+    """Returns members' arrays, by name, stacked into a state with the tree and types of `like`.
 
     Raises ValueError when a member's arrays are not those of `like` without its first axis.
     """
-    named = name_arrays(like)
-    wanted = {name: (leaf.shape[1:], leaf.dtype) for name, leaf in named.items()}
+    leaves_like = named_leaves(like)
+    expected = {name: (leaf.shape[1:], leaf.dtype) for name, leaf in leaves_like.items()}
     for arrays in states:
-        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != wanted:
+        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
             raise ValueError("the saved arrays are not those of this model")
-    leaves = [np.stack([arrays[name] for arrays in states]) for name in named]
+    leaves = [np.stack([arrays[name] for arrays in states]) for name in leaves_like]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -20,9 +20,10 @@ from lstm_jax.report import diagnostics, drawing, plots
 from lstm_jax.report.drawing import Figure
 from lstm_jax.report.figures.model import first_examples
 from lstm_jax.report.figures.training import clipping
+from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
-from lstm_jax.train.sweep import build, place_here
+from lstm_jax.train.sweep import place_on_devices
 
 EXAMPLES = 100
 COMPARED = ("cell", "layers", "hidden_size")  # of whose other values the initial ones are shown
@@ -148,16 +149,15 @@ def train_first(
     By `scan`, also of a member that was trained by another backend: this may be another machine.
     """
     solo = member.replace_unchecked({"clip_norm": clip_norm, "backend": "scan"})
-    (placement,) = place_here([solo])
+    (placement,) = place_on_devices([solo])
     platform = jax.default_backend()
     refuse_what_does_not_fit(estimate_memory(placement, dataset, platform), 1, platform)
-    programs = build(placement, dataset, steps)
-    state, metrics = programs.segment(programs.init(), 0, steps)
-    params = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[0]), state.params)
-    bad = int(state.diverged_at[0])
-    return FirstSteps(
-        params, clip_norm, np.asarray(metrics.gradient_norm)[0], None if bad < 0 else bad
-    )
+    group = TrainGroup(placement, dataset, steps, evaluate=False)
+    (segment,) = group.segments(steps)
+    params = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[0]), group.state.params)
+    diverged_at = int(group.state.diverged_at[0])
+    norms = segment.metrics["gradient_norm"][0]
+    return FirstSteps(params, clip_norm, norms, None if diverged_at < 0 else diverged_at)
 
 
 def enlarge_recurrent(member: Experiment, params: Params, factor: float) -> Params:
