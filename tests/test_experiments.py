@@ -61,7 +61,7 @@ def images(member):
 
 def texts(member):
     shapes = {"symbols": ((16,), np.uint16), "lengths": ((), np.int32), "labels": ((), np.int32)}
-    return bare(shapes, vocabulary=["a"] * 100, bucket_lengths=[8, 16], classes=["no", "yes"])
+    return bare(shapes, vocabulary=["a"] * 100, widths=[8, 16], classes=["no", "yes"])
 
 
 def bytes_(member):
@@ -76,7 +76,7 @@ def sentences(shapes, **metadata):
 
 def pairs(member):
     shapes = {"source": ((16,), np.int32), "source_lengths": ((), np.int32)}
-    return sentences(shapes, source_vocabulary=["a"] * 90, source_others=[], bucket_lengths=[8, 16])
+    return sentences(shapes, source_vocabulary=["a"] * 90, source_others=[], widths=[8, 16])
 
 
 def scenes(member):

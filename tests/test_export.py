@@ -10,7 +10,7 @@ from rich.console import Console
 from trained_runs import SWEEP, reading, train
 
 from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.export.onnx import to_onnx
 from lstm_jax.export.stablehlo import (
@@ -65,7 +65,7 @@ def as_stablehlo(trained, data):
 def test_a_model_of_texts_is_the_same_in_both_forms(texts, cell, answer):
     """Of texts of several lengths."""
     task = Text(dataset=texts, answer=answer)
-    data = task.load(ignore)
+    data = task.load(say_nothing)
     trained = untrained(task, data, cell=cell, layers=2)
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
         found, wanted = both(trained, data, run, count=20)
@@ -75,7 +75,7 @@ def test_a_model_of_texts_is_the_same_in_both_forms(texts, cell, answer):
 
 def test_a_forecast_is_the_same_in_both_forms():
     task = Forecast(window=7, horizon=3)
-    data = task.load(ignore)
+    data = task.load(say_nothing)
     trained = untrained(task, data)
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
         np.testing.assert_allclose(*both(trained, data, run), atol=1e-5)
@@ -92,14 +92,14 @@ TASKS = {
 @pytest.mark.parametrize("name", TASKS)
 def test_every_other_task_goes_as_stablehlo_and_onnx_refuses_it(name):
     task = TASKS[name]
-    data = task.load(ignore)
+    data = task.load(say_nothing)
     trained = untrained(task, data)
     np.testing.assert_allclose(*both(trained, data, as_stablehlo(trained, data), 5), atol=1e-4)
     with pytest.raises(UserError, match=f"not of the task {task.name}; leave --onnx away"):
         to_onnx(trained)
 
 
-IMAGES = Images(dataset="digits").load(ignore)
+IMAGES = Images(dataset="digits").load(say_nothing)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lstm_jax import Experiment, Forecast
 from lstm_jax.data.baselines import baselines, squared_errors, variances
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.mackey_glass import mackey_glass
 from lstm_jax.data.tables import MOST_BYTES, read_table
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -61,7 +61,7 @@ def trained(tmp_path_factory):
         task=task_of(file, period=9), hidden_size=8, batch_size=32, microbatches=2,
         kernel_init="orthogonal", learning_rate=0.02, schedule="cosine", total_examples=32 * 300,
     )  # fmt: skip
-    dataset = member.task.load(ignore)
+    dataset = member.task.load(say_nothing)
     programs = build_programs(Placement((member,), 1, 1), dataset, member.num_steps)
     state, _ = programs.segment(programs.init(), 0, member.num_steps)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
@@ -92,7 +92,7 @@ def test_no_forecast_moves_when_every_future_value_changes(trained, tmp_path):
         other = {name: column.copy() for name, column in columns.items()}
         for column in other.values():
             column[changed_from:] += 7.0
-        split = task_of(written(tmp_path / "w.csv", other), period=9).load(ignore).validation
+        split = task_of(written(tmp_path / "w.csv", other), period=9).load(say_nothing).validation
         index = np.array([now])
         return [f(split, index) for f in (forecaster(model), *simple.values())]
 
@@ -103,11 +103,11 @@ def test_no_forecast_moves_when_every_future_value_changes(trained, tmp_path):
 
 def test_the_scale_is_that_of_training_alone_and_a_window_asks_for_its_own_split(tmp_path):
     columns = waves()
-    plain = task_of(written(tmp_path / "a.csv", columns)).load(ignore)
+    plain = task_of(written(tmp_path / "a.csv", columns)).load(say_nothing)
     first = ROWS - 2 * (ROWS // 10)
     for column in columns.values():
         column[first:] = 1e3 * column[first:] + 50
-    moved = task_of(written(tmp_path / "b.csv", columns)).load(ignore)
+    moved = task_of(written(tmp_path / "b.csv", columns)).load(say_nothing)
     for name in ("means", "scales", "target_mean", "target_scale", "rule"):
         assert plain.metadata[name] == moved.metadata[name]
     for name, array in plain.train.items():
@@ -127,7 +127,7 @@ def test_a_linear_recursion_is_solved_by_the_linear_forecast_and_a_season_by_the
     steps = np.arange(ROWS)
     columns = {"wave": np.sin(2 * np.pi * steps / 9), "noise": waves()["noise"]}
     task = task_of(written(tmp_path / "s.csv", columns), period=9)
-    dataset = task.load(ignore)
+    dataset = task.load(say_nothing)
     found = {
         name: squared_errors(forecast, dataset.test, WINDOW, HORIZON)
         for name, forecast in baselines(dataset, WINDOW, HORIZON, 9).items()
@@ -145,10 +145,10 @@ def test_splits_are_by_column_or_by_time(tmp_path):
     columns["day"] = [f"2001-{1 + row // 28:02}-{1 + row % 28:02}" for row in range(60)]
     columns["part"] = ["TRUE"] * 40 + ["false"] * 20
     file = written(tmp_path / "d.csv", columns)
-    by_column = task_of(file, split="part", time="day").load(ignore).metadata
+    by_column = task_of(file, split="part", time="day").load(say_nothing).metadata
     assert by_column["rows"] == {"train": 36, "validation": 4, "test": 20}
     cuts = {"validation_from": "2001-02-03", "test_from": "2001-02-15"}
-    by_time = task_of(file, time="day", **cuts).load(ignore).metadata
+    by_time = task_of(file, time="day", **cuts).load(say_nothing).metadata
     assert by_time["rows"] == {"train": 30, "validation": 12, "test": 18}
     assert by_time["rule"] == "by column day: validation from 2001-02-03, test from 2001-02-15"
     with pytest.raises(UserError, match=r"^task.validation_from and task.test_from: give both"):
@@ -157,9 +157,9 @@ def test_splits_are_by_column_or_by_time(tmp_path):
     columns["day"][1] = columns["day"][0]
     file = written(tmp_path / "d.csv", columns)
     with pytest.raises(UserError, match=r"line 42: column part goes back to train"):
-        task_of(file, split="part").load(ignore)
+        task_of(file, split="part").load(say_nothing)
     with pytest.raises(UserError, match=r"line 3: 2001-01-01 in column day is not after"):
-        task_of(file, time="day").load(ignore)
+        task_of(file, time="day").load(say_nothing)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_what_is_no_mistake_is_read(tmp_path):
 
 def test_a_series_too_short_is_refused_and_the_built_in_one_stands_in(tmp_path):
     task = task_of(written(tmp_path / "w.csv", waves(30)))
-    task.load(ignore)
+    task.load(say_nothing)
     with pytest.raises(UserError, match=r"^w: 3 rows of validation are too few for windows of 6"):
-        task_of(task.file, horizon=4).load(ignore)
+        task_of(task.file, horizon=4).load(say_nothing)
     assert task.built_in() == Forecast(window=WINDOW, horizon=HORIZON)
     assert task.built_in().built_in() is None
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lstm_jax.data import images
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.splits import SPLITS, TENTHS, classes_of
 from lstm_jax.errors import UserError
 from lstm_jax.predict.images import predict
@@ -22,7 +22,7 @@ KINDS = np.array(["ant", "bee", "cat"])
 
 def saved(path, **arrays):
     np.savez(path, **arrays)
-    return images.load(str(path), ignore)
+    return images.load(str(path), say_nothing)
 
 
 def written(folder, pictures, kinds):
@@ -45,7 +45,7 @@ def test_nothing_of_what_is_given_is_lost_or_changed(tmp_path, pixels):
     Image.fromarray(DRAWN[0]).save(tmp_path / "pictures" / ".hidden" / "no.png")
     Image.fromarray(DRAWN[0]).save(tmp_path / "pictures" / "ant" / "._000.png")
     by_file = saved(tmp_path / "own.npz", images=pixels, labels=LABELS * 2 + 9)
-    by_folder = images.load(str(tmp_path / "pictures"), ignore)
+    by_folder = images.load(str(tmp_path / "pictures"), say_nothing)
     assert by_file.metadata["classes"] == ["9", "11", "13"]  # by their values, not as words
     assert by_folder.metadata["classes"] == KINDS.tolist()
     for dataset in (by_file, by_folder):
@@ -75,7 +75,7 @@ def test_splits_that_are_given_stay(tmp_path, names):
     assert dataset.metadata["split"] == "the user's"
     for cut, word in zip(cuts, ("train", "val", "test"), strict=True):
         written(tmp_path / "pictures" / word, DRAWN[cut], KINDS[LABELS[cut]])
-    by_folder = images.load(f"{tmp_path}/pictures/", ignore)
+    by_folder = images.load(f"{tmp_path}/pictures/", say_nothing)
     for found in (dataset, by_folder):
         splits = zip(every(found, "images"), every(found, "labels"), strict=True)
         for cut, (there, labels) in zip(cuts, splits, strict=True):
@@ -102,7 +102,7 @@ def test_an_image_of_training_is_in_no_test(tmp_path):
     own = {"x_train": DRAWN, "y_train": LABELS, "x_test": DRAWN[:9], "y_test": LABELS[:9]}
     np.savez(tmp_path / "own.npz", **own, x_val=DRAWN[:0], y_val=LABELS[:0])
     with pytest.raises(UserError, match="no images for validation and test"):
-        images.load(str(tmp_path / "own.npz"), ignore)
+        images.load(str(tmp_path / "own.npz"), say_nothing)
     other = np.concatenate([DRAWN[:9], 255 - DRAWN[:3]])
     np.savez(tmp_path / "own.npz", x_train=DRAWN, y_train=LABELS, x_test=other,
              y_test=np.arange(12) % 3)  # fmt: skip
@@ -133,7 +133,7 @@ def test_an_image_of_training_is_in_no_test(tmp_path):
 def test_an_archive_that_is_off_is_one_line(tmp_path, arrays, says):
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(UserError, match=says) as error:
-        images.load(str(tmp_path / "own.npz"), ignore)
+        images.load(str(tmp_path / "own.npz"), say_nothing)
     assert "\n" not in str(error.value)
 
 
@@ -156,9 +156,9 @@ def test_a_file_that_is_none_or_a_folder_that_is_off_is_one_line(tmp_path):
         ("deep", "ant/000.png: has more than 8 bits a pixel"),
     ):
         with pytest.raises(UserError, match=re.escape(says)):
-            images.load(f"{tmp_path}/{name}", ignore)
+            images.load(f"{tmp_path}/{name}", say_nothing)
     with pytest.raises(UserError, match="no such user's home"):
-        images.load("~nobody-of-this-name/own.npz", ignore)
+        images.load("~nobody-of-this-name/own.npz", say_nothing)
 
 
 def test_pictures_and_folders_that_are_left_out_are_said(tmp_path):
@@ -186,7 +186,7 @@ def test_the_order_of_classes_is_that_of_numbers_and_words():
 def test_a_picture_is_asked_as_it_was_learnt_and_answered_by_its_class(tmp_path, pixels):
     """Whoever learnt from a folder predicts from it, to the byte; another size is brought to it."""
     written(tmp_path, pixels, KINDS[LABELS])
-    dataset = images.load(str(tmp_path), ignore)
+    dataset = images.load(str(tmp_path), say_nothing)
     seen = []
 
     def probabilities(images):

@@ -12,7 +12,7 @@ import pytest
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import language, ngrams
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.predict.language import write
@@ -41,7 +41,7 @@ def programs(file):
         task=Language(dataset=str(file), length=LENGTH), hidden_size=8, layers=2, batch_size=16,
         microbatches=2, learning_rate=0.03, kernel_init="orthogonal", total_examples=16 * 300,
     )  # fmt: skip
-    dataset = member.task.load(ignore)
+    dataset = member.task.load(say_nothing)
     return member, dataset, build_programs(Placement((member,), 1, 1), dataset, 300)
 
 
@@ -74,20 +74,20 @@ def test_a_texts_parts_follow_each_other_and_modules_are_whole(programs):
     ]
     assert len(parts[1]) == len(parts[2]) == len(TEXT) // 20
     assert dataset.metadata["split"].startswith("by place")
-    python = Language(length=128).load(ignore)
+    python = Language(length=128).load(say_nothing)
     test = language.joined(language.one_after_another(python.test))
     assert len(test) > 20_000
     assert test[-1000:] not in language.joined(python.train)
-    assert python.fingerprint == Language(length=128).load(ignore).fingerprint
+    assert python.fingerprint == Language(length=128).load(say_nothing).fingerprint
 
 
 def test_a_text_too_short_is_refused_in_one_line(tmp_path):
     path = tmp_path / "short.txt"
     path.write_bytes(b"x" * 200)
     with pytest.raises(UserError, match=r"short.txt has 10 bytes for validation; windows of 6"):
-        Language(dataset=str(path), length=6).load(ignore)
+        Language(dataset=str(path), length=6).load(say_nothing)
     with pytest.raises(UserError, match="expected a file, or a name"):
-        Language(dataset="no name").load(ignore)
+        Language(dataset="no name").load(say_nothing)
     with pytest.raises(UserError, match=r"^bidirectional: the task language must not see"):
         Experiment(task=Language(), bidirectional=True)
 

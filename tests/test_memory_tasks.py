@@ -13,7 +13,7 @@ from trained_runs import reading, train
 
 from lstm_jax import Adding, Copying, Experiment
 from lstm_jax.config.statistics import summarise
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.report.figures.cell import where_cells_differ
 from lstm_jax.report.page import report
@@ -90,7 +90,7 @@ def test_to_copy_without_a_memory_costs_ten_logarithms_of_eight():
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_what_is_held_out_is_fixed_and_never_trained_on(task):
-    first, again = task.load(ignore), task.load(ignore)
+    first, again = task.load(say_nothing), task.load(say_nothing)
     assert first.fingerprint == again.fingerprint
     name = next(iter(first.test))  # the array that tells examples apart
 
@@ -107,10 +107,10 @@ def test_what_is_held_out_is_fixed_and_never_trained_on(task):
 
 
 def test_the_floor_is_that_of_the_best_answer_that_reads_nothing():
-    adding, copying = (task.load(ignore) for task in TASKS)
+    adding, copying = (task.load(say_nothing) for task in TASKS)
     assert abs(TASKS[0].trivial_score(adding) - 1 / 6) < 0.015
     assert abs(TASKS[1].trivial_score(copying) - 1 / 8) < 0.01
-    assert Adding(length=30).load(ignore).fingerprint != adding.fingerprint
+    assert Adding(length=30).load(say_nothing).fingerprint != adding.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def trained(tmp_path_factory):
 
 def test_a_tiny_adding_task_is_learned_by_both_cells(trained):
     for result in trained[1].results.values():
-        assert result.test_metric < 0.01 < TINY.task.trivial_score(TINY.task.load(ignore)) / 10
+        assert result.test_metric < 0.01 < TINY.task.trivial_score(TINY.task.load(say_nothing)) / 10
 
 
 def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypatch):

@@ -21,7 +21,7 @@ from lstm_jax.cli.main import main, parse
 from lstm_jax.config.lookup import load_study
 from lstm_jax.config.search import Study
 from lstm_jax.config.statistics import estimate
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.predict import images
 from lstm_jax.predict.pictures import read_picture
@@ -323,6 +323,6 @@ def test_a_healthy_run_holds_no_number_that_is_none():
         total_examples=32,
     )
     (placement,) = place_on_devices([member])
-    programs = build_programs(placement, member.task.load(ignore), 4)
+    programs = build_programs(placement, member.task.load(say_nothing), 4)
     state, metrics = programs.segment(programs.init(), 0, 1)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import labelled, text_sets, vocabulary
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.splits import TENTHS
 from lstm_jax.data.texts import read_columns, read_text
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -57,7 +57,7 @@ def trained(file):
         task=task, hidden_size=8, bidirectional=True, kernel_init="orthogonal", batch_size=16,
         microbatches=2, learning_rate=0.02, total_examples=16 * 150,
     )  # fmt: skip
-    dataset = task.load(ignore)
+    dataset = task.load(say_nothing)
     programs = build_programs(Placement((member,), 1, 1), dataset, 150)
     state, _ = programs.segment(programs.init(), 0, 150)
     sums = programs.score(state.params, dataset.test)
@@ -83,7 +83,7 @@ def test_what_is_wrong_with_a_file_is_one_line_that_says_where(tmp_path, content
     path = tmp_path / "bad.tsv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=said) as caught:
-        read_columns(path, 2, ignore)
+        read_columns(path, 2, say_nothing)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -95,7 +95,7 @@ def test_lines_are_the_same_packed_or_not_and_what_is_left_out_is_said(tmp_path)
     packed.write_bytes(gzip.compress(content))
     heard = []
     assert read_columns(plain, 2, heard.append) == [("1", "good"), ("0", "bad")]
-    assert read_columns(packed, 2, ignore) == [("1", "good"), ("0", "bad")]
+    assert read_columns(packed, 2, say_nothing) == [("1", "good"), ("0", "bad")]
     assert [line.split(": ")[1] for line in heard] == [
         "left out an empty line 1 time (line 2)",
         "left out a line with an empty column 1 time (line 4)",
@@ -128,7 +128,7 @@ def test_the_vocabulary_sees_training_text_alone(tmp_path, trained):
     ]
     path = tmp_path / "reviews.tsv"
     path.write_text("".join(f"{label}\t{text}\n" for label, text in other))
-    changed = labelled.load(str(path), "words", 20_000, 2, 8, ignore)
+    changed = labelled.load(str(path), "words", 20_000, 2, 8, say_nothing)
     assert changed.metadata["vocabulary"] == dataset.metadata["vocabulary"]
     assert {*WORDS, "good"} < set(changed.metadata["vocabulary"])
     assert changed.fingerprint != dataset.fingerprint
@@ -156,10 +156,10 @@ def test_a_file_without_classes_or_too_short_is_refused(tmp_path):
     path = tmp_path / "few.tsv"
     path.write_text("1\tgood\n0\tbad\n")
     with pytest.raises(UserError, match="no text for validation and test"):
-        labelled.read(str(path), ignore)
+        labelled.read(str(path), say_nothing)
     path.write_text("".join(f"1\ttext {i}\n" for i in range(20)))
     with pytest.raises(UserError, match="1 different labels, not 2 to 1,000"):
-        labelled.read(str(path), ignore)
+        labelled.read(str(path), say_nothing)
 
 
 def test_words_and_characters_and_what_is_rare_or_too_long():
@@ -202,15 +202,15 @@ def test_a_set_of_tfds_is_read_by_its_features(on_disk):
         for name in ("train", "test", "unsupervised")
     }
     on_disk(features, splits)
-    found = labelled.read("ag_news_subset", ignore)
+    found = labelled.read("ag_news_subset", say_nothing)
     assert [len(found.splits[name]) for name in ("train", "validation", "test")] == [18, 2, 20]
     assert found.splits["train"][1] == ("1", "text train 1\n")
     assert found.rule.startswith("TFDS's test")
     on_disk({"image": tfds.features.Text(), "label": tfds.features.ClassLabel(names="ab")}, splits)
     with pytest.raises(UserError, match="mnist has no feature text or sentence or description"):
-        labelled.read("mnist", ignore)
+        labelled.read("mnist", say_nothing)
     with pytest.raises(UserError, match="expected a file, or a name"):
-        labelled.read("no name", ignore)
+        labelled.read("no name", say_nothing)
 
 
 # The model.
@@ -229,15 +229,15 @@ def test_padding_moves_no_output(trained):
     batch = {name: array[:16] for name, array in dataset.test.items()}
     inside = np.arange(batch["symbols"].shape[1]) < batch["lengths"][:, None]
     assert not inside.all()
-    assert inside.sum(axis=1).min() <= dataset.metadata["bucket_lengths"][0]
+    assert inside.sum(axis=1).min() <= dataset.metadata["widths"][0]
     garbage = {**batch, "symbols": np.where(inside, batch["symbols"], np.uint16(3))}
     answers = [
         np.asarray(inference.answer(model.spec, model.ready, model.fused, each))
         for each in (batch, garbage)
     ]
     np.testing.assert_array_equal(*answers)
-    short = batch["lengths"] <= dataset.metadata["bucket_lengths"][0]
-    few = model.member.task.truncate(batch, dataset.metadata["bucket_lengths"][0])
+    short = batch["lengths"] <= dataset.metadata["widths"][0]
+    few = model.member.task.truncate(batch, dataset.metadata["widths"][0])
     cut = np.asarray(inference.answer(model.spec, model.ready, model.fused, few))
     np.testing.assert_allclose(cut[short], answers[0][short], atol=1e-6)
 

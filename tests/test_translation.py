@@ -17,7 +17,7 @@ from fast_compile import quick
 from lstm_jax import Experiment, Translation
 from lstm_jax.cells import get_cell, scan
 from lstm_jax.data import dates, pairs, sentences
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward, init
 from lstm_jax.predict import decode, translation
@@ -47,7 +47,7 @@ def member(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(member):
-    return member.task.load(ignore)
+    return member.task.load(say_nothing)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained,
 
 def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encoder_ended():
     member = Experiment(task=Translation(attention="none"), hidden_size=3, bidirectional=True)
-    metadata = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "bucket_lengths": [4]}
+    metadata = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "widths": [4]}
     spec = member.task.model_spec(metadata)
     params = quick(partial(init.init, member, spec))(jax.random.key(0))
     own = params["decoder"]
@@ -300,12 +300,12 @@ def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(t
     assert places["test"] == set(range(200, 220))
     assert places["train"] == set(range(399)) - set(range(99, 141)) - set(range(199, 221))
     assert data.metadata["split"].startswith("by place: pairs 101-140 for validation")
-    by_rule = pairs.load(str(path), reading(swapped=True), ignore)
+    by_rule = pairs.load(str(path), reading(swapped=True), say_nothing)
     assert (
         "".join(decode.texts(by_rule.test["source"], by_rule.metadata, "source")[0].split())
         == "x90"
     )
-    unknown = pairs.load(str(path), reading(max_vocabulary=3), ignore)
+    unknown = pairs.load(str(path), reading(max_vocabulary=3), say_nothing)
     assert len(unknown.metadata["source_vocabulary"]) == 7
     assert decode.texts(unknown.test["source"], unknown.metadata, "source")[0] == "w90"
 
@@ -324,7 +324,7 @@ def test_what_does_not_fit_a_file_is_one_line(tmp_path, fields, complaint):
     path = tmp_path / "lines.tsv"
     path.write_text("".join(f"a w{i}\tb\n" for i in range(60)))
     with pytest.raises(UserError, match=f"^{complaint}") as caught:
-        pairs.load(str(path), reading(**fields), ignore)
+        pairs.load(str(path), reading(**fields), say_nothing)
     assert "\n" not in str(caught.value)
 
 
@@ -336,12 +336,12 @@ def test_a_set_of_tfds_is_read_by_the_languages_in_its_name(monkeypatch):
         return {split: [(f"um {split}", f"one {split}")] for split in pairs.SPLITS}, None
 
     monkeypatch.setattr(pairs, "load_set", stand_in)
-    found = pairs._from_tfds("ted_hrlr_translate/pt_to_en", ignore)
+    found = pairs._from_tfds("ted_hrlr_translate/pt_to_en", say_nothing)
     assert options == [(("pt",), ("en",))]
     assert found["test"] == [("um test", "one test")]
     for name in ("nothing", "imdb_reviews/plain_text"):
         with pytest.raises(UserError, match="names two languages"):
-            pairs._from_tfds(name, ignore)
+            pairs._from_tfds(name, say_nothing)
     monkeypatch.setattr(pairs, "load_set", lambda *_: ({"train": []}, None))
     with pytest.raises(UserError, match="has no validation split"):
-        pairs._from_tfds("wmt/cs-en", ignore)
+        pairs._from_tfds("wmt/cs-en", say_nothing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 if TYPE_CHECKING:
     import numpy as np
 
+Say = Callable[[str], None]  # prints one line
 Arrays = dict[str, "np.ndarray"]  # by name; of which axis the examples are says `num_examples`
 
 
@@ -93,5 +94,5 @@ def given_before(name: str) -> EnvironmentProblem:
     )
 
 
-def ignore(remark: str) -> None:
+def say_nothing(remark: str) -> None:
     """Says nothing."""

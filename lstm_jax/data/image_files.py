@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from lstm_jax.data.dataset import Arrays, Dataset, make_dataset, path_of
+from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
 from lstm_jax.data.picture_files import files_below, read_colours
 from lstm_jax.data.splits import SPLITS, apart, classes_of, in_three
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -36,7 +35,6 @@ WANTED = (
 )
 
 Example = tuple[str, np.ndarray]  # a label, and an image, uint8 [rows, columns * channels]
-Say = Callable[[str], None]
 
 
 def load(name: str, say: Say) -> Dataset:

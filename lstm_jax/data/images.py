@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.data.dataset import Arrays, Dataset, given_before, ignore, make_dataset
+from lstm_jax.data.dataset import Arrays, Dataset, given_before, make_dataset, say_nothing
 from lstm_jax.data.download import have, one_line, open_builder, quiet
 from lstm_jax.errors import EnvironmentProblem, UserError
 
 ARRAYS = "lstm_jax_arrays.npz"
 
 
-def load(name: str, say: Callable[[str], None] = ignore) -> Dataset:
+def load(name: str, say: Callable[[str], None] = say_nothing) -> Dataset:
     """Returns images, uint8 [N, rows, features], and labels, int32 [N]; `say` hears what takes
     time, a line at a time.
 

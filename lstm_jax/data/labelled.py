@@ -53,7 +53,7 @@ def load(
         Path(name).name if is_path(name) else name,
         *map(arrays, SPLITS),
         vocabulary=symbols,
-        bucket_lengths=vocabulary.bucket_lengths(lengths, longest),
+        widths=vocabulary.bucket_lengths(lengths, longest),  # the fingerprint holds this name
         classes=classes,
         split=rule,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_jax.data.dataset import Arrays, Dataset, ignore, make_dataset, path_of
+from lstm_jax.data.dataset import Arrays, Dataset, make_dataset, path_of, say_nothing
 from lstm_jax.data.text_sets import is_path, load_set
 from lstm_jax.data.texts import read_text
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -29,7 +29,7 @@ PYTHON = (
 STREAMS = 50  # scored side by side: as many as `train.step` scores at a time
 
 
-def load(name: str, length: int, say: Callable[[str], None] = ignore) -> Dataset:
+def load(name: str, length: int, say: Callable[[str], None] = say_nothing) -> Dataset:
     """Returns windows of a text: `symbols`, uint8 [N,L+1], of which a model reads the first L and
     foretells the last L, and `lengths`, int32 [N], how many of these are there.
 

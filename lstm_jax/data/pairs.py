@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data import sentences
-from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
+from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset
 from lstm_jax.data.splits import SPLITS
 from lstm_jax.data.text_sets import load_set
 from lstm_jax.errors import UserError
@@ -20,7 +19,6 @@ BY_RULE = "by-rule"
 STRETCHES = 40  # of a file: of ten of them the fifth is for validation, the tenth for the test
 Pairs = list[tuple[str, str]]
 Splits = dict[str, Pairs]
-Say = Callable[[str], None]
 LANGUAGES = re.compile(r"/(\w+?)(?:_to_|-)(\w+)$")  # how a TFDS name ends
 
 
@@ -158,7 +156,7 @@ def _dataset(name: str, splits: Splits, reading: Reading, rule: str) -> Dataset:
         for part, symbols in zip(("vocabulary", "others"), both, strict=True)
     }
     return make_dataset(
-        name, *arrays.values(), **metadata, bucket_lengths=[*widths[:-1], width], split=rule
+        name, *arrays.values(), **metadata, widths=[*widths[:-1], width], split=rule
     )
 
 

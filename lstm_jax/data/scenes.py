@@ -15,12 +15,11 @@ Axes: N scenes, s rows and columns of a picture, C classes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 
 from lstm_jax.data import images, sentences
-from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
+from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset
 from lstm_jax.data.dates import written
 from lstm_jax.errors import UserError
 
@@ -35,7 +34,6 @@ HELD_OUT = {"validation": 0.1, "test": 0.15}  # shares of the combinations of ea
 SCENES = {"validation": 1_000, "test": 2_000}
 MOST_CLASSES = 50  # three of them then make 125,000 combinations
 
-Say = Callable[[str], None]
 Places = list[tuple[int, int, int]]  # of each picture: row, column, enlarged so many times
 
 

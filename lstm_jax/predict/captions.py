@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.predict import decode
 from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.tasks.task import Say
 
 
 def predict(trained: TrainedModel, options: PredictOptions, tell: Say) -> None:

@@ -6,12 +6,12 @@ from json import dumps
 
 import numpy as np
 
+from lstm_jax.data.dataset import Say
 from lstm_jax.data.tables import read_table
 from lstm_jax.errors import UserError
 from lstm_jax.predict.forecasting import forecasts
 from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.tasks.task import Say
 
 
 def predict(trained: TrainedModel, options: PredictOptions, tell: Say) -> None:

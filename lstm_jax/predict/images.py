@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lstm_jax.data.dataset import Say
 from lstm_jax.data.picture_files import files_in
 from lstm_jax.errors import UserError
 from lstm_jax.predict.options import PredictOptions
@@ -18,7 +19,6 @@ from lstm_jax.predict.pictures import Picture, read_as_is, read_picture
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.runs.files import harmless
 from lstm_jax.tasks.images import arranged
-from lstm_jax.tasks.task import Say
 
 SHADES = " .:-=+*#%@"
 SURE = 0.7  # an answer of less is said to be none

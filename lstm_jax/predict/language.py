@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.model.forward import FusedParams
 from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.tasks.task import Inputs, Say
+from lstm_jax.tasks.task import Inputs
 
 
 def predict(trained: TrainedModel, options: PredictOptions, tell: Say) -> None:

@@ -12,11 +12,12 @@ from json import dumps
 import numpy as np
 
 from lstm_jax.data import vocabulary
+from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
 from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.tasks.task import Batch, Say
+from lstm_jax.tasks.task import Batch
 from lstm_jax.tasks.text import Text
 
 BLOCK = 64  # texts answered at a time: one compiled program for each width

@@ -16,7 +16,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.results import Result
 from lstm_jax.config.statistics import summarise
-from lstm_jax.data.dataset import Arrays, Dataset, ignore
+from lstm_jax.data.dataset import Arrays, Dataset, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.model.forward import FusedParams
 from lstm_jax.model.init import Params
@@ -59,7 +59,7 @@ class TrainedModel:
         """The ends of the model."""
         return self.member.task.model_spec(self.metadata)
 
-    def data(self, say: Callable[[str], None] = ignore) -> Dataset:
+    def data(self, say: Callable[[str], None] = say_nothing) -> Dataset:
         """Returns the data set it was trained on. Raises what `Task.load` does, and
         EnvironmentProblem where the set has changed since.
         """
@@ -81,7 +81,7 @@ class TrainedModel:
         for result in self.record.results.values():
             if result.member.setting == self.member.setting and result.member != self.member:
                 with suppress(EnvironmentProblem):
-                    yield load_of(self.record, self.directory, result.member.digest, ignore)
+                    yield load_of(self.record, self.directory, result.member.digest, say_nothing)
 
     @property
     def class_names(self) -> list[str]:
@@ -147,7 +147,7 @@ class TrainedModel:
 
 
 def load(
-    run_dir: str | Path, member: str | None = None, say: Callable[[str], None] = ignore
+    run_dir: str | Path, member: str | None = None, say: Callable[[str], None] = say_nothing
 ) -> TrainedModel:
     """Returns the chosen member of a run, finished or not, or the one whose digest begins so.
 

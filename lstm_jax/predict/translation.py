@@ -10,13 +10,12 @@ from json import dumps
 
 import numpy as np
 
-from lstm_jax.data.dataset import Arrays
+from lstm_jax.data.dataset import Arrays, Say
 from lstm_jax.data.sentences import numbered, split_up
 from lstm_jax.errors import UserError
 from lstm_jax.predict import decode
 from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.tasks.task import Say
 from lstm_jax.tasks.translation import Translation
 
 

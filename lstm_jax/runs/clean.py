@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import in_use, locked
@@ -101,7 +101,7 @@ def _is_in_whole(shard: Path) -> bool:
             return False
         results = [record.results.get(member.digest) for member in own.study.members()]
         here = [r for r in results if r is not None and r.reused_from is None]
-        saved = checkpoints.load(whole, [r.member.digest for r in here], ignore)
+        saved = checkpoints.load(whole, [r.member.digest for r in here], say_nothing)
     except EnvironmentProblem:
         return False
     return None not in results and all(

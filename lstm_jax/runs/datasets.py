@@ -8,10 +8,10 @@ from functools import partial
 from rich.console import Console
 
 from lstm_jax.config.search import Study
-from lstm_jax.data.dataset import Dataset
+from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, in_a_line
 from lstm_jax.runs.progress import say
-from lstm_jax.tasks.task import Say, Task
+from lstm_jax.tasks.task import Task
 from lstm_jax.train.sweep import Datasets, model_spec_of, refuse_absent_backend
 
 

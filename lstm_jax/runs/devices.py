@@ -5,15 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, in_a_line
 from lstm_jax.runs.provenance import cores
 
 
-def prepare_jax(platform: str, say: Callable[[str], None] = ignore, *, join: bool = False) -> None:
+def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) -> None:
     """Makes the settings that JAX reads once, when it starts; what the user has set stays.
 
     With `join`, this process becomes one of several that are one program.

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO
 
 from lstm_jax.config.shards import COORDINATOR, COUNT, INDEX, PARENT
-from lstm_jax.data.dataset import ignore
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, Interrupted, NothingToSave, UserError
 from lstm_jax.runs.provenance import cores
 from lstm_jax.signals import NOTHING_TO_SAVE, SAVED, stoppable
@@ -42,7 +42,7 @@ def launch(count: int, argv: Sequence[str]) -> None:
         processes = stack.enter_context(_ended())
         for index in range(count):
             processes.append(_start(index, count, address, argv, errors[index]))
-        with stoppable(ignore) as stopped:
+        with stoppable(say_nothing) as stopped:
             failed = _wait(processes, stopped)
         if failed is not None and (code := processes[failed].returncode) != DIVERGED:
             lines = _lines(errors[failed])

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset
+from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.seq2seq import Sentences
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset
+from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import class_per_example
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
     import jax

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset, make_dataset
+from lstm_jax.data.dataset import Dataset, Say, make_dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
     import jax

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from lstm_jax.data.dataset import Arrays, Dataset
+from lstm_jax.data.dataset import Arrays, Dataset, Say
 from lstm_jax.fields import checked, field_specs
 
 if TYPE_CHECKING:
     import jax
 
-Say = Callable[[str], None]
 Batch = dict[str, Any]  # arrays by name, the first axis that of the examples
 
 

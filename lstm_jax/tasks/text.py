@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset
+from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import class_per_example
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
     import jax
@@ -92,7 +92,7 @@ class Text(Task):
             num_outputs=len(metadata["classes"]),
             mean_pool=self.answer == "mean",
             token_inputs=True,
-            bucket_lengths=tuple(metadata["bucket_lengths"]),
+            bucket_lengths=tuple(metadata["widths"]),
         )
 
     def example_lengths(self, batch: Batch) -> Any:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset
+from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.seq2seq import Sentences, known
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Say, Task
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -84,7 +84,7 @@ class Translation(Sentences):
             num_features=len(metadata["source_vocabulary"]),
             num_outputs=decoder.num_symbols,
             token_inputs=True,
-            bucket_lengths=tuple(metadata["bucket_lengths"]),
+            bucket_lengths=tuple(metadata["widths"]),
             decoder=decoder,
         )
 

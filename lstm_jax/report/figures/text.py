@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lstm_jax.data.dataset import Dataset, ignore
+from lstm_jax.data.dataset import Dataset, say_nothing
 from lstm_jax.data.labelled import Labelled, read
 from lstm_jax.predict import text as predictor
 from lstm_jax.predict.trained import TrainedModel
@@ -22,7 +22,7 @@ WORDS_SHOWN = 30
 def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
     """Yields examples, worst mistakes and confusion on validation, and what simpler models get."""
     task = predictor.task_of(trained)
-    texts = read(task.dataset, ignore)
+    texts = read(task.dataset, say_nothing)
     lines, classes = texts.splits["validation"], texts.classes
     pieces = [predictor.cut(trained, text) for _, text in lines]
     labels = np.array([classes.index(label) for label, _ in lines])
