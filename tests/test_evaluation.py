@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import lstm_jax
 from lstm_jax import Experiment, load
 from lstm_jax.config.search import Study
 from lstm_jax.data.images import load as load_data
 from lstm_jax.errors import UserError
-from lstm_jax.runs.evaluation import eval_steps
+from lstm_jax.runs.evaluation import EVAL_EXAMPLES, eval_steps
 from lstm_jax.runs.loop import run
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.record import read_run
@@ -118,3 +119,38 @@ def test_looks_change_no_bit_of_what_is_trained_and_the_best_is_not_the_last(who
 
 def digest_of(directory, seed):
     return next(d for d, r in read_run(directory).results.items() if r.member.seed == seed)
+
+
+def test_training_is_evaluated_on_the_first_examples_of_validation_alone(tmp_path):
+    """The rate is so low that the parameters of every evaluation are the last ones."""
+    rng = np.random.default_rng(0)
+
+    def split(size):
+        images = rng.integers(0, 256, (size, 5, 6)).astype(np.uint8)
+        return {"images": images, "labels": rng.integers(0, 3, size).astype(np.int32)}
+
+    data = lstm_jax.make_dataset(
+        "noise", split(3_000), split(3_000), split(3_000), num_classes=3
+    )  # fmt: skip
+    experiment = Experiment(
+        hidden_size=4, learning_rate=1e-12, optimizer="sgd", batch_size=8, microbatches=1,
+        total_examples=96, log_every=4, num_evals=3,
+    )  # fmt: skip
+    outcome = lstm_jax.run(experiment, data=data, runs_dir=tmp_path, silent=True)
+    model = outcome.load()
+
+    def accuracy(split, rows):
+        answers = model.predict(split["images"][rows])
+        return float(np.mean(answers == split["labels"][rows]))
+
+    first = slice(EVAL_EXAMPLES)
+    expected = accuracy(data.validation, first)
+    others = [
+        *(accuracy(each, first) for each in (data.train, data.test)),
+        *(accuracy(data.validation, rows) for rows in (slice(-EVAL_EXAMPLES, None), slice(None))),
+    ]
+    assert min(abs(other - expected) for other in others) > 1e-3  # else nothing is shown
+    logged = outcome.metrics["validation_accuracy"]
+    np.testing.assert_allclose(logged[~np.isnan(logged)], [expected] * 2, atol=1e-6)
+    whole = outcome.members[0].validation["accuracy"]  # of a result all examples count
+    assert whole == pytest.approx(others[-1], abs=1e-6)

@@ -38,8 +38,11 @@ def planned(placement, dataset):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_estimate_is_near_what_xla_plans(kind):
+@pytest.mark.parametrize("copies", [1, 300])
+def test_the_estimate_is_near_what_xla_plans(kind, copies):
     dataset = images.load("digits")
+    train = {name: np.concatenate([array] * copies) for name, array in dataset.train.items()}
+    dataset = dataset._replace(train=train)
     experiment = Experiment(task=Images(dataset="digits"), **KINDS[kind])
     placement = Placement(tuple(experiment.members()), 1, 1)
     need = memory.estimate_memory(placement, dataset, "gpu")
@@ -63,6 +66,19 @@ def test_each_part_of_the_need_grows_as_it_should():
     assert need(Placement(mates[:1], 1, 1, tile=4)).device > row.device
     on_cpu = memory.estimate_memory(Placement(mates, 2, 2), dataset, "cpu")
     assert on_cpu.host == row.host + 4 * on_cpu.device  # there the devices' memory is the host's
+
+
+def test_the_estimate_holds_all_splits_of_the_data():
+    dataset = images.load("digits")
+    placement = Placement((Experiment(task=Images(dataset="digits")),), 1, 1)
+    before = memory.estimate_memory(placement, dataset, "gpu")
+    for name in ("train", "validation", "test"):
+        split = getattr(dataset, name)
+        twice = {key: np.concatenate([array, array]) for key, array in split.items()}
+        after = memory.estimate_memory(placement, dataset._replace(**{name: twice}), "gpu")
+        order = 2 * 4 * len(split["labels"]) if name == "train" else 0  # in and out of a segment
+        assert after.device - before.device == memory.num_bytes(split) + order
+        assert after.host - before.host == memory.num_bytes(split)
 
 
 def test_what_fits_is_let_through_and_what_does_not_is_named():

@@ -451,6 +451,23 @@ def test_plan_measures_the_minutes_and_knows_what_is_done(whole, capsys):
     assert "1 member, 0 to train, 125 steps" in said
 
 
+def test_plan_counts_what_a_halving_drops(tmp_path, capsys):
+    """Of four settings the first quarter is trained of all, the second of two, the rest of one."""
+    argv = ["plan", "digits", "--runs-dir", str(tmp_path), *HOURS[: -len(SEGMENTS)], "--measure"]
+    argv += ["--learning-rate", "1e-4", "1e-3", "1e-2", "1e-1", "--halving", "2"]
+    with quick_programs():
+        main(argv)
+    said = capsys.readouterr().out
+    (rate,) = re.findall(r"^ *4 .* ([\d,]+) *$", said, re.MULTILINE)
+    (minutes,) = re.findall(r"about ([\d.]+) minutes", said)
+    grid = 4 * 1e10 / float(rate.replace(",", "")) / 60
+    assert float(minutes) == pytest.approx(grid / 2, rel=1e-2)
+    (steps,) = re.findall(r"4 to train, (\d+) steps", said)
+    rungs = re.findall(r"rung at step (\d+): the best (\d) settings go on", said)
+    quarter = int(steps) // 4
+    assert rungs == [(str(quarter), "2"), (str(2 * quarter), "1")]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -338,6 +338,42 @@ def test_clipping_bounds_the_gradient_that_the_optimiser_sees(batch):
     np.testing.assert_allclose(clipped, 0.5, rtol=1e-5)
 
 
+def test_clipping_leaves_a_short_gradient_as_it_is(batch):
+    """Scaling it up to the norm would be another optimiser."""
+    short, metrics = stepped(small(optimizer="sgd", clip_norm=1e3), batch, 1)
+    free, _ = stepped(small(optimizer="sgd"), batch, 1)
+    assert metrics.gradient_norm < 100
+    assert_close(short.optimizer.trace, free.optimizer.trace)
+    assert_close(short.params, free.params)
+
+
+def test_dropout_draws_another_mask_in_each_step(batch):
+    """The same state on the same batch: only the mask can change the loss."""
+    member, state = small(dropout=0.5), begun(small(dropout=0.5))
+    losses = [
+        float(step(ENDS, arrays(member), state, batch, jnp.int32(number))[1].loss)
+        for number in (0, 1, 2, 0)
+    ]
+    assert len(set(losses[:3])) == 3
+    assert losses[3] == losses[0]  # a mask is a function of the seed and the step
+
+
+def test_dropout_draws_another_mask_in_each_microbatch(batch):
+    """With one mask for both microbatches, their order would not change the loss."""
+    swapped = {name: jnp.roll(array, 8, axis=0) for name, array in batch.items()}
+
+    def losses(member):
+        state = begun(member)
+        return [
+            float(step(ENDS, arrays(member), state, each, jnp.int32(0))[1].loss)
+            for each in (batch, swapped)
+        ]
+
+    plain, dropped = losses(small()), losses(small(dropout=0.5))
+    assert plain[0] == pytest.approx(plain[1], rel=1e-6)
+    assert abs(dropped[0] - dropped[1]) > 1e-3 * dropped[0]
+
+
 def test_a_state_that_is_not_finite_stays_as_it_was(batch):
     member, state = small(), begun(small())
     state.params["output"]["bias"] = state.params["output"]["bias"].at[0].set(jnp.nan)
