@@ -1,10 +1,10 @@
 """The contract on bits, row by row: `make bits`.
 
-Each row is a real run of the same member under other session_provenance; what must agree is the SHA-256
-of its final parameters. The member is the baseline's (H = 128, batches of 128) on `digits`: as it
-is, with everything switched on, and as a GRU of two layers; beside it such a GRU with dropout that
-adds two numbers, whose examples are made anew for each step; and, in fewer ways, one member of each
-other task. Exit code 1 when a row differs.
+Each row is a real run of the same member under other circumstances. The SHA-256 of its final
+parameters must be the same in all rows. The columns are the baseline (H = 128, batches of 128) on
+`digits`: as it is, with all options on, on pixels, and as a GRU of two layers; a GRU with dropout
+on the adding task, whose examples are generated for each step; and, in fewer rows, one member of
+each other task. The exit code is 1 when a row differs.
 """
 
 from __future__ import annotations

@@ -101,9 +101,10 @@ class Fleet:
 
 
 def environment(peer: Peer, cores: int, platform: str = "cpu") -> dict[str, str]:
-    """On the CPU a JAX device for each core; on a GPU, which peers share, memory only as estimate_memory.
+    """Returns the environment variables of a peer's process.
 
-    Nothing compiled is taken from a cache.
+    On the CPU, JAX gets a device for each core. On a GPU, which the peers share, it allocates
+    memory only as needed. The compilation cache is off.
     """
     cpu = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(cores)}
     gpu = {"JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **peer.gpu_env}

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic and protocol; no peer is estimate_memory, and no timing is asserted."""
+"""The benchmark's own arithmetic and protocol. No peer is needed, and no timing is asserted."""
 
 import json
 import math

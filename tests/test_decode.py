@@ -1,4 +1,4 @@
-"""What a decoder must not write: the unknown symbol, the beginning, and padding inside a sentence."""
+"""A decoder never writes the unknown symbol, the beginning, or padding inside a sentence."""
 
 from functools import partial
 

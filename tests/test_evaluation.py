@@ -1,4 +1,4 @@
-"""Evaluator at validation: they change no bit, and the best parameters are kept through every kill."""
+"""Evaluations during training change no bit, and the best parameters survive every kill."""
 
 import io
 

@@ -1,7 +1,7 @@
 """The baseline on `digits`, to the bit, as each version of JAX trains it.
 
-An upgrade that moves the bits fails here. ActivationSummary at the losses: if they moved by rounding only, write
-the new version's record with `python tests/test_golden.py` and commit it, saying so; if they moved
+An upgrade that moves the bits fails here. Look at the losses. If they moved by rounding only, write
+the new version's record with `python tests/test_golden.py`, and say so in the commit. If they moved
 by more, find out why first.
 """
 
