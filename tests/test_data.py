@@ -5,14 +5,17 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import images as data
-from lstm_jax.data.dataset import make_dataset
+from lstm_jax.data.dataset import make_dataset, num_examples
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.tasks.images import Images, arranged
 from lstm_jax.train.batches import epoch_order, streams
+from lstm_jax.train.step import evaluate, init_state
 
 # The order of the batches.
 
@@ -108,6 +111,80 @@ def test_the_bytes_of_an_array_count_and_not_how_it_lies_in_memory():
     splits = small_splits()
     turned = [{k: np.asfortranarray(a) for k, a in split.items()} for split in splits]
     assert make_dataset("a", *turned).fingerprint == make_dataset("a", *splits).fingerprint
+
+
+def weighted_splits(sizes=(8, 4, 4), **arrays):
+    """Splits as `Images` reads them, with an array whose name sorts before the others."""
+    rng = np.random.RandomState(0)
+    return [
+        {
+            "images": rng.randint(0, 256, (n, 4, 4)).astype(np.uint8),
+            "labels": rng.randint(0, 3, n).astype(np.int32),
+            "class_weight": np.arange(3, dtype=np.float32),
+            **arrays,
+        }
+        for n in sizes
+    ]
+
+
+def test_arrays_of_different_lengths_are_named_with_their_lengths():
+    splits = weighted_splits()
+    says = r"train differ in length \(images 8, labels 8, class_weight 3\).*=\['class_weight'\]\)"
+    with pytest.raises(UserError, match=says) as error:
+        make_dataset("own", *splits, num_classes=3)
+    assert "\n" not in str(error.value)
+    splits[2]["labels"] = splits[2]["labels"][:2]
+    with pytest.raises(UserError, match=r"test differ in length \(images 4, labels 2\)"):
+        make_dataset("own", *splits, shared=["class_weight"], num_classes=3)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "shared", "says"),
+    [
+        ({}, ["class_weights"], "shared names class_weights, and train has no such array"),
+        ({}, ["class_weight", "images", "labels"], "shared names all arrays of train"),
+        ({}, "class_weight", r"shared is a list of names, \['class_weight'\]"),
+        ({"scale": np.float32(2)}, ["class_weight"], "the array scale of train is a single number"),
+    ],
+)
+def test_a_wrong_list_of_shared_arrays_is_refused(arrays, shared, says):
+    with pytest.raises(UserError, match=f"own: .*{says}"):
+        make_dataset("own", *weighted_splits(**arrays), shared=shared, num_classes=3)
+
+
+def test_a_shared_array_counts_no_examples_on_the_host_or_in_a_compiled_program():
+    splits = weighted_splits()
+    dataset = make_dataset("own", *splits, shared=["class_weight"], num_classes=3)
+    bare = [{n: a for n, a in split.items() if n != "class_weight"} for split in splits]
+    without = make_dataset("own", *bare, num_classes=3)
+    assert dataset.num_examples == without.num_examples == 8
+    assert repr(dataset).startswith("Dataset(own: 8, 4, 4 examples")
+
+    def gathered(examples):
+        index = jnp.arange(num_examples(examples), dtype=jnp.int32)[::-1]
+        return Images().gather(examples, index), examples["class_weight"].sum()
+
+    batch, total = jax.jit(gathered)(dataset.train)
+    assert set(batch) == {"images", "labels"}
+    np.testing.assert_array_equal(batch["labels"], splits[0]["labels"][::-1])
+    assert total == 3
+    # The arrays of examples give the same results beside a shared array as alone.
+    member = Experiment(task=Images(dataset="digits"), hidden_size=4, batch_size=8)
+    found = []
+    for made in (dataset, without):
+        spec = member.task.model_spec(made.metadata)
+        score = jax.jit(evaluate, static_argnums=0)
+        found.append(score(spec, member, init_state(spec, member).params, made.test))
+    assert [float(x) for x in found[0]] == [float(x) for x in found[1]]
+    assert found[0].weight == 4
+
+
+def test_the_fingerprint_says_which_arrays_are_shared():
+    """Where the shape does not: a shared array that happens to be as long as the examples."""
+    splits = weighted_splits(sizes=(3, 3, 3))
+    plain = make_dataset("own", *splits, num_classes=3)
+    shared = make_dataset("own", *splits, shared=["class_weight"], num_classes=3)
+    assert plain.fingerprint != shared.fingerprint
 
 
 def test_the_first_twelfth_of_training_is_held_out_and_nothing_is_lost():

@@ -1,9 +1,10 @@
-"""A data set as named arrays on the host, with its fingerprint."""
+"""A data set: named arrays on the host in three splits, with a fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,18 +14,31 @@ if TYPE_CHECKING:
     import numpy as np
 
 Say = Callable[[str], None]  # prints one line
-Arrays = dict[str, "np.ndarray"]  # by name; of which axis the examples are says `num_examples`
+Arrays = dict[str, "np.ndarray"]  # by name; the first axis counts examples, see `Split`
+
+
+class Split(dict[str, Any]):
+    """The arrays of a split by name, where some have no entry per example: those in `shared`.
+
+    A split in which every array has an entry per example is a plain dict. JAX flattens a `Split`
+    as a dict, and takes `shared` as static (`train/step.py` registers it), so a compiled program
+    knows these names too.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], shared: Collection[str]) -> None:
+        super().__init__(arrays)
+        self.shared = tuple(sorted(shared))
 
 
 class Dataset(NamedTuple):
-    """Three splits of the same arrays, and what a model needs to know of them."""
+    """Three splits with the same arrays, and the metadata that a model needs."""
 
     name: str
     train: Arrays
     validation: Arrays
     test: Arrays
-    metadata: dict[str, Any]  # JSON values: those given, and `shapes`, of one example's arrays
-    fingerprint: str  # SHA-256 of the given metadata and of names, shapes, dtypes and bytes
+    metadata: dict[str, Any]  # JSON values: the caller's, and `shapes`, of one example's arrays
+    fingerprint: str  # SHA-256 of the caller's metadata and of names, shapes, dtypes and bytes
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{num_examples(arrays)}" for arrays in self[1:4])
@@ -36,41 +50,89 @@ class Dataset(NamedTuple):
         return num_examples(self.train)
 
 
-def num_examples(arrays: Arrays) -> int:
-    """Returns the number of examples: the length of the array whose name sorts first.
+def shared_arrays(arrays: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names of the arrays that have no entry per example."""
+    return arrays.shared if isinstance(arrays, Split) else ()
 
-    All arrays have a row for each example, or else that one has. JAX hands a dictionary on in the
-    order of its names, so it is the same one on the host and inside of a compiled program.
+
+def num_examples(arrays: Mapping[str, Any]) -> int:
+    """Returns the number of examples, on the host or inside a compiled program.
+
+    It is the length of any array that is not shared: `make_dataset` checks that they agree.
     """
-    return len(arrays[min(arrays)])
+    return len(arrays[min(arrays.keys() - set(shared_arrays(arrays)))])
+
+
+def gather_examples(arrays: Mapping[str, Any], index: Any) -> dict[str, Any]:
+    """Returns the examples at these indices (or in a slice), without the shared arrays."""
+    shared = shared_arrays(arrays)
+    return {name: array[index] for name, array in arrays.items() if name not in shared}
 
 
 def make_dataset(
-    name: str, train: Arrays, validation: Arrays, test: Arrays, **metadata: Any
+    name: str,
+    train: Arrays,
+    validation: Arrays,
+    test: Arrays,
+    *,
+    shared: Collection[str] = (),
+    **metadata: Any,
 ) -> Dataset:
-    """Returns the data set of these splits, fingerprinted.
+    """Returns the data set of these splits, with its fingerprint.
 
-    A split is a dict of arrays by name, the first axis that of its examples: what a task reads,
-    such as `images`, uint8 [N, rows, columns], and `labels`, int32 [N], of `Images`. Raises
-    UserError where one is something else.
+    A split is a dict of arrays by name. The first axis of each array counts the examples, as of
+    `images`, uint8 [N, rows, columns], and `labels`, int32 [N], which the task `Images` reads.
+    `shared` names the arrays that have no entry per example, such as a table of class weights:
+    `Task.gather` leaves them out of a batch, and a task that needs them overrides it. Raises
+    UserError where a split is no such dict or the lengths of its arrays differ.
     """
     import numpy as np  # a tenth of a second, which the command line need not wait for
 
     digest = hashlib.sha256("".join(f"{k} {v}\n" for k, v in metadata.items()).encode())
     splits: Mapping[str, Arrays] = {"train": train, "validation": validation, "test": test}
+    if isinstance(shared, str):
+        raise UserError(f"{name}: shared is a list of names, [{shared!r}], not {shared!r}")
     for split_name, split in splits.items():
         if not isinstance(split, Mapping):
             raise UserError(
                 f"{name}: {split_name} is no dict of arrays by name, such as images and labels, "
                 f"but {type(split).__name__}"
             )
+        _check_lengths(name, split_name, split, shared)
         for array_name, array in split.items():
             digest.update(f"{split_name} {array_name} {array.shape} {array.dtype.str}\n".encode())
             digest.update(np.ascontiguousarray(array).data)
+            # Shapes alone do not say that an array is shared if it is as long as the examples.
+            if array_name in shared and len(array) == num_examples(Split(split, shared)):
+                digest.update(f"{split_name} {array_name} shared\n".encode())
+    if shared:
+        train, validation, test = (Split(split, shared) for split in splits.values())
     shapes = {array_name: list(array.shape[1:]) for array_name, array in test.items()}
     return Dataset(
         name, train, validation, test, {**metadata, "shapes": shapes}, digest.hexdigest()
     )
+
+
+def _check_lengths(name: str, split_name: str, split: Arrays, shared: Collection[str]) -> None:
+    """Raises UserError where the arrays that are not shared differ in length."""
+    if missing := [array_name for array_name in shared if array_name not in split]:
+        raise UserError(f"{name}: shared names {missing[0]}, and {split_name} has no such array")
+    if scalar := [array_name for array_name, array in split.items() if not array.ndim]:
+        raise UserError(
+            f"{name}: the array {scalar[0]} of {split_name} is a single number; give it an axis"
+        )
+    lengths = {n: len(array) for n, array in split.items() if n not in shared}
+    if split and not lengths:
+        raise UserError(f"{name}: shared names all arrays of {split_name}; leave out at least one")
+    if len(set(lengths.values())) > 1:
+        commonest, _ = Counter(lengths.values()).most_common(1)[0]
+        listed = ", ".join(f"{n} {length:,}" for n, length in lengths.items())
+        others = [*shared, *(n for n, length in lengths.items() if length != commonest)]
+        raise UserError(
+            f"{name}: the arrays of {split_name} differ in length ({listed}); each needs one entry "
+            "per example, or its name in `shared`, as in "
+            f"make_dataset(..., shared={others})"
+        )
 
 
 def path_of(name: str) -> Path:
@@ -87,12 +149,12 @@ def given_name(dataset: Dataset) -> str:
 
 
 def given_before(name: str) -> EnvironmentProblem:
-    """Returns the error where such a data set is estimate_memory again and nobody gave it."""
+    """Returns the error for a data set on record whose arrays were not passed again."""
     return EnvironmentProblem(
         f"the data set {name} was given as arrays, which lie in no run directory: give the same "
         "arrays again, lstm_jax.run(..., data=dataset)"
     )
 
 
-def say_nothing(remark: str) -> None:
-    """Says nothing."""
+def say_nothing(message: str) -> None:
+    """Prints nothing."""

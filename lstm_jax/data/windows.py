@@ -149,8 +149,8 @@ def make_windows(
         scaled = {c: _scaled(series[c][part], *scales[c]) for c in scales}
         if not all(np.isfinite(column).all() for column in scaled.values()):
             raise UserError(f"{name}: values of {split} are too large beside those of training")
-        splits[split] = {  # in the order of the alphabet, as JAX has them: windows are counted by
-            "first": np.arange(count, dtype=np.int32) + np.int32(history - window),  # this one
+        splits[split] = {
+            "first": np.arange(count, dtype=np.int32) + np.int32(history - window),
             "series": np.stack([scaled[c] for c in columns], axis=1),
             "target": scaled[target],
         }
@@ -164,7 +164,7 @@ def make_windows(
         "rows": lengths,
         "rule": cut.rule,
     }
-    return make_dataset(name, *splits.values(), **metadata)
+    return make_dataset(name, *splits.values(), shared=("series", "target"), **metadata)
 
 
 def gather(split: Arrays, index: Any, window: int, horizon: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data.dataset import Arrays, num_examples
+from lstm_jax.data.dataset import Arrays, gather_examples, num_examples
 from lstm_jax.data.sentences import BEGIN, END, PADDING, UNKNOWN, joined, read_back
 from lstm_jax.errors import not_installed
 from lstm_jax.model import forward
@@ -123,7 +123,7 @@ def write_out(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Written
     total = num_examples(examples)
     for first in range(0, total, BLOCK):  # of one size, the last one filled up
         index_B = np.minimum(np.arange(first, first + BLOCK), total - 1)
-        batch = {name: array[index_B] for name, array in examples.items()}
+        batch = gather_examples(examples, index_B)
         numbers_BS, mean_B = decode(trained.ready, trained.fused, batch, beam=beam, steps=steps)
         numbers.append(np.asarray(numbers_BS))
         means.append(np.asarray(mean_B))

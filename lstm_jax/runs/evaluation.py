@@ -14,7 +14,7 @@ import numpy as np
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.results import Score
-from lstm_jax.data.dataset import Arrays
+from lstm_jax.data.dataset import Arrays, Split, shared_arrays
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import fingerprint
 from lstm_jax.train.distributed import fetch
@@ -51,7 +51,9 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.steps = eval_steps(self.members[0])
         self.restores_best = self.members[0].restore_best
-        self.validation = {name: array[:EVAL_EXAMPLES] for name, array in self.validation.items()}
+        first = {name: array[:EVAL_EXAMPLES] for name, array in self.validation.items()}
+        shared = shared_arrays(self.validation)
+        self.validation = Split(first, shared) if shared else first
 
     def next_stop(self, step: int, stop: int) -> int:
         """Returns the end of a segment from `step`: the next evaluation, at the latest `stop`."""

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from lstm_jax.data.dataset import Arrays, Dataset, Say
+from lstm_jax.data.dataset import Arrays, Dataset, Say, gather_examples
 from lstm_jax.fields import checked, field_specs
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class Task:
         raise NotImplementedError
 
     def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
-        """Returns the examples of these indices, as arrays by name."""
-        return {name: array[index_B] for name, array in examples.items()}
+        """Returns the examples of these indices, as arrays by name, without shared arrays."""
+        return gather_examples(examples, index_B)
 
     @property
     def time_step_name(self) -> str:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from lstm_jax.config.experiment import Experiment, all_field_specs
-from lstm_jax.data.dataset import Arrays, num_examples
+from lstm_jax.data.dataset import Arrays, Split, num_examples
 from lstm_jax.model import forward
 from lstm_jax.model import init as model_init
 from lstm_jax.model.forward import FusedParams
@@ -90,6 +90,19 @@ def _unflatten(static_key: Experiment, leaves: Any) -> Experiment:
 # A member goes into a compiled program as it is: traced fields are leaves, the rest is static. So
 # members with one static key, and only these, share a program.
 jax.tree_util.register_pytree_node(Experiment, _flatten, _unflatten)
+
+
+def _flatten_split(split: Split) -> tuple[list[tuple[Any, Any]], Any]:
+    names = sorted(split)  # as JAX orders a dict
+    children = [(jax.tree_util.DictKey(name), split[name]) for name in names]
+    return children, (tuple(names), split.shared)
+
+
+def _unflatten_split(names: Any, arrays: Any) -> Split:
+    return Split(dict(zip(names[0], arrays, strict=True)), names[1])
+
+
+jax.tree_util.register_pytree_with_keys(Split, _flatten_split, _unflatten_split)
 
 
 def init_state(spec: ModelSpec, member: Experiment) -> TrainState:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lstm_jax.config.statistics import estimate
-from lstm_jax.data.dataset import Arrays, Dataset
+from lstm_jax.data.dataset import Arrays, Dataset, gather_examples
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.predict import decode
 from lstm_jax.predict.decode import Written
@@ -81,7 +81,7 @@ def of_attention(
     if trained.spec.decoder is None or trained.spec.decoder.attention == "none":
         return
     count = len(sources)
-    first = {name: array[:count] for name, array in examples.items()}
+    first = gather_examples(examples, slice(count))
     shares_NST = decode.attention_weights(trained, first, written.numbers_NS[:count])
     for index, (source, shares_ST) in enumerate(zip(sources, shares_NST, strict=True)):
         symbols = decode.symbols_of(written.numbers_NS[index], trained.metadata, "target")
