@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from lstm_jax.cells.linen import GRU, LSTM, RNN
     from lstm_jax.cells.lstm import lstm
     from lstm_jax.config.experiment import Experiment
-    from lstm_jax.config.results import Result, Segment
     from lstm_jax.config.search import Search, Study
     from lstm_jax.data.dataset import Dataset, make_dataset
     from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, UserError
+    from lstm_jax.runs.results import Result, Segment
     from lstm_jax.tasks import (
         Adding,
         Captions,
@@ -95,7 +95,7 @@ _HOMES = {
     "lstm_jax.data.dataset": ("Dataset", "make_dataset"),
     "lstm_jax.errors": ("DivergedError", "Interrupted", "EnvironmentProblem", "UserError"),
     "lstm_jax.config.experiment": ("Experiment",),
-    "lstm_jax.config.results": ("Result", "Segment"),
+    "lstm_jax.runs.results": ("Result", "Segment"),
     "lstm_jax.config.search": ("Search", "Study"),
     "lstm_jax.tasks": (
         *("Adding", "Captions", "Copying", "Forecast"),

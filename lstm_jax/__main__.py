@@ -11,7 +11,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         from lstm_jax import signals
 
-        signals.own_process()
+        signals.claim_process()
     except KeyboardInterrupt:  # in the first hundredth of a second
         os.write(2, b"lstm_jax: stopped; nothing had to be saved\n")
         os._exit(130)
@@ -20,7 +20,7 @@ def main() -> None:
     try:
         main()
     finally:
-        signals.ignore()
+        signals.ignore_signals()
 
 
 if __name__ == "__main__":

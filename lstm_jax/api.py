@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.lookup import load_study
-from lstm_jax.config.results import Result, Segment
+from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import parse_shard
 from lstm_jax.data.dataset import Dataset, given_name
-from lstm_jax.errors import UserError, experiments_installed
+from lstm_jax.errors import UserError, explain_missing_packages
+from lstm_jax.runs.results import Result, Segment
 
 if TYPE_CHECKING:
     from lstm_jax.predict.trained import TrainedModel
@@ -76,7 +76,7 @@ class Outcome:
 
     def report(self, member: str | None = None) -> Path:
         """Writes the run as a page and returns its path."""
-        with experiments_installed():
+        with explain_missing_packages():
             from lstm_jax.report.page import report
 
             console = _console(self.silent)
@@ -130,7 +130,7 @@ def run(
         study = replace(study, shard=parse_shard(shard, os.environ))
     study, given = _with_data(study, data)
     console = console or _console(silent)
-    with experiments_installed():
+    with explain_missing_packages():
         from lstm_jax.runs.devices import prepare_jax
         from lstm_jax.runs.progress import say
 
@@ -160,7 +160,7 @@ def load(
     A run is named as in `read`; `member` is the beginning of a digest, instead of the member that
     was chosen on validation.
     """
-    with experiments_installed():
+    with explain_missing_packages():
         from lstm_jax.runs.devices import prepare_jax
 
         prepare_jax("auto")

@@ -31,7 +31,7 @@ class DivergedError(Exception):
         self.directory = directory
 
 
-def not_installed(option: str, package: str, extra: str) -> EnvironmentProblem:
+def missing_package(option: str, package: str, extra: str) -> EnvironmentProblem:
     """What to do when an option needs a package that is not here."""
     return EnvironmentProblem(
         f"{option} needs {package}: pip install 'lstm_jax[{extra}]', or `make`, whose .venv has it"
@@ -52,7 +52,7 @@ EXPERIMENTS = {
 
 
 @contextmanager
-def experiments_installed() -> Iterator[None]:
+def explain_missing_packages() -> Iterator[None]:
     """Says what to install where the block misses a package of the extra `experiments`."""
     try:
         yield
@@ -62,7 +62,7 @@ def experiments_installed() -> Iterator[None]:
         package = EXPERIMENTS.get((getattr(missing, "name", None) or "").partition(".")[0])
         if package is None:
             raise
-        raise not_installed("this", package, "experiments") from error
+        raise missing_package("this", package, "experiments") from error
 
 
 class Interrupted(Exception):
@@ -73,7 +73,7 @@ class NothingToSave(Interrupted):
     """Stopped by a signal while nothing had to be saved. Exit code 130."""
 
 
-def in_a_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Returns the kind of an error and what it says, if it can say anything, in one short line."""
     try:
         said = " ".join(str(error).split())[:200]
@@ -82,7 +82,7 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def closest(word: str, choices: Iterable[str]) -> str:
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` Did you mean a, b?`, or nothing when no choice resembles the word."""
     near = difflib.get_close_matches(word.lower(), list(choices), n=3, cutoff=0.5)
     return f" Did you mean {', '.join(near)}?" if near else ""

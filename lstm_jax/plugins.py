@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.errors import UserError, in_a_line
+from lstm_jax.errors import UserError, one_line
 
 FILE_ATTRIBUTE = "path/to/file.py:attribute"
 
@@ -38,7 +38,7 @@ def load_attribute(kind: str, name: str, fits: Callable[[Any], bool] = callable)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the file is the user's own program
-        raise UserError(f"{kind} {name!r}: {in_a_line(error)}") from error
+        raise UserError(f"{kind} {name!r}: {one_line(error)}") from error
     value = values.get(attribute)
     if not fits(value):
         others = [key for key, other in values.items() if fits(other)]

@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM: heard at any moment, answered at once, in one line, never swallowed.
+"""Ctrl-C and SIGTERM: answered at once, at any moment, in one line, and never swallowed.
 
-Python runs the handler of a signal in the main thread, between two of its instructions. So it waits
-while XLA compiles or a segment runs, and what it raises is lost where an import catches everything.
-Therefore a thread of its own hears each signal, through the descriptor to which Python's handler in
-C writes at once, and it may end the process. It takes a moment only where a library holds Python's
-lock, as while one is loaded.
+Python runs a signal handler in the main thread, between two bytecode instructions. The handler
+therefore waits while XLA compiles or a segment runs, and an exception that it raises is lost where
+an import catches everything. For this reason a separate thread receives each signal through the
+wakeup descriptor, to which Python's handler in C writes at once, and this thread may end the
+process. It is late only where a library holds Python's lock, such as while a library is loaded.
 """
 
 from __future__ import annotations
@@ -21,123 +21,132 @@ SAVED, NOTHING_TO_SAVE = 75, 130  # exit codes
 
 
 class SignalHandler(NamedTuple):
-    """What is done about a signal."""
+    """The two reactions to a signal."""
 
-    at_once: Callable[[], None]  # in the thread that hears it
-    in_turn: Callable[[], None]  # later, in the main thread, where it may raise
-
-
-_handlers: list[SignalHandler] = []  # the last one hears
-_process_is_ours = False  # then it may be ended; a notebook's may not
+    in_listener: Callable[[], None]  # at once, in the listening thread
+    in_main_thread: Callable[[], None]  # later, in the main thread, where it may raise
 
 
-def own_process() -> None:
-    """Says that this process was begun by our command line, which hears signals to its end.
+_handlers: list[SignalHandler] = []  # the last one is active
+_process_is_ours = False  # our own process may be ended; a notebook's may not
 
-    At first one ends it: nothing has to be saved.
+
+def claim_process() -> None:
+    """Declares that our command line started this process and handles its signals to the end.
+
+    Until another handler is active, a signal ends the process: nothing has to be saved.
     """
     global _process_is_ours
     _process_is_ours = True
     _handlers.append(
-        SignalHandler(lambda: leave(NOTHING_TO_SAVE, "stopped; nothing had to be saved"), _nothing)
+        SignalHandler(
+            lambda: exit_now(NOTHING_TO_SAVE, "stopped; nothing had to be saved"), _do_nothing
+        )
     )
-    _listen()
+    _start_listener()
 
 
-def ignore() -> None:
-    """Has signals ignored: the work is done, its exit code stands, and the process is ending."""
+def ignore_signals() -> None:
+    """Ignores signals from now on: the work is done, and the exit code is decided."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def leave(code: int, line: str) -> NoReturn:
-    """ModelSpec the process, whatever its other threads do: every file on the disk is whole.
+def exit_now(code: int, message: str) -> NoReturn:
+    """Ends the process, whatever its other threads do: every file on the disk is whole.
 
-    It is not left by an exception, which an import may swallow and a running program delays.
+    It raises no exception, because an import may swallow one and a running program delays it.
     """
     with suppress(OSError):
         if os.isatty(1):
-            os.write(1, b"\x1b[?25h")  # a live bar had hidden the cursor
-        os.write(2, f"lstm_jax: {line}\n".encode())
+            os.write(1, b"\x1b[?25h")  # shows the cursor that a live progress bar has hidden
+        os.write(2, f"lstm_jax: {message}\n".encode())
     os._exit(code)
 
 
 @contextmanager
-def leaving(code: int, line: str) -> Iterator[None]:
-    """While the block runs, a signal ends a process of ours with this code and line."""
+def exit_on_signal(code: int, message: str) -> Iterator[None]:
+    """Ends our own process with this code and message when a signal arrives in the block."""
     if not _process_is_ours:
         yield
         return
-    with _heard(SignalHandler(lambda: leave(code, line), _nothing)):
+    with _active(SignalHandler(lambda: exit_now(code, message), _do_nothing)):
         yield
 
 
 @contextmanager
-def raising() -> Iterator[None]:
-    """While the block runs, which has something to tidy up, a signal is a KeyboardInterrupt."""
-    if not _process_is_ours:  # there SIGINT is one already
+def interrupt_on_signal() -> Iterator[None]:
+    """Raises KeyboardInterrupt when a signal arrives in the block, which has to clean up."""
+
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    if not _process_is_ours:  # there SIGINT raises it already
         yield
         return
-    with _heard(SignalHandler(_nothing, _raise)):
+    with _active(SignalHandler(_do_nothing, interrupt)):
         yield
 
 
 @contextmanager
-def stoppable(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether to stop after this segment: whether a signal was heard.
+def stop_on_signal(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Yields a function that returns whether a signal arrived: training stops after its segment.
 
-    The first one is answered by a line. The second one ends a process of ours, and is a
-    KeyboardInterrupt in another's. Outside the main thread Python lets nobody hear signals.
+    The first signal is answered by a line. The second one ends our own process, and raises
+    KeyboardInterrupt in any other. Outside the main thread Python delivers no signals.
     """
-    seen, handled = list[bool](), list[bool]()
+    received, delivered = list[bool](), list[bool]()
 
-    def at_once() -> None:
-        seen.append(True)
-        if len(seen) == 1:
+    def in_listener() -> None:
+        received.append(True)
+        if len(received) == 1:
             say("stopping after this segment; again to stop now")
         elif _process_is_ours:
-            leave(SAVED, "stopped; the same command goes on from what was saved")
+            exit_now(SAVED, "stopped; the same command goes on from what was saved")
 
-    def in_turn() -> None:
-        handled.append(True)
-        if len(handled) > 1 and not _process_is_ours:
+    def in_main_thread() -> None:
+        delivered.append(True)
+        if len(delivered) > 1 and not _process_is_ours:
             raise KeyboardInterrupt
 
-    with _heard(SignalHandler(at_once, in_turn)):
-        yield lambda: bool(seen)
+    with _active(SignalHandler(in_listener, in_main_thread)):
+        yield lambda: bool(received)
 
 
 @contextmanager
-def _heard(handler: SignalHandler) -> Iterator[None]:
+def _active(handler: SignalHandler) -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
     _handlers.append(handler)
-    stop_listening = _nothing if _process_is_ours else _listen()
+    stop_listener = _do_nothing if _process_is_ours else _start_listener()
     try:
         yield
     finally:
-        stop_listening()
+        stop_listener()
         _handlers.remove(handler)
 
 
-def _listen() -> Callable[[], None]:
-    """Starts the thread that hears. Returns a function that ends it, and lets everybody hear what
-    they heard before.
+def _start_listener() -> Callable[[], None]:
+    """Starts the listening thread. Returns a function that ends it and restores the handlers that
+    were there before.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
-    def hear() -> None:
+    def listen() -> None:
         while os.read(reading, 1) != b"":
             with suppress(Exception):  # such as a screen that is gone
-                _handlers[-1].at_once()
+                _handlers[-1].in_listener()
         os.close(reading)
 
-    # In this order, and back in the opposite one, no signal is lost in between.
+    def deliver(_number: int, _frame: Any) -> None:
+        _handlers[-1].in_main_thread()
+
+    # In this order, and restored in the opposite one, no signal is lost in between.
     descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _in_turn) for number in SIGNALS}
-    thread = Thread(target=hear, daemon=True)
+    before = {number: signal.signal(number, deliver) for number in SIGNALS}
+    thread = Thread(target=listen, daemon=True)
     thread.start()
 
     def stop() -> None:
@@ -145,18 +154,10 @@ def _listen() -> Callable[[], None]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(descriptor)
         os.close(writing)
-        thread.join()  # it has answered what came before
+        thread.join()  # it has answered the signals that came before
 
     return stop
 
 
-def _in_turn(_number: int, _frame: Any) -> None:
-    _handlers[-1].in_turn()
-
-
-def _raise() -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass

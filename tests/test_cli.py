@@ -9,7 +9,7 @@ import pytest
 
 from lstm_jax import Experiment, Images
 from lstm_jax.cli.main import main, parse
-from lstm_jax.config.lookup import available, load_study
+from lstm_jax.config.experiment_files import available, load_study
 from lstm_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -108,8 +108,8 @@ def test_every_field_of_experiment_task_and_search_has_an_option():
     argv = ["run", "digits", "--task.reading", "rows", "columns", "--clip-norm", "none", "1"]
     argv += ["--cell", "gru", "lstm", "--total-examples", "1e4", "--search", "random"]
     study = parse([*argv, "--trials", "3", "--momentum", "0.5"]).study
-    assert study.experiment.several("task.reading") == ("rows", "columns")
-    assert study.experiment.several("clip_norm") == (None, 1.0)
+    assert study.experiment.values_of("task.reading") == ("rows", "columns")
+    assert study.experiment.values_of("clip_norm") == (None, 1.0)
     assert study.experiment.total_examples == 10_000
     assert (study.search.method, study.search.trials) == ("random", 3)
 

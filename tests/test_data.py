@@ -13,7 +13,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import images as data
 from lstm_jax.data.dataset import make_dataset, num_examples
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.tasks.images import Images, to_sequences
 from lstm_jax.train.batches import epoch_order, streams
 from lstm_jax.train.step import evaluate, init_state
 
@@ -200,7 +200,7 @@ def test_the_first_twelfth_of_training_is_held_out_and_nothing_is_lost():
 @pytest.mark.parametrize("reading", ["rows", "columns", "pixels", "permuted"])
 def test_a_reading_is_an_order_of_the_same_numbers(reading):
     pixels = np.arange(2 * 3 * 4).reshape(2, 3, 4)
-    read = arranged(pixels, reading)
+    read = to_sequences(pixels, reading)
     shape = {"rows": (2, 3, 4), "columns": (2, 4, 3)}.get(reading, (2, 12, 1))
     assert read.shape == shape
     for image, again in zip(pixels, read, strict=True):

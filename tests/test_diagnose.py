@@ -14,7 +14,7 @@ from lstm_jax.data.images import load
 from lstm_jax.model import forward
 from lstm_jax.predict import inference
 from lstm_jax.report import diagnostics
-from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.tasks.images import Images, to_sequences
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import named_leaves
 
@@ -141,12 +141,14 @@ def test_reading_arranges_the_same_pixels():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4)).astype(np.uint8)
     shapes = {"rows": (3, 4, 4), "columns": (3, 4, 4), "pixels": (3, 16, 1), "permuted": (3, 16, 1)}
     for reading, shape in shapes.items():
-        found = arranged(images, reading)
+        found = to_sequences(images, reading)
         assert found.shape == shape
         for one, other in zip(found, images, strict=True):
             np.testing.assert_array_equal(np.sort(one.ravel()), np.sort(other.ravel()))
-    np.testing.assert_array_equal(arranged(images, "columns")[0], images[0].T)
-    np.testing.assert_array_equal(arranged(images, "pixels")[0, :, 0], images[0].ravel())
-    order = arranged(np.arange(16).reshape(1, 4, 4), "permuted")[0, :, 0]
-    np.testing.assert_array_equal(arranged(images, "permuted")[2, :, 0], images[2].ravel()[order])
+    np.testing.assert_array_equal(to_sequences(images, "columns")[0], images[0].T)
+    np.testing.assert_array_equal(to_sequences(images, "pixels")[0, :, 0], images[0].ravel())
+    order = to_sequences(np.arange(16).reshape(1, 4, 4), "permuted")[0, :, 0]
+    np.testing.assert_array_equal(
+        to_sequences(images, "permuted")[2, :, 0], images[2].ravel()[order]
+    )
     assert list(order) != sorted(order)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_jax import tasks
-from lstm_jax.config.experiment import Experiment, all_field_specs, shown
+from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
 from lstm_jax.errors import UserError
-from lstm_jax.fields import MOST_VALUES, Axis, axis, checked, field_specs, parsed
+from lstm_jax.fields import MAX_VALUES, Axis, axis, check_value, field_specs, parse_value
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
@@ -32,10 +32,10 @@ def replace_unchecked(path, value, **others):
 def two_values(path):
     """Two values of a field that fit all defaults."""
     spec = SPECS[path]
-    if spec.kind is bool:
+    if spec.value_type is bool:
         return False, True
-    if spec.kind is not str:
-        return (8, 16) if spec.kind is int else (0.25, 0.5)
+    if spec.value_type is not str:
+        return (8, 16) if spec.value_type is int else (0.25, 0.5)
     names = {"cell": ("lstm", "gru"), "task.dataset": ("mnist", "digits")}
     return names.get(path) or tuple(spec.choices())[:2]
 
@@ -77,29 +77,29 @@ def test_every_field_says_what_it_takes():
     assert set(SPECS) == named | {f"task.{f.name}" for f in dataclasses.fields(Images)}
     for path, spec in SPECS.items():
         assert spec.help, path
-        if spec.kind is str:
+        if spec.value_type is str:
             assert spec.choices or spec.check or path == "task.dataset"
-        elif spec.kind is not bool:
+        elif spec.value_type is not bool:
             assert np.isfinite([spec.low, spec.high]).all(), path
-        assert not (spec.traced and spec.kind is str), path
+        assert not (spec.traced and spec.value_type is str), path
 
 
 @every_field
 def test_a_number_is_within_its_range_and_a_name_among_its_choices(path):
     spec = SPECS[path]
     wrong = ["", [], [[8]], {}, b"8", object()]
-    if spec.kind is bool:
+    if spec.value_type is bool:
         wrong += [0, 1, 1.0, None, "true"]
-    elif spec.kind is str:
+    elif spec.value_type is str:
         wrong += [1, 1.5, None, "no such name", True] if path != "task.dataset" else [1, None]
     else:
         wrong += [True, "8", spec.low - 1, spec.high * 1.001 + 1, 10**400, -(10**400)]
         wrong += [float("nan"), float("inf"), -float("inf")]
-        wrong += [8.5] if spec.kind is int else []
+        wrong += [8.5] if spec.value_type is int else []
         wrong += [] if spec.optional else [None]
         for bound in (spec.low, spec.high):
-            assert checked(path, bound, spec) == bound
-            assert type(checked(path, bound, spec)) is spec.kind
+            assert check_value(path, bound, spec) == bound
+            assert type(check_value(path, bound, spec)) is spec.value_type
     for value in wrong:
         with pytest.raises(UserError, match=f"^{path.removeprefix('task.')}|{path}") as caught:
             replace_unchecked(path, value)
@@ -146,8 +146,8 @@ def test_several_values_are_an_axis_and_a_tuple_of_one_is_the_value(path):
         ({"seed": "one"}, "seed: expected a number, got 'one'"),
         ({"seed": {3}}, "seed: expected a number, got {3}"),
         ({"seed": range(2**33, 2**33 + 1)}, "is not between 0 and 4294967295"),
-        ({"seed": (*range(MOST_VALUES), 7)}, "seed: 100,001 values are more than 100,000"),
-        ({"seed": (*range(1, MOST_VALUES), 99_999)}, "seed: 99999 is there twice"),
+        ({"seed": (*range(MAX_VALUES), 7)}, "seed: 100,001 values are more than 100,000"),
+        ({"seed": (*range(1, MAX_VALUES), 99_999)}, "seed: 99999 is there twice"),
         ({"seed": tuple(range(2000)), "hidden_size": tuple(range(1, 600))}, "1,198,000 members"),
         ({"task": "images"}, "task: expected a task such as Images(), got 'images'"),
         ({"cell": "lstn"}, "cell: no cell 'lstn'. Did you mean lstm"),
@@ -193,7 +193,7 @@ def test_values_that_do_not_fit_together_are_refused_also_within_a_grid(values, 
     ],
 )
 def test_a_word_of_a_command_line_is_its_value(path, word, value):
-    found = parsed(path, word, SPECS[path])
+    found = parse_value(path, word, SPECS[path])
     assert found == value
     if path != "cell":
         assert replace_unchecked(path, found).values[path] == value
@@ -202,7 +202,7 @@ def test_a_word_of_a_command_line_is_its_value(path, word, value):
 @pytest.mark.parametrize(("path", "word"), [("seed", "x"), ("learning_rate", "none"), ("seed", "")])
 def test_a_word_that_is_no_number_is_named(path, word):
     with pytest.raises(UserError, match=f"^{path}: expected a .*number, got '{word}'"):
-        parsed(path, word, SPECS[path])
+        parse_value(path, word, SPECS[path])
 
 
 # Its name.
@@ -219,7 +219,7 @@ def test_json_both_ways_keeps_the_value_and_the_digest(experiment):
 @given(experiments)
 def test_members_are_the_whole_grid_and_each_is_named_as_it_is_alone(experiment):
     members = list(experiment.members())
-    sizes = [len(experiment.several(path)) for path in experiment.values]
+    sizes = [len(experiment.values_of(path)) for path in experiment.values]
     assert len(members) == len(set(members)) == experiment.num_members == np.prod(sizes)
     assert len({member.digest for member in members}) == len(members)
     for member in members[:5]:
@@ -261,7 +261,7 @@ def test_two_experiments_differ_field_by_field():
     assert Experiment(seed=(3, 4), learning_rate=(1e-3, 1e-2)).label(member) == (
         "learning rate 0.001, seed 3"
     )
-    assert shown(None) == "none"
+    assert format_value(None) == "none"
 
 
 # Members, settings, groups.
@@ -293,7 +293,7 @@ def test_a_traced_value_leaves_the_group_alone_and_a_static_one_changes_it(path,
 
 def test_the_traced_fields_are_the_seed_and_the_real_numbers():
     traced = {path for path, spec in SPECS.items() if spec.traced}
-    assert traced == {"seed"} | {path for path, spec in SPECS.items() if spec.kind is float}
+    assert traced == {"seed"} | {path for path, spec in SPECS.items() if spec.value_type is float}
 
 
 def test_to_clip_or_not_is_another_program_and_at_which_norm_is_not():

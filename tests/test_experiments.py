@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.lookup import available, load_study
+from lstm_jax.config.experiment_files import available, load_study
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.data.windows import Cut, make_windows
 from lstm_jax.train.memory import estimate_memory

@@ -11,13 +11,12 @@ from PIL import Image
 
 from lstm_jax.cli.commands import COMMANDS
 from lstm_jax.cli.main import parse
-from lstm_jax.config import results
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.fields import field_specs
 from lstm_jax.predict.pictures import read_picture
-from lstm_jax.runs import directory
+from lstm_jax.runs import directory, results
 from lstm_jax.runs.record import read_record
 
 json_values = st.recursive(

@@ -10,8 +10,7 @@ from rich.console import Console
 
 from lstm_jax.cli.main import main
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.lookup import own_experiment
-from lstm_jax.config.results import Result
+from lstm_jax.config.experiment_files import experiment_or_default
 from lstm_jax.config.search import Study
 from lstm_jax.errors import UserError
 from lstm_jax.report.compare import compare
@@ -20,6 +19,7 @@ from lstm_jax.runs.clean import clean, find_removable
 from lstm_jax.runs.list import list_runs
 from lstm_jax.runs.metrics_file import append_metrics
 from lstm_jax.runs.record import Record, find_run, run_directory
+from lstm_jax.runs.results import Result
 
 
 def write(runs, name, experiment, began, values):
@@ -41,7 +41,7 @@ def write(runs, name, experiment, began, values):
     return directory
 
 
-DIGITS = own_experiment("digits")
+DIGITS = experiment_or_default("digits")
 WIDE = DIGITS.replace({"hidden_size": (32, 64), "seed": (0, 1, 2)})
 HALF = Experiment(hidden_size=(8, 16))
 
@@ -80,7 +80,7 @@ def test_a_run_is_named_by_its_path_its_name_a_beginning_or_latest(runs, places)
 
 
 def test_the_list_says_of_each_run_what_it_is_and_how_it_did(runs, console):
-    list_runs(console, runs, None, own_experiment)
+    list_runs(console, runs, None, experiment_or_default)
     head, first, second, mine, *_ = console.file.getvalue().splitlines()
     assert head.split()[:2] == ["run", "began"]
     assert first.split()[1:] == ["2026-01-02", "10:00", "1/1", "finished", "0.8000", "0.7000",
@@ -97,16 +97,16 @@ def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, pla
     (mine / "record.json").write_text("{}")
     empty = runs / "mine" / ("a" * 12)
     empty.mkdir()
-    list_runs(console, runs, "mine", own_experiment)
+    list_runs(console, runs, "mine", experiment_or_default)
     with (empty / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        list_runs(console, runs, "mine", own_experiment)
+        list_runs(console, runs, "mine", experiment_or_default)
     said = console.file.getvalue()
     assert [word in said for word in ("damaged", "never trained", "running")] == [True] * 3
     assert said.index("never trained") < said.index("running")
     with pytest.raises(UserError, match="no runs of absent"):
-        list_runs(console, runs, "absent", own_experiment)
-    list_runs(console, runs / "absent", None, own_experiment)
+        list_runs(console, runs, "absent", experiment_or_default)
+    list_runs(console, runs / "absent", None, experiment_or_default)
     assert "no runs lie in" in console.file.getvalue()
 
 
@@ -215,7 +215,7 @@ def test_a_new_experiment_can_be_run_and_is_never_written_over(tmp_path, monkeyp
     said = capsys.readouterr().out
     assert "lstm-jax run mine" in said
     assert "mine: mine: what it shows" in said
-    assert own_experiment("mine").num_members == 6
+    assert experiment_or_default("mine").num_members == 6
     (tmp_path / "experiments" / "mine.py").write_text("changed")
     for name in ("mine", "digits", "a/b", ""):
         with pytest.raises(SystemExit) as left:

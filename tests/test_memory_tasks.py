@@ -12,11 +12,11 @@ from rich.console import Console
 from trained_runs import reading, train
 
 from lstm_jax import Adding, Copying, Experiment
-from lstm_jax.config.statistics import summarise
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.report.figures.cell import where_cells_differ
 from lstm_jax.report.page import report
+from lstm_jax.runs.statistics import summarise
 from lstm_jax.train.batches import next_batch
 
 pytestmark = pytest.mark.usefixtures("quickly")

@@ -18,15 +18,15 @@ from lstm_jax import Experiment, Images
 from lstm_jax.cells.lstm import lstm
 from lstm_jax.cli.commands import Run
 from lstm_jax.cli.main import main, parse
-from lstm_jax.config.lookup import load_study
+from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Study
-from lstm_jax.config.statistics import estimate
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.predict import images
 from lstm_jax.predict.pictures import read_picture
 from lstm_jax.runs import checkpoints, record
 from lstm_jax.runs.progress import Progress, progress_bar
+from lstm_jax.runs.statistics import estimate
 from lstm_jax.train.sweep import build_programs, place_on_devices
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ MISTAKES = {
     "run digits --cell mine.py": "path/to/file.py:attribute",
     "run digits --optimizer adm": "Did you mean adam",
     "run digits --optimizer ADAM": "Did you mean adam",
-    "run digits --seed 0,1": "got '0,1'; several stand side by side, without commas",
+    "run digits --seed 0,1": "got '0,1'; separate several values by spaces",
     "run digits --runs-dir=": "expected a path, got ''",
     "run digits --schedule linear": "is not one of constant, cosine",
     "run digits --kernel-init glorot": "is not one of notebook, orthogonal",
@@ -138,8 +138,8 @@ def test_the_name_may_stand_after_options(line):
 def test_a_value_is_not_taken_for_the_name():
     argv = ["run", "--cell", "gru", "lstm", "digits", "--task.dataset", "digits", "mnist"]
     experiment = parse([*argv, "--checkpoint-every", "1e3"]).study.experiment
-    assert experiment.several("cell") == ("gru", "lstm")
-    assert experiment.several("task.dataset") == ("digits", "mnist")
+    assert experiment.values_of("cell") == ("gru", "lstm")
+    assert experiment.values_of("task.dataset") == ("digits", "mnist")
 
 
 def test_the_version(capsys):

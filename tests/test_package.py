@@ -11,7 +11,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import lstm_jax
-from lstm_jax.errors import EXPERIMENTS, EnvironmentProblem, experiments_installed
+from lstm_jax.errors import EXPERIMENTS, EnvironmentProblem, explain_missing_packages
 from lstm_jax.runs import provenance
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,8 @@ def test_all_files_of_the_package_and_the_experiments_are_in_the_wheel(installed
 
 def test_experiments_are_found_in_an_empty_folder(installed, tmp_path):
     program = (
-        "from lstm_jax.cli.main import parse\nfrom lstm_jax.config.lookup import folders\n"
+        "from lstm_jax.cli.main import parse\n"
+        "from lstm_jax.config.experiment_files import folders\n"
         "study = parse(['run', 'digits', '--seed', '3']).study\n"
         "print(study.experiment, folders()[1])"
     )
@@ -86,11 +87,11 @@ def test_the_extra_is_what_is_said_to_be_missing():
     base = {name.split(">")[0] for name in PROJECT["dependencies"]}
     assert base == {"jax", "flax", "optax", "scipy", "rich"}
     for module, package in EXPERIMENTS.items():
-        with pytest.raises(EnvironmentProblem, match=package), experiments_installed():
+        with pytest.raises(EnvironmentProblem, match=package), explain_missing_packages():
             raise ModuleNotFoundError(name=f"{module}.inner")
-    with pytest.raises(EnvironmentProblem, match="flatbuffers"), experiments_installed():
+    with pytest.raises(EnvironmentProblem, match="flatbuffers"), explain_missing_packages():
         raise ImportError("install it") from ModuleNotFoundError(name="flatbuffers")  # as JAX does
-    with pytest.raises(ModuleNotFoundError), experiments_installed():
+    with pytest.raises(ModuleNotFoundError), explain_missing_packages():
         raise ModuleNotFoundError(name="something_of_the_users")
 
 

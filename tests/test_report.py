@@ -18,8 +18,7 @@ from rich.console import Console
 from trained_runs import SWEEP, reading, train
 
 from lstm_jax import Experiment
-from lstm_jax.config.experiment import shown
-from lstm_jax.config.results import Result
+from lstm_jax.config.experiment import format_value
 from lstm_jax.config.search import Search, Study
 from lstm_jax.data.images import load
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -34,6 +33,7 @@ from lstm_jax.report.page import report
 from lstm_jax.report.sketch import can_sketch, sketch_page
 from lstm_jax.report.summary import summary
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Result
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
@@ -100,7 +100,7 @@ def test_the_curves_of_validation_end_where_training_does_with_what_is_on_record
         ends = {row["curve"]: row for row in csv.DictReader(text.splitlines())}
         wanted = {}
         for result in records[finished].results.values():
-            curve = f"learning rate {shown(result.member.learning_rate)}"
+            curve = f"learning rate {format_value(result.member.learning_rate)}"
             wanted.setdefault(curve, []).append(result.validation[name])
             assert float(ends[curve]["x"]) == result.steps
         assert ends.keys() == wanted.keys()

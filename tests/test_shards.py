@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lstm_jax.cli.main import main
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.lookup import load_study
+from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Search, Study
 from lstm_jax.config.shards import Shard, parse_shard, shard_members, work
 from lstm_jax.errors import UserError

@@ -11,7 +11,7 @@ import pytest
 
 from lstm_jax.cli.main import EXIT_CODES, main
 from lstm_jax.errors import Interrupted, NothingToSave
-from lstm_jax.signals import NOTHING_TO_SAVE, SAVED, SIGNALS, raising, stoppable
+from lstm_jax.signals import NOTHING_TO_SAVE, SAVED, SIGNALS, interrupt_on_signal, stop_on_signal
 
 # What programs do to signals: libraries catch everything, and compilers stay in C for seconds.
 SWALLOWS = """
@@ -30,12 +30,12 @@ for _ in range(9):  # each signal ends one sleep
     ctypes.CDLL(None).sleep(20)
 """
 IN_TRAINING = """
-from lstm_jax.signals import stoppable
-with stoppable(lambda line: print(line, flush=True)):
+from lstm_jax.signals import stop_on_signal
+with stop_on_signal(lambda line: print(line, flush=True)):
 """
 TIDIES_UP = """
-from lstm_jax.signals import raising
-with raising():
+from lstm_jax.signals import interrupt_on_signal
+with interrupt_on_signal():
     try:
         import time
         print("ready", flush=True)
@@ -113,7 +113,7 @@ def kill_and_sleep(number):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_in_a_process_of_somebody_else_the_second_one_is_an_exception(number):
     before, said = signal.getsignal(number), []
-    with stoppable(said.append) as stopped:
+    with stop_on_signal(said.append) as stopped:
         assert not stopped()
         os.kill(os.getpid(), number)
         wait_for(stopped)
@@ -128,7 +128,7 @@ def test_in_a_process_of_somebody_else_the_second_one_is_an_exception(number):
 def test_it_can_be_listened_for_again_and_again():
     before = len(os.listdir("/dev/fd"))
     for _ in range(3):
-        with stoppable(lambda _: None) as stopped:
+        with stop_on_signal(lambda _: None) as stopped:
             os.kill(os.getpid(), signal.SIGTERM)
             wait_for(stopped)
     wait_for(lambda: len(os.listdir("/dev/fd")) == before)
@@ -138,7 +138,7 @@ def test_a_screen_that_is_gone_stops_it_all_the_same():
     def broken(_):
         raise OSError
 
-    with stoppable(broken) as stopped:
+    with stop_on_signal(broken) as stopped:
         os.kill(os.getpid(), signal.SIGINT)
         wait_for(stopped)
 
@@ -147,7 +147,7 @@ def test_a_thread_that_cannot_hear_is_not_stopped():
     seen = []
 
     def run():
-        with raising(), stoppable(seen.append) as stopped:
+        with interrupt_on_signal(), stop_on_signal(seen.append) as stopped:
             seen.append(stopped())
 
     thread = Thread(target=run)

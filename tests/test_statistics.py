@@ -6,8 +6,8 @@ import random
 import pytest
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Result
-from lstm_jax.config.statistics import estimate, lead_on_validation, summarise
+from lstm_jax.runs.results import Result
+from lstm_jax.runs.statistics import estimate, lead_on_validation, summarise
 from lstm_jax.tasks.images import Images
 
 

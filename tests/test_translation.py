@@ -100,7 +100,7 @@ def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch
     task = replace(member.task, target_dropout=0.5)
     spec = [task.augment({**batch, "target": jnp.tile(batch["target"], (50, 1))}, jax.random.key(n))
             for n in (0, 1)]  # fmt: skip
-    hidden = [np.asarray(task.before(end)) == sentences.UNKNOWN for end in spec]
+    hidden = [np.asarray(task.decoder_inputs(end)) == sentences.UNKNOWN for end in spec]
     assert not np.array_equal(*hidden)
     for end, gone in zip(spec, hidden, strict=True):
         assert not gone[0].any()  # where a sentence begins is always said
@@ -156,13 +156,13 @@ def test_padding_moves_nothing(trained, batch):
     ]
     of_weight = [np.asarray(each.loss * each.weight) for each in items]
     np.testing.assert_array_equal(*of_weight)
-    assert items[0].weight.sum() == trained.member.task.total(batch)
+    assert items[0].weight.sum() == trained.member.task.total_weight(batch)
 
 
 def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained, batch):
     """By the gradient of each row's logits by the table: each symbol stands in one place alone."""
-    before_SB = jnp.tile(jnp.array([1, 4, 5, 6], jnp.int32)[:, None], (1, BATCH))
-    inputs = trained.member.task.inputs(batch)._replace(before_SB=before_SB)
+    decoder_inputs_SB = jnp.tile(jnp.array([1, 4, 5, 6], jnp.int32)[:, None], (1, BATCH))
+    inputs = trained.member.task.inputs(batch)._replace(decoder_inputs_SB=decoder_inputs_SB)
 
     @quick
     @jax.jacrev
@@ -178,7 +178,7 @@ def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained,
         (fused.embedding_VH, fused.decoder.embedding_VH), fused
     )  # fmt: skip
     size = np.abs(np.asarray(target_SVH)).max(axis=2)[
-        :, before_SB[:, 0]
+        :, decoder_inputs_SB[:, 0]
     ]  # row, place of the symbol
     assert (size[np.triu_indices(4, 1)] == 0).all()
     assert (size[np.tril_indices(4)] > 0).all()
@@ -194,8 +194,8 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     assert set(own) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
     fused = quick(partial(forward.fuse_kernels, member))(params)
     x_TB = jnp.array([[0, 1], [2, 3], [1, 0]], jnp.int32)
-    before_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
-    inputs = forward.Inputs(x_TB, jnp.array([3, 2], jnp.int32), before_SB)
+    decoder_inputs_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
+    inputs = forward.Inputs(x_TB, jnp.array([3, 2], jnp.int32), decoder_inputs_SB)
     run = quick(scan.run, static_argnums=0, static_argnames="reverse")
     cell, x_TBH = get_cell("lstm"), params["embedding"][x_TB]
     ends = [
@@ -207,7 +207,7 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
         for name, sides in zip("ch", zip(*ends, strict=True), strict=True)
     )
     kernel_KG = fused.decoder.layers[0][0].kernel_KG
-    h_SBH, _ = run(cell, kernel_KG, own["embedding"][before_SB], initial=initial)
+    h_SBH, _ = run(cell, kernel_KG, own["embedding"][decoder_inputs_SB], initial=initial)
     want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
     found = quick(partial(forward.outputs, member, spec))(fused, inputs)
     np.testing.assert_allclose(found, want, atol=1e-6)

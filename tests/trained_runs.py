@@ -3,12 +3,12 @@
 import numpy as np
 
 from lstm_jax import Experiment
-from lstm_jax.config.results import Result
 from lstm_jax.config.search import Study
 from lstm_jax.errors import UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.metrics_file import append_metrics
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Result
 from lstm_jax.tasks.images import Images
 from lstm_jax.train.sweep import build_programs, make_placements, named_leaves
 

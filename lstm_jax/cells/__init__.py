@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from lstm_jax.errors import UserError, closest
+from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check_cell(name: str) -> str:
     """Returns the name of a cell. Raises UserError where it cannot be one; imports no file."""
     if name not in CELLS and not is_file_attribute(name):
         raise UserError(
-            f"cell: no cell {name!r}.{closest(name, CELLS)} There are {', '.join(CELLS)}; "
+            f"cell: no cell {name!r}.{did_you_mean(name, CELLS)} There are {', '.join(CELLS)}; "
             f"a cell of your own is {FILE_ATTRIBUTE}"
         )
     return name

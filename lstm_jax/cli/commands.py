@@ -15,11 +15,11 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from lstm_jax.api import MAX_CHECKPOINT_EVERY, UNNAMED
-from lstm_jax.config.lookup import descriptions, own_experiment, write_experiment
+from lstm_jax.config.experiment_files import descriptions, experiment_or_default, write_experiment
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import parse_shard
-from lstm_jax.errors import DivergedError, UserError, experiments_installed, in_a_line
-from lstm_jax.signals import SAVED, leaving
+from lstm_jax.errors import DivergedError, UserError, explain_missing_packages, one_line
+from lstm_jax.signals import SAVED, exit_on_signal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,14 +176,14 @@ class Run(OnStudy):
 
         if not self.report or self.join or self.own.shard or is_reported(directory):
             return
-        with leaving(SAVED, "stopped; the run is saved, the same command writes its report"):
+        with exit_on_signal(SAVED, "stopped; the run is saved, the same command writes its report"):
             try:
-                with experiments_installed():
+                with explain_missing_packages():
                     from lstm_jax.report.page import report
 
                     report(directory, console)
             except Exception as error:
-                say(console, f"no report: {in_a_line(error)}")
+                say(console, f"no report: {one_line(error)}")
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,7 @@ class List(Command):
     def run(self, console: Console) -> None:
         from lstm_jax.runs.list import list_runs
 
-        list_runs(console, self.runs_dir, self.name, own_experiment)
+        list_runs(console, self.runs_dir, self.name, experiment_or_default)
 
 
 @dataclass(frozen=True)

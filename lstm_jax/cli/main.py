@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from lstm_jax.cli.commands import COMMANDS, Command, OnDevice, OnRun, OnStudy
-from lstm_jax.config.experiment import Experiment, all_field_specs, shown
-from lstm_jax.config.lookup import available, listing, load_study
+from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
+from lstm_jax.config.experiment_files import available, listing, load_study
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import (
     DivergedError,
@@ -29,11 +29,11 @@ from lstm_jax.errors import (
     NothingToSave,
     NotReproduced,
     UserError,
-    closest,
-    experiments_installed,
-    in_a_line,
+    did_you_mean,
+    explain_missing_packages,
+    one_line,
 )
-from lstm_jax.fields import FieldSpec, checked, field_specs, parsed
+from lstm_jax.fields import FieldSpec, check_value, field_specs, parse_value
 from lstm_jax.runs.files import harmless
 from lstm_jax.signals import NOTHING_TO_SAVE, SAVED
 
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
             joined = getattr(command, "join", False)
             command.check()
             _expect_home()
-            with experiments_installed():
+            with explain_missing_packages():
                 if isinstance(command, OnDevice):
                     console.computes = True
                     command.prepare(given)
@@ -141,7 +141,7 @@ def _expect_home() -> None:
 def _of_jax(error: Exception) -> EnvironmentProblem | None:
     """Returns what to say where JAX itself failed: memory, a device, what it was asked to check."""
     jax = sys.modules.get("jax")
-    said = in_a_line(error)
+    said = one_line(error)
     if isinstance(error, FloatingPointError):
         return EnvironmentProblem(
             f"JAX was told to stop where a number is not finite ({said}); unset JAX_DEBUG_NANS and "
@@ -183,7 +183,9 @@ def parse(argv: Sequence[str]) -> Command:
     if word == OVERALL[1]:
         _version()
     if word not in COMMANDS:
-        raise UserError(f"no command {word!r}.{closest(word, [*COMMANDS, *OVERALL])} See --help")
+        raise UserError(
+            f"no command {word!r}.{did_you_mean(word, [*COMMANDS, *OVERALL])} See --help"
+        )
     kind = COMMANDS[word]
     rest = _name_first(kind, list(argv[1:])) if issubclass(kind, OnStudy) else list(argv[1:])
     study = Study()
@@ -231,7 +233,7 @@ def _name_first(kind: type[OnStudy], words: list[str]) -> list[str]:
 
 def _is_value(path: str, word: str, spec: FieldSpec) -> bool:
     try:
-        checked(path, parsed(path, word, spec), spec)
+        check_value(path, parse_value(path, word, spec), spec)
     except UserError:
         return False
     return True
@@ -289,9 +291,9 @@ def _converted(name: str, kind: type, choices: Sequence[str]) -> Callable[[str],
     """Returns what makes a word a value of a command's field, as of one of an experiment's."""
 
     def converted(word: str) -> Any:
-        value = parsed(name, word, FieldSpec(kind, ""))
+        value = parse_value(name, word, FieldSpec(kind, ""))
         if choices and value not in choices:
-            near = closest(word, choices)
+            near = did_you_mean(word, choices)
             raise UserError(f"{name}: {word!r} is not one of {', '.join(choices)}.{near}")
         if kind is int and value != value // 1:  # such as 1.5; 1e4 is one
             raise UserError(f"{name}: expected a whole number, got {word!r}")
@@ -310,7 +312,7 @@ def _add_fields(parser: Parser, study: Study) -> None:
         "fields of the experiment", "each takes one value or several"
     )
     for path, spec in all_field_specs(study.experiment).items():
-        _add_field(experiment, path, spec, study.experiment.several(path), "+")
+        _add_field(experiment, path, spec, study.experiment.values_of(path), "+")
     search = parser.add_argument_group("which members are trained")
     for path, spec in field_specs(Search).items():
         _add_field(search, path, spec, (getattr(study.search, path),), 1)
@@ -318,10 +320,10 @@ def _add_fields(parser: Parser, study: Study) -> None:
 
 def _add_field(group: Any, path: str, spec: FieldSpec, values: Sequence[Any], nargs: Any) -> None:
     choices = list(spec.choices()) if spec.choices else []
-    if spec.kind is bool:
+    if spec.value_type is bool:
         choices = ["false", "true"]
-    metavar = _metavar(choices, spec.kind)
-    shown_values = " ".join(map(shown, values))
+    metavar = _metavar(choices, spec.value_type)
+    shown_values = " ".join(map(format_value, values))
     group.add_argument(
         f"--{(spec.option or path).replace('_', '-')}", action=Once, nargs=nargs, dest=path, metavar=metavar,
         default=argparse.SUPPRESS, help=f"{spec.help} (here: {shown_values})".replace("%", "%%"),
@@ -332,7 +334,7 @@ def _overridden(study: Study, words: dict[str, list[str]]) -> Study:
     """The study with the values that these words stand for."""
     known: dict[str, FieldSpec] = all_field_specs(study.experiment) | field_specs(Search)
     values = {
-        path: tuple(parsed(path, word, known[path]) for word in given)
+        path: tuple(parse_value(path, word, known[path]) for word in given)
         for path, given in words.items()
     }
     of_search = {path: values.pop(path)[0] for path in field_specs(Search) if path in values}
@@ -349,7 +351,7 @@ def _refuse(word: str, parser: Parser) -> NoReturn:
     if name in options:
         raise UserError(f"--{name} stands behind `--`, which ends the options; leave that away")
     meant = [o for o in options if o in (ALIASES.get(known), f"task.{known}")]
-    near = f" Did you mean {meant[0]}?" if meant else closest(known, options)
+    near = f" Did you mean {meant[0]}?" if meant else did_you_mean(known, options)
     raise UserError(f"no option --{name}.{near} See --help")
 
 

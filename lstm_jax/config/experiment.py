@@ -18,13 +18,13 @@ from functools import cached_property
 from typing import Any
 
 from lstm_jax.cells import CELLS, check_cell
-from lstm_jax.errors import UserError, closest
-from lstm_jax.fields import Axis, FieldSpec, axis, checked, field_specs
+from lstm_jax.errors import UserError, did_you_mean
+from lstm_jax.fields import Axis, FieldSpec, axis, check_value, field_specs
 from lstm_jax.tasks import get_task
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
-MOST_MEMBERS = 1_000_000
+MAX_MEMBERS = 1_000_000
 TRACED = "traced"  # stands in a group for a value that enters its program as an array
 
 # Above zero: anything less than the smallest normal float32 is flushed to zero on the device.
@@ -55,7 +55,7 @@ class Experiment:
         None,
         "probability of dropping an output, between layers and before the head, in training; "
         "none: off",
-        kind=float,
+        value_type=float,
         low=0.0,
         high=0.999,
         traced=True,
@@ -121,7 +121,7 @@ class Experiment:
     clip_norm: Axis[float | None] = axis(
         None,
         "largest global norm of a gradient; a longer one is scaled down to it; none: never",
-        kind=float,
+        value_type=float,
         low=SMALLEST,
         high=1e30,
         traced=True,
@@ -166,12 +166,12 @@ class Experiment:
         if not isinstance(self.task, Task):
             raise UserError(f"task: expected a task such as Images(), got {self.task!r}")
         for name, spec in field_specs(self).items():
-            object.__setattr__(self, name, checked(name, getattr(self, name), spec))
-        if self.num_members > MOST_MEMBERS:
+            object.__setattr__(self, name, check_value(name, getattr(self, name), spec))
+        if self.num_members > MAX_MEMBERS:
             raise UserError(
-                f"{self.num_members:,} members are more than {MOST_MEMBERS:,}; give fewer values"
+                f"{self.num_members:,} members are more than {MAX_MEMBERS:,}; give fewer values"
             )
-        if "adam" in self.several("optimizer") and any(self.several("weight_decay")):
+        if "adam" in self.values_of("optimizer") and any(self.values_of("weight_decay")):
             raise UserError("weight_decay: adam has none; use --optimizer adamw, or 0")
         # What is traced is a number like any other: no rule ties it to other fields.
         static = {p: v for p, v in self.axes.items() if not all_field_specs(self)[p].traced}
@@ -221,7 +221,7 @@ class Experiment:
         several = {path: value for path, value in self.values.items() if isinstance(value, tuple)}
         return dict(sorted(several.items(), key=lambda item: item[0] == "seed"))
 
-    def several(self, path: str) -> tuple[Any, ...]:
+    def values_of(self, path: str) -> tuple[Any, ...]:
         """Returns the values of a field, as a tuple also where there is one."""
         value = self.values[path]
         return value if isinstance(value, tuple) else (value,)
@@ -312,7 +312,9 @@ class Experiment:
     def label(self, member: Experiment) -> str:
         """Returns the values in which a member of this experiment differs from its fellows."""
         paths = self.axes or ("hidden_size", "learning_rate", "seed")
-        return ", ".join(f"{words(path)} {shown(member.values[path])}" for path in paths)
+        return ", ".join(
+            f"{field_label(path)} {format_value(member.values[path])}" for path in paths
+        )
 
     def to_values(self) -> dict[str, Any]:
         """Returns all values by path, as JSON has them; `task` is what the task is known as."""
@@ -327,7 +329,7 @@ class Experiment:
         bare = Experiment(task=get_task(values.get("task", Images.name))())
         for path in values:
             if path != "task" and path not in bare.values:
-                raise UserError(f"experiment: no field {path!r}.{closest(path, bare.values)}")
+                raise UserError(f"experiment: no field {path!r}.{did_you_mean(path, bare.values)}")
         return bare.replace({path: value for path, value in values.items() if path != "task"})
 
 
@@ -337,12 +339,12 @@ def all_field_specs(experiment: Experiment) -> dict[str, FieldSpec]:
     return field_specs(experiment) | of_task
 
 
-def words(path: str) -> str:
+def field_label(path: str) -> str:
     """Returns a path as one reads it: `learning rate`."""
     return path.removeprefix("task.").replace("_", " ")
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Returns a value as one reads it."""
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lstm_jax.config.experiment import Experiment, all_field_specs
-from lstm_jax.errors import UserError, not_installed
+from lstm_jax.errors import UserError, missing_package
 
 if TYPE_CHECKING:
     import random
@@ -33,7 +33,7 @@ class Choices(NamedTuple):
 Space = Mapping[str, Range | Choices]  # by the path of the field
 
 
-def space_of(experiment: Experiment) -> Space:
+def search_space(experiment: Experiment) -> Space:
     """Returns where to look: in all fields with several values but the seed.
 
     Two values of a real-valued field are the ends of a range; all others are choices. Raises
@@ -43,7 +43,7 @@ def space_of(experiment: Experiment) -> Space:
     for path, values in experiment.axes.items():
         if path == "seed":
             continue
-        if field_specs[path].kind is not float or len(values) != 2 or None in values:
+        if field_specs[path].value_type is not float or len(values) != 2 or None in values:
             space[path] = Choices(values)
             continue
         low, high = values
@@ -104,7 +104,7 @@ def optuna_study(seed: int, startup: int, *, higher_is_better: bool) -> optuna.S
     try:
         import optuna
     except ImportError:
-        raise not_installed("--search tpe", "Optuna", "search") from None
+        raise missing_package("--search tpe", "Optuna", "search") from None
     optuna.logging.disable_default_handler()
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
     directions = optuna.study.StudyDirection
@@ -112,7 +112,7 @@ def optuna_study(seed: int, startup: int, *, higher_is_better: bool) -> optuna.S
     return optuna.create_study(direction=direction, sampler=sampler)
 
 
-def optuna_space(space: Space) -> dict[str, Any]:
+def optuna_distributions(space: Space) -> dict[str, Any]:
     """Returns a space as Optuna has it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 

@@ -21,14 +21,14 @@ from lstm_jax.config.experiment import Experiment, Values
 from lstm_jax.config.sampling import (
     Range,
     Space,
-    optuna_space,
+    optuna_distributions,
     optuna_study,
     random_settings,
-    space_of,
+    search_space,
 )
 from lstm_jax.config.shards import Shard, parse_shard, shard_members
-from lstm_jax.errors import UserError, closest
-from lstm_jax.fields import Axis, axis, checked, field_specs
+from lstm_jax.errors import UserError, did_you_mean
+from lstm_jax.fields import Axis, axis, check_value, field_specs
 
 Scores = Mapping[tuple[str, int], float]  # validation metric by member's digest and steps
 
@@ -66,7 +66,7 @@ class Search:
 
     def __post_init__(self) -> None:
         for name, spec in field_specs(self).items():
-            value = checked(spec.option or name, getattr(self, name), spec)
+            value = check_value(spec.option or name, getattr(self, name), spec)
             if isinstance(value, tuple):
                 raise UserError(f"{name}: takes one value; it is no axis")
             object.__setattr__(self, name, value)
@@ -156,7 +156,7 @@ class Study:
         if self.search.method == "tpe":
             return self.search.trials
         whole = self.experiment.num_members if self.search.method == "grid" else len(self._whole)
-        return whole // len(self.experiment.several("seed"))
+        return whole // len(self.experiment.values_of("seed"))
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ class Study:
     @property
     def num_all(self) -> int:
         """Members that are tried in all shards."""
-        return self.num_settings * len(self.experiment.several("seed"))
+        return self.num_settings * len(self.experiment.values_of("seed"))
 
     def rungs(self) -> tuple[tuple[int, int], ...]:
         """Returns, of a successive halving, after how many steps how many settings are kept.
@@ -264,10 +264,10 @@ class Study:
 
     @cached_property
     def _space(self) -> Space:
-        return space_of(self.experiment)
+        return search_space(self.experiment)
 
     def _with_seeds(self, settings: Iterable[Values]) -> Iterator[Experiment]:
-        for setting, seed in itertools.product(settings, self.experiment.several("seed")):
+        for setting, seed in itertools.product(settings, self.experiment.values_of("seed")):
             yield self.experiment.replace_unchecked({**setting, "seed": seed})
 
     def _tpe_rounds(self, scores: Scores) -> Iterator[Round]:
@@ -279,7 +279,7 @@ class Study:
             min(10, max(each_time, trials // 4)),
             higher_is_better=self.experiment.task.higher_is_better,
         )
-        space = optuna_space(self._space)
+        space = optuna_distributions(self._space)
         for first in range(0, trials, each_time):
             asked = [study.ask(space) for _ in range(min(each_time, trials - first))]
             # Two trials may choose the same setting; its members are trained once.
@@ -301,7 +301,9 @@ class Study:
             raise UserError("study: expected an experiment and a search")
         for name in search:
             if name not in field_specs(Search):
-                raise UserError(f"search: no field {name!r}.{closest(name, field_specs(Search))}")
+                raise UserError(
+                    f"search: no field {name!r}.{did_you_mean(name, field_specs(Search))}"
+                )
         shard = values.get("shard")
         if not isinstance(shard, str | None):
             raise UserError("study: its shard is no string")

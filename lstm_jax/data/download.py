@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.errors import EnvironmentProblem, UserError, closest
-from lstm_jax.signals import raising
+from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
+from lstm_jax.signals import interrupt_on_signal
 
 FALLBACK = "or train on the bundled data with `--fallback`"
 INCOMPLETE, OWNER = "incomplete.lstm_jax.", "owner"
@@ -83,7 +83,7 @@ def find_builder(name: str, root: Path) -> Any:
                 ) from None
             there = f" A folder is given by its path, ./{name}." if Path(name).is_dir() else ""
             raise UserError(
-                f"dataset: TFDS has no {name!r}.{there or closest(name, known)}"
+                f"dataset: TFDS has no {name!r}.{there or did_you_mean(name, known)}"
             ) from None
         raise EnvironmentProblem(
             f"{name}: cannot be opened in {root} ({one_line(error)})"
@@ -110,7 +110,7 @@ def prepare(name: str, builder: Any, root: Path, say: Callable[[str], None]) -> 
     home, path = Path(builder.data_dir_root), Path(builder.data_path)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with raising(), _own_folder(home) as (own, owner):
+        with interrupt_on_signal(), _own_folder(home) as (own, owner):
             reason = _prepare_apart(owner, name, str(own), str(root / "downloads"))
             _appear(own / "data" / path.relative_to(home), path)
     except OSError as error:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstm_jax.errors import EnvironmentProblem, UserError, closest
+from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
 
 MOST_BYTES = 1_000_000  # of a line
 MOST_SHOWN = 12  # names in a message
@@ -133,7 +133,7 @@ def _refuse_absent(path: Path, wanted: Sequence[str], names: Sequence[str]) -> N
             more = " and more" if len(names) > MOST_SHOWN else ""
             there = ", ".join(map(str.strip, names[:MOST_SHOWN])) or "none"
             raise UserError(
-                f"{path} has no column {name!r}.{closest(name, names)} It has {there}{more}"
+                f"{path} has no column {name!r}.{did_you_mean(name, names)} It has {there}{more}"
             )
 
 

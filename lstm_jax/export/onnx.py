@@ -16,7 +16,7 @@ from lstm_jax.errors import UserError
 from lstm_jax.model.init import layer_names
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.forecast import Forecast
-from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.tasks.images import Images, to_sequences
 from lstm_jax.tasks.text import Text
 
 Arrays = dict[str, np.ndarray]
@@ -163,7 +163,7 @@ def _reading(trained: TrainedModel) -> tuple[list[Any], Arrays]:
         return [helper.make_node("Identity", ["scaled"], ["read"])], {}
     if reading == "columns":
         return [helper.make_node("Transpose", ["scaled"], ["read"], perm=[0, 2, 1])], {}
-    order = arranged(np.arange(rows * features).reshape(1, rows, features), reading)[0, :, 0]
+    order = to_sequences(np.arange(rows * features).reshape(1, rows, features), reading)[0, :, 0]
     flat = helper.make_node("Reshape", ["scaled", "pixels"], ["flat"])
     gather = helper.make_node("Gather", ["flat", "order"], ["read"], axis=1)
     constants = {"pixels": np.array([0, -1, 1], np.int64), "order": order.astype(np.int64)}

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import num_examples
-from lstm_jax.errors import EnvironmentProblem, not_installed
+from lstm_jax.errors import EnvironmentProblem, missing_package
 from lstm_jax.export.onnx import to_onnx
 from lstm_jax.model.forward import FusedParams
 from lstm_jax.predict import inference
@@ -175,4 +175,4 @@ def imported(package: str) -> Any:
     try:
         return __import__(package)
     except ImportError:
-        raise not_installed("--onnx", package, "onnx") from None
+        raise missing_package("--onnx", package, "onnx") from None

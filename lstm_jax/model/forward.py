@@ -121,8 +121,8 @@ def outputs(
     elif spec.decoder is not None:
         keys = _split(dropping, 2 * member.layers)
         encoded = encode(member, fused, inputs, keys[: member.layers])
-        above, before_SB = keys[member.layers : -1], inputs.before_SB
-        h = attend(encoded, run_decoder(member, fused, encoded, before_SB, above).h_TBW)
+        above, decoder_inputs_SB = keys[member.layers : -1], inputs.decoder_inputs_SB
+        h = attend(encoded, run_decoder(member, fused, encoded, decoder_inputs_SB, above).h_TBW)
     else:
         every = spec.per_step_outputs or spec.mean_pool
         found = run_layers(member, fused, inputs, keys[:-1], keep_outputs=every)
@@ -150,12 +150,12 @@ def run_decoder(
     member: Experiment,
     fused: FusedParams,
     encoded: Encoded,
-    before_SB: Any,
+    decoder_inputs_SB: Any,
     keys: Sequence[jax.Array | None] = (),
 ) -> Outputs:
     """Runs the decoder's layers over the symbol before each row, from the states of `encoded`."""
     own = FusedParams(encoded.decoder.layers, fused.head_DO, encoded.decoder.embedding_VH)
-    inputs = Inputs(before_SB)
+    inputs = Inputs(decoder_inputs_SB)
     return run_layers(member, own, inputs, keys, keep_outputs=True, initial=encoded.states)
 
 

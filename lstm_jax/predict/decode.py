@@ -16,7 +16,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, gather_examples, num_examples
 from lstm_jax.data.sentences import BEGIN, END, PADDING, UNKNOWN, joined, read_back
-from lstm_jax.errors import not_installed
+from lstm_jax.errors import missing_package
 from lstm_jax.model import forward
 from lstm_jax.model.attention import Encoded, attend, shares
 from lstm_jax.model.forward import FusedParams
@@ -156,7 +156,7 @@ def attention(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array
     inputs = member.task.inputs(batch)
     encoded = forward.encode(member, fused, inputs)
     assert encoded.decoder.attention is not None, "the model has no attention"
-    found = forward.run_decoder(member, fused, encoded, inputs.before_SB)
+    found = forward.run_decoder(member, fused, encoded, inputs.decoder_inputs_SB)
     return shares(encoded.decoder.attention, encoded, found.h_TBW)
 
 
@@ -172,7 +172,7 @@ def bleu_and_chrf(found: Sequence[str], wanted: Sequence[str]) -> tuple[float, f
     try:
         import sacrebleu
     except ImportError:
-        raise not_installed("BLEU", "sacrebleu", "translation") from None
+        raise missing_package("BLEU", "sacrebleu", "translation") from None
     references = [list(wanted)]
     bleu = sacrebleu.corpus_bleu(list(found), references)
     return bleu.score, sacrebleu.corpus_chrf(list(found), references).score

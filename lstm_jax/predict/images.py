@@ -18,7 +18,7 @@ from lstm_jax.predict.options import PredictOptions
 from lstm_jax.predict.pictures import Picture, read_as_is, read_picture
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.runs.files import harmless
-from lstm_jax.tasks.images import arranged
+from lstm_jax.tasks.images import to_sequences
 
 SHADES = " .:-=+*#%@"
 SURE = 0.7  # an answer of less is said to be none
@@ -70,7 +70,7 @@ def _answer(
         tell(dumps(answer))
         return
     if options.rows:
-        _show_rows(arranged(images, trained.images_task.reading)[0], beliefs_SC, classes, tell)
+        _show_rows(to_sequences(images, trained.images_task.reading)[0], beliefs_SC, classes, tell)
     said = f"{name}: {classes[first]} ({last_C[first]:.1%}), then {classes[second]}"
     said += f" ({last_C[second]:.1%})"
     tell("; ".join([said, *notes]))

@@ -11,8 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lstm_jax.config.experiment import shown, words
-from lstm_jax.config.statistics import Estimate, Summary, lead_on_validation, summarise
+from lstm_jax.config.experiment import field_label, format_value
 from lstm_jax.errors import UserError
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import Curve, by_setting, setting_name
@@ -23,6 +22,7 @@ from lstm_jax.runs.files import make_folder, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_run
+from lstm_jax.runs.statistics import Estimate, Summary, lead_on_validation, summarise
 
 MOST_RUNS = 8  # whose curves can be told apart
 
@@ -92,15 +92,20 @@ def _fields(runs: Sequence[Compared]) -> list[list[str]]:
     experiments = [run.record.study.experiment for run in runs]
     rows = []
     for path in dict.fromkeys(path for each in experiments for path in each.values):
-        values = [each.several(path) if path in each.values else () for each in experiments]
+        values = [each.values_of(path) if path in each.values else () for each in experiments]
         if len(set(values)) > 1:
-            rows.append([words(path), *(" ".join(map(shown, value)) or "-" for value in values)])
+            rows.append(
+                [
+                    field_label(path),
+                    *(" ".join(map(format_value, value)) or "-" for value in values),
+                ]
+            )
     return rows
 
 
 def _scores(runs: Sequence[Compared]) -> list[list[str]]:
     """A row for each thing that is known of the runs' chosen settings."""
-    metric = words(runs[0].record.study.experiment.task.metric)
+    metric = field_label(runs[0].record.study.experiment.task.metric)
     columns = []
     for run in runs:
         done = f"{run.record.num_done} of {run.record.num_members}"
@@ -130,7 +135,7 @@ def _leads(runs: Sequence[Compared]) -> list[str]:
             )
         else:
             paired = (
-                f"validation {words(metric)}, paired over {lead.n} common "
+                f"validation {field_label(metric)}, paired over {lead.n} common "
                 f"{'seed' if lead.n == 1 else 'seeds'}"
             )
             line = f"{ahead.title} and {behind.title} are level: {paired}"
@@ -166,8 +171,8 @@ def _figures(runs: Sequence[Compared]) -> list[Figure]:
     for name in ("loss", metric):
         lines = {run.title: run.curves[name] for run in runs if name in run.curves}
         if lines:
-            curves = drawing.draw(plots.curves, lines, ("step", words(name)), size=(7.0, 4.0))
-            title = f"{words(name).capitalize()} while training"
+            curves = drawing.draw(plots.curves, lines, ("step", field_label(name)), size=(7.0, 4.0))
+            title = f"{field_label(name).capitalize()} while training"
             caption = "Training batches; each run's chosen setting, mean over its seeds, band from "
             found.append(Figure(name, title, f"{caption}least to most", curves))
     return found

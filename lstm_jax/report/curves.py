@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from lstm_jax.config.experiment import Experiment, shown, words
-from lstm_jax.config.statistics import Summary, summarise
+from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.report import drawing, plots
 from lstm_jax.runs.metrics_file import Row
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.statistics import Summary, summarise
 
 MAX_CURVES = 60  # of one figure; the best of them in colour
 MOST_PANELS = 6
@@ -26,7 +26,7 @@ def data_name(experiment: Experiment) -> str:
 
 def either(experiment: Experiment, path: str) -> str:
     """Returns a field's values as one reads them."""
-    return " or ".join(shown(value) for value in experiment.several(path))
+    return " or ".join(format_value(value) for value in experiment.values_of(path))
 
 
 def varied(experiment: Experiment) -> list[str]:
@@ -39,7 +39,7 @@ def setting_name(experiment: Experiment, setting: Experiment, without: str = "")
     it is alone.
     """
     paths = [path for path in varied(experiment) if path != without]
-    return ", ".join(f"{words(path)} {shown(setting.values[path])}" for path in paths)
+    return ", ".join(f"{field_label(path)} {format_value(setting.values[path])}" for path in paths)
 
 
 def rank(value: Any) -> tuple[bool, Any, str]:
@@ -78,7 +78,9 @@ def panels(record: Record, rows: list[Row], name: str) -> dict[str, dict[str, Cu
     for summary in found:
         by_value.setdefault(summary.setting.values[path], []).append(summary)
     drawn = {
-        f"{words(path)} {shown(value)}": _lines(columns, _named(experiment, by_value[value], path))
+        f"{field_label(path)} {format_value(value)}": _lines(
+            columns, _named(experiment, by_value[value], path)
+        )
         for value in sorted(by_value, key=rank)
     }
     return {title: lines for title, lines in drawn.items() if lines}

@@ -12,7 +12,7 @@ from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report.render import render
-from lstm_jax.tasks.images import Images, arranged
+from lstm_jax.tasks.images import Images, to_sequences
 
 LARGEST_DRAWN = 1024  # hidden size: beyond it the page would take 20 MB
 
@@ -37,7 +37,7 @@ def sketch_page(trained: TrainedModel, who: str) -> str:
             "one draws on a page for one layer of the cell lstm that reads square grey images"
         )
     task, (side, _) = trained.images_task, trained.image_shape
-    order = arranged(np.arange(side * side).reshape(1, side, side), task.reading)
+    order = to_sequences(np.arange(side * side).reshape(1, side, side), task.reading)
     model = {
         "kernel": _base64(trained.fused.layers[0][0].kernel_KG),
         "read_out": _base64(trained.fused.head_DO),

@@ -7,12 +7,12 @@ import math
 import re
 from typing import Any
 
-from lstm_jax.config.experiment import Experiment, shown, words
-from lstm_jax.config.results import Result
+from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.config.search import Study
-from lstm_jax.config.statistics import Summary, summarise
 from lstm_jax.report.curves import data_name, either, setting_name, varied
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Result
+from lstm_jax.runs.statistics import Summary, summarise
 
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MOST_SETTINGS = 200  # in the page's table
@@ -44,8 +44,8 @@ def summary(record: Record, trivial_score: float | None, notes: list[str]) -> di
         "tiles": _tiles(record, best, trivial_score, session),
         "given": _given(study),
         "single": _single(results[0]) if len(results) == total == 1 else None,
-        "metric": words(experiment.task.metric),
-        "axes": [words(path) for path in varied(experiment)],
+        "metric": field_label(experiment.task.metric),
+        "axes": [field_label(path) for path in varied(experiment)],
         "best": best,
         "best_name": setting_name(experiment, best.setting) if best else "",
         "settings": [_row(experiment, each) for each in summaries[:MOST_SETTINGS]],
@@ -68,7 +68,7 @@ def _tiles(
     record: Record, best: Summary | None, trivial_score: float | None, session: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """The figures that one looks for first, each with what it is."""
-    experiment, metric = record.study.experiment, words(record.study.experiment.task.metric)
+    experiment, metric = record.study.experiment, field_label(record.study.experiment.task.metric)
     tiles = []
     if best:
         chosen = " of the chosen setting" if varied(experiment) else ""
@@ -111,40 +111,45 @@ def _given(study: Study) -> dict[str, str]:
     experiment = study.experiment
     fields = [p for p in experiment.overrides if p in experiment.values and p != "total_examples"]
     given = {
-        words(p): either(experiment, p).replace(" or ", " to ")
+        field_label(p): either(experiment, p).replace(" or ", " to ")
         if p in study.drawn
         else either(experiment, p)
         for p in fields
     }
     chosen = {
-        field.name: shown(value)
+        field.name: format_value(value)
         for field in dataclasses.fields(study.search)
         if (value := getattr(study.search, field.name)) != field.default
     }
     named = {"task": experiment.task.name} | given | {"budget": _budget(experiment)}
-    return named | {words(name): value for name, value in chosen.items()}
+    return named | {field_label(name): value for name, value in chosen.items()}
 
 
 def _budget(experiment: Experiment) -> str:
     """The steps of a member and their batches."""
-    sizes = experiment.several("batch_size")
-    pairs = [(-(-n // size), size) for n in experiment.several("total_examples") for size in sizes]
+    sizes = experiment.values_of("batch_size")
+    pairs = [
+        (-(-n // size), size) for n in experiment.values_of("total_examples") for size in sizes
+    ]
     return " or ".join(f"{steps:,} steps of {size} examples" for steps, size in pairs[:5])
 
 
 def _single(result: Result) -> dict[str, Any]:
     """The result of a run of one member, a line a value."""
     scores = {
-        f"{split} {words(name)}": "not finite" if value is None else f"{value:.4f}"
+        f"{split} {field_label(name)}": "not finite" if value is None else f"{value:.4f}"
         for split, score in (("validation", result.validation), ("test", result.test or {}))
         for name, value in score.items()
     }
     member = result.member
-    basic = {words(p): shown(member.values[p]) for p in ("hidden_size", "learning_rate", "seed")}
+    basic = {
+        field_label(p): format_value(member.values[p])
+        for p in ("hidden_size", "learning_rate", "seed")
+    }
     return scores | basic | {"parameters SHA-256": result.parameters_sha256}
 
 
 def _row(experiment: Experiment, each: Summary) -> list[str]:
     """A line of the table of settings."""
-    values = [shown(each.setting.values[path]) for path in varied(experiment)]
+    values = [format_value(each.setting.values[path]) for path in varied(experiment)]
     return [*values, str(each.validation), str(each.test), str(each.diverged or "")]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, Say
-from lstm_jax.errors import EnvironmentProblem, UserError, in_a_line
+from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.progress import say
 from lstm_jax.tasks.task import Task
 from lstm_jax.train.sweep import Datasets, model_spec_of, refuse_absent_backend
@@ -52,6 +52,6 @@ def _loaded(task: Task, tell: Say) -> Dataset:
     except (UserError, EnvironmentProblem, KeyboardInterrupt):
         raise
     except BaseException as error:  # the file is the user's own program
-        raise UserError(f"{task.spec_string()}: its load: {in_a_line(error)}") from error
+        raise UserError(f"{task.spec_string()}: its load: {one_line(error)}") from error
     task.check_data(dataset)
     return dataset

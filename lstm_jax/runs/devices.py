@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from lstm_jax.data.dataset import Say, say_nothing
-from lstm_jax.errors import EnvironmentProblem, in_a_line
+from lstm_jax.errors import EnvironmentProblem, one_line
 from lstm_jax.runs.provenance import cores
 
 
@@ -59,7 +59,7 @@ def _join() -> None:
         distributed.join()
     except Exception as error:  # of the runtime, of a cluster that JAX does not know
         raise EnvironmentProblem(
-            f"the processes do not find each other ({in_a_line(error)}); `--processes N` starts N "
+            f"the processes do not find each other ({one_line(error)}); `--processes N` starts N "
             "of them here; elsewhere JAX knows SLURM, Open MPI, TPU pods and Kubernetes, or reads "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from error

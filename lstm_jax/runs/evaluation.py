@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Score
 from lstm_jax.data.dataset import Arrays, Split, shared_arrays
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import fingerprint
+from lstm_jax.runs.results import Score
 from lstm_jax.train.distributed import fetch
 from lstm_jax.train.step import Metrics, TrainState
 from lstm_jax.train.sweep import Programs, named_leaves

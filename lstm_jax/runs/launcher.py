@@ -17,7 +17,7 @@ from lstm_jax.config.shards import COORDINATOR, COUNT, INDEX, PARENT
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, Interrupted, NothingToSave, UserError
 from lstm_jax.runs.provenance import cores
-from lstm_jax.signals import NOTHING_TO_SAVE, SAVED, stoppable
+from lstm_jax.signals import NOTHING_TO_SAVE, SAVED, stop_on_signal
 
 GRACE = 30.0  # seconds that the others have once one has stopped
 SAID = "lstm_jax: "  # how the line begins in which a process says why it ends
@@ -42,7 +42,7 @@ def launch(count: int, argv: Sequence[str]) -> None:
         processes = stack.enter_context(_ended())
         for index in range(count):
             processes.append(_start(index, count, address, argv, errors[index]))
-        with stoppable(say_nothing) as stopped:
+        with stop_on_signal(say_nothing) as stopped:
             failed = _wait(processes, stopped)
         if failed is not None and (code := processes[failed].returncode) != DIVERGED:
             lines = _lines(errors[failed])

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lstm_jax.config.experiment import Experiment, shown, words
-from lstm_jax.config.statistics import summarise
+from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import in_use
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, began, read_record, run_directories
+from lstm_jax.runs.statistics import summarise
 
 HEAD = ("run", "began (UTC)", "done", "status", "validation", "test", "size", "differs in")
 
@@ -73,7 +73,7 @@ def _difference(run: Experiment, own: Experiment) -> str:
     values = [run.task.name] if run.task.name != own.task.name else []
     for path in run.values:
         if path not in own.values or run.values[path] != own.values[path]:
-            values.append(f"{words(path)} {' '.join(map(shown, run.several(path)))}")
+            values.append(f"{field_label(path)} {' '.join(map(format_value, run.values_of(path)))}")
     return ", ".join(values)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Segment
 from lstm_jax.config.search import Round, Study
 from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted
 from lstm_jax.runs.checkpoints import Saved
@@ -26,11 +25,12 @@ from lstm_jax.runs.evaluation import metric_rows
 from lstm_jax.runs.metrics_file import read_metrics, trim_metrics
 from lstm_jax.runs.progress import Progress, ProgressBar, progress_bar, say, show_results
 from lstm_jax.runs.record import run_directory
+from lstm_jax.runs.results import Segment
 from lstm_jax.runs.reuse import reuse_finished
 from lstm_jax.runs.session import RunSession, open_session, record_session
 from lstm_jax.runs.tensorboard import Scalars
 from lstm_jax.runs.train_group import TrainGroup
-from lstm_jax.signals import SAVED, leaving, stoppable
+from lstm_jax.signals import SAVED, exit_on_signal, stop_on_signal
 from lstm_jax.train import distributed
 from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
 from lstm_jax.train.sweep import Datasets, place_on_devices
@@ -84,7 +84,7 @@ def run(
                 train(session, loaded, stop_reason)
         results = list(session.record.results.values())
         if distributed.is_main_process():
-            with leaving(SAVED, ENDED):
+            with exit_on_signal(SAVED, ENDED):
                 dropped = session.record.dropped
                 write_csv(directory / "results.csv", [row.flat() for row in (*results, *dropped)])
                 rows = read_metrics(directory, session.say)
@@ -209,7 +209,7 @@ def members_left(
 def reasons_to_stop(max_minutes: float | None, say: Callable[[str], None]) -> Iterator[StopReason]:
     """Yields a function that tells whether to stop: after SIGINT, SIGTERM or `max_minutes`."""
     deadline = np.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-    with stoppable(say) as stopped:
+    with stop_on_signal(say) as stopped:
 
         def stop_reason() -> str | None:
             reason = 2 if stopped() else int(time.monotonic() > deadline)

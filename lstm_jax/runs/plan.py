@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lstm_jax.config.experiment import shown, words
+from lstm_jax.config.experiment import field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.runs import checkpoints
@@ -51,7 +51,7 @@ def plan(
         for path in study.experiment.axes
         if len({placement.static_key.values[path] for placement in placements}) > 1
     ]
-    columns = [*map(words, varied), "devices", "parameters", "memory", "done"]
+    columns = [*map(field_label, varied), "devices", "parameters", "memory", "done"]
     table = Table("members", *columns, *(["examples/s"] if measure else []), box=SIMPLE)
     seconds = 0.0
     for placement in placements:
@@ -60,7 +60,7 @@ def plan(
         refuse_what_does_not_fit(estimate, len(placement.members), platform)
         row = [
             str(len(placement.members)),
-            *(shown(placement.static_key.values[path]) for path in varied),
+            *(format_value(placement.static_key.values[path]) for path in varied),
             f"{placement.member_devices} x {placement.batch_devices}",
             f"{estimate.parameters:,} each",
             f"{max(estimate.device, estimate.host) / 2**20:,.0f} MiB",
@@ -90,7 +90,7 @@ def describe_work(
     study, total = record.study, record.num_members
     experiment = study.experiment
     steps = " or ".join(f"{n}" for n in sorted({m.num_steps for m in study.members()}))
-    sizes = " or ".join(map(str, experiment.several("batch_size")))
+    sizes = " or ".join(map(str, experiment.values_of("batch_size")))
     lines = [
         f"{total} {'member' if total == 1 else 'members'}, {total - num_done} to train, "
         f"{steps} steps of {sizes} examples each on "

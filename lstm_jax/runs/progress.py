@@ -15,12 +15,12 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from lstm_jax.config.experiment import Experiment, shown, words
-from lstm_jax.config.results import Result, Score
+from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import work
-from lstm_jax.config.statistics import Summary, lead_on_validation, summarise
 from lstm_jax.runs.files import harmless
+from lstm_jax.runs.results import Result, Score
+from lstm_jax.runs.statistics import Summary, lead_on_validation, summarise
 
 
 def say(console: Console, line: str) -> None:
@@ -69,13 +69,13 @@ class ProgressBar:
         self.work_done, self.work_left = self.work_done + worked, self.work_left - worked
         left = max(self.work_left, 0.0) * self.seconds / self.work_done
         self.named = "".join(  # what all members of this group have in common
-            f"  {words(path)} {shown(first.values[path])}"
+            f"  {field_label(path)} {format_value(first.values[path])}"
             for path in self.study.experiment.axes
             if first.static_key.values[path] == first.values[path]
         )
         stands = (
             f"step {progress.step}/{first.num_steps}  loss {progress.loss:.3f}  "
-            f"{words(first.task.metric)} {progress.metric:.3f}  {self.rate:,.0f}"
+            f"{field_label(first.task.metric)} {progress.metric:.3f}  {self.rate:,.0f}"
         )
         self.said = f"{stands}/s  {left:.0f} s left"
         if progress.members != self.shown:  # others than the last look was at
@@ -154,9 +154,9 @@ def show_results(
     found, metric = summarise(results), study.experiment.task.metric
     varied = [path for path in study.experiment.axes if path != "seed"]
     last = ["diverged"] if any(summary.diverged for summary in found) else []
-    table = Table(*map(words, varied), f"validation {metric}", *last, box=SIMPLE)
+    table = Table(*map(field_label, varied), f"validation {metric}", *last, box=SIMPLE)
     for summary in found:
-        values = [shown(summary.setting.values[path]) for path in varied]
+        values = [format_value(summary.setting.values[path]) for path in varied]
         table.add_row(*values, str(summary.validation), *[str(summary.diverged or "")] * len(last))
     console.print(table, highlight=False)
     for step in sorted({row.steps for row in dropped}):
@@ -168,7 +168,7 @@ def show_results(
 def _show_chosen(console: Console, experiment: Experiment, found: list[Summary]) -> None:
     best, metric = found[0], experiment.task.metric
     named = ", ".join(
-        f"{words(path)} {shown(best.setting.values[path])}"
+        f"{field_label(path)} {format_value(best.setting.values[path])}"
         for path in experiment.axes
         if path != "seed"
     )

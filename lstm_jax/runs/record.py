@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.config import results
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Result
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
-from lstm_jax.errors import EnvironmentProblem, UserError, closest
+from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
 from lstm_jax.plugins import is_file_attribute
+from lstm_jax.runs import results
 from lstm_jax.runs.directory import LARGEST_JSON, damaged, read_json, sealed, write_json
 from lstm_jax.runs.files import read_bytes, refusal
+from lstm_jax.runs.results import Result
 from lstm_jax.tasks import get_task
 
 SEAL = "record.sha256"  # in the report's folder
@@ -296,6 +296,6 @@ def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
         return path
     known = {run.parent.name for run in run_directories(runs_dir)}
     raise UserError(
-        f"{word} is no directory and names no run in {runs_dir}.{closest(word, known)} Give a run "
-        "directory, NAME, NAME/begin-of-digest or latest; `lstm-jax list` shows them"
+        f"{word} is no directory and names no run in {runs_dir}.{did_you_mean(word, known)} "
+        "Give a run directory, NAME, NAME/begin-of-digest or latest; `lstm-jax list` shows them"
     )

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Result
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import NotReproduced, UserError
 from lstm_jax.runs import provenance
@@ -18,6 +17,7 @@ from lstm_jax.runs.evaluation import metric_rows, parameter_digests
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, digest_with_prefix, read_run
+from lstm_jax.runs.results import Result
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.train.sweep import Placement, place_on_devices, refuse_absent_backend
 

@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Result, Segment
 from lstm_jax.config.search import Round, Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
@@ -23,6 +22,7 @@ from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.metrics_file import append_metrics, replace_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
+from lstm_jax.runs.results import Result, Segment
 from lstm_jax.runs.tensorboard import Scalars
 from lstm_jax.train import distributed
 from lstm_jax.train.sweep import Datasets

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.config.experiment import Experiment, shown
-from lstm_jax.config.results import Result
-from lstm_jax.errors import not_installed
+from lstm_jax.config.experiment import Experiment, format_value
+from lstm_jax.errors import missing_package
 from lstm_jax.runs.files import disk, make_folder
+from lstm_jax.runs.results import Result
 
 LONGEST_NAME = 100  # of a folder, in letters
 
@@ -29,7 +29,7 @@ class Scalars:
         try:
             from tensorboardX import SummaryWriter, summary
         except ImportError:
-            raise not_installed("--tensorboard", "tensorboardX", "tensorboard") from None
+            raise missing_package("--tensorboard", "tensorboardX", "tensorboard") from None
         self.open, self.hparams = SummaryWriter, summary.hparams
         self.directory, self.experiment = directory / "tensorboard", experiment
         self.writers: dict[str, Any] = {}
@@ -86,7 +86,10 @@ class Scalars:
             for result in results:
                 writer = self._writer(result.member.digest, result.steps)
                 values = result.member.values.items()
-                given = {path: v if isinstance(v, (int, float)) else shown(v) for path, v in values}
+                given = {
+                    path: v if isinstance(v, (int, float)) else format_value(v)
+                    for path, v in values
+                }
                 metric = result.member.task.metric
                 scores = {
                     f"result/validation_{metric}": result.validation_metric,

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import jax
 import numpy as np
 
-from lstm_jax.config.results import Result, Segment
 from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import Saved
@@ -23,6 +22,7 @@ from lstm_jax.runs.evaluation import (
     score_splits,
     without_best,
 )
+from lstm_jax.runs.results import Result, Segment
 from lstm_jax.train.distributed import fetch
 from lstm_jax.train.sweep import Placement, build_programs, named_leaves, stack_states
 

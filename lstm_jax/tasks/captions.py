@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.seq2seq import Sentences
+from lstm_jax.tasks.seq2seq import Seq2SeqTask
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 
 
 @dataclass(frozen=True)
-class Captions(Sentences):
+class Captions(Seq2SeqTask):
     """What two or three pictures put together show.
 
     Scenes and sentences are made (`data/scenes.py`); the pictures are those of an image set.
@@ -51,4 +51,4 @@ class Captions(Sentences):
         import jax.numpy as jnp
 
         x_BTI = batch["scenes"].astype(jnp.float32) / 255.0
-        return Inputs(x_BTI.swapaxes(0, 1), before_SB=self.before(batch))
+        return Inputs(x_BTI.swapaxes(0, 1), decoder_inputs_SB=self.decoder_inputs(batch))

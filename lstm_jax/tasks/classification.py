@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import jax
 
 
-def class_per_example(outputs: jax.Array, labels_B: Any, smoothing: Any = None) -> PerExample:
+def cross_entropy_per_example(
+    outputs: jax.Array, labels_B: Any, smoothing: Any = None
+) -> PerExample:
     """Scores logits [B,C] by cross-entropy, and by whether the largest is that of the label.
 
     Of the target a share, `smoothing`, is spread evenly over all classes, if it is given. Labels

@@ -44,7 +44,7 @@ class Forecast(Task):
     columns: Axis[str | None] = axis(
         None,
         "the columns that are read, comma-separated; none: the target alone",
-        kind=str,
+        value_type=str,
         data=True,
         optional=True,
     )
@@ -54,18 +54,22 @@ class Forecast(Task):
         None,
         "a column that says train, validation or test of each row, or true (training) and false; "
         "none: see validation_from, else the last two tenths of the rows are validation and test",
-        kind=str,
+        value_type=str,
         data=True,
         optional=True,
     )
     time: Axis[str | None] = axis(
-        None, "a column of numbers or dates, which must rise", kind=str, data=True, optional=True
+        None,
+        "a column of numbers or dates, which must rise",
+        value_type=str,
+        data=True,
+        optional=True,
     )
     validation_from: Axis[str | None] = axis(
-        None, "the time at which validation begins", kind=str, data=True, optional=True
+        None, "the time at which validation begins", value_type=str, data=True, optional=True
     )
     test_from: Axis[str | None] = axis(
-        None, "the time at which the test begins", kind=str, data=True, optional=True
+        None, "the time at which the test begins", value_type=str, data=True, optional=True
     )
     period: Axis[int] = axis(
         0,

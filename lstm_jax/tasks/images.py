@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import class_per_example
+from lstm_jax.tasks.classification import cross_entropy_per_example
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Images(Task):
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         rows, features = metadata["shapes"]["images"]
-        if self.shift and features != rows * channels_of(metadata):
+        if self.shift and features != rows * num_channels(metadata):
             raise UserError(
                 f"task.shift: needs square images; {self.dataset} has {rows} x {features}"
             )
@@ -99,11 +99,11 @@ class Images(Task):
     def inputs(self, batch: Batch) -> Inputs:
         import jax.numpy as jnp
 
-        x_BTI = arranged(batch["images"], self.reading).astype(jnp.float32) / 255.0
+        x_BTI = to_sequences(batch["images"], self.reading).astype(jnp.float32) / 255.0
         return Inputs(x_BTI.swapaxes(0, 1))
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        return class_per_example(
+        return cross_entropy_per_example(
             outputs, batch["labels"], self.label_smoothing if training else None
         )
 
@@ -113,7 +113,7 @@ class Images(Task):
         return {"permuted": "pixel"}.get(self.reading, self.reading.rstrip("s"))
 
 
-def channels_of(metadata: dict[str, Any]) -> int:
+def num_channels(metadata: dict[str, Any]) -> int:
     """Returns the channels of an image, which lie side by side in its rows: on record of a user's
     own files; of other sets three where a row is three times as wide as the image is high.
     """
@@ -121,7 +121,7 @@ def channels_of(metadata: dict[str, Any]) -> int:
     return metadata.get("channels") or (3 if features == 3 * rows else 1)
 
 
-def arranged(images_NTI: Any, reading: str) -> Any:
+def to_sequences(images_NTI: Any, reading: str) -> Any:
     """Returns images [N,T,I], of NumPy or JAX, as they are read: `rows` as they are, `columns`
     [N,I,T], `pixels` [N,T*I,1], or `permuted`, these in an order shuffled once for all.
     """

@@ -63,7 +63,7 @@ class Language(Task):
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(BYTES, BYTES, per_step_outputs=True, token_inputs=True, carry_state=True)
 
-    def total(self, batch: Batch) -> Any:
+    def total_weight(self, batch: Batch) -> Any:
         import jax.numpy as jnp
 
         return jnp.sum(batch["lengths"]).astype(jnp.float32)

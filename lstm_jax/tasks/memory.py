@@ -22,7 +22,7 @@ BLANK, DELIMITER = SYMBOLS, SYMBOLS + 1
 
 
 class SyntheticTask(Task):
-    """A task whose examples `make` draws from a key: new ones for each training step."""
+    """A task whose examples `sample` draws from a key: new ones for each training step."""
 
     online: ClassVar[bool] = True
 
@@ -31,7 +31,7 @@ class SyntheticTask(Task):
         import jax
         import numpy as np
 
-        make = jax.jit(self.make, static_argnums=1)
+        make = jax.jit(self.sample, static_argnums=1)
         keys = jax.random.split(jax.random.key(HELD_OUT_SEED), 3)
         splits = [
             {name: np.asarray(array) for name, array in make(key, count).items()}
@@ -57,7 +57,7 @@ class Adding(SyntheticTask):
 
     length: Axis[int] = axis(100, "numbers in a sequence", low=2, high=100_000, data=True)
 
-    def make(self, key: jax.Array, count: int) -> Batch:
+    def sample(self, key: jax.Array, count: int) -> Batch:
         """Returns numbers, float32 [N,T], the two places [N,2] that are marked, the sums [N]."""
         import jax
         import jax.numpy as jnp
@@ -128,7 +128,7 @@ class Copying(SyntheticTask):
         """The rows of a sequence."""
         return self.delay + 2 * REMEMBERED
 
-    def make(self, key: jax.Array, count: int) -> Batch:
+    def sample(self, key: jax.Array, count: int) -> Batch:
         """Returns the symbols to be remembered, int32 [N,10]."""
         import jax
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sentences(Task):
+class Seq2SeqTask(Task):
     """Which symbol comes next in a sentence, the right ones before it given (teacher forcing).
 
     Members are compared by this share of right symbols. How good the sentences are that a model
@@ -48,7 +48,7 @@ class Sentences(Task):
         None,
         "share of the symbols before the next one that training does not show the decoder, so that "
         "it learns to look at what is described (Bowman et al., 2016); `none`: all are shown",
-        kind=float,
+        value_type=float,
         low=0.0,
         high=0.999,
         traced=True,
@@ -69,7 +69,7 @@ class Sentences(Task):
         before, right = _neighbours(dataset.test)
         return float(np.mean(counts.argmax(axis=1)[before] == right))
 
-    def total(self, batch: Batch) -> Any:
+    def total_weight(self, batch: Batch) -> Any:
         """Returns the number of symbols to be written."""
         import jax.numpy as jnp
 
@@ -89,13 +89,13 @@ class Sentences(Task):
         hidden_BS = drawn_BS < self.target_dropout
         return {**batch, "shown": jnp.where(hidden_BS, jnp.int32(UNKNOWN), target_BS)}
 
-    def before(self, batch: Batch) -> jax.Array:
+    def decoder_inputs(self, batch: Batch) -> jax.Array:
         """Returns the symbol before each one to be written, int32 [S,B]."""
         import jax.numpy as jnp
 
         from lstm_jax.data.sentences import BEGIN
 
-        target_SB = known(batch["shown" if "shown" in batch else "target"]).T
+        target_SB = map_unknown(batch["shown" if "shown" in batch else "target"]).T
         return jnp.concatenate([jnp.full_like(target_SB[:1], BEGIN), target_SB[:-1]])
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
@@ -107,7 +107,7 @@ class Sentences(Task):
         import jax.numpy as jnp
         import optax
 
-        target_SB = known(batch["target"]).T
+        target_SB = map_unknown(batch["target"]).T
         rows_S = jnp.arange(len(target_SB), dtype=jnp.int32)
         inside_SB = rows_S[:, None] < batch["target_lengths"][None]
         target_SBV = jax.nn.one_hot(target_SB, outputs.shape[-1], dtype=jnp.float32)
@@ -118,7 +118,7 @@ class Sentences(Task):
         return PerExample(loss_SB.ravel(), right_SB.ravel(), inside_SB.astype(jnp.float32).ravel())
 
 
-def known(numbers: jax.Array) -> jax.Array:
+def map_unknown(numbers: jax.Array) -> jax.Array:
     """Returns numbers of the vocabulary: symbols that are not in it are the unknown one."""
     import jax.numpy as jnp
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, gather_examples
-from lstm_jax.fields import checked, field_specs
+from lstm_jax.fields import check_value, field_specs
 
 if TYPE_CHECKING:
     import jax
@@ -50,7 +50,9 @@ class Inputs(NamedTuple):
 
     x_TBI: jax.Array  # symbols are [T,B]
     lengths_B: jax.Array | None = None  # int32 rows that count; None: all
-    before_SB: jax.Array | None = None  # of a decoder: int32, the symbol before each to be written
+    decoder_inputs_SB: jax.Array | None = (
+        None  # of a decoder: int32, the symbol before each to be written
+    )
 
 
 class PerExample(NamedTuple):
@@ -72,7 +74,7 @@ class Task:
     name: ClassVar[str]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    online: ClassVar[bool] = False  # training examples are made anew for each step, by `make`
+    online: ClassVar[bool] = False  # training examples are made anew for each step, by `sample`
     # From which metric on a member's training is called a success; None: nobody says so.
     solved_at: ClassVar[float | None] = None
     causal: ClassVar[bool] = False  # a row's output must not depend on later rows
@@ -84,7 +86,7 @@ class Task:
 
     def __post_init__(self) -> None:
         for name, spec in field_specs(self).items():
-            value = checked(f"task.{name}", getattr(self, name), spec)
+            value = check_value(f"task.{name}", getattr(self, name), spec)
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -138,7 +140,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def make(self, key: jax.Array, count: int) -> Batch:
+    def sample(self, key: jax.Array, count: int) -> Batch:
         """Returns so many new training examples, a function of the key, if the task is `online`."""
         raise NotImplementedError
 
@@ -163,7 +165,7 @@ class Task:
         """Returns the batch as it is trained on; scores are taken without."""
         return batch
 
-    def total(self, batch: Batch) -> Any:
+    def total_weight(self, batch: Batch) -> Any:
         """Returns the sum of the weights of a whole batch: a number, or an exact float32 []."""
         return len(next(iter(batch.values())))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import class_per_example
+from lstm_jax.tasks.classification import cross_entropy_per_example
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Text(Task):
     word_dropout: Axis[float | None] = axis(
         None,
         "probability that a symbol is read as unknown in training; none: off",
-        kind=float,
+        value_type=float,
         low=0.0,
         high=0.999,
         traced=True,
@@ -120,7 +120,7 @@ class Text(Task):
         return Inputs(batch["symbols"].T.astype(jnp.int32), batch["lengths"])
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        return class_per_example(
+        return cross_entropy_per_example(
             outputs, batch["labels"], self.label_smoothing if training else None
         )
 

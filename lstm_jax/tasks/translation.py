@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.seq2seq import Sentences, known
+from lstm_jax.tasks.seq2seq import Seq2SeqTask, map_unknown
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SENTENCES = ("source", "target", "shown")  # the arrays of a batch that have an 
 
 
 @dataclass(frozen=True)
-class Translation(Sentences):
+class Translation(Seq2SeqTask):
     """What a sentence is in another language."""
 
     name: ClassVar[str] = "translation"
@@ -107,7 +107,9 @@ class Translation(Sentences):
         return {**batch, "source": jnp.where(shown_BW, batch["source"], jnp.int32(UNKNOWN))}
 
     def inputs(self, batch: Batch) -> Inputs:
-        return Inputs(known(batch["source"]).T, batch["source_lengths"], self.before(batch))
+        return Inputs(
+            map_unknown(batch["source"]).T, batch["source_lengths"], self.decoder_inputs(batch)
+        )
 
     @property
     def time_step_name(self) -> str:

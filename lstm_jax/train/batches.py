@@ -68,7 +68,7 @@ def next_batch(
     task, batch_size, num_examples = member.task, member.batch_size, order_N.shape[0]
     keys = streams(member.seed)
     if task.online:
-        batch = task.make(jax.random.fold_in(keys["order"], step), batch_size)
+        batch = task.sample(jax.random.fold_in(keys["order"], step), batch_size)
         return batch, order_N, order_epoch
     steps_per_epoch = num_examples // batch_size
     epoch, position = step // steps_per_epoch, step % steps_per_epoch

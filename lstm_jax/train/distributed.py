@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lstm_jax.config.shards import COORDINATOR, COUNT, INDEX, PARENT
-from lstm_jax.signals import SAVED, leave
+from lstm_jax.signals import SAVED, exit_now
 
 Value = TypeVar("Value")
 
@@ -45,7 +45,7 @@ def _number(name: str) -> int | None:
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
-    leave(SAVED, "the process that began this one is gone; the same command goes on")
+    exit_now(SAVED, "the process that began this one is gone; the same command goes on")
 
 
 def is_main_process() -> bool:

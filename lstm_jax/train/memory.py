@@ -55,7 +55,7 @@ def estimate_memory(placement: Placement, dataset: Dataset, platform: str) -> Me
         kept = width + blocks + (1 + len(cell.state)) * hidden
         working += 4 * directions * time_steps * size * kept
     if spec.decoder is not None:
-        written = 0 if inputs.before_SB is None else len(inputs.before_SB)
+        written = 0 if inputs.decoder_inputs_SB is None else len(inputs.decoder_inputs_SB)
         fused += 4 * (spec.decoder.num_symbols + 3 * between + hidden) * hidden
         fused += 4 * member.layers * (hidden + 1 + read) * blocks
         kept = hidden + 1 + read + blocks + (1 + len(cell.state)) * hidden

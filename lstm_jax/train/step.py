@@ -175,7 +175,7 @@ def train_step(
     """
     task = member.task
     fused, unfuse = jax.vjp(partial(forward.fuse_kernels, member), state.params)
-    total = task.total(batch)  # exact, before the batch is cut into microbatches
+    total = task.total_weight(batch)  # exact, before the batch is cut into microbatches
 
     def microbatch_loss(
         fused: FusedParams, microbatch: Batch, key: jax.Array | None

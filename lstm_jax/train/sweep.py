@@ -133,7 +133,7 @@ def tile_size(platform: str, static_key: Experiment) -> int:
 
 def refuse_absent_backend(experiment: Experiment) -> None:
     """Raises EnvironmentProblem when a backend of the experiment does not run here."""
-    if "cudnn" in experiment.several("backend") and jax.default_backend() != "gpu":
+    if "cudnn" in experiment.values_of("backend") and jax.default_backend() != "gpu":
         raise EnvironmentProblem(
             f"backend cudnn needs an NVIDIA GPU, and JAX runs on {jax.default_backend()} here; "
             "use --backend scan, which runs everywhere"

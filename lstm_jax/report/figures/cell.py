@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Result
-from lstm_jax.config.statistics import Summary, summarise
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load_of
@@ -18,6 +16,8 @@ from lstm_jax.report.figures.gradient import EXAMPLES, Curve, early_steps, flow,
 from lstm_jax.report.figures.model import first_examples
 from lstm_jax.report.figures.training import clipping
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Result
+from lstm_jax.runs.statistics import Summary, summarise
 
 Stages = dict[str, Curve]  # by when
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells import get_cell
-from lstm_jax.config.experiment import Experiment, shown, words
+from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.config.shards import work
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.model.init import Params, layer_names
@@ -115,9 +115,11 @@ def _others(member: Experiment, experiment: Experiment) -> dict[str, Experiment]
     """Members that differ from this one in one thing, by what they differ in."""
     found = {}
     for path in COMPARED:
-        others = [value for value in experiment.several(path) if value != member.values[path]]
+        others = [value for value in experiment.values_of(path) if value != member.values[path]]
         for value in others[:MOST_OTHERS]:
-            found[f"{words(path)} {shown(value)}"] = member.replace_unchecked({path: value})
+            found[f"{field_label(path)} {format_value(value)}"] = member.replace_unchecked(
+                {path: value}
+            )
     if get_cell(member.cell).forget is not None:
         for bias in FORGET_BIASES:
             if bias != member.forget_bias:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lstm_jax.config.experiment import words
-from lstm_jax.config.results import Result
+from lstm_jax.config.experiment import field_label
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import coloured, data_name
 from lstm_jax.report.drawing import Figure
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Result
 
 
 def of_halving(record: Record) -> Iterator[Figure]:
@@ -29,7 +29,7 @@ def of_halving(record: Record) -> Iterator[Figure]:
         )
         for found in order
     }
-    metric = words(experiment.task.metric)
+    metric = field_label(experiment.task.metric)
     yield Figure(
         "halving",
         f"Who was dropped, and when: {metric} at each rung",

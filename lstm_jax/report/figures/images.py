@@ -13,7 +13,7 @@ from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import diagnostics, drawing, plots
 from lstm_jax.report.drawing import Figure
 from lstm_jax.report.figures.model import activation_batch
-from lstm_jax.tasks.images import channels_of
+from lstm_jax.tasks.images import num_channels
 from lstm_jax.tasks.task import Batch
 
 EXAMPLES, MISTAKES = 5, 8
@@ -33,7 +33,7 @@ def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Fi
     counts = np.zeros((len(names),) * 2, int)
     np.add.at(counts, (labels, answers), 1)
     where = f"{dataset.name}, validation, n = {len(labels):,}; {who}"
-    channels = channels_of(trained.metadata)
+    channels = num_channels(trained.metadata)
     spread = np.unique(np.linspace(0, len(labels) - 1, EXAMPLES).astype(int))
     answered = [
         f"{names[labels[i]]}: {names[answers[i]]} ({probabilities[i, answers[i]]:.0%})"
@@ -97,7 +97,7 @@ def _of_beliefs(trained: TrainedModel, batch: Batch, where: str) -> Iterator[Fig
     firsts = np.unique(labels, return_index=True)[1]  # one image of each class
     chosen = firsts[:: max(1, len(firsts) // 3)][:3].tolist()
     beliefs, names = trained.beliefs(images[chosen]), trained.class_names
-    channels = channels_of(trained.metadata)
+    channels = num_channels(trained.metadata)
     for index, image in enumerate(chosen):
         yield Figure(
             f"belief_{index}",

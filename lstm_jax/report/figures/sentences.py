@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from lstm_jax.config.statistics import estimate
 from lstm_jax.data.dataset import Arrays, Dataset, gather_examples
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.predict import decode
@@ -15,6 +14,7 @@ from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import setting_name
 from lstm_jax.report.drawing import Figure, Table
+from lstm_jax.runs.statistics import estimate
 
 SHOWN = 5
 BEAM = 5

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from lstm_jax.config.experiment import Experiment, all_field_specs, shown, words
-from lstm_jax.config.results import Result
-from lstm_jax.config.statistics import Estimate, Summary, compare, summarise
+from lstm_jax.config.experiment import Experiment, all_field_specs, field_label, format_value
 from lstm_jax.predict import inference
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import data_name, rank, varied
 from lstm_jax.report.drawing import Figure, Table
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Result
+from lstm_jax.runs.statistics import Estimate, Summary, compare, summarise
 
 MOST_VALUES = 12  # of an axis that a map has room for
 MOST_MAPS = 3
@@ -30,7 +30,7 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
     experiment, found = record.study.experiment, summarise(record.results.values())
     if len(found) < 2:
         return
-    metric, where = words(experiment.task.metric), f"{data_name(experiment)}, validation"
+    metric, where = field_label(experiment.task.metric), f"{data_name(experiment)}, validation"
     paths = varied(experiment)
     counts = {path: len({s.setting.values[path] for s in found}) for path in paths}
     few = [path for path in paths if 1 < counts[path] <= MOST_VALUES]
@@ -40,7 +40,7 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
         best = "" if alone else "; of the settings that share both values the best"
         yield Figure(
             "settings" if alone else f"settings_{_file_name(y)}_{_file_name(x)}",
-            f"{metric.capitalize()} by {words(y)} and {words(x)}",
+            f"{metric.capitalize()} by {field_label(y)} and {field_label(x)}",
             f"{where}; mean over n seeds, from three on ± the half width of its 95 % interval{best}"
             f"{_solved_means(experiment)}",
             _map(experiment, found, x, y),
@@ -50,7 +50,7 @@ def of_settings(record: Record) -> Iterator[Figure | Table]:
         how = "mean over its seeds" + (", bar: its 95 % interval" if alone else "")
         yield Figure(
             "settings" if alone else f"settings_{_file_name(path)}",
-            f"{metric.capitalize()} by {words(path)}",
+            f"{metric.capitalize()} by {field_label(path)}",
             f"{where}; a point for each of {len(found)} settings, {how}",
             _points(experiment, found, path, bars=alone),
         )
@@ -79,7 +79,7 @@ def _solved_means(experiment: Experiment) -> str:
     if task.solved_at is None:
         return ""
     side = "at least" if task.higher_is_better else "at most"
-    return f"; solved: a seed's {words(task.metric)} is {side} {task.solved_at:g}"
+    return f"; solved: a seed's {field_label(task.metric)} is {side} {task.solved_at:g}"
 
 
 def _compared(
@@ -87,22 +87,22 @@ def _compared(
 ) -> Iterator[Table]:
     """How far the best value of a field is ahead of its others, all but drawn fields equal."""
     others = [other for other in varied(experiment) if other not in (path, *drawn)]
-    at_best = f" (each at the best {' and '.join(map(words, drawn))} drawn)" if drawn else ""
+    at_best = f" (each at the best {' and '.join(map(field_label, drawn))} drawn)" if drawn else ""
     pairs = sorted(
         compare(found, path, drawn), key=lambda p: [rank(p.one.setting.values[o]) for o in others]
     )[:MOST_COMPARED]
     if pairs:
         yield Table(
             "compared",
-            f"The best {words(path)} beside the others{at_best}, on the same seeds",
-            f"{where}; by how much the mean {words(experiment.task.metric)} is better, ± the half "
-            "width of its 95 % interval (Student's t on the differences of n seeds, one pair at a "
+            f"The best {field_label(path)} beside the others{at_best}, on the same seeds",
+            f"{where}; by how much the mean {field_label(experiment.task.metric)} is better, ± "
+            "the half width of its 95 % interval (Student's t on the differences of n seeds, one pair at a "
             "time): where the interval holds 0, the two are not told apart",
-            [*map(words, others), "best", "beside", "ahead by"],
+            [*map(field_label, others), "best", "beside", "ahead by"],
             [
                 [
-                    *(shown(pair.one.setting.values[other]) for other in others),
-                    *(shown(side.setting.values[path]) for side in (pair.one, pair.other)),
+                    *(format_value(pair.one.setting.values[other]) for other in others),
+                    *(format_value(side.setting.values[path]) for side in (pair.one, pair.other)),
                     _lead(pair.lead),
                 ]
                 for pair in pairs
@@ -129,7 +129,7 @@ def of_parameters(record: Record) -> Iterator[Figure]:
         name: ([count[r.member.static_key] for r in mates], [r.validation_metric for r in mates])
         for name, mates in _series(experiment, results, traced=True).items()
     }
-    metric = words(experiment.task.metric)
+    metric = field_label(experiment.task.metric)
     yield Figure(
         "parameters",
         f"{metric.capitalize()} against parameters",
@@ -164,10 +164,10 @@ def _map(experiment: Experiment, found: list[Summary], x: str, y: str) -> drawin
         place = columns.index(s.setting.values[x]), rows.index(s.setting.values[y])
         values[place] = s.validation.mean
         notes[place[0]][place[1]] = _note(s)
-    ticks = [shown(value) for value in columns], [shown(value) for value in rows]
+    ticks = [format_value(value) for value in columns], [format_value(value) for value in rows]
     up = experiment.task.higher_is_better
     return drawing.draw(
-        plots.heat_map, values, notes, ticks, (words(x), words(y)), up, size=(6.4, 3.6)
+        plots.heat_map, values, notes, ticks, (field_label(x), field_label(y)), up, size=(6.4, 3.6)
     )
 
 
@@ -189,13 +189,13 @@ def _points(experiment: Experiment, found: list[Summary], path: str, bars: bool)
     values = [summary.setting.values[path] for summary in found]
     means = [summary.validation.mean for summary in found]
     arms = np.array([(e.mean - e.low, e.high - e.mean) for e in (s.validation for s in found)]).T
-    labels = words(path), words(experiment.task.metric)
+    labels = field_label(path), field_label(experiment.task.metric)
     ticks = None
     if any(isinstance(value, str) or value is None for value in values):
         ticks = sorted(set(values), key=rank)
         values = [ticks.index(value) for value in values]
     log = ticks is None and all_field_specs(experiment)[path].log and min(values) > 0
-    names = None if ticks is None else [shown(tick) for tick in ticks]
+    names = None if ticks is None else [format_value(tick) for tick in ticks]
     return drawing.draw(plots.points, values, means, arms if bars else None, labels, log, names)
 
 
@@ -211,7 +211,9 @@ def _series(
     ]
     groups: dict[str, list[Result]] = {}
     for result in results:
-        own = [f"{words(path)} {shown(result.member.values[path])}" for path in paths[:1]]
+        own = [
+            f"{field_label(path)} {format_value(result.member.values[path])}" for path in paths[:1]
+        ]
         groups.setdefault("".join(own) or "all settings", []).append(result)
     return groups
 

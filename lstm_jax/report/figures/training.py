@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lstm_jax.config.experiment import words
+from lstm_jax.config.experiment import field_label
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import by_setting, coloured, data_name, either, panels
 from lstm_jax.report.drawing import Figure
@@ -25,7 +25,7 @@ def of_training(record: Record, rows: list[Row]) -> Iterator[Figure]:
         for name, line in by_setting(record, rows, column, 1).items()
     }
     if norms:
-        clips = " or ".join(clipping(norm) for norm in experiment.several("clip_norm"))
+        clips = " or ".join(clipping(norm) for norm in experiment.values_of("clip_norm"))
         sizes = either(experiment, "batch_size")
         yield Figure(
             "norms",
@@ -40,7 +40,7 @@ def _of_metrics(record: Record, rows: list[Row]) -> Iterator[Figure]:
     """Training and validation in one figure where one setting was trained, else in two."""
     experiment = record.study.experiment
     batch = f"{data_name(experiment)}, training batches of {either(experiment, 'batch_size')}"
-    several = len(experiment.several("seed")) > 1
+    several = len(experiment.values_of("seed")) > 1
     seeds = "; mean over a setting's seeds, band from least to most" if several else ""
     looked = f"at most the first {EVAL_EXAMPLES:,} examples of validation, at the end all of them"
     rows = [*rows, *_ends(record)]
@@ -54,20 +54,20 @@ def _of_metrics(record: Record, rows: list[Row]) -> Iterator[Figure]:
         if shown:
             yield Figure(
                 name,
-                f"{words(name).capitalize()} while training",
+                f"{field_label(name).capitalize()} while training",
                 f"{batch}, every {either(experiment, 'log_every')} steps, each before its update"
                 + (f"; {looked}" if shown is not training else "")
                 + seeds
                 + coloured(max(map(len, shown.values()))),
-                plots.draw_panels(shown, ("step", words(name))),
+                plots.draw_panels(shown, ("step", field_label(name))),
             )
         if looks and shown is training:
             yield Figure(
                 f"validation_{name}",
-                f"{words(name).capitalize()} on validation while training",
+                f"{field_label(name).capitalize()} on validation while training",
                 f"{data_name(experiment)}, {looked}{seeds}"
                 + coloured(max(map(len, looks.values()))),
-                plots.draw_panels(looks, ("step", words(name))),
+                plots.draw_panels(looks, ("step", field_label(name))),
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Search, Study
-from lstm_jax.errors import UserError, closest, in_a_line
+from lstm_jax.errors import UserError, did_you_mean, one_line
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 TEMPLATE = '''"""{name}: what it shows, in a line.
@@ -65,7 +65,7 @@ def load_study(name_or_file: str) -> Study:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the file is the user's own program
-        raise UserError(f"{path}: {in_a_line(error)}") from error
+        raise UserError(f"{path}: {one_line(error)}") from error
     experiment, search = values.get("experiment"), values.get("search", Search())
     if not isinstance(experiment, Experiment):
         raise UserError(
@@ -84,7 +84,7 @@ def _find(name_or_file: str) -> Path:
     if NAME.fullmatch(name_or_file):
         path = _named(name_or_file)
         if path is None:
-            near = closest(name_or_file, available())
+            near = did_you_mean(name_or_file, available())
             raise UserError(f"no experiment {name_or_file!r}.{near} {listing()}")
         return path
     path = Path(name_or_file)
@@ -99,7 +99,7 @@ def _named(name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def own_experiment(name: str) -> Experiment:
+def experiment_or_default(name: str) -> Experiment:
     """Returns the experiment of this name as its file has it, or, where there is none that can be
     read, the one in which every field has its default.
     """

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.results import Result
+from lstm_jax.runs.results import Result
 
 
 class Estimate(NamedTuple):
