@@ -45,7 +45,7 @@ def test_padding_the_beginning_and_the_unknown_symbol_are_never_written(model, b
         "target": np.zeros((SENTENCES, LENGTH), np.int32),
         "target_lengths": np.full(SENTENCES, LENGTH, np.int32),
     }
-    written_NS = decode.write_out(model, examples, beam=beam).numbers_NS
+    written_NS = decode.generate(model, examples, beam=beam).tokens_NS
     is_end_NS = written_NS == sentences.END
     has_ended_NS = np.cumsum(is_end_NS, axis=1) - is_end_NS > 0
     assert not np.isin(written_NS[~has_ended_NS], FORBIDDEN).any()

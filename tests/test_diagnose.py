@@ -51,13 +51,13 @@ def any_model(request, digits):
 
 @pytest.fixture(scope="module")
 def lstm(digits):
-    return Model(MEMBER, digits, inference._initial)
+    return Model(MEMBER, digits, inference._compiled_init)
 
 
 def test_the_last_belief_is_the_models_answer(any_model, batch):
     one = any_model
-    beliefs = inference.answer_by_row(one.member, one.fused, batch)
-    answer = inference.answer(one.spec, one.member, one.fused, batch)
+    beliefs = inference.compiled_beliefs(one.member, one.fused, batch)
+    answer = inference.compiled_answers(one.spec, one.member, one.fused, batch)
     np.testing.assert_allclose(beliefs[-1], answer, rtol=1e-4, atol=1e-6)
     assert beliefs.shape == (8, 20, 10)
 
@@ -111,7 +111,7 @@ def test_every_cell_shows_its_output_and_what_it_has_of_gates_and_cell(digits, b
     fused = jax.eval_shape(
         forward.fuse_kernels,
         member,
-        inference.shapes(member, member.task.model_spec(digits.metadata)),
+        inference.param_shapes(member, member.task.model_spec(digits.metadata)),
     )
     found = jax.eval_shape(diagnostics.activations, member, fused, batch)
     assert "h" in found
@@ -123,7 +123,7 @@ def test_shapes_are_those_of_the_initial_values(any_model, digits):
     member = MEMBER.replace_unchecked(
         {"cell": any_model.member.cell, "layers": any_model.member.layers}
     )
-    shapes = named_leaves(inference.shapes(member, any_model.spec))
+    shapes = named_leaves(inference.param_shapes(member, any_model.spec))
     assert {n: leaf.shape for n, leaf in shapes.items()} == {
         n: leaf.shape for n, leaf in named_leaves(any_model.params).items()
     }
@@ -131,10 +131,10 @@ def test_shapes_are_those_of_the_initial_values(any_model, digits):
 
 def test_seeds_and_forget_biases_of_one_group_compile_nothing_again(lstm, batch):
     other = MEMBER.replace({"forget_bias": 3.0, "seed": 2**32 - 1})
-    inference.answer(lstm.spec, lstm.member, lstm.fused, batch)
+    inference.compiled_answers(lstm.spec, lstm.member, lstm.fused, batch)
     with jax.no_tracing():
-        fused = inference.fuse_kernels(other, inference.initial(other, lstm.spec))
-        inference.answer(lstm.spec, inference.ready(other), fused, batch)
+        fused = inference.fuse_kernels(other, inference.initial_params(other, lstm.spec))
+        inference.compiled_answers(lstm.spec, inference.ready(other), fused, batch)
 
 
 def test_reading_arranges_the_same_pixels():

@@ -14,13 +14,12 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.export.onnx import to_onnx
 from lstm_jax.export.stablehlo import (
-    _compared,
-    answers,
+    _compare,
+    arrays_read,
     export,
-    read_arrays,
     run_onnx,
     run_stablehlo,
-    stablehlo,
+    to_stablehlo,
 )
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
@@ -35,7 +34,10 @@ def quiet():
 def untrained(task, data, **values):
     """A member of random weights, on no disk."""
     member = Experiment(task=task, hidden_size=6, forget_bias=0.5, **values)
-    shapes, rng = inference.shapes(member, task.model_spec(data.metadata)), np.random.default_rng(0)
+    shapes, rng = (
+        inference.param_shapes(member, task.model_spec(data.metadata)),
+        np.random.default_rng(0),
+    )
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
     return TrainedModel("one", member, 0, None, data.metadata, params)
 
@@ -52,13 +54,13 @@ def texts(tmp_path_factory):
 def both(trained, data, run, count=37):
     """What was exported says of test examples, and what the model says of them."""
     batch = trained.member.task.gather(data.test, np.arange(count))
-    names = read_arrays(trained, batch)
-    return run(*(np.asarray(batch[name]) for name in names)), answers(trained, batch)
+    names = arrays_read(trained, batch)
+    return run(*(np.asarray(batch[name]) for name in names)), trained.answers(batch)
 
 
 def as_stablehlo(trained, data):
     batch = trained.member.task.gather(data.test, np.arange(1))
-    return run_stablehlo(stablehlo(trained, batch))
+    return run_stablehlo(to_stablehlo(trained, batch))
 
 
 @pytest.mark.parametrize(("cell", "answer"), [("lstm", "last"), ("gru", "mean")])
@@ -80,7 +82,7 @@ def test_a_forecast_is_the_same_in_both_forms():
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
         np.testing.assert_allclose(*both(trained, data, run), atol=1e-5)
     with pytest.raises(EnvironmentProblem, match="is not written: outputs off by up to nan"):
-        _compared(lambda *arrays: np.full((len(arrays[0]), 3), np.nan), trained, data.test, Path())
+        _compare(lambda *arrays: np.full((len(arrays[0]), 3), np.nan), trained, data.test, Path())
 
 
 TASKS = {

@@ -18,9 +18,8 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.mackey_glass import mackey_glass
 from lstm_jax.data.tables import MOST_BYTES, read_table
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.predict.forecasting import forecaster
-from lstm_jax.predict.options import PredictOptions
-from lstm_jax.predict.predict import predict
+from lstm_jax.predict.forecast import forecaster
+from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.forecast import of_answers
@@ -228,7 +227,7 @@ def test_mackey_glass_is_chaotic_bounded_and_always_the_same():
 
 def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
     model, _, _ = trained
-    monkeypatch.setattr("lstm_jax.predict.predict.load", lambda *_: model)
+    monkeypatch.setattr("lstm_jax.predict.trained.load", lambda *_: model)
     columns = waves(50)
     file = tmp_path / "last.csv"
     written(file, {name: column[:47] for name, column in columns.items()})

@@ -13,7 +13,7 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.splits import SPLITS, TENTHS, classes_of
 from lstm_jax.errors import UserError
 from lstm_jax.predict.images import predict
-from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.predict import PredictOptions
 
 DRAWN = np.random.RandomState(0).randint(0, 256, (60, 5, 4, 3)).astype(np.uint8)
 LABELS = np.arange(60) % 3
@@ -194,7 +194,7 @@ def test_a_picture_is_asked_as_it_was_learnt_and_answered_by_its_class(tmp_path,
         return np.array([[0.1, 0.2, 0.7]])
 
     trained = SimpleNamespace(
-        own_channels=dataset.metadata["channels"], class_names=dataset.metadata["classes"],
+        user_channels=dataset.metadata["channels"], class_names=dataset.metadata["classes"],
         image_shape=tuple(dataset.metadata["shapes"]["images"]), probabilities=probabilities,
     )  # fmt: skip
     said = []

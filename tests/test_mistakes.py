@@ -22,7 +22,7 @@ from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
-from lstm_jax.predict import images
+from lstm_jax.predict import pictures
 from lstm_jax.predict.pictures import read_picture
 from lstm_jax.runs import checkpoints, record
 from lstm_jax.runs.progress import Progress, progress_bar
@@ -207,7 +207,7 @@ def test_an_archive_on_stdin_is_refused(monkeypatch):
     np.savez(file, x=np.zeros((2, 8, 8), np.uint8), y=np.zeros(2))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.getvalue())))
     with pytest.raises(UserError, match=r"archive of arrays \(x, y\); write one with numpy.save"):
-        images._read("-", None)
+        pictures.read_stdin()
 
 
 def test_only_named_formats_are_pictures(tmp_path, monkeypatch):

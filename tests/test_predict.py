@@ -15,8 +15,7 @@ import lstm_jax
 from lstm_jax import Experiment
 from lstm_jax.data.images import load
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.predict.options import PredictOptions
-from lstm_jax.predict.predict import predict
+from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
 
@@ -159,8 +158,8 @@ def test_predictions_are_lines_or_json_and_show_the_rows(finished, tmp_path, tes
     Image.fromarray(test_split["images"][0]).resize((64, 64)).save(path)
     plain, rows, as_json = quiet(), quiet(), quiet()
     predict(finished, PredictOptions((str(path),)), plain)
-    predict(finished, PredictOptions((str(path),), rows=True), rows)
-    predict(finished, PredictOptions((str(path),), json=True, rows=True), as_json)
+    predict(finished, PredictOptions((str(path),), by_time_step=True), rows)
+    predict(finished, PredictOptions((str(path),), json=True, by_time_step=True), as_json)
     answer = json.loads(as_json.file.getvalue())
     assert plain.file.getvalue().startswith(f"{path}: {answer['digit']} (")
     assert len(rows.file.getvalue().splitlines()) == 9

@@ -74,7 +74,7 @@ def page_and_figures(finished):
 def untrained(**values):
     """A member whose parameters are all zero, on no disk."""
     member = next(SWEEP.members()).replace({"hidden_size": 4} | values)
-    shapes = inference.shapes(member, member.task.model_spec(FACTS))
+    shapes = inference.param_shapes(member, member.task.model_spec(FACTS))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     return TrainedModel("digits", member, 0, None, FACTS, params)
 
@@ -276,7 +276,7 @@ def test_a_cell_shows_what_it_has(drawn, cell, layers, wanted):
 def test_larger_recurrent_weights_explode_where_the_runs_own_vanish():
     member = Experiment(hidden_size=64)
     spec = member.task.model_spec({"shapes": {"images": [28, 28]}, "num_classes": 10})
-    params = inference.initial(member, spec)
+    params = inference.initial_params(member, spec)
     rng = np.random.default_rng(0)
     strokes = rng.random((9, 28, 28)) < 0.1
     images = (strokes * rng.integers(0, 256, strokes.shape)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Texts from files, a vocabulary of training alone, masks, a task that is solved, sentences options.
+"""Texts from files, a vocabulary of training alone, masks, a task that is solved, sentences asked.
 
 One size for all: a model of 8 units in both directions, texts of up to 8 words.
 """
@@ -20,7 +20,7 @@ from lstm_jax.data.splits import TENTHS
 from lstm_jax.data.texts import read_columns, read_text
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text
-from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.text import Text
 from lstm_jax.train.sweep import Placement, build_programs
@@ -232,13 +232,13 @@ def test_padding_moves_no_output(trained):
     assert inside.sum(axis=1).min() <= dataset.metadata["widths"][0]
     garbage = {**batch, "symbols": np.where(inside, batch["symbols"], np.uint16(3))}
     answers = [
-        np.asarray(inference.answer(model.spec, model.ready, model.fused, each))
+        np.asarray(inference.compiled_answers(model.spec, model.ready, model.fused, each))
         for each in (batch, garbage)
     ]
     np.testing.assert_array_equal(*answers)
     short = batch["lengths"] <= dataset.metadata["widths"][0]
     few = model.member.task.truncate(batch, dataset.metadata["widths"][0])
-    cut = np.asarray(inference.answer(model.spec, model.ready, model.fused, few))
+    cut = np.asarray(inference.compiled_answers(model.spec, model.ready, model.fused, few))
     np.testing.assert_allclose(cut[short], answers[0][short], atol=1e-6)
 
 
@@ -256,12 +256,13 @@ def test_word_dropout_makes_its_share_unknown_and_touches_nothing_else():
 def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     model, _, _ = trained
     said = []
-    text.predict(model, PredictOptions(("The film is GOOD zzz",), rows=True), said.append)
+    text.predict(model, PredictOptions(("The film is GOOD zzz",), by_time_step=True), said.append)
     assert len(said) == 6
     assert said[-1].startswith("1 (")
     assert said[-1].endswith("The film is GOOD zzz; not known: zzz")
     said.clear()
-    text.predict(model, PredictOptions(("the film is good",), rows=True, json=True), said.append)
+    options = PredictOptions(("the film is good",), by_time_step=True, json=True)
+    text.predict(model, options, said.append)
     answer = json.loads(said[0])
     assert [piece for piece, _ in answer["by_step"]] == ["the", "film", "is", "good"]
     beliefs = [row["1"] for _, row in answer["by_step"]]

@@ -20,8 +20,8 @@ from lstm_jax.data import dates, pairs, sentences
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward, init
-from lstm_jax.predict import decode, translation
-from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict import decode, sequence
+from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import page
 from lstm_jax.train.step import init_state
@@ -92,7 +92,7 @@ def test_a_copying_task_is_solved_on_sentences_never_seen(trained, data):
     wanted = decode.texts(data.test["target"], data.metadata, "target")
     assert len(wanted) >= 12
     assert not set(wanted) & set(decode.texts(data.train["target"], data.metadata, "target"))
-    assert decode.exact(decode.write_out(trained, data.test).texts, wanted) > 0.95
+    assert decode.exact_share(decode.generate(trained, data.test).texts, wanted) > 0.95
 
 
 def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch):
@@ -111,7 +111,7 @@ def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch
 
 
 def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(trained, batch):
-    found = decode.write_out(trained, batch)
+    found = decode.generate(trained, batch)
     steps = batch["target"].shape[1]
     target_BS = np.zeros((BATCH, steps), np.int32)
     log_B, length_B = np.zeros(BATCH), np.zeros(BATCH)
@@ -124,21 +124,21 @@ def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(tr
         target_BS[:, step] = np.where(going, allowed.argmax(axis=1), sentences.PADDING)
         log_B += np.where(going, allowed.max(axis=1), 0)
         length_B += going
-    np.testing.assert_array_equal(found.numbers_NS, target_BS)
+    np.testing.assert_array_equal(found.tokens_NS, target_BS)
     np.testing.assert_allclose(found.certainty_N, np.exp(log_B / length_B), rtol=1e-5)
 
 
 def test_a_beam_says_how_probable_its_sentence_is(trained, start, batch):
     untrained = TrainedModel("copy", trained.member, 0, None, trained.metadata, start.params)
-    found = decode.write_out(untrained, batch, beam=5)
-    written = np.asarray(found.numbers_NS)
+    found = decode.generate(untrained, batch, beam=5)
+    written = np.asarray(found.tokens_NS)
     log_SBV = jax.nn.log_softmax(logits(untrained, {**batch, "target": written}))
     log_BS = np.take_along_axis(np.asarray(log_SBV), written.T[:, :, None], axis=2)[:, :, 0].T
     inside = written != sentences.PADDING
     mean_B = (log_BS * inside).sum(axis=1) / inside.sum(axis=1)
     np.testing.assert_allclose(found.certainty_N, np.exp(mean_B), rtol=1e-5)
-    greedy = decode.write_out(untrained, batch)
-    assert (found.numbers_NS != greedy.numbers_NS).any()
+    greedy = decode.generate(untrained, batch)
+    assert (found.tokens_NS != greedy.tokens_NS).any()
 
 
 def test_padding_moves_nothing(trained, batch):
@@ -232,15 +232,15 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
     assert float(mean) == pytest.approx(2 / 3 * float(scores["greedy"]), abs=0.1)
     assert bounds == ["(0.0 to 100.0)"]
     said = []
-    translation.predict(trained, PredictOptions(("b e", "d"), rows=True), said.append)
+    sequence.translate(trained, PredictOptions(("b e", "d"), by_time_step=True), said.append)
     lines = [line.split()[0] for line in said]
     assert lines == ["B", "B", "E", "D", "D"]
     monkeypatch.setattr("sys.stdin", io.StringIO("a c d\n"))
-    translation.predict(trained, PredictOptions(("-",), json=True), said.append)
+    sequence.translate(trained, PredictOptions(("-",), json=True), said.append)
     assert said[-1].startswith('{"source": "a c d", "target": "A C D", "certainty": 0.')
     for sentence in ("", "a b c d e"):
         with pytest.raises(UserError, match=r"^predict: \d words; this model reads 1 to 4$"):
-            translation.predict(trained, PredictOptions((sentence,)), said.append)
+            sequence.translate(trained, PredictOptions((sentence,)), said.append)
 
 
 @pytest.mark.parametrize("text", ["¿Quién, yo?  No: don\u2019t.", "12 of 1905, a_b"])

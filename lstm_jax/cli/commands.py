@@ -253,7 +253,9 @@ class Predict(OnRun):
         positional="*",
     )
     json: bool = option(False, "a JSON object a line, with all probabilities")
-    rows: bool = option(False, "show the belief growing row by row, or word by word")
+    by_time_step: bool = option(
+        False, "also show the answer after each time step: row by row, or word by word"
+    )
     length: int = option(200, "symbols that a model of language writes", least=0, most=10**6)
     temperature: float = option(1.0, "of what it draws; 0: the most probable", least=0.0, most=100)
     seed: int = option(0, "of what it draws", least=0, most=2**32 - 1)
@@ -266,8 +268,7 @@ class Predict(OnRun):
             raise UserError("predict: give at least one input, such as a picture")
 
     def run(self, console: Console) -> None:
-        from lstm_jax.predict.options import PredictOptions
-        from lstm_jax.predict.predict import predict
+        from lstm_jax.predict.predict import PredictOptions, predict
 
         options = PredictOptions(**{name: getattr(self, name) for name in PredictOptions._fields})
         predict(self.directory, options, console, member=self.member)

@@ -1,6 +1,7 @@
-"""A trained model as an ONNX graph with a real LSTM, GRU or RNN node for each recurrent layer.
+"""Export of a trained model as an ONNX graph with one LSTM, GRU or RNN node per recurrent layer.
 
 The operators: https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html and onnx__RNN.html.
+Axes: T time steps, N examples, I features, H hidden, G columns of all gates.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ import numpy as np
 
 from lstm_jax.cells import get_cell
 from lstm_jax.cells.cell import Cell
+from lstm_jax.data.dataset import Arrays
 from lstm_jax.errors import UserError
 from lstm_jax.model.init import layer_names
+from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images, to_sequences
 from lstm_jax.tasks.text import Text
-
-Arrays = dict[str, np.ndarray]
 
 
 class Operator(NamedTuple):
     """The ONNX operator that computes a cell."""
 
     name: str
-    columns: str  # of the cell, in the operator's order
+    columns: str  # the gates of the cell in the operator's order
     attributes: dict[str, Any]
 
 
@@ -39,55 +40,23 @@ OPERATORS = {
 
 
 class InputGraph(NamedTuple):
-    """What stands before the recurrent layers: it makes `rows_0`, [T,N,I]."""
+    """The nodes before the recurrent layers. Their result is `rows_0`, [T,N,I]."""
 
     inputs: list[Any]
     nodes: list[Any]
     constants: Arrays
-    lengths: str = ""  # the input that holds how many rows of each example count
+    lengths: str = ""  # the input with the number of time steps of each example; "": all
 
 
 def to_onnx(trained: TrainedModel) -> bytes:
-    """Returns the graph, serialised; the input layer, which is linear, is multiplied into it.
+    """Returns the serialised graph. The dense input layer is multiplied into the first kernel.
 
-    It is of images, texts and forecasts. Raises UserError for every other model, and for a cell
-    that has no operator.
+    Raises UserError for a cell without an operator, for a task other than images, texts and
+    forecasts, and for layers that are bidirectional or residual.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    _refuse(trained)
-    node = helper.make_node
-    classes = not isinstance(trained.member.task, Forecast)
-    front = _front(trained)
-    layers, last = _layers(trained, front.lengths)
-    answer = "probabilities" if classes else "forecast"
-    nodes = [
-        *front.nodes,
-        *layers,
-        *(
-            _mean(last)
-            if trained.spec.mean_pool
-            else [node("Squeeze", [last, "first_axis"], ["h"])]
-        ),
-        node("Gemm", ["h", "kernel", "bias"], ["logits" if classes else answer]),
-        *([node("Softmax", ["logits"], [answer], axis=-1)] if classes else []),
-    ]
-    weights = front.constants | _weights(trained)
-    shape: list[str | int] = ["n", trained.spec.num_outputs]
-    graph = helper.make_graph(
-        nodes,
-        "lstm_jax",
-        front.inputs,
-        [helper.make_tensor_value_info(answer, TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
-def _refuse(trained: TrainedModel) -> None:
     member = trained.member
     if member.cell not in OPERATORS:
         raise UserError(
@@ -104,75 +73,87 @@ def _refuse(trained: TrainedModel) -> None:
             "ONNX is written of layers that read forwards, one upon the other, without residual "
             "sums; leave --onnx away: StableHLO holds every model"
         )
+    node = helper.make_node
+    is_classifier = inference.is_classifier(member)
+    answer = "probabilities" if is_classifier else "forecast"
+    front = _input_graph(trained)
+    layers, last = _layers(trained, front.lengths)
+    if trained.spec.mean_pool:  # the operator's outputs [T,1,N,H] are zero after an example's end
+        pooling = [
+            node("Squeeze", [last, "second_axis"], ["h_TNH"]),
+            node("ReduceSum", ["h_TNH", "first_axis"], ["total"], keepdims=0),
+            node("Cast", ["lengths"], ["count"], to=TensorProto.FLOAT),
+            node("Unsqueeze", ["count", "second_axis"], ["counts"]),
+            node("Div", ["total", "counts"], ["h"]),
+        ]
+    else:
+        pooling = [node("Squeeze", [last, "first_axis"], ["h"])]
+    nodes = [
+        *front.nodes,
+        *layers,
+        *pooling,
+        node("Gemm", ["h", "kernel", "bias"], ["logits" if is_classifier else answer]),
+        *([node("Softmax", ["logits"], [answer], axis=-1)] if is_classifier else []),
+    ]
+    weights = front.constants | _weights(trained)
+    shape: list[str | int] = ["n", trained.spec.num_outputs]
+    graph = helper.make_graph(
+        nodes,
+        "lstm_jax",
+        front.inputs,
+        [helper.make_tensor_value_info(answer, TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
-def _front(trained: TrainedModel) -> InputGraph:
-    """What reads an example of the task."""
+def _input_graph(trained: TrainedModel) -> InputGraph:
+    """Returns the nodes that read the arrays of the task."""
     from onnx import TensorProto, helper
 
     node, info, task = helper.make_node, helper.make_tensor_value_info, trained.member.task
-    turn = node("Transpose", ["read"], ["rows_0"], perm=[1, 0, 2])
+    transpose = node("Transpose", ["read"], ["rows_0"], perm=[1, 0, 2])
     if isinstance(task, Forecast):
-        shape: list[str | int] = [
-            "n",
-            trained.member.values["task.window"],
-            trained.spec.num_features,
-        ]
-        return InputGraph(
-            [info("x", TensorProto.FLOAT, shape)], [node("Identity", ["x"], ["read"]), turn], {}
-        )
+        window = trained.member.values["task.window"]
+        shape: list[str | int] = ["n", window, trained.spec.num_features]
+        inputs = [info("x", TensorProto.FLOAT, shape)]
+        return InputGraph(inputs, [node("Identity", ["x"], ["read"]), transpose], {})
     if isinstance(task, Text):
-        takes = [
+        inputs = [
             info("symbols", TensorProto.INT32, ["n", "t"]),
             info("lengths", TensorProto.INT32, ["n"]),
         ]
         table = np.asarray(trained.params["embedding"], np.float32)
-        look_up = node("Gather", ["embedding", "symbols"], ["read"], axis=0)
-        return InputGraph(takes, [look_up, turn], {"embedding": table}, "lengths")
-    reading, constants = _reading(trained)
+        embed = node("Gather", ["embedding", "symbols"], ["read"], axis=0)
+        return InputGraph(inputs, [embed, transpose], {"embedding": table}, "lengths")
+    constants: Arrays = {"white": np.array(255.0, np.float32)}
+    reading, (rows, features) = trained.images_task.reading, trained.image_shape
+    if reading == "rows":
+        arrange = [node("Identity", ["scaled"], ["read"])]
+    elif reading == "columns":
+        arrange = [node("Transpose", ["scaled"], ["read"], perm=[0, 2, 1])]
+    else:  # pixel by pixel
+        order = to_sequences(np.arange(rows * features).reshape(1, rows, features), reading)[0, :, 0]
+        constants |= {"pixels": np.array([0, -1, 1], np.int64), "order": order.astype(np.int64)}
+        arrange = [
+            node("Reshape", ["scaled", "pixels"], ["flat"]),
+            node("Gather", ["flat", "order"], ["read"], axis=1),
+        ]
     nodes = [
         node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         node("Div", ["floats", "white"], ["scaled"]),
-        *reading,
-        turn,
+        *arrange,
+        transpose,
     ]
-    takes = [info("images", TensorProto.UINT8, ["n", *trained.image_shape])]
-    return InputGraph(takes, nodes, constants | {"white": np.array(255.0, np.float32)})
-
-
-def _mean(outputs: str) -> list[Any]:
-    """The mean over the rows that count: an operator's outputs [T,1,N,H] are zero in the others."""
-    from onnx import TensorProto, helper
-
-    node = helper.make_node
-    return [
-        node("Squeeze", [outputs, "second_axis"], ["h_TNH"]),
-        node("ReduceSum", ["h_TNH", "first_axis"], ["total"], keepdims=0),
-        node("Cast", ["lengths"], ["count"], to=TensorProto.FLOAT),
-        node("Unsqueeze", ["count", "second_axis"], ["counts"]),
-        node("Div", ["total", "counts"], ["h"]),
-    ]
-
-
-def _reading(trained: TrainedModel) -> tuple[list[Any], Arrays]:
-    """The node that arranges the images as they are read, and its constants."""
-    from onnx import helper
-
-    reading, (rows, features) = trained.images_task.reading, trained.image_shape
-    if reading == "rows":
-        return [helper.make_node("Identity", ["scaled"], ["read"])], {}
-    if reading == "columns":
-        return [helper.make_node("Transpose", ["scaled"], ["read"], perm=[0, 2, 1])], {}
-    order = to_sequences(np.arange(rows * features).reshape(1, rows, features), reading)[0, :, 0]
-    flat = helper.make_node("Reshape", ["scaled", "pixels"], ["flat"])
-    gather = helper.make_node("Gather", ["flat", "order"], ["read"], axis=1)
-    constants = {"pixels": np.array([0, -1, 1], np.int64), "order": order.astype(np.int64)}
-    return [flat, gather], constants
+    inputs = [info("images", TensorProto.UINT8, ["n", *trained.image_shape])]
+    return InputGraph(inputs, nodes, constants)
 
 
 def _layers(trained: TrainedModel, lengths: str) -> tuple[list[Any], str]:
-    """The recurrent nodes, and the name of the last one's final output [1,N,H], or of its outputs
-    [T,1,N,H] where their mean is asked for.
+    """Returns the recurrent nodes and the name of the result of the last one: its final output,
+    [1,N,H], or its outputs [T,1,N,H] where the head reads their mean.
     """
     from onnx import helper
 
@@ -195,14 +176,16 @@ def _layers(trained: TrainedModel, lengths: str) -> tuple[list[Any], str]:
 
 
 def _weights(trained: TrainedModel) -> Arrays:
-    """ONNX takes kernels transposed, and a bias of the input beside one of the state."""
+    """Returns the weights as ONNX takes them: transposed kernels, the columns in its own order, and
+    one bias for the input beside one for the state.
+    """
     member, cell = trained.member, get_cell(trained.member.cell)
     hidden, columns = member.hidden_size, OPERATORS[member.cell].columns
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), trained.params)
 
     def ordered(array: np.ndarray) -> np.ndarray:
-        parts = dict(zip(cell.columns, np.split(array, len(cell.columns), axis=-1), strict=True))
-        return np.concatenate([parts[column] for column in columns], axis=-1)
+        gates = dict(zip(cell.columns, np.split(array, len(cell.columns), axis=-1), strict=True))
+        return np.concatenate([gates[column] for column in columns], axis=-1)
 
     weights = {"kernel": params["output"]["kernel"], "bias": params["output"]["bias"]}
     for index in range(member.layers):
@@ -223,15 +206,14 @@ def _weights(trained: TrainedModel) -> Arrays:
 
 
 def _biases(cell: Cell, bias_G: np.ndarray, forget_bias: float) -> tuple[np.ndarray, np.ndarray]:
-    """The biases of blocks that take from x, and those of blocks that do not, by columns."""
+    """Returns the bias of the blocks that read x, and the bias of the other blocks, by columns."""
     blocks = list(zip(cell.blocks, np.split(bias_G, len(cell.blocks)), strict=True))
 
     def of(column: str, takes_x: bool) -> np.ndarray:
-        found = [b for block, b in blocks if block.column == column]
-        chosen = [
+        biases = [
             b for block, b in blocks if block.column == column and ("x" in block.takes) == takes_x
         ]
-        bias = chosen[0] if chosen else np.zeros_like(found[0])
+        bias = biases[0] if biases else np.zeros(len(bias_G) // len(cell.blocks), bias_G.dtype)
         return bias + forget_bias if takes_x and column == cell.forget else bias
 
     of_x, of_h = ([of(column, takes_x) for column in cell.columns] for takes_x in (True, False))

@@ -1,6 +1,7 @@
-"""Sentences that a model writes by itself: greedily, or the best of a beam.
+"""Sentences that a decoder generates: greedily, or the best of a beam search.
 
-Axes: B batch, K sentences kept at a time, S symbols that are written, V symbols, N sentences.
+Axes: B batch, K sentences in the beam, S time steps of the decoder, V tokens of the vocabulary,
+N examples, T time steps of the encoder.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, gather_examples, num_examples
 from lstm_jax.data.sentences import BEGIN, END, PADDING, UNKNOWN, joined, read_back
 from lstm_jax.errors import missing_package
-from lstm_jax.model import forward
-from lstm_jax.model.attention import Encoded, attend, shares
+from lstm_jax.model import attention, forward
+from lstm_jax.model.attention import Encoded
 from lstm_jax.model.forward import FusedParams
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Batch
 
-BLOCK = 50  # sentences at a time
-NEVER = -1e30  # the log probability of what is not to be written
+BATCH_SIZE = 50
+NEVER = -1e30  # the log probability of a token that must not be generated
 
 
-class Written(NamedTuple):
-    """What a model wrote, for N examples."""
+class Generated(NamedTuple):
+    """The sentences that a model generated for N examples."""
 
     texts: list[str]
-    numbers_NS: np.ndarray
-    certainty_N: np.ndarray  # the geometric mean of the probabilities of a sentence's symbols
+    tokens_NS: np.ndarray  # int32, with the end token, then padding
+    certainty_N: np.ndarray  # the geometric mean of the probabilities of a sentence's tokens
 
 
 class Beam(NamedTuple):
-    """The sentences kept so far."""
+    """The K best sentences of each example so far."""
 
-    states: Any  # the decoder's, [K*B,H] each
-    written_KBS: jax.Array  # int32
+    states: Any  # of the decoder, [K*B,H] each
+    tokens_KBS: jax.Array  # int32
     score_KB: jax.Array  # the sum of log probabilities
-    length_KB: jax.Array  # int32, symbols with the end
+    length_KB: jax.Array  # int32, tokens with the end token
     done_KB: jax.Array
 
 
@@ -49,12 +50,12 @@ class Beam(NamedTuple):
 def decode(
     member: Experiment, fused: FusedParams, batch: Batch, *, beam: int, steps: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the best sentence for each example, int32 [B,S], and its mean log probability of a
-    symbol, float32 [B]. After a sentence's end comes padding; one that does not end is cut.
+    """Returns the best sentence for each example, int32 [B,S], and the mean log probability of its
+    tokens, float32 [B]. Padding follows the end token. A sentence without an end is cut after S.
 
-    With a beam of one the most probable symbol is written at each step. A wider one keeps the
-    K sentences of highest probability, and of these returns the one whose symbols have the highest
-    mean log probability. The unknown symbol is never written.
+    With a beam of 1, takes the most probable token at each time step. With a wider beam, keeps the
+    K most probable sentences, and returns the one of these whose tokens have the highest mean log
+    probability. The unknown token is never generated.
     """
     encoded = forward.encode(member, fused, member.task.inputs(batch))
     of_beam = encoded._replace(
@@ -63,7 +64,7 @@ def decode(
         lengths_B=None if encoded.lengths_B is None else jnp.tile(encoded.lengths_B, beam),
     )
     size = len(encoded.states[0][0])
-    # At first all K are the same sentence: one alone may go on.
+    # At first all K sentences are the same, so only one of them may continue.
     score_KB = jnp.where(jnp.arange(beam)[:, None] == 0, jnp.float32(0), jnp.float32(NEVER))
     start = Beam(
         of_beam.states,
@@ -73,106 +74,102 @@ def decode(
         jnp.zeros((beam, size), bool),
     )
     step = partial(_step, member, fused, of_beam)
-    kept, _ = jax.lax.scan(step, start, jnp.arange(steps, dtype=jnp.int32))
-    mean_KB = kept.score_KB / kept.length_KB.astype(jnp.float32)
+    last, _ = jax.lax.scan(step, start, jnp.arange(steps, dtype=jnp.int32))
+    mean_KB = last.score_KB / last.length_KB.astype(jnp.float32)
     best_B = jnp.argmax(mean_KB, axis=0)
     each_B = jnp.arange(size, dtype=jnp.int32)
-    return kept.written_KBS[best_B, each_B], mean_KB[best_B, each_B]
+    return last.tokens_KBS[best_B, each_B], mean_KB[best_B, each_B]
 
 
 def _step(
-    member: Experiment, fused: FusedParams, encoded: Encoded, kept: Beam, place: jax.Array
+    member: Experiment, fused: FusedParams, encoded: Encoded, before: Beam, t: jax.Array
 ) -> tuple[Beam, None]:
-    """Writes a symbol more."""
-    beam, size, _ = kept.written_KBS.shape
-    last_KB = kept.written_KBS[:, :, jnp.maximum(place - 1, 0)]
-    before_1N = jnp.where(place == 0, jnp.int32(BEGIN), last_KB).reshape(1, -1)
-    encoded = encoded._replace(states=kept.states)
-    found = forward.run_decoder(member, fused, encoded, before_1N)
-    h_1NH = attend(encoded, found.h_TBW)
+    """Adds the token at time step t to each sentence and keeps the K best."""
+    beam, size, _ = before.tokens_KBS.shape
+    last_KB = before.tokens_KBS[:, :, jnp.maximum(t - 1, 0)]
+    inputs_1N = jnp.where(t == 0, jnp.int32(BEGIN), last_KB).reshape(1, -1)
+    encoded = encoded._replace(states=before.states)
+    ran = forward.run_decoder(member, fused, encoded, inputs_1N)
+    h_1NH = attention.attend(encoded, ran.h_TBW)
     log_KBV = jax.nn.log_softmax(forward.read_out(fused, h_1NH)[0]).reshape(beam, size, -1)
-    symbols_V = jnp.arange(log_KBV.shape[2], dtype=jnp.int32)
-    never_V = (symbols_V == PADDING) | (symbols_V == BEGIN) | (symbols_V == UNKNOWN)
+    tokens_V = jnp.arange(log_KBV.shape[2], dtype=jnp.int32)
+    never_V = (tokens_V == PADDING) | (tokens_V == BEGIN) | (tokens_V == UNKNOWN)
     log_KBV = jnp.where(never_V[None, None], jnp.float32(NEVER), log_KBV)
-    # A sentence that has ended goes on with padding alone, at no cost.
-    rest_V = jnp.where(symbols_V == PADDING, jnp.float32(0), jnp.float32(NEVER))
-    log_KBV = jnp.where(kept.done_KB[:, :, None], rest_V[None, None], log_KBV)
-    total_BN = (kept.score_KB[:, :, None] + log_KBV).swapaxes(0, 1).reshape(size, -1)
+    # A sentence that has ended continues with padding, whose log probability counts as zero.
+    padding_V = jnp.where(tokens_V == PADDING, jnp.float32(0), jnp.float32(NEVER))
+    log_KBV = jnp.where(before.done_KB[:, :, None], padding_V[None, None], log_KBV)
+    total_BN = (before.score_KB[:, :, None] + log_KBV).swapaxes(0, 1).reshape(size, -1)
     score_BK, index_BK = jax.lax.top_k(total_BN, beam)
-    parent_KB, symbol_KB = (a.T for a in jnp.divmod(index_BK, jnp.int32(len(symbols_V))))
+    parent_KB, token_KB = (a.T for a in jnp.divmod(index_BK, jnp.int32(len(tokens_V))))
     each_1B = jnp.arange(size, dtype=jnp.int32)[None]
 
     def of_parents(values_KB: jax.Array) -> jax.Array:
         return values_KB[parent_KB, each_1B]
 
-    row_N = (parent_KB * size + each_1B).ravel()
-    done_KB = of_parents(kept.done_KB)
+    index_N = (parent_KB * size + each_1B).ravel()
+    done_KB = of_parents(before.done_KB)
     return Beam(
-        jax.tree.map(lambda s_NH: s_NH[row_N], found.states),
-        of_parents(kept.written_KBS).at[:, :, place].set(symbol_KB),
+        jax.tree.map(lambda s_NH: s_NH[index_N], ran.states),
+        of_parents(before.tokens_KBS).at[:, :, t].set(token_KB),
         score_BK.T,
-        of_parents(kept.length_KB) + (~done_KB).astype(jnp.int32),
-        done_KB | (symbol_KB == END),
+        of_parents(before.length_KB) + (~done_KB).astype(jnp.int32),
+        done_KB | (token_KB == END),
     ), None
 
 
-def write_out(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Written:
-    """Returns what the model writes for each example."""
+def generate(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Generated:
+    """Returns the sentence that the model generates for each example."""
     steps = int(trained.metadata["shapes"]["target"][0])
-    numbers, means = list[np.ndarray](), list[np.ndarray]()
+    tokens, means = list[np.ndarray](), list[np.ndarray]()
     total = num_examples(examples)
-    for first in range(0, total, BLOCK):  # of one size, the last one filled up
-        index_B = np.minimum(np.arange(first, first + BLOCK), total - 1)
+    for first in range(0, total, BATCH_SIZE):  # the last batch is filled up with the last example
+        index_B = np.minimum(np.arange(first, first + BATCH_SIZE), total - 1)
         batch = gather_examples(examples, index_B)
-        numbers_BS, mean_B = decode(trained.ready, trained.fused, batch, beam=beam, steps=steps)
-        numbers.append(np.asarray(numbers_BS))
+        tokens_BS, mean_B = decode(trained.ready, trained.fused, batch, beam=beam, steps=steps)
+        tokens.append(np.asarray(tokens_BS))
         means.append(np.asarray(mean_B))
-    numbers_NS, mean_N = np.concatenate(numbers)[:total], np.concatenate(means)[:total]
-    return Written(texts(numbers_NS, trained.metadata, "target"), numbers_NS, np.exp(mean_N))
+    tokens_NS, mean_N = np.concatenate(tokens)[:total], np.concatenate(means)[:total]
+    return Generated(texts(tokens_NS, trained.metadata, "target"), tokens_NS, np.exp(mean_N))
 
 
-def texts(numbers_NS: np.ndarray, metadata: dict[str, Any], side: str) -> list[str]:
-    """Returns the sentences that numbers stand for, of the side `source` or `target`."""
-    return [joined(symbols_of(row, metadata, side)) for row in numbers_NS]
+def texts(tokens_NS: np.ndarray, metadata: dict[str, Any], side: str) -> list[str]:
+    """Returns the sentences as text. `side` is the vocabulary, `source` or `target`."""
+    return [joined(words(row_S, metadata, side)) for row_S in tokens_NS]
 
 
-def symbols_of(numbers_S: np.ndarray, metadata: dict[str, Any], side: str) -> list[str]:
-    """Returns the symbols of a sentence, without its end."""
-    return read_back(numbers_S.tolist(), metadata[f"{side}_vocabulary"], metadata[f"{side}_others"])
+def words(tokens_S: np.ndarray, metadata: dict[str, Any], side: str) -> list[str]:
+    """Returns the tokens of one sentence as strings, without the end token."""
+    return read_back(tokens_S.tolist(), metadata[f"{side}_vocabulary"], metadata[f"{side}_others"])
 
 
-def attention_weights(
-    trained: TrainedModel, examples: Arrays, numbers_NS: np.ndarray
-) -> np.ndarray:
-    """Returns how much of its attention the model gave to each row that it read (the last axis) as
-    it wrote each symbol of these sentences: float32 [N,S,T].
+def attention_weights(trained: TrainedModel, examples: Arrays, tokens_NS: np.ndarray) -> np.ndarray:
+    """Returns the attention weights on the encoder's time steps while the model generates each
+    token of these sentences: float32 [N,S,T]. The model must have attention.
     """
-    return np.asarray(attention(trained.ready, trained.fused, {**examples, "target": numbers_NS}))
+    return np.asarray(_weights(trained.ready, trained.fused, {**examples, "target": tokens_NS}))
 
 
 @jax.jit
-def attention(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
-    """Returns where a model with attention looks as it writes `target`: float32 [B,S,T]."""
+def _weights(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
     inputs = member.task.inputs(batch)
     encoded = forward.encode(member, fused, inputs)
     assert encoded.decoder.attention is not None, "the model has no attention"
-    found = forward.run_decoder(member, fused, encoded, inputs.decoder_inputs_SB)
-    return shares(encoded.decoder.attention, encoded, found.h_TBW)
+    ran = forward.run_decoder(member, fused, encoded, inputs.decoder_inputs_SB)
+    return attention.shares(encoded.decoder.attention, encoded, ran.h_TBW)
 
 
-def exact(found: Sequence[str], wanted: Sequence[str]) -> float:
-    """Returns the share of sentences that are right to the last symbol."""
-    return float(np.mean([a == b for a, b in zip(found, wanted, strict=True)]))
+def exact_share(texts: Sequence[str], references: Sequence[str]) -> float:
+    """Returns the share of sentences that equal their reference."""
+    return float(np.mean([a == b for a, b in zip(texts, references, strict=True)]))
 
 
-def bleu_and_chrf(found: Sequence[str], wanted: Sequence[str]) -> tuple[float, float]:
-    """Returns BLEU and chrF, from 0 to 100, as sacrebleu has them by default (13a tokens, case
-    sensitive). Raises EnvironmentProblem where it is not installed.
+def bleu_and_chrf(texts: Sequence[str], references: Sequence[str]) -> tuple[float, float]:
+    """Returns BLEU and chrF, from 0 to 100, with the default options of sacrebleu (13a tokens, case
+    sensitive). Raises EnvironmentProblem where sacrebleu is not installed.
     """
     try:
         import sacrebleu
     except ImportError:
         raise missing_package("BLEU", "sacrebleu", "translation") from None
-    references = [list(wanted)]
-    bleu = sacrebleu.corpus_bleu(list(found), references)
-    return bleu.score, sacrebleu.corpus_chrf(list(found), references).score
+    bleu = sacrebleu.corpus_bleu(list(texts), [list(references)])
+    return bleu.score, sacrebleu.corpus_chrf(list(texts), [list(references)]).score

@@ -1,4 +1,7 @@
-"""What comes after the last rows of a file."""
+"""Forecasts of a trained model: of windows of a data set, and of what follows the end of a file.
+
+Axes: N windows, T time steps of a window, I columns, S time steps of a forecast.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,57 @@ from json import dumps
 
 import numpy as np
 
-from lstm_jax.data.dataset import Say
+from lstm_jax.data.baselines import Forecaster
+from lstm_jax.data.dataset import Arrays, Say
 from lstm_jax.data.tables import read_table
+from lstm_jax.data.windows import gather
 from lstm_jax.errors import UserError
-from lstm_jax.predict.forecasting import forecasts
-from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 
 
-def predict(trained: TrainedModel, options: PredictOptions, tell: Say) -> None:
-    """Prints a line for each value that follows the file's last rows, in the target's own unit.
+def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
+    """Prints one line for each value that follows the last rows of a file, in the unit of the file.
 
-    Raises UserError where no file is given, and for one that is too short or not as the model
-    reads it.
+    Raises UserError where no file is given, where it is too short, and where the model cannot read
+    it.
     """
     if options.last is None or options.inputs:
         raise UserError("predict: a forecast begins at the end of a file: --last FILE.csv")
-    metadata, window = trained.metadata, trained.member.values["task.window"]
+    metadata, (window, _) = trained.metadata, window_and_horizon(trained)
     table = read_table(options.last, list(dict.fromkeys(metadata["columns"])))
-    count = len(table.numbers[metadata["columns"][0]])
-    if count < window:
-        raise UserError(f"{options.last}: {count} rows are fewer than the {window} that are read")
-    rows_TI = np.stack([table.numbers[name][-window:] for name in metadata["columns"]], axis=1)
-    scaled_TI = (rows_TI - np.array(metadata["means"])[None]) / np.array(metadata["scales"])[None]
-    found_S = forecasts(trained, scaled_TI[None].astype(np.float32))[0].astype(np.float64)
-    values = (found_S * metadata["target_scale"] + metadata["target_mean"]).tolist()
+    num_rows = len(table.numbers[metadata["columns"][0]])
+    if num_rows < window:
+        raise UserError(
+            f"{options.last}: {num_rows} rows are fewer than the {window} that the model reads"
+        )
+    x_TI = np.stack([table.numbers[name][-window:] for name in metadata["columns"]], axis=1)
+    scaled_TI = (x_TI - np.array(metadata["means"])[None]) / np.array(metadata["scales"])[None]
+    y_S = forecasts(trained, scaled_TI[None].astype(np.float32))[0].astype(np.float64)
+    values = (y_S * metadata["target_scale"] + metadata["target_mean"]).tolist()
     if options.json:
-        answer = {"file": str(options.last), "after_row": count, "target": metadata["target"]}
-        tell(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in values]}))
+        answer = {"file": str(options.last), "after_row": num_rows, "target": metadata["target"]}
+        say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in values]}))
         return
-    tell(f"{metadata['target']} after {table.where(count - 1)}")
+    say(f"{metadata['target']} after {table.where(num_rows - 1)}")
     for ahead, value in enumerate(values, 1):
-        tell(f"+{ahead}  {value:.6g}")
+        say(f"+{ahead}  {value:.6g}")
+
+
+def window_and_horizon(trained: TrainedModel) -> tuple[int, int]:
+    """Returns the number of time steps that the model reads and the number that it forecasts."""
+    return trained.member.values["task.window"], trained.member.values["task.horizon"]
+
+
+def forecasts(trained: TrainedModel, x_NTI: np.ndarray) -> np.ndarray:
+    """Returns the values that follow the windows, float32 [N,S]. Both are scaled as in training."""
+    return trained.outputs({"x": np.asarray(x_NTI)})
+
+
+def forecaster(trained: TrainedModel) -> Forecaster:
+    """Returns the model as a function of a split and window indices, as the baselines are."""
+
+    def forecast(split: Arrays, index_N: np.ndarray) -> np.ndarray:
+        return forecasts(trained, gather(split, index_N, *window_and_horizon(trained))["x"])
+
+    return forecast

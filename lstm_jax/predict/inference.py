@@ -1,7 +1,7 @@
-"""A trained model run forward, in full view: pure functions of a fused model and a batch.
+"""The forward functions of a trained model: pure functions of the fused parameters and a batch.
 
-A member goes into compiled functions as `ready` returns it. Axes: T rows, B batch, I numbers in a
-row, H hidden, C classes.
+Compiled functions take a member as `ready` returns it. Axes: T time steps, B batch, I features,
+H hidden, O outputs of the head, C classes.
 """
 
 from __future__ import annotations
@@ -17,34 +17,56 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.model import forward
 from lstm_jax.model.forward import FusedParams
 from lstm_jax.model.init import Params
+from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec
+from lstm_jax.tasks.text import Text
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import stack_fields
 
 
 def ready(member: Experiment) -> Experiment:
-    """Returns the member with its traced fields as arrays, by `scan` as all scores are taken.
-
-    So members of one group share their compiled programs.
+    """Returns the member with its traced fields as arrays and the backend `scan`, which takes all
+    scores. Members with the same static fields share compiled programs.
     """
     fields = stack_fields([member.replace_unchecked({"backend": "scan"})])
     return jax.tree.map(lambda array_M: array_M[0], fields)
 
 
 def fuse_kernels(member: Experiment, params: Params) -> FusedParams:
-    """Returns the model ready to run."""
-    fused: FusedParams = _fuse_kernels(ready(member), params)
+    """Returns the parameters in the form that the forward functions take."""
+    fused: FusedParams = _compiled_fuse(ready(member), params)
     return fused
 
 
-def initial(member: Experiment, spec: ModelSpec) -> Params:
+def initial_params(member: Experiment, spec: ModelSpec) -> Params:
     """Returns the parameters before the first step."""
-    return _initial(spec, ready(member))
+    params: Params = _compiled_init(spec, ready(member))
+    return params
 
 
-def shapes(member: Experiment, spec: ModelSpec) -> Params:
-    """Returns the parameters' shapes and types; computes nothing."""
+def param_shapes(member: Experiment, spec: ModelSpec) -> Params:
+    """Returns the shapes and types of the parameters. Computes nothing."""
     return jax.eval_shape(partial(init_state, spec), ready(member)).params
+
+
+def outputs(spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
+    """Returns the outputs of the head, float32 [B,O], or [T,B,O] where each time step has some."""
+    return forward.outputs(member, spec, fused, member.task.inputs(batch))
+
+
+def is_classifier(member: Experiment) -> bool:
+    """Returns whether the model answers with class probabilities: a model of images or texts."""
+    return isinstance(member.task, (Images, Text))
+
+
+def answers(spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
+    """Returns the answers of a model: the class probabilities, float32 [B,C], of a classifier, or
+    else the outputs of the head, [B,O] or [B,T,O].
+    """
+    raw = outputs(spec, member, fused, batch)
+    if is_classifier(member):
+        return jax.nn.softmax(raw)
+    return raw.swapaxes(0, 1) if raw.ndim == 3 else raw
 
 
 def activations(
@@ -53,9 +75,9 @@ def activations(
     inputs: Inputs,
     perturbation_TBH: jax.Array | None = None,
 ) -> Activations:
-    """Returns what may be looked at in the last recurrent layer, [T,B,H] each; see `trace`.
+    """Returns the activations of the last recurrent layer, [T,B,H] each; see `scan.trace`.
 
-    Of a model that can be looked into; see `has_one_way`.
+    The model must pass `has_one_way`.
     """
     x_TBW = forward.rows(fused, inputs)
     if member.layers > 1:
@@ -66,35 +88,27 @@ def activations(
 
 
 def has_one_way(member: Experiment, spec: ModelSpec) -> bool:
-    """Returns whether a row's output goes through nothing but the recurrent layers, read forwards,
-    into the head: so one can look into the last of them row by row.
+    """Returns whether an input reaches the head through the recurrent layers alone, read forwards.
+    The last layer of such a model can be shown time step by time step.
     """
     return not (
         member.bidirectional or member.residual or spec.mean_pool or spec.decoder is not None
     )
 
 
-def raw(spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
-    """Returns the head's outputs, float32 [B,O], or [T,B,O]."""
-    return forward.outputs(member, spec, fused, member.task.inputs(batch))
-
-
-def probabilities(
-    spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch
-) -> jax.Array:
-    """Returns a classifier's answers, float32 [B,C]."""
-    return jax.nn.softmax(raw(spec, member, fused, batch))
-
-
 def beliefs(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
-    """Returns what a classifier would answer after each row, were it the last: float32 [T,B,C]."""
-    found = activations(member, fused, member.task.inputs(batch))
-    return jax.nn.softmax(forward.read_out(fused, found["h"]))
+    """Returns the class probabilities after each time step, as if it were the last one: float32
+    [T,B,C]. The model must be a classifier that passes `has_one_way`.
+    """
+    h_TBH = activations(member, fused, member.task.inputs(batch))["h"]
+    return jax.nn.softmax(forward.read_out(fused, h_TBH))
 
 
-# Compiled once for each group and shape, however often they are called.
-_fuse_kernels = jax.jit(forward.fuse_kernels)
-_initial: Any = jax.jit(lambda spec, member: init_state(spec, member).params, static_argnums=0)
-outputs: Any = jax.jit(raw, static_argnums=0)
-answer: Any = jax.jit(probabilities, static_argnums=0)
-answer_by_row: Any = jax.jit(beliefs)
+# Each is compiled once for each static key and shape, however often it is called.
+_compiled_fuse: Any = jax.jit(forward.fuse_kernels)
+_compiled_init: Any = jax.jit(
+    lambda spec, member: init_state(spec, member).params, static_argnums=0
+)
+compiled_outputs: Any = jax.jit(outputs, static_argnums=0)
+compiled_answers: Any = jax.jit(answers, static_argnums=0)
+compiled_beliefs: Any = jax.jit(beliefs)

@@ -1,6 +1,6 @@
-"""Beginnings of a text, written on by a model of language.
+"""Text that a language model writes after a prompt.
 
-Axes: S bytes of the beginning, L bytes written, V = 256 bytes there are.
+Axes: T bytes of the prompt, L bytes written, V = 256 possible bytes, W features of a layer.
 """
 
 from __future__ import annotations
@@ -19,42 +19,49 @@ from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.model.forward import FusedParams
-from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Inputs
 
 
-def predict(trained: TrainedModel, options: PredictOptions, tell: Say) -> None:
-    """Prints each beginning with what the model writes behind it.
+def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
+    """Prints each prompt with the text that the model writes after it.
 
-    Raises UserError for a beginning without a character.
+    Raises UserError for an empty prompt.
     """
-    for beginning in options.inputs:
-        given = sys.stdin.buffer.read() if beginning == "-" else beginning.encode()
-        written = write(trained, given, options.length, options.temperature, options.seed)
+    for word in options.inputs:
+        prompt = sys.stdin.buffer.read() if word == "-" else word.encode()
+        written = write(trained, prompt, options.length, options.temperature, options.seed)
         if options.json:
-            texts = {"beginning": _text(given), "written": _text(written)}
-            tell(dumps(texts, ensure_ascii=False))
+            texts = {"beginning": _text(prompt), "written": _text(written)}
+            say(dumps(texts, ensure_ascii=False))
         else:
-            tell(_text(given + written))
+            say(_text(prompt + written))
 
 
-def write(trained: TrainedModel, given: bytes, length: int, temperature: float, seed: int) -> bytes:
-    """Returns `length` bytes that the model writes behind the given ones, each drawn from what it
-    holds probable, or the most probable one where the temperature is zero.
+def _text(content: bytes) -> str:
+    """Returns bytes as text; bytes that are not UTF-8 become the replacement character."""
+    return content.decode(errors="replace")
 
-    The same arguments give the same bytes. Raises UserError where nothing is given.
+
+def write(
+    trained: TrainedModel, prompt: bytes, length: int, temperature: float, seed: int
+) -> bytes:
+    """Returns `length` bytes that the model writes after the prompt. Each is sampled at the
+    temperature; at temperature 0 the most probable byte is taken.
+
+    The same arguments give the same bytes. Raises UserError for an empty prompt.
     """
-    if not given:
+    if not prompt:
         raise UserError("predict: give at least one character to write on from")
     if not length:
         return b""
-    # The state after the beginning: it is read as one sequence, padded so that few are compiled.
-    rows = 1 << (len(given) - 1).bit_length()
-    symbols_T1 = np.zeros((rows, 1), np.int32)
-    symbols_T1[: len(given), 0] = np.frombuffer(given, np.uint8)
+    # The prompt is read as one sequence, padded to a power of two so that few programs compile.
+    padded = 1 << (len(prompt) - 1).bit_length()
+    tokens_T1 = np.zeros((padded, 1), np.int32)
+    tokens_T1[: len(prompt), 0] = np.frombuffer(prompt, np.uint8)
     written = _write(
-        length, trained.ready, trained.fused, symbols_T1, np.array([len(given)], np.int32),
+        length, trained.ready, trained.fused, tokens_T1, np.array([len(prompt)], np.int32),
         np.float32(temperature), jax.random.key(seed),
     )  # fmt: skip
     return np.asarray(written).astype(np.uint8).tobytes()
@@ -65,35 +72,30 @@ def _write(
     length: int,
     member: Experiment,
     fused: FusedParams,
-    symbols_T1: jax.Array,
+    tokens_T1: jax.Array,
     lengths_1: jax.Array,
     temperature: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
-    """Returns the bytes, int32 [L]."""
+    """Returns the written bytes, int32 [L]."""
 
-    def draw(h_1W: jax.Array, key: jax.Array) -> jax.Array:
+    def sample(h_1W: jax.Array, key: jax.Array) -> jax.Array:
         logits_1V = forward.read_out(fused, h_1W)
         tempered_1V = logits_1V / jnp.where(temperature > 0, temperature, 1)
-        drawn_1 = jax.random.categorical(key, tempered_1V)
-        likeliest_1 = jnp.argmax(logits_1V, axis=-1)
-        return jnp.where(temperature > 0, drawn_1, likeliest_1).astype(jnp.int32)
+        sampled_1 = jax.random.categorical(key, tempered_1V)
+        greedy_1 = jnp.argmax(logits_1V, axis=-1)
+        return jnp.where(temperature > 0, sampled_1, greedy_1).astype(jnp.int32)
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
-        states, symbol_1 = carry
-        found = forward.run_layers(
-            member, fused, Inputs(symbol_1[None]), keep_outputs=False, initial=states
+        states, token_1 = carry
+        ran = forward.run_layers(
+            member, fused, Inputs(token_1[None]), keep_outputs=False, initial=states
         )
-        symbol_1 = draw(found.last_BW, key)
-        return (found.states, symbol_1), symbol_1[0]
+        token_1 = sample(ran.last_BW, key)
+        return (ran.states, token_1), token_1[0]
 
-    first = forward.run_layers(member, fused, Inputs(symbols_T1, lengths_1), keep_outputs=False)
+    prompt = forward.run_layers(member, fused, Inputs(tokens_T1, lengths_1), keep_outputs=False)
     keys = jax.random.split(key, length)
-    symbol_1 = draw(first.last_BW, keys[0])
-    _, rest = jax.lax.scan(step, (first.states, symbol_1), keys[1:])
-    return jnp.concatenate([symbol_1, rest])
-
-
-def _text(written: bytes) -> str:
-    """Bytes as text; those that are no UTF-8 show as such."""
-    return written.decode(errors="replace")
+    token_1 = sample(prompt.last_BW, keys[0])
+    _, rest = jax.lax.scan(step, (prompt.states, token_1), keys[1:])
+    return jnp.concatenate([token_1, rest])

@@ -1,12 +1,11 @@
-"""Sentences to classes, with the belief moving word by word if one wants to see it.
+"""Class probabilities of texts, on request after each word.
 
-Axes: T symbols of a text, C classes.
+Axes: N texts, T tokens of a text, C classes.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from json import dumps
 
 import numpy as np
@@ -15,110 +14,91 @@ from lstm_jax.data import vocabulary
 from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
-from lstm_jax.predict.options import PredictOptions
+from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Batch
 from lstm_jax.tasks.text import Text
 
-BLOCK = 64  # texts answered at a time: one compiled program for each width
+BATCH_SIZE = 64  # of every batch, so that one program is compiled for each length
 
 
-def predict(trained: TrainedModel, options: PredictOptions, tell: Say) -> None:
-    """Prints a line for each text: its label, the probability of it, and what was not known.
+def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
+    """Prints one line for each text: its label, the probability of the label, and unknown words.
 
-    Raises UserError for a text of which there is nothing to read.
+    The input - stands for the lines of stdin. Raises UserError for a text without a token.
     """
-    for text in _texts(options.inputs):
-        pieces = cut(trained, text)
-        beliefs_TC = beliefs(trained, pieces) if options.rows else None
-        last_C = probabilities(trained, [pieces])[0] if beliefs_TC is None else beliefs_TC[-1]
-        classes, first = trained.metadata["classes"], int(np.argmax(last_C))
+    texts = list[str]()
+    for word in options.inputs:
+        texts += [line.strip() for line in sys.stdin if line.strip()] if word == "-" else [word]
+    classes, known = trained.metadata["classes"], set(trained.metadata["vocabulary"])
+
+    def by_class(row_C: np.ndarray) -> dict[str, float]:
+        return {name: round(float(p), 6) for name, p in zip(classes, row_C, strict=True)}
+
+    for text in texts:
+        tokens = tokenize(trained, text)
+        beliefs_TC = beliefs(trained, tokens) if options.by_time_step else None
+        last_C = probabilities(trained, [tokens])[0] if beliefs_TC is None else beliefs_TC[-1]
+        best = int(np.argmax(last_C))
+        label = classes[best]
         if options.json:
-            answer = {
-                "text": text,
-                "label": classes[first],
-                "probabilities": _by_class(classes, last_C),
-            }
+            answer = {"text": text, "label": label, "probabilities": by_class(last_C)}
             if beliefs_TC is not None:
-                rows = zip(pieces, beliefs_TC, strict=True)
-                answer["by_step"] = [[piece, _by_class(classes, row_C)] for piece, row_C in rows]
-            tell(dumps(answer, ensure_ascii=False))
+                rows = zip(tokens, beliefs_TC, strict=True)
+                answer["by_step"] = [[token, by_class(row_C)] for token, row_C in rows]
+            say(dumps(answer, ensure_ascii=False))
             continue
         if beliefs_TC is not None:
-            _show(trained, pieces, beliefs_TC[:, first], classes[first], tell)
-        strange = [piece for piece in pieces if piece not in _known(trained)]
-        note = f"; not known: {', '.join(dict.fromkeys(strange))}" if strange else ""
-        tell(f"{classes[first]} ({last_C[first]:.1%}): {text}{note}")
+            width = min(24, max(map(len, tokens)))
+            before = 1 / trained.spec.num_outputs
+            for token, belief in zip(tokens, beliefs_TC[:, best].tolist(), strict=True):
+                mark = " " if token in known else "?"
+                bar = "#" * round(20 * belief)
+                change = f"{belief:.2f} {belief - before:+.2f}"
+                say(f"{token[:24]:{width}}{mark} {label}  {bar:20} {change}")
+                before = belief
+        unknown = [token for token in tokens if token not in known]
+        note = f"; not known: {', '.join(dict.fromkeys(unknown))}" if unknown else ""
+        say(f"{label} ({last_C[best]:.1%}): {text}{note}")
 
 
-def task_of(trained: TrainedModel) -> Text:
-    """Returns the task. Raises UserError when it classifies no texts."""
+def text_task(trained: TrainedModel) -> Text:
+    """Returns the task. Raises UserError where it does not classify texts."""
     if not isinstance(trained.member.task, Text):
         raise UserError(f"a model of the task {trained.member.task.name} classifies no texts")
     return trained.member.task
 
 
-def cut(trained: TrainedModel, text: str) -> list[str]:
-    """Returns the symbols that a model reads of a text. Raises UserError where there is none."""
-    task = task_of(trained)
-    pieces = vocabulary.cut(text, task.unit)[-max(trained.spec.bucket_lengths) :]
-    if not pieces:
+def tokenize(trained: TrainedModel, text: str) -> list[str]:
+    """Returns the tokens of a text that the model reads. Raises UserError where there are none."""
+    task = text_task(trained)
+    tokens = vocabulary.cut(text, task.unit)[-max(trained.spec.bucket_lengths) :]
+    if not tokens:
         raise UserError(f"predict: {text!r} has no {task.time_step_name} that could be read")
-    return pieces
+    return tokens
 
 
 def probabilities(trained: TrainedModel, texts: list[list[str]]) -> np.ndarray:
-    """Returns class probabilities, float32 [N,C], of texts that were cut into symbols."""
-    found = [_answers(trained, texts[i : i + BLOCK]) for i in range(0, len(texts), BLOCK)]
-    return np.concatenate(found)
+    """Returns the class probabilities of tokenised texts, float32 [N,C]."""
+    results = []
+    for first in range(0, len(texts), BATCH_SIZE):
+        chunk = texts[first : first + BATCH_SIZE]
+        missing = BATCH_SIZE - len(chunk)  # a batch is filled up with texts of one token
+        lengths = np.array([len(tokens) for tokens in chunk] + [1] * missing, np.int32)
+        length = next(bucket for bucket in trained.spec.bucket_lengths if bucket >= lengths.max())
+        padded = [*chunk, *([[""]] * missing)]
+        batch: Batch = {
+            "symbols": vocabulary.encode(padded, trained.metadata["vocabulary"], length),
+            "lengths": lengths,
+        }
+        answers = inference.compiled_answers(trained.spec, trained.ready, trained.fused, batch)
+        results.append(np.asarray(answers)[: len(chunk)])
+    return np.concatenate(results)
 
 
-def beliefs(trained: TrainedModel, pieces: list[str]) -> np.ndarray:
-    """Returns what the model would answer if the text ended after each symbol, float32 [T,C].
+def beliefs(trained: TrainedModel, tokens: list[str]) -> np.ndarray:
+    """Returns the class probabilities if the text ended after each token, float32 [T,C].
 
-    So one can ask a model that also reads backwards.
+    The model reads each beginning of the text anew, so it may also read backwards.
     """
-    return probabilities(trained, [pieces[: i + 1] for i in range(len(pieces))])
-
-
-def _answers(trained: TrainedModel, texts: list[list[str]]) -> np.ndarray:
-    """Of at most BLOCK texts, in a batch filled up with texts of one symbol."""
-    lengths = np.array([len(text) for text in texts] + [1] * (BLOCK - len(texts)), np.int32)
-    width = next(w for w in trained.spec.bucket_lengths if w >= lengths.max())
-    padded = [*texts, *([[""]] * (BLOCK - len(texts)))]
-    batch: Batch = {
-        "symbols": vocabulary.encode(padded, trained.metadata["vocabulary"], width),
-        "lengths": lengths,
-    }
-    answers = inference.answer(trained.spec, trained.ready, trained.fused, batch)
-    return np.asarray(answers)[: len(texts)]
-
-
-def _texts(inputs: tuple[str, ...]) -> Iterator[str]:
-    """The arguments; for - the lines of stdin."""
-    for text in inputs:
-        if text == "-":
-            yield from (line.strip() for line in sys.stdin if line.strip())
-        else:
-            yield text
-
-
-def _show(
-    trained: TrainedModel, pieces: list[str], belief_T: np.ndarray, label: str, tell: Say
-) -> None:
-    """Prints the belief in the label after each symbol, and by how much it moved."""
-    wide = min(24, max(map(len, pieces)))
-    before = 1 / trained.spec.num_outputs
-    for piece, belief in zip(pieces, belief_T.tolist(), strict=True):
-        mark = " " if piece in _known(trained) else "?"
-        bar = "#" * round(20 * belief)
-        tell(f"{piece[:24]:{wide}}{mark} {label}  {bar:20} {belief:.2f} {belief - before:+.2f}")
-        before = belief
-
-
-def _by_class(classes: list[str], row_C: np.ndarray) -> dict[str, float]:
-    return {name: round(float(p), 6) for name, p in zip(classes, row_C, strict=True)}
-
-
-def _known(trained: TrainedModel) -> set[str]:
-    return set(trained.metadata["vocabulary"])
+    return probabilities(trained, [tokens[: i + 1] for i in range(len(tokens))])

@@ -1,8 +1,8 @@
-"""A member of a run as a model to use: `lstm_jax.load(run_dir).predict(images)`."""
+"""A trained member of a run, ready to use: `lstm_jax.load(run_dir).predict(images)`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data.dataset import Arrays, Dataset, say_nothing
+from lstm_jax.runs.results import Result
+from lstm_jax.runs.statistics import summarise
+from lstm_jax.data.dataset import Dataset, Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.model.forward import FusedParams
 from lstm_jax.model.init import Params
@@ -23,8 +25,6 @@ from lstm_jax.runs import checkpoints
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import refusal
 from lstm_jax.runs.record import Record, digest_with_prefix, find_member, read_run
-from lstm_jax.runs.results import Result
-from lstm_jax.runs.statistics import summarise
 from lstm_jax.tasks.images import Images, steps
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.sweep import named_leaves
@@ -32,48 +32,52 @@ from lstm_jax.train.sweep import named_leaves
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A member's parameters as they were saved last, and what they belong to."""
+    """The saved parameters of one member, and the run that they belong to.
 
-    name: str
+    Axes: N images, T rows, I features of a row, S time steps of reading, C classes, O outputs of
+    the head.
+    """
+
+    name: str  # of the experiment
     member: Experiment
-    steps: int  # done of `member.num_steps`
-    diverged_at: int | None  # frozen since that step
-    metadata: dict[str, Any] = field(repr=False)  # of its data: `Dataset.metadata`
+    steps: int  # done, of `member.num_steps`
+    diverged_at: int | None  # the step after which the parameters are frozen
+    metadata: dict[str, Any] = field(repr=False)  # of its data set: `Dataset.metadata`
     params: Params = field(repr=False)
-    result: Result | None = field(default=None, repr=False)  # on record, once it is finished
-    record: Record | None = field(default=None, repr=False)  # of the run that it is of
-    directory: Path | None = field(default=None, repr=False)  # of that run
+    result: Result | None = field(default=None, repr=False)  # None until the member is finished
+    record: Record | None = field(default=None, repr=False)  # of its run
+    directory: Path | None = field(default=None, repr=False)  # of its run
 
     @cached_property
     def ready(self) -> Experiment:
-        """The member as compiled functions take it."""
+        """The member as the compiled functions of `inference` take it."""
         return inference.ready(self.member)
 
     @cached_property
     def fused(self) -> FusedParams:
-        """The model ready to run."""
+        """The parameters in the form that the forward functions take."""
         return inference.fuse_kernels(self.member, self.params)
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """The ends of the model."""
+        """The specification of the model that the task asks for."""
         return self.member.task.model_spec(self.metadata)
 
-    def data(self, say: Callable[[str], None] = say_nothing) -> Dataset:
-        """Returns the data set it was trained on. Raises what `Task.load` does, and
-        EnvironmentProblem where the set has changed since.
-        """
-        return self.expect(self.member.task.load(say))
+    def data(self, say: Say = say_nothing, dataset: Dataset | None = None) -> Dataset:
+        """Returns the data set that the model was trained on: `dataset`, or the one that its task
+        loads.
 
-    def expect(self, dataset: Dataset) -> Dataset:
-        """Returns the data set. Raises EnvironmentProblem where it is not that of the run."""
+        Raises what `Task.load` raises, and EnvironmentProblem where the data set is not that of
+        the run.
+        """
+        dataset = dataset or self.member.task.load(say)
         if self.record is not None:
             self.record.expect_data(dataset)
         return dataset
 
     def over_seeds(self) -> Iterator[TrainedModel]:
-        """Yields this model and, once it is finished, those of its run that differ from it in the
-        seed alone; one whose checkpoint is lost, damaged or not what is on record is left out.
+        """Yields this model, and then the finished models of its run that differ from it in the
+        seed alone. Leaves out those whose checkpoint is lost, damaged or not the one on record.
         """
         yield self
         if self.result is None or self.record is None or self.directory is None:
@@ -81,61 +85,83 @@ class TrainedModel:
         for result in self.record.results.values():
             if result.member.setting == self.member.setting and result.member != self.member:
                 with suppress(EnvironmentProblem):
-                    yield load_of(self.record, self.directory, result.member.digest, say_nothing)
+                    yield load_member(
+                        self.record, self.directory, result.member.digest, say_nothing
+                    )
 
     @property
     def class_names(self) -> list[str]:
-        """The names of the classes: their numbers, where the data has no others."""
+        """The names of the classes; their numbers where the data set names none."""
         return self.metadata.get("classes") or [str(i) for i in range(self.spec.num_outputs)]
 
     @property
-    def own_channels(self) -> int | None:
-        """The channels of an image of the user's own files, which is read as it is; None where
-        the data set is one by its name.
+    def user_channels(self) -> int | None:
+        """The channels of an image where the data set is the user's own files. None for a data set
+        that has a name.
         """
         return self.metadata.get("channels")
 
     @property
     def images_task(self) -> Images:
-        """The task. Raises UserError when it reads no images."""
+        """The task. Raises UserError where the model reads no images."""
         if not isinstance(self.member.task, Images):
             raise UserError(f"a model of the task {self.member.task.name} reads no images")
         return self.member.task
 
     @property
     def image_shape(self) -> tuple[int, int]:
-        """The rows and features of an image as in the data set, however it is read."""
+        """The rows and features of an image in the data set, in whatever order they are read."""
         rows, features = self.metadata["shapes"]["images"] if self.images_task else (0, 0)
         return rows, features
 
     def outputs(self, batch: Batch) -> np.ndarray:
-        """Returns the head's outputs for examples as in the data set: [N,O], or [T,N,O]."""
-        return np.asarray(inference.outputs(self.spec, self.ready, self.fused, batch))
+        """Returns the outputs of the head for a batch of the data set: float32 [N,O] or [T,N,O]."""
+        return np.asarray(inference.compiled_outputs(self.spec, self.ready, self.fused, batch))
+
+    def answers(self, batch: Batch) -> np.ndarray:
+        """Returns the answers for a batch of the data set: class probabilities, float32 [N,C], of a
+        classifier, or else the outputs of the head, [N,O] or [N,T,O].
+        """
+        return np.asarray(inference.compiled_answers(self.spec, self.ready, self.fused, batch))
 
     def probabilities(self, images_NTI: np.ndarray) -> np.ndarray:
-        """Returns class probabilities, float32 [N,C], of images as in the data set: uint8 [N,T,I].
+        """Returns the class probabilities of images, float32 [N,C].
 
-        Raises UserError for other images, and when the task reads none.
+        `images_NTI` is uint8 [N,T,I] as in the data set. Raises UserError for other arrays, and
+        where the model reads no images.
         """
-        none = np.zeros((0, self.spec.num_outputs), np.float32)
-        blocks = self._blocks(images_NTI, 1000)
-        answers = [inference.answer(self.spec, self.ready, self.fused, batch) for batch in blocks]
-        return np.concatenate([none, *answers])
+        empty = np.zeros((0, self.spec.num_outputs), np.float32)
+        return np.concatenate([empty, *map(self.answers, self._batches(images_NTI, 1000))])
 
     def predict(self, images_NTI: np.ndarray) -> np.ndarray:
-        """Returns the most probable class of each image, int [N]."""
+        """Returns the most probable class of each image, int [N]. Takes and raises what
+        `probabilities` does.
+        """
         return np.argmax(self.probabilities(images_NTI), axis=-1)
 
     def beliefs(self, images_NTI: np.ndarray) -> np.ndarray:
-        """Returns class probabilities after each step of reading, float32 [steps,N,C]."""
-        count = steps(self.metadata, self.images_task.reading)
-        none = np.zeros((count, 0, self.spec.num_outputs), np.float32)
-        blocks = self._blocks(images_NTI, max(1, 28_000 // count))
-        found = [inference.answer_by_row(self.ready, self.fused, batch) for batch in blocks]
-        return np.concatenate([none, *found], axis=1)
+        """Returns the class probabilities after each time step of reading, float32 [S,N,C].
 
-    def _blocks(self, images_NTI: np.ndarray, size: int) -> Iterator[Batch]:
-        """So that any number of images fits into memory."""
+        Takes and raises what `probabilities` does. Also raises UserError for a model whose last
+        layer does not read forwards into the head.
+        """
+        count = steps(self.metadata, self.images_task.reading)
+        if not inference.has_one_way(self.member, self.spec):
+            raise UserError(
+                "the answer after each time step is shown of models that read forwards alone, "
+                "without residual connections; this one does not"
+            )
+        batches = self._batches(images_NTI, max(1, 28_000 // count))
+        return np.concatenate(
+            [
+                np.zeros((count, 0, self.spec.num_outputs), np.float32),
+                *(inference.compiled_beliefs(self.ready, self.fused, batch) for batch in batches),
+            ],
+            axis=1,
+        )
+
+    def _batches(self, images_NTI: np.ndarray, size: int) -> Iterator[Batch]:
+        """Yields batches of at most `size` images, so that any number of them fits into memory."""
         images, shape = np.asarray(images_NTI), self.image_shape
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != shape:
             raise UserError(
@@ -146,55 +172,65 @@ class TrainedModel:
             yield {"images": images[first : first + size]}
 
 
-def load(
-    run_dir: str | Path, member: str | None = None, say: Callable[[str], None] = say_nothing
-) -> TrainedModel:
-    """Returns the chosen member of a run, finished or not, or the one whose digest begins so.
+def load(run_dir: str | Path, member: str | None = None, say: Say = say_nothing) -> TrainedModel:
+    """Returns one member of a run, finished or not.
 
-    Chosen is, of the setting that is best on validation, the member that is best on validation; in
-    an unfinished run the one that got furthest. Raises UserError when the directory is no run or
-    there is no such member, EnvironmentProblem when nothing was saved, or when what was saved is
-    damaged or not what is on record.
+    `member` is the beginning of its digest. Without it, the best setting on validation is chosen,
+    and the member of this setting that is best on validation; in a run without a finished member,
+    the one with the most steps.
+
+    Raises UserError where the directory is no run or has no such member, and EnvironmentProblem
+    where nothing was saved, or a checkpoint is damaged or not the one on record.
     """
     directory = Path(run_dir)
-    return load_of(read_run(directory), directory, member, say)
+    return load_member(read_run(directory), directory, member, say)
 
 
-def load_of(
-    record: Record, directory: Path, member: str | None, say: Callable[[str], None]
-) -> TrainedModel:
-    """Returns what `load` does, of a record that was read: that of a large sweep takes seconds."""
+def load_member(record: Record, directory: Path, member: str | None, say: Say) -> TrainedModel:
+    """Returns what `load` returns, of a record that has been read. Reading the record of a large
+    sweep takes seconds.
+    """
     saved = checkpoints.saved_members(directory)
-    if member is not None:
-        digest = digest_with_prefix(member, {*record.results, *saved})
-    else:
-        digest = _chosen(record, saved)
+    digest = (
+        _chosen_digest(record, saved)
+        if member is None
+        else digest_with_prefix(member, {*record.results, *saved})
+    )
     result = record.results.get(digest)
     home = _home(directory, result)
-    who = find_member(record, digest)
+    experiment = find_member(record, digest)
     state = checkpoints.load(home, [digest], say).get(digest)
     if state is None:
         raise refusal(f"{home} has no whole checkpoint of member {digest}")
-    metadata = record.metadata_of(who)
-    params = _params(who, who.task.model_spec(metadata), state.arrays, home)
-    if result is not None and checkpoints.fingerprint(_named(params)) != result.parameters_sha256:
+    metadata = record.metadata_of(experiment)
+    # The parameters in the checkpoint are named by their path in the tree.
+    like = inference.param_shapes(experiment, experiment.task.model_spec(metadata))
+    arrays = result_parameters(state.arrays)
+    expected = {name: (leaf.shape, leaf.dtype) for name, leaf in named_leaves(like).items()}
+    if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
+        raise refusal(f"{home} holds checkpoints of another version; train it again")
+    if result is not None and checkpoints.fingerprint(arrays) != result.parameters_sha256:
         raise refusal(
             f"{home} holds other parameters of member {digest}, at step {state.step}, than those "
             "on record; put back its checkpoint, or move the run away and train it again"
         )
-    bad = int(state.arrays.get("diverged_at", -1))
-    described = record.study.experiment.label(who)
-    if state.step < who.num_steps:
-        say(f"note: {described} is unfinished: step {state.step} of {who.num_steps}")
-    if bad >= 0:
-        say(f"note: {described} diverged at step {bad} and is frozen there: it knows little")
-    diverged_at = None if bad < 0 else bad
-    known = metadata, params, result, record, directory.resolve()
-    return TrainedModel(record.name, who, state.step, diverged_at, *known)
+    leaves = [jnp.asarray(arrays[name]) for name in expected]
+    params = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    label = record.study.experiment.label(experiment)
+    if state.step < experiment.num_steps:
+        say(f"note: {label} is unfinished: step {state.step} of {experiment.num_steps}")
+    bad_step = int(state.arrays.get("diverged_at", -1))
+    if bad_step >= 0:
+        say(f"note: {label} diverged at step {bad_step} and is frozen there: it knows little")
+    diverged_at = bad_step if bad_step >= 0 else None
+    return TrainedModel(
+        record.name, experiment, state.step, diverged_at, metadata, params, result, record,
+        directory.resolve(),
+    )  # fmt: skip
 
 
-def _chosen(record: Record, saved: dict[str, int]) -> str:
-    """The digest of the member to load."""
+def _chosen_digest(record: Record, saved: dict[str, int]) -> str:
+    """Returns the digest of the member to load where the user names none."""
     if record.results:
         sign = 1 if record.study.experiment.task.higher_is_better else -1
         best = summarise(record.results.values())[0]
@@ -205,7 +241,9 @@ def _chosen(record: Record, saved: dict[str, int]) -> str:
 
 
 def _home(directory: Path, result: Result | None) -> Path:
-    """Where the member was trained: here, or in the sibling directory it was taken over from."""
+    """Returns the directory in which the member was trained: this one, or the one beside it whose
+    finished result was reused.
+    """
     if result is None or result.reused_from is None:
         return directory
     home = directory.resolve().parent / result.reused_from
@@ -215,18 +253,3 @@ def _home(directory: Path, result: Result | None) -> Path:
             "which is no directory beside it; move the run directory away to start anew"
         )
     return home
-
-
-def _params(member: Experiment, spec: ModelSpec, arrays: Arrays, home: Path) -> Params:
-    """The parameters out of a saved state, whose arrays are named by their path."""
-    like = inference.shapes(member, spec)
-    own = result_parameters(arrays)
-    wanted = {name: (leaf.shape, leaf.dtype) for name, leaf in named_leaves(like).items()}
-    if {name: (array.shape, array.dtype) for name, array in own.items()} != wanted:
-        raise refusal(f"{home} holds checkpoints of another version; train it again")
-    leaves = [jnp.asarray(own[name]) for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _named(params: Params) -> Arrays:
-    return {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}

@@ -17,7 +17,7 @@ from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.plugins import load_attribute
 from lstm_jax.predict.inference import has_one_way
-from lstm_jax.predict.trained import TrainedModel, load_of
+from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report.drawing import Figure, Table
 from lstm_jax.report.figures.cell import of_cells
 from lstm_jax.report.figures.gradient import of_gradients
@@ -73,8 +73,8 @@ def report(
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
         result.shown.extend(of_parameters(record))
-        trained = load_of(record, run_dir, member, notes.append)
-        dataset = trained.expect(dataset) if dataset else trained.data(partial(say, console))
+        trained = load_member(record, run_dir, member, notes.append)
+        dataset = trained.data(partial(say, console), dataset)
         trivial_score = trained.member.task.trivial_score(dataset)
         who = experiment.label(trained.member)
         answers.shown.extend(of_answers(trained, dataset, who))

@@ -24,7 +24,7 @@ def can_sketch(trained: TrainedModel) -> bool:
     member = trained.member
     if not isinstance(member.task, Images) or (member.cell, member.layers) != ("lstm", 1):
         return False
-    if not inference.has_one_way(member, trained.spec) or trained.own_channels:
+    if not inference.has_one_way(member, trained.spec) or trained.user_channels:
         return False  # pictures of a user's own are no drawings, centred and light on dark
     rows, features = trained.image_shape
     return rows == features and member.hidden_size <= LARGEST_DRAWN

@@ -23,7 +23,7 @@ class Captions(Seq2SeqTask):
     """
 
     name: ClassVar[str] = "captions"
-    predictor: ClassVar[str | None] = "lstm_jax.predict.captions:predict"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.sequence:caption"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.captions:of_answers"
 
     dataset: Axis[str] = axis(

@@ -24,7 +24,7 @@ class Translation(Seq2SeqTask):
     """What a sentence is in another language."""
 
     name: ClassVar[str] = "translation"
-    predictor: ClassVar[str | None] = "lstm_jax.predict.translation:predict"
+    predictor: ClassVar[str | None] = "lstm_jax.predict.sequence:translate"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.translation:of_answers"
 
     dataset: Axis[str] = axis(

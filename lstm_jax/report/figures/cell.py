@@ -8,7 +8,7 @@ from pathlib import Path
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.predict import inference
-from lstm_jax.predict.trained import TrainedModel, load_of
+from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import rank, setting_name
 from lstm_jax.report.drawing import Figure
@@ -34,7 +34,7 @@ def of_cells(record: Record, run_dir: Path, say: Callable[[str], None]) -> Itera
     found: dict[str, Stages] = {}
     datasets: dict[str, Dataset] = {}
     for result in chosen:
-        trained = load_of(record, run_dir, result.member.digest, say)
+        trained = load_member(record, run_dir, result.member.digest, say)
         task = trained.member.task
         if not inference.has_one_way(trained.member, trained.spec):
             return
@@ -89,7 +89,7 @@ def where_cells_differ(found: list[Summary]) -> list[Result]:
 def _stages(trained: TrainedModel, dataset: Dataset) -> Stages:
     member, spec = trained.member, trained.spec
     batch = first_examples(trained, dataset, EXAMPLES)
-    found = {"at initialisation": flow(spec, member, inference.initial(member, spec), batch)}
+    found = {"at initialisation": flow(spec, member, inference.initial_params(member, spec), batch)}
     if steps := early_steps(trained, dataset):
         early = train_first(member, dataset, steps, member.clip_norm)
         found[f"after {steps} steps"] = flow(spec, member, early.params, batch)

@@ -12,7 +12,7 @@ import numpy as np
 from lstm_jax.data.baselines import baselines, squared_errors, variances
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.data.windows import gather
-from lstm_jax.predict.forecasting import forecaster, shape
+from lstm_jax.predict.forecast import forecaster, window_and_horizon
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.drawing import Figure, Table
@@ -26,7 +26,7 @@ def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Fi
     """Yields five windows, the model beside simple forecasts, and its forecasts over the truth."""
     where = f"{dataset.name}, validation, n = {num_examples(dataset.validation):,}; {who}"
     yield _five(trained, dataset, where)
-    window, horizon = shape(trained)
+    window, horizon = window_and_horizon(trained)
     simple = baselines(dataset, window, horizon, trained.member.values["task.period"])
     forecasters = {"this model": forecaster(trained)} | simple
     errors = {
@@ -53,7 +53,7 @@ def _compared(
     trained: TrainedModel, dataset: Dataset, errors: dict[str, dict[str, np.ndarray]], who: str
 ) -> Table:
     """Squared error and R2 on validation and test of the model and of each simple forecast."""
-    window, horizon = shape(trained)
+    window, horizon = window_and_horizon(trained)
     spread = {split: variances(getattr(dataset, split), window, horizon) for split in errors}
     rows = []
     for name in errors["test"]:
@@ -81,7 +81,7 @@ def _r2(error: float, variance: float) -> str:
 
 def _five(trained: TrainedModel, dataset: Dataset, where: str) -> Table:
     """Windows of validation, evenly spaced, in the target's own unit."""
-    split, (window, horizon) = dataset.validation, shape(trained)
+    split, (window, horizon) = dataset.validation, window_and_horizon(trained)
     count = num_examples(split)
     index_N = np.unique(np.linspace(0, count - 1, EXAMPLES).astype(np.int64))
     found_NS = _own(dataset, forecaster(trained)(split, index_N))
@@ -104,7 +104,7 @@ def _five(trained: TrainedModel, dataset: Dataset, where: str) -> Table:
 
 def _over_the_truth(trained: TrainedModel, dataset: Dataset, where: str) -> Figure:
     """The first rows of validation, and what was said of each of them before."""
-    split, (window, horizon) = dataset.validation, shape(trained)
+    split, (window, horizon) = dataset.validation, window_and_horizon(trained)
     index_N = np.arange(min(SHOWN, num_examples(split)))
     batch = gather(split, index_N, window, horizon)
     found_NS = _own(dataset, forecaster(trained)(split, index_N))

@@ -67,10 +67,10 @@ def of_gradients(
         f"{'last layer' if member.layers > 1 else 'layer'}'s output after each {step}, mean over "
         "examples"
     )
-    first = inference.initial(member, spec)
+    first = inference.initial_params(member, spec)
     lines = {"as this run": flow(spec, member, first, batch)}
     for name, other in _others(member, experiment).items():
-        lines[name] = flow(spec, other, inference.initial(other, spec), batch)
+        lines[name] = flow(spec, other, inference.initial_params(other, spec), batch)
     enlarged = enlarge_recurrent(member, first, EXPLODING)
     lines[f"recurrent kernel x {EXPLODING:g}"] = flow(spec, member, enlarged, batch)
     yield Figure(

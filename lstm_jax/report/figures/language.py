@@ -90,7 +90,7 @@ def _written(trained: TrainedModel, text: bytes, where: str) -> Table:
 def _sums(
     spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
-    outputs = inference.raw(spec, member, fused, batch)
+    outputs = inference.outputs(spec, member, fused, batch)
     items = member.task.per_example(outputs, batch, training=False)
     shape = outputs.shape[:2]
     metric_TB, weight_TB = items.metric.reshape(shape), items.weight.reshape(shape)

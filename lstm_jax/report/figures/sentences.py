@@ -9,7 +9,7 @@ import numpy as np
 from lstm_jax.data.dataset import Arrays, Dataset, gather_examples
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.predict import decode
-from lstm_jax.predict.decode import Written
+from lstm_jax.predict.decode import Generated
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import setting_name
@@ -22,17 +22,17 @@ BEAM = 5
 
 def of_sentences(
     trained: TrainedModel, dataset: Dataset, who: str, floors: Mapping[str, Sequence[str]]
-) -> tuple[Table, Written]:
+) -> tuple[Table, Generated]:
     """Returns the scores of the sentences written for the test, greedily and by a beam, and of the
     answers of the floors, by name; and what this model writes greedily.
 
     The scores are means over all finished seeds of its setting; an unfinished model has its own.
     """
     wanted = decode.texts(dataset.test["target"], dataset.metadata, "target")
-    greedy, beam = list[Written](), list[Written]()
+    greedy, beam = list[Generated](), list[Generated]()
     for model in trained.over_seeds():  # this model comes first
-        greedy.append(decode.write_out(model, dataset.test))
-        beam.append(decode.write_out(model, dataset.test, BEAM))
+        greedy.append(decode.generate(model, dataset.test))
+        beam.append(decode.generate(model, dataset.test, BEAM))
     answers: dict[str, list[Sequence[str]]] = {
         "greedy": [written.texts for written in greedy],
         f"beam of {BEAM}": [written.texts for written in beam],
@@ -45,7 +45,7 @@ def of_sentences(
     caption = f"{dataset.name}, test, n = {len(wanted):,}; {who}; {dataset.metadata['split']}"
     rows, missing = [], ""
     for name, several in answers.items():
-        scores = [[100 * decode.exact(texts, wanted) for texts in several]]
+        scores = [[100 * decode.exact_share(texts, wanted) for texts in several]]
         try:
             pairs = [decode.bleu_and_chrf(texts, wanted) for texts in several]
             scores += [[bleu for bleu, _ in pairs], [chrf for _, chrf in pairs]]
@@ -71,7 +71,7 @@ def _over_seeds(scores: Sequence[float]) -> str:
 def of_attention(
     trained: TrainedModel,
     examples: Arrays,
-    written: Written,
+    written: Generated,
     sources: Sequence[Sequence[str]],
     who: str,
 ) -> Iterator[Figure]:
@@ -82,9 +82,9 @@ def of_attention(
         return
     count = len(sources)
     first = gather_examples(examples, slice(count))
-    shares_NST = decode.attention_weights(trained, first, written.numbers_NS[:count])
+    shares_NST = decode.attention_weights(trained, first, written.tokens_NS[:count])
     for index, (source, shares_ST) in enumerate(zip(sources, shares_NST, strict=True)):
-        symbols = decode.symbols_of(written.numbers_NS[index], trained.metadata, "target")
+        symbols = decode.words(written.tokens_NS[index], trained.metadata, "target")
         alignment = drawing.draw(
             plots.alignment,
             np.asarray(shares_ST)[: len(symbols), : len(source)],

@@ -219,5 +219,5 @@ def _series(
 
 
 def _number_of_parameters(member: Experiment, record: Record) -> int:
-    shapes = inference.shapes(member, member.task.model_spec(record.metadata_of(member)))
+    shapes = inference.param_shapes(member, member.task.model_spec(record.metadata_of(member)))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))

@@ -21,10 +21,10 @@ WORDS_SHOWN = 30
 
 def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
     """Yields examples, worst mistakes and confusion on validation, and what simpler models get."""
-    task = predictor.task_of(trained)
+    task = predictor.text_task(trained)
     texts = read(task.dataset, say_nothing)
     lines, classes = texts.splits["validation"], texts.classes
-    pieces = [predictor.cut(trained, text) for _, text in lines]
+    pieces = [predictor.tokenize(trained, text) for _, text in lines]
     labels = np.array([classes.index(label) for label, _ in lines])
     probabilities = predictor.probabilities(trained, pieces)
     answers = np.argmax(probabilities, axis=1)

@@ -28,7 +28,7 @@ def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Fi
         ("source", "written", "right"), list(zip(sources, written.texts, right))[:SHOWN],  # noqa: B905
     )  # fmt: skip
     yield table
-    first = [decode.symbols_of(row, metadata, "source") for row in test["source"][:ATTENTION_SHOWN]]
+    first = [decode.words(row, metadata, "source") for row in test["source"][:ATTENTION_SHOWN]]
     yield from of_attention(trained, test, written, first, who)
 
 
@@ -39,7 +39,7 @@ def nearest_by_words(dataset: Dataset) -> np.ndarray:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     def symbols(row_W: np.ndarray) -> list[str]:
-        return decode.symbols_of(row_W, dataset.metadata, "source")
+        return decode.words(row_W, dataset.metadata, "source")
 
     weigh = TfidfVectorizer(analyzer=symbols, sublinear_tf=True)
     train = weigh.fit_transform(dataset.train["source"])
