@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("quickly")
 LENGTH, SENTENCES = 6, 16
 METADATA = {
     "source_vocabulary": list("abcdefgh"), "source_others": [],
-    "target_vocabulary": list("abcdefgh"), "target_others": ["z"], "bucket_lengths": [LENGTH],
+    "target_vocabulary": list("abcdefgh"), "target_others": ["z"], "widths": [LENGTH],
     "shapes": {"source": [LENGTH], "source_lengths": [], "target": [LENGTH], "target_lengths": []},
 }  # fmt: skip
 FORBIDDEN = (sentences.PADDING, sentences.BEGIN, sentences.UNKNOWN)
