@@ -135,7 +135,9 @@ def _input_graph(trained: TrainedModel) -> InputGraph:
     elif reading == "columns":
         arrange = [node("Transpose", ["scaled"], ["read"], perm=[0, 2, 1])]
     else:  # pixel by pixel
-        order = to_sequences(np.arange(rows * features).reshape(1, rows, features), reading)[0, :, 0]
+        order = to_sequences(np.arange(rows * features).reshape(1, rows, features), reading)[
+            0, :, 0
+        ]
         constants |= {"pixels": np.array([0, -1, 1], np.int64), "order": order.astype(np.int64)}
         arrange = [
             node("Reshape", ["scaled", "pixels"], ["flat"]),

@@ -14,8 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.runs.results import Result
-from lstm_jax.runs.statistics import summarise
 from lstm_jax.data.dataset import Dataset, Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.model.forward import FusedParams
@@ -25,6 +23,8 @@ from lstm_jax.runs import checkpoints
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import refusal
 from lstm_jax.runs.record import Record, digest_with_prefix, find_member, read_run
+from lstm_jax.runs.results import Result
+from lstm_jax.runs.statistics import summarise
 from lstm_jax.tasks.images import Images, steps
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.sweep import named_leaves
