@@ -5,6 +5,7 @@ The tests run on four host devices, whatever the machine has, so that every plac
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,21 @@ gc.set_threshold(100_000, 50, 50)
 
 # A file is run by one worker: the longest are begun first, so that none is waited for at the end.
 LONGEST = (
-    *("test_run", "test_sweep", "test_train", "test_experiments", "test_scan"),
+    *(
+        "test_run",
+        "test_run_processes",
+        "test_sweep",
+        "test_train",
+        "test_experiments",
+        "test_scan",
+    ),
     *("test_memory_tasks", "test_report", "test_export", "test_translation", "test_diagnose"),
     *("test_layers", "test_shards", "test_docs", "test_notebook", "test_tfds", "test_language"),
 )
 
 
 def pytest_collection_modifyitems(items):
-    rank = {name: place for place, name in enumerate(LONGEST)}
+    rank = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
@@ -45,3 +53,37 @@ def quickly():
 
     with quick_programs():
         yield
+
+
+@pytest.fixture
+def run_command(capsys):
+    """Runs an experiment in this process, whose compiled programs the tests share.
+
+    The function returns the exit code, the output and the lines of stderr.
+    """
+    from lstm_jax.cli.main import main
+
+    def call(runs, *argv, name="digits"):
+        try:
+            main(["run", name, "--runs-dir", str(runs), *argv])
+            code = 0
+        except SystemExit as error:
+            code = error.code
+        out, err = capsys.readouterr()
+        return code, out, err.splitlines()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory):
+    """Returns the runs folder of a run that was never disturbed. Tests change copies of it."""
+    from run_commands import SMALL
+
+    from lstm_jax.cli.main import main
+
+    runs = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch, open(os.devnull, "w") as devnull:
+        patch.setattr(sys, "stdout", devnull)
+        main(["run", "digits", "--runs-dir", str(runs), *SMALL])
+    return runs

@@ -1,104 +1,33 @@
-"""Whole runs as a user starts them: resumed, repeated, interrupted, refused.
+"""Whole runs as a user starts them: trained, resumed, repeated, refused.
 
-A process of its own is started only for what needs one: signals, kills, locks, pipes, threads.
- A run that stops after each segment (`--max-minutes`) stands for a killed one elsewhere.
+A run that stops after each segment (`--max-minutes`) stands for a killed one. Damage on the disk is
+in `test_run_damage.py`; what needs a process of its own is in `test_run_processes.py`.
 """
 
 import io
 import json
-import os
 import re
-import resource
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fast_compile import quick_programs
 from rich.console import Console
+from run_commands import SMALL, digests, record_of
 from tensorboardX.proto import event_pb2
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from lstm_jax.cli.main import main
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.export.stablehlo import export
 from lstm_jax.report.page import report
-from lstm_jax.runs import checkpoints, directory
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.tensorboard import Scalars
 
-ROOT = Path(__file__).parent.parent
-MODEL = ("--hidden-size", "8", "--microbatches", "1")
-SHORT = (*MODEL, "--total-examples", "16000")  # 125 steps
-SEGMENTS = ("--checkpoint-every", "20", "--no-report")
-SMALL = (*SHORT, *SEGMENTS)
-# The same programs, and no end that a test would see.
-HOURS = (*MODEL, "--total-examples", "10000000000", *SEGMENTS)
 
-
-def start(runs, *argv, name="digits", **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "lstm_jax", "run", name, "--runs-dir", str(runs), *argv],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-    )
-
-
-def finish(process):
-    """Exit code, output and the lines of stderr; at most two minutes."""
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err.splitlines()
-
-
-@pytest.fixture
-def run(capsys):
-    """The same in this process, whose compiled programs the tests share."""
-
-    def call(runs, *argv, name="digits"):
-        try:
-            main(["run", name, "--runs-dir", str(runs), *argv])
-            code = 0
-        except SystemExit as left:
-            code = left.code
-        out, err = capsys.readouterr()
-        return code, out, err.splitlines()
-
-    return call
-
-
-def quietly(runs, *argv):
-    """A run before any test: its directory."""
-    with pytest.MonkeyPatch.context() as patch, open(os.devnull, "w") as nowhere:
-        patch.setattr(sys, "stdout", nowhere)
-        main(["run", "digits", "--runs-dir", str(runs), *argv])
-
-
-def record_of(runs, name="digits"):
-    (path,) = (runs / name).glob("*/record.json")
-    return json.loads(path.read_text())
-
-
-def digests(runs):
-    return {key: m["parameters_sha256"] for key, m in record_of(runs)["members"].items()}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run never disturbed: its runs folder."""
-    runs = tmp_path_factory.mktemp("whole")
-    quietly(runs, *SMALL)
-    return runs
-
-
-def test_a_run_tells_its_steps_scores_and_where_it_lies(run, tmp_path):
-    code, out, err = run(tmp_path, *SMALL)
+def test_a_run_prints_its_steps_scores_and_directory(run_command, tmp_path):
+    code, out, err = run_command(tmp_path, *SMALL)
     assert (code, err) == (0, [])
     record = record_of(tmp_path)
     (result,) = record["members"].values()
@@ -119,51 +48,38 @@ def test_a_run_tells_its_steps_scores_and_where_it_lies(run, tmp_path):
     assert line.startswith(rows[0]["member"])
 
 
-def test_the_same_command_again_reports_and_trains_nothing(run, whole):
-    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*.json*")}
-    code, out, _ = run(whole, *SMALL)
+def test_a_finished_run_is_shown_and_not_trained_again(run_command, finished_runs):
+    before = {path: path.stat().st_mtime_ns for path in finished_runs.rglob("*.json*")}
+    code, out, _ = run_command(finished_runs, *SMALL)
     assert (code, "already finished" in out, "step 20/" in out) == (0, True, False)
-    assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*.json*")}
+    assert before == {path: path.stat().st_mtime_ns for path in finished_runs.rglob("*.json*")}
 
 
 @pytest.mark.parametrize("cell", [("--cell", "gru", "--layers", "2"), ("--cell", "lstm_peephole")])
-def test_any_cell_goes_on_as_it_would_have(run, tmp_path, cell):
-    argv = (
-        "--hidden-size",
-        "4",
-        "--total-examples",
-        "640",
-        "--checkpoint-every",
-        "3",
-        "--no-report",
-    )
-    argv += ("--microbatches", "1")
+def test_every_cell_resumes_to_the_same_bits(run_command, tmp_path, cell):
+    argv = ("--hidden-size", "4", "--total-examples", "640", "--microbatches", "1")
+    argv += ("--checkpoint-every", "3", "--no-report")
     with quick_programs():
-        assert run(tmp_path / "whole", *argv, *cell)[0] == 0
-        assert run(tmp_path / "cut", *argv, *cell, "--max-minutes", "1e-9")[0] == 75
-        assert run(tmp_path / "cut", *argv, *cell)[0] == 0
+        assert run_command(tmp_path / "whole", *argv, *cell)[0] == 0
+        assert run_command(tmp_path / "cut", *argv, *cell, "--max-minutes", "1e-9")[0] == 75
+        assert run_command(tmp_path / "cut", *argv, *cell)[0] == 0
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
 
-def test_a_file_that_changed_since_is_noticed_by_whoever_reads_it_again(run, tmp_path, capsys):
+def test_a_data_file_that_changed_is_noticed_by_run_export_and_report(
+    run_command, tmp_path, capsys
+):
     """Its classes would be taken for those that were learnt."""
     file, runs = tmp_path / "own.npz", tmp_path / "runs"
     images = np.random.RandomState(0).randint(0, 256, (80, 4, 4)).astype(np.uint8)
     np.savez(file, images=images, labels=np.arange(80) % 2)
     argv = ("--task.dataset", str(file), "--hidden-size", "4", "--batch-size", "8")
-    argv += (
-        "--total-examples",
-        "80",
-        "--microbatches",
-        "1",
-        "--no-report",
-        "--checkpoint-every",
-        "3",
-    )
+    argv += ("--total-examples", "80", "--microbatches", "1")
+    argv += ("--checkpoint-every", "3", "--no-report")
     with quick_programs():
-        assert run(runs, *argv, "--max-minutes", "1e-9")[0] == 75
+        assert run_command(runs, *argv, "--max-minutes", "1e-9")[0] == 75
         np.savez(file, images=images, labels=np.arange(80) % 2 + 1)
-        code, _, err = run(runs, *argv)
+        code, _, err = run_command(runs, *argv)
         (directory,) = (runs / "digits").iterdir()
         assert (code, len(err)) == (3, 1)
         assert "own.npz is not the data that this run was trained on" in err[0]
@@ -172,17 +88,17 @@ def test_a_file_that_changed_since_is_noticed_by_whoever_reads_it_again(run, tmp
         page = report(directory, Console(file=io.StringIO())).read_text()
         assert "some figures are missing: own.npz is not the data" in page
         np.savez(file, images=images, labels=np.arange(80) % 2)
-        assert run(runs, *argv)[0] == 0
+        assert run_command(runs, *argv)[0] == 0
 
 
-def test_a_grown_axis_trains_only_what_is_new(run, whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "runs")
-    _, out, _ = run(tmp_path / "runs", *SMALL, "--seed", "0", "1")
+def test_a_longer_axis_trains_only_the_new_members(run_command, finished_runs, tmp_path):
+    shutil.copytree(finished_runs, tmp_path / "runs")
+    _, out, _ = run_command(tmp_path / "runs", *SMALL, "--seed", "0", "1")
     assert "1 member was finished in" in out
     records = (tmp_path / "runs" / "digits").glob("*/record.json")
     path = max(records, key=lambda p: p.stat().st_mtime)
     members = json.loads(path.read_text())["members"]
-    (taken,) = digests(whole).items()
+    (taken,) = digests(finished_runs).items()
     assert len(members) == 2
     assert members[taken[0]]["parameters_sha256"] == taken[1]
     rows = [(row["member"], row["step"]) for row in read_metrics(path.parent)]
@@ -190,20 +106,20 @@ def test_a_grown_axis_trains_only_what_is_new(run, whole, tmp_path):
     assert len(list((path.parent / "checkpoints").iterdir())) == 1
 
 
-def test_a_halving_drops_settings_for_good_and_its_survivors_are_their_solo_runs(
-    run, whole, tmp_path
+def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(
+    run_command, finished_runs, tmp_path
 ):
     """Stopped after every segment; two settings, one of which diverges."""
     argv = [*SMALL, "--learning-rate", "1e-3", "1e30", "--seed", "0", "1", "--halving", "2"]
-    said = ""
+    output = ""
     for _ in range(40):
-        code, out, _ = run(tmp_path, *argv, "--max-minutes", "1e-9")
-        said += out
+        code, out, _ = run_command(tmp_path, *argv, "--max-minutes", "1e-9")
+        output += out
         if code == 0:
             break
-    assert said.count("2 members go on, 2 dropped") == 1
+    assert output.count("2 members go on, 2 dropped") == 1
     assert "dropped at step 63: 2 members" in out
-    assert digests(whole).items() <= digests(tmp_path).items()
+    assert digests(finished_runs).items() <= digests(tmp_path).items()
     record = record_of(tmp_path)
     assert sorted(m["member"]["seed"] for m in record["members"].values()) == [0, 1]
     (rung,) = record["rungs"].values()
@@ -215,12 +131,12 @@ def test_a_halving_drops_settings_for_good_and_its_survivors_are_their_solo_runs
     assert sum(line.endswith(",63") for line in lines) == 2
 
 
-def test_optunas_search_goes_on_after_a_stop_as_it_would_have(run, tmp_path):
+def test_a_tpe_search_resumes_to_the_same_bits(run_command, tmp_path):
     argv = [*SMALL, "--learning-rate", "1e-4", "1e-1", "--search", "tpe", "--trials", "3"]
     argv += ["--trials-at-once", "2"]
-    assert run(tmp_path / "whole", *argv)[0] == 0
+    assert run_command(tmp_path / "whole", *argv)[0] == 0
     stops = 0
-    while run(tmp_path / "cut", *argv, "--max-minutes", "1e-9")[0] == 75:
+    while run_command(tmp_path / "cut", *argv, "--max-minutes", "1e-9")[0] == 75:
         stops += 1
     assert stops > 3
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
@@ -246,14 +162,14 @@ def events(runs):
 
 
 @pytest.mark.parametrize("when", ["while it trains", "half-trained", "finished"])
-def test_tensorboard_has_the_rows_of_metrics(run, whole, tmp_path, when):
+def test_tensorboard_has_the_rows_of_metrics(run_command, finished_runs, tmp_path, when):
     """Also of what was trained before it was asked for."""
     if when == "half-trained":
-        assert run(tmp_path, *SMALL, "--max-minutes", "1e-9")[0] == 75
+        assert run_command(tmp_path, *SMALL, "--max-minutes", "1e-9")[0] == 75
     elif when == "finished":
-        shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+        shutil.copytree(finished_runs, tmp_path, dirs_exist_ok=True)
     for _ in range(2):  # the second time nothing is written
-        assert run(tmp_path, *SMALL, "--tensorboard")[0] == 0
+        assert run_command(tmp_path, *SMALL, "--tensorboard")[0] == 0
     name, seen, given = events(tmp_path)
     assert name.startswith("hidden size 8, learning rate 0.001, seed 0 (")
     (directory,) = (tmp_path / "digits").iterdir()
@@ -270,7 +186,7 @@ def test_tensorboard_has_the_rows_of_metrics(run, whole, tmp_path, when):
     assert given["cell"].string_value == "lstm"
 
 
-def test_tensorboard_holds_no_file_of_a_member_that_is_not_trained_now(tmp_path):
+def test_tensorboard_opens_files_only_for_members_in_training(tmp_path):
     """There may be many more members than files that can be open."""
     grid = Experiment(seed=tuple(range(5)))
     rows = [{"member": m.digest, "step": 0, "loss": 1.0} for m in grid.members()]
@@ -287,125 +203,40 @@ def test_tensorboard_holds_no_file_of_a_member_that_is_not_trained_now(tmp_path)
     scalars.close()
 
 
-def test_the_time_allowed_stops_it_saved_and_the_time_before_counts(run, whole, tmp_path):
-    code, _, err = run(tmp_path, *SMALL, "--max-minutes", "1e-9")
+def test_max_minutes_stops_a_run_saved_and_the_same_command_resumes(
+    run_command, finished_runs, tmp_path
+):
+    code, _, err = run_command(tmp_path, *SMALL, "--max-minutes", "1e-9")
     assert (code, len(err)) == (75, 1)
     assert "minutes are over: stopped after step 20, saved" in err[0]
-    assert "resuming 1 of 1 members from step 20" in run(tmp_path, *SMALL)[1]
-    assert digests(tmp_path) == digests(whole)
+    assert "resuming 1 of 1 members from step 20" in run_command(tmp_path, *SMALL)[1]
+    assert digests(tmp_path) == digests(finished_runs)
 
 
-def test_more_members_than_memory_allows_are_refused_with_the_figure(run, tmp_path):
-    code, _, err = run(tmp_path, "--hidden-size", "2048", "--seed", *map(str, range(2000)))
+def test_more_members_than_fit_into_memory_are_refused(run_command, tmp_path):
+    code, _, err = run_command(tmp_path, "--hidden-size", "2048", "--seed", *map(str, range(2000)))
     assert (code, len(err)) == (3, 1), err
     assert re.search(r"2000 members need about \d+\.\d GiB .* GiB are free", err[0])
 
 
-def test_a_signal_saves_and_the_same_command_goes_on(run, whole, tmp_path):
-    process = start(tmp_path, *SMALL)
-    process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    code, _, err = finish(process)
-    assert (code, len(err)) == (75, 1), err
-    assert "the same command goes on" in err[0]
-    run(tmp_path, *SMALL)
-    assert digests(tmp_path) == digests(whole)
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(run, whole, tmp_path):
-    for _ in range(3):
-        run(tmp_path, *SMALL, "--max-minutes", "1e-9")
-    flip(max(tmp_path.glob("digits/*/checkpoints/*/*.safetensors")))
-    _, out, _ = run(tmp_path, *SMALL)
-    assert "is damaged" in out
-    assert "members from step 40" in out
-    assert digests(tmp_path) == digests(whole)
-
-
-def test_a_finished_member_whose_checkpoint_is_lost_is_trained_again(run, whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "runs")
-    for path in (tmp_path / "runs").glob("digits/*/checkpoints/*/*.safetensors"):
-        flip(path)
-    code, out, _ = run(tmp_path / "runs", *SMALL)
-    assert (code, "its checkpoint is lost" in out, "already finished" in out) == (0, True, False)
-    assert digests(tmp_path / "runs") == digests(whole)
-    rows = read_metrics(next((tmp_path / "runs" / "digits").iterdir()))
-    assert [row["step"] for row in rows] == list(range(0, 125, 20))
-
-
-def test_a_finished_member_with_other_parameters_than_on_record_is_trained_again(
-    run, whole, tmp_path
-):
-    """Its checkpoint is sealed and whole, but of another model; stopped on the way, too."""
-    shutil.copytree(whole, tmp_path / "runs")
-    (directory,) = (tmp_path / "runs" / "digits").iterdir()
-    (member,) = digests(whole)
-    saved = checkpoints.load(directory, [member], print)[member]
-    arrays = {name: array[None] for name, array in saved.arrays.items()}
-    arrays["params/output/bias"] = arrays["params/output/bias"] + 1
-    forged = saved._replace(arrays=arrays, seconds=[saved.seconds])
-    checkpoints.save(directory, (member,), forged)
-    code, out, _ = run(tmp_path / "runs", *SMALL, "--max-minutes", "1e-9")
-    assert (code, "not its own" in out) == (75, True)
-    while code == 75:
-        code, out, _ = run(tmp_path / "runs", *SMALL, "--max-minutes", "1e-9")
-        assert "not its own" in out
-    assert code == 0
-    assert digests(tmp_path / "runs") == digests(whole)
-    assert "already finished" in run(tmp_path / "runs", *SMALL)[1]
-
-
-def test_a_run_directory_has_one_writer_and_is_not_written_once_it_is_moved_away(run, tmp_path):
-    first = start(tmp_path, *HOURS)
-    first.stdout.readline()  # in its first segments now
-    code, _, err = run(tmp_path, *HOURS)
-    assert (code, len(err)) == (3, 1)
-    assert f"in use by process {first.pid}" in err[0]
-    (directory,) = (tmp_path / "digits").iterdir()
-    directory.rename(tmp_path / "moved")
-    code, _, err = finish(first)
-    assert (code, len(err)) == (3, 1)
-    assert "was moved or removed" in err[0]
-
-
-def test_divergence_is_recorded_and_code_4(run, tmp_path):
-    code, out, err = run(tmp_path, *SMALL, "--learning-rate", "1e30")
+def test_divergence_is_recorded_and_exits_with_code_4(run_command, tmp_path):
+    code, out, err = run_command(tmp_path, *SMALL, "--learning-rate", "1e30")
     (result,) = record_of(tmp_path)["members"].values()
     assert result["diverged_at"] == 1
     assert (code, len(err)) == (4, 1)
     assert "DIVERGED" in out
 
 
-def test_a_batch_larger_than_the_data_is_the_users_mistake(run, tmp_path):
-    code, _, err = run(tmp_path, "--batch-size", "2048")
+def test_a_batch_larger_than_the_data_is_a_user_error(run_command, tmp_path):
+    code, _, err = run_command(tmp_path, "--batch-size", "2048")
     assert (code, len(err)) == (2, 1)
     assert "1,318 training examples of digits" in err[0]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(run, whole, tmp_path):
-    """A limit on the size of files stands for the disk: the first checkpoint does not fit."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        code, _, err = run(tmp_path, *SMALL)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert (code, len(err)) == (3, 1), err
-    assert "cannot write" in err[0]
-    run(tmp_path, *SMALL)
-    assert digests(tmp_path) == digests(whole)
-
-
-def test_a_folder_that_is_none_is_one_line(run, tmp_path):
+def test_a_runs_directory_that_is_a_file_is_refused_in_one_line(run_command, tmp_path):
     (tmp_path / "file").write_text("")
-    code, _, err = run(tmp_path / "file", *SMALL)
+    code, _, err = run_command(tmp_path / "file", *SMALL)
     assert (code, len(err)) == (3, 1)
     assert "cannot" in err[0]
 
@@ -418,117 +249,19 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "no data"))
 
 
-def test_without_data_or_network_it_answers_with_the_ways_out(run, tmp_path, offline):
-    code, _, err = run(tmp_path / "runs", name="baseline")
+def test_without_data_or_network_the_error_names_every_way_out(run_command, tmp_path, offline):
+    code, _, err = run_command(tmp_path / "runs", name="baseline")
     assert (code, len(err)) == (3, 1)
     for way in ("connect", "downloads/manual", "TFDS_DATA_DIR", "--fallback"):
         assert way in err[0]
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_fallback_says_so_and_carries_its_name(run, tmp_path, offline):
-    code, out, err = run(tmp_path / "runs", *SMALL, "--fallback", name="baseline")
+def test_the_fallback_is_announced_and_named_in_the_run(run_command, tmp_path, offline):
+    code, out, err = run_command(tmp_path / "runs", *SMALL, "--fallback", name="baseline")
     assert (code, err) == (0, [])
     assert "FALLING BACK to the data set digits" in out
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["baseline-digits"]
     record = record_of(tmp_path / "runs", "baseline-digits")
     assert record["name"] == "baseline-digits"
     assert record["experiment"]["task.dataset"] == "digits"
-
-
-def test_plan_says_what_would_run_and_trains_nothing(run, tmp_path, capsys):
-    argv = ["--hidden-size", "4", "6", "--cell", "lstm", "rnn", "--seed", "0", "1"]
-    main(["plan", "digits", "--runs-dir", str(tmp_path), *argv])
-    said = capsys.readouterr().out
-    assert "8 members, 8 to train" in said
-    assert len(re.findall(r"^ +2 +(lstm|rnn) +[46] ", said, re.MULTILINE)) == 4
-    assert not list(tmp_path.iterdir())
-
-
-def test_plan_measures_the_minutes_and_knows_what_is_done(whole, capsys):
-    main(["plan", "digits", "--runs-dir", str(whole), *SHORT, "--measure"])
-    assert re.search(r"about 0\.0 minutes", said := capsys.readouterr().out)
-    assert "1 member, 0 to train, 125 steps" in said
-
-
-def test_plan_counts_what_a_halving_drops(tmp_path, capsys):
-    """Of four settings the first quarter is trained of all, the second of two, the rest of one."""
-    argv = ["plan", "digits", "--runs-dir", str(tmp_path), *HOURS[: -len(SEGMENTS)], "--measure"]
-    argv += ["--learning-rate", "1e-4", "1e-3", "1e-2", "1e-1", "--halving", "2"]
-    with quick_programs():
-        main(argv)
-    said = capsys.readouterr().out
-    (rate,) = re.findall(r"^ *4 .* ([\d,]+) *$", said, re.MULTILINE)
-    (minutes,) = re.findall(r"about ([\d.]+) minutes", said)
-    grid = 4 * 1e10 / float(rate.replace(",", "")) / 60
-    assert float(minutes) == pytest.approx(grid / 2, rel=1e-2)
-    (steps,) = re.findall(r"4 to train, (\d+) steps", said)
-    rungs = re.findall(r"rung at step (\d+): the best (\d) settings go on", said)
-    quarter = int(steps) // 4
-    assert rungs == [(str(quarter), "2"), (str(2 * quarter), "1")]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[]",
-        '{"members": []}',
-        '{"members": {"a": {}}, "sessions": []}',
-        '{"members',
-        '{"members": {}, "sessions": [], "sha256": "0"}',
-    ],
-)
-def test_a_damaged_run_directory_is_one_line_and_stays_as_it_is(run, whole, tmp_path, text):
-    shutil.copytree(whole, tmp_path / "runs")
-    (path,) = (tmp_path / "runs").glob("digits/*/record.json")
-    path.write_text(text)
-    code, _, err = run(tmp_path / "runs", *SMALL)
-    assert (code, len(err)) == (3, 1)
-    assert "record.json is damaged" in err[0]
-    assert path.read_text() == text
-
-
-@pytest.mark.parametrize(
-    ("where", "value"),
-    [
-        (("members", "steps"), "many"),
-        (("members", "steps"), -1),
-        (("members", "validation"), {"accuracy": "good"}),
-        (("members", "reused_from"), "../../other"),
-        (("members", "member"), {"seed": 7}),
-        (("experiment", "hidden_size"), "wide"),
-        (("experiment", "task"), "nothing"),
-        (("search", "trials"), -1),
-    ],
-)
-def test_a_record_of_odd_values_is_refused_though_its_seal_fits(run, whole, tmp_path, where, value):
-    shutil.copytree(whole, tmp_path / "runs")
-    (path,) = (tmp_path / "runs").glob("digits/*/record.json")
-    record = json.loads(path.read_text())
-    inner = record[where[0]]
-    (next(iter(inner.values())) if where[0] == "members" else inner)[where[1]] = value
-    path.write_text(json.dumps(directory.sealed(record)))
-    code, _, err = run(tmp_path / "runs", *SMALL)
-    assert (code, len(err)) == (3, 1)
-    assert "record.json is damaged" in err[0]
-
-
-def test_a_directory_begun_as_another_experiment_is_refused_field_by_field(run, whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "runs")
-    (path,) = (tmp_path / "runs").glob("digits/*/record.json")
-    record = json.loads(path.read_text())
-    record["experiment"]["forget_bias"] = 0.5
-    record["members"] = {}
-    path.write_text(json.dumps(directory.sealed(record)))
-    code, _, err = run(tmp_path / "runs", *SMALL)
-    assert (code, len(err)) == (2, 1)
-    assert "forget_bias: 0.5, not 1.0" in err[0]
-
-
-def test_a_reader_that_leaves_is_an_interruption(tmp_path):
-    process = start(tmp_path, *HOURS)
-    process.stdout.readline()
-    process.stdout.close()
-    err = process.stderr.read().splitlines()
-    process.stderr.close()
-    assert (process.wait(timeout=60), len(err)) == (75, 1), err
