@@ -1,4 +1,4 @@
-"""Strict everywhere: warnings are errors, no silent promotion of types or ranks.
+"""Settings of all tests: warnings are errors, and types and ranks are never promoted silently.
 
 The tests run on four host devices, whatever the machine has, so that every placement is tried.
 """
@@ -12,8 +12,8 @@ import pytest
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compiled in two thirds of the time, to the same bits: `test_golden.py` holds them against those on
-# record, which were trained without this.
+# This compiles in two thirds of the time, to the same bits. `test_golden.py` compares them with the
+# recorded ones, which were trained without it.
 flags = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()
 # Many tests compile the same programs, here and in processes of their own.
@@ -23,21 +23,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
-# Tracing makes many objects that stay: looking through them again and again takes an eighth of it.
+# Tracing makes many objects that stay: collecting them again and again takes an eighth of the time.
 gc.set_threshold(100_000, 50, 50)
 
-# A file is run by one worker: the longest are begun first, so that none is waited for at the end.
+# One worker runs a whole file. The longest files start first, so that no worker waits at the end.
 LONGEST = (
-    *(
-        "test_run",
-        "test_run_processes",
-        "test_sweep",
-        "test_train",
-        "test_experiments",
-        "test_scan",
-    ),
-    *("test_memory_tasks", "test_report", "test_export", "test_translation", "test_diagnose"),
-    *("test_layers", "test_shards", "test_docs", "test_notebook", "test_tfds", "test_language"),
+    *("test_run", "test_sweep", "test_train", "test_run_processes", "test_experiments"),
+    *("test_scan", "test_memory_tasks", "test_report", "test_export", "test_translation"),
+    *("test_diagnose", "test_layers", "test_shards", "test_docs", "test_notebook", "test_tfds"),
+    *("test_language", "test_benchmarks"),
 )
 
 
