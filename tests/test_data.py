@@ -98,7 +98,7 @@ def test_the_fingerprint_notices_names_shapes_types_and_facts():
     changes = [
         lambda splits, metadata: None,
         lambda splits, metadata: splits[0].update(z=splits[0].pop("y")),
-        lambda splits, metadata: splits[0].update(x=splits[0]["x"].reshape(2, 4)),
+        lambda splits, metadata: splits[0].update(x=splits[0]["x"].reshape(4, 2, 1)),
         lambda splits, metadata: splits[0].update(y=splits[0]["y"].view(np.uint32)),
         lambda splits, metadata: metadata.update(classes=4),
         lambda splits, metadata: metadata.update(more=1),
