@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lstm_jax import Experiment, Translation
-from lstm_jax.data import sentences
+from lstm_jax.data import tokens
 from lstm_jax.predict import decode
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.train.step import init_state
@@ -20,7 +20,7 @@ METADATA = {
     "target_vocabulary": list("abcdefgh"), "target_others": ["z"], "widths": [LENGTH],
     "shapes": {"source": [LENGTH], "source_lengths": [], "target": [LENGTH], "target_lengths": []},
 }  # fmt: skip
-FORBIDDEN = (sentences.PADDING, sentences.BEGIN, sentences.UNKNOWN)
+FORBIDDEN = (tokens.PADDING, tokens.BEGIN, tokens.UNKNOWN)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_padding_the_beginning_and_the_unknown_symbol_are_never_written(model, b
         "target_lengths": np.full(SENTENCES, LENGTH, np.int32),
     }
     written_NS = decode.generate(model, examples, beam=beam).tokens_NS
-    is_end_NS = written_NS == sentences.END
+    is_end_NS = written_NS == tokens.END
     has_ended_NS = np.cumsum(is_end_NS, axis=1) - is_end_NS > 0
     assert not np.isin(written_NS[~has_ended_NS], FORBIDDEN).any()
-    assert (written_NS[has_ended_NS] == sentences.PADDING).all()
+    assert (written_NS[has_ended_NS] == tokens.PADDING).all()
     assert len(np.unique(written_NS)) > 3  # it writes, and not one symbol alone

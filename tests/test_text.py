@@ -14,7 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data import labelled, text_sets, vocabulary
+from lstm_jax.data import labelled, text_sets, tokens
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.splits import TENTHS
 from lstm_jax.data.texts import read_columns, read_text
@@ -163,14 +163,14 @@ def test_a_file_without_classes_or_too_short_is_refused(tmp_path):
 
 
 def test_words_and_characters_and_what_is_rare_or_too_long():
-    assert vocabulary.cut("It's  GOOD, isn't it?", "words") == ["it's", "good", ",", "isn't", "it",
-                                                               "?"]  # fmt: skip
-    assert vocabulary.cut("a \n b", "characters") == ["a", " ", "b"]
-    symbols = vocabulary.build([["b", "a"], ["a", "b", "c"], ["a"]], most=4, least_count=2)
-    assert symbols == [*vocabulary.RESERVED, "a", "b"]
-    rows = vocabulary.encode([["c", "b", "a"], ["b"]], symbols, 2)
+    words = tokens.tokenize_text("It's  GOOD, isn't it?", "words")
+    assert words == ["it's", "good", ",", "isn't", "it", "?"]
+    assert tokens.tokenize_text("a \n b", "characters") == ["a", " ", "b"]
+    symbols = tokens.text_vocabulary([["b", "a"], ["a", "b", "c"], ["a"]], max_size=4, min_count=2)
+    assert symbols == [*tokens.TEXT_SPECIAL, "a", "b"]
+    rows = tokens.encode_texts([["c", "b", "a"], ["b"]], symbols, 2)
     assert rows.tolist() == [[3, 2], [3, 0]]  # a text keeps its end
-    assert vocabulary.bucket_lengths([1, 2, 3, 30], 20) == [4, 20]
+    assert tokens.text_bucket_lengths([1, 2, 3, 30], 20) == [4, 20]
 
 
 # TFDS: features as the sets have them, without the half minute that preparing one takes.
@@ -247,8 +247,8 @@ def test_word_dropout_makes_its_share_unknown_and_touches_nothing_else():
     batch = {"symbols": jnp.full((100, 100), 7, jnp.uint16), "lengths": jnp.full(100, 100)}
     read = task.augment(batch, jax.random.key(0))
     symbols = np.asarray(read["symbols"])
-    assert set(np.unique(symbols)) == {vocabulary.UNKNOWN, 7}
-    assert abs(np.mean(symbols == vocabulary.UNKNOWN) - 0.25) < 0.02
+    assert set(np.unique(symbols)) == {tokens.TEXT_UNKNOWN, 7}
+    assert abs(np.mean(symbols == tokens.TEXT_UNKNOWN) - 0.25) < 0.02
     assert read["lengths"] is batch["lengths"]
     assert Text().augment(batch, jax.random.key(0)) is batch
 

@@ -16,7 +16,7 @@ from fast_compile import quick
 
 from lstm_jax import Experiment, Translation
 from lstm_jax.cells import get_cell, scan
-from lstm_jax.data import dates, pairs, sentences
+from lstm_jax.data import dates, pairs, tokens
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward, init
@@ -100,7 +100,7 @@ def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch
     task = replace(member.task, target_dropout=0.5)
     spec = [task.augment({**batch, "target": jnp.tile(batch["target"], (50, 1))}, jax.random.key(n))
             for n in (0, 1)]  # fmt: skip
-    hidden = [np.asarray(task.decoder_inputs(end)) == sentences.UNKNOWN for end in spec]
+    hidden = [np.asarray(task.decoder_inputs(end)) == tokens.UNKNOWN for end in spec]
     assert not np.array_equal(*hidden)
     for end, gone in zip(spec, hidden, strict=True):
         assert not gone[0].any()  # where a sentence begins is always said
@@ -117,11 +117,11 @@ def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(tr
     log_B, length_B = np.zeros(BATCH), np.zeros(BATCH)
     for step in range(steps):
         probable = jax.nn.log_softmax(logits(trained, {**batch, "target": target_BS})[step])
-        going = (target_BS[:, :step] != sentences.END).all(axis=1)
+        going = (target_BS[:, :step] != tokens.END).all(axis=1)
         # Padding, the beginning and the unknown symbol are never written.
         allowed = np.asarray(probable).copy()
-        allowed[:, [sentences.PADDING, sentences.BEGIN, sentences.UNKNOWN]] = -np.inf
-        target_BS[:, step] = np.where(going, allowed.argmax(axis=1), sentences.PADDING)
+        allowed[:, [tokens.PADDING, tokens.BEGIN, tokens.UNKNOWN]] = -np.inf
+        target_BS[:, step] = np.where(going, allowed.argmax(axis=1), tokens.PADDING)
         log_B += np.where(going, allowed.max(axis=1), 0)
         length_B += going
     np.testing.assert_array_equal(found.tokens_NS, target_BS)
@@ -134,7 +134,7 @@ def test_a_beam_says_how_probable_its_sentence_is(trained, start, batch):
     written = np.asarray(found.tokens_NS)
     log_SBV = jax.nn.log_softmax(logits(untrained, {**batch, "target": written}))
     log_BS = np.take_along_axis(np.asarray(log_SBV), written.T[:, :, None], axis=2)[:, :, 0].T
-    inside = written != sentences.PADDING
+    inside = written != tokens.PADDING
     mean_B = (log_BS * inside).sum(axis=1) / inside.sum(axis=1)
     np.testing.assert_allclose(found.certainty_N, np.exp(mean_B), rtol=1e-5)
     greedy = decode.generate(untrained, batch)
@@ -246,15 +246,15 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
 @pytest.mark.parametrize("text", ["¿Quién, yo?  No: don\u2019t.", "12 of 1905, a_b"])
 @pytest.mark.parametrize("units", ["words", "characters"])
 def test_symbols_give_the_text_back(text, units):
-    symbols = sentences.split_up(text, units)
-    assert sentences.joined(symbols) == " ".join(text.split())
-    known, others = sentences.vocabularies({"train": [symbols], "test": [[" new"], symbols]}, 5)
+    symbols = tokens.tokenize_sentence(text, units)
+    assert tokens.join_sentence(symbols) == " ".join(text.split())
+    known, others = tokens.sentence_vocabulary({"train": [symbols], "test": [[" new"], symbols]}, 5)
     assert len(known) == 4 + 5
     assert " new" in others
-    numbers = sentences.numbered([symbols, [" new"]], known, others, 40, end=True)
+    numbers = tokens.encode_sentences([symbols, [" new"]], known, others, 40, end=True)
     for row, want in zip(numbers.tolist(), (symbols, [" new"]), strict=True):
-        assert sentences.read_back(row, known, others) == want
-        assert row[len(want)] == sentences.END
+        assert tokens.decode_sentence(row, known, others) == want
+        assert row[len(want)] == tokens.END
 
 
 def test_dates_are_in_one_split_alone_and_each_side_decides_the_other():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstm_jax.data import vocabulary
+from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, make_dataset, path_of
 from lstm_jax.data.splits import SPLITS, apart, classes_of, in_three
 from lstm_jax.data.text_sets import Texts, is_path, load_set
@@ -35,8 +35,10 @@ def load(
     set of labelled texts, and `EnvironmentProblem` for one that is not to be had.
     """
     splits, classes, rule = read(name, say)
-    cuts = {split: [vocabulary.cut(t, unit) for _, t in texts] for split, texts in splits.items()}
-    symbols = vocabulary.build(cuts["train"], most, least_count)
+    cuts = {
+        split: [tokens.tokenize_text(t, unit) for _, t in texts] for split, texts in splits.items()
+    }
+    symbols = tokens.text_vocabulary(cuts["train"], most, least_count)
     lengths = [len(text) for text in cuts["train"]]
     longest = min(longest, max(1, *lengths))
     number = {label: i for i, label in enumerate(classes)}
@@ -44,7 +46,7 @@ def load(
     def arrays(split: str) -> Arrays:
         kept = [min(len(text), longest) for text in cuts[split]]
         return {
-            "symbols": vocabulary.encode(cuts[split], symbols, longest),
+            "symbols": tokens.encode_texts(cuts[split], symbols, longest),
             "lengths": np.array(kept, np.int32),
             "labels": np.array([number[label] for label, _ in splits[split]], np.int32),
         }
@@ -53,7 +55,7 @@ def load(
         Path(name).name if is_path(name) else name,
         *map(arrays, SPLITS),
         vocabulary=symbols,
-        widths=vocabulary.bucket_lengths(lengths, longest),  # the fingerprint holds this name
+        widths=tokens.text_bucket_lengths(lengths, longest),  # the fingerprint holds this name
         classes=classes,
         split=rule,
     )

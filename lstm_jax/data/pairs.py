@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.data import sentences
+from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset
 from lstm_jax.data.splits import SPLITS
 from lstm_jax.data.text_sets import load_set
@@ -134,11 +134,11 @@ def _places(path: str, ranges: str, count: int) -> set[int]:
 def _dataset(name: str, splits: Splits, reading: Reading, rule: str) -> Dataset:
     """Numbers with vocabularies of the training pairs, padded to the longest pair of all."""
     symbols = {
-        split: [[sentences.split_up(text, reading.units) for text in pair] for pair in pairs]
+        split: [[tokens.tokenize_sentence(text, reading.units) for text in pair] for pair in pairs]
         for split, pairs in splits.items()
     }
     sides = {
-        side: sentences.vocabularies(
+        side: tokens.sentence_vocabulary(
             {split: [pair[i] for pair in found] for split, found in symbols.items()},
             reading.max_vocabulary,
         )
@@ -149,7 +149,7 @@ def _dataset(name: str, splits: Splits, reading: Reading, rule: str) -> Dataset:
               for s, found in symbols.items()}  # fmt: skip
     width = max(int(lengths.max()) for lengths in estimate_memory.values())
     arrays = {split: _arrays(found, sides, width) for split, found in symbols.items()}
-    widths = sentences.bucket_lengths(estimate_memory["train"])
+    widths = tokens.sentence_bucket_lengths(estimate_memory["train"])
     metadata: dict[str, Any] = {
         f"{side}_{part}": symbols
         for side, both in sides.items()
@@ -165,8 +165,8 @@ def _arrays(
 ) -> Arrays:
     sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
     return {
-        "source": sentences.numbered(sources, *sides["source"], width, end=False),
+        "source": tokens.encode_sentences(sources, *sides["source"], width, end=False),
         "source_lengths": np.array([len(source) for source in sources], np.int32),
-        "target": sentences.numbered(targets, *sides["target"], width, end=True),
+        "target": tokens.encode_sentences(targets, *sides["target"], width, end=True),
         "target_lengths": np.array([len(target) + 1 for target in targets], np.int32),
     }

@@ -18,7 +18,7 @@ import itertools
 
 import numpy as np
 
-from lstm_jax.data import images, sentences
+from lstm_jax.data import images, tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset
 from lstm_jax.data.dates import written
 from lstm_jax.errors import UserError
@@ -64,10 +64,10 @@ def load(name: str, count: int, shrink: int, say: Say) -> Dataset:
         pictures = _smaller(sources["images"], shrink)
         size = SCENES.get(split, count)
         splits[split], said[split] = _scenes(pictures, by_class, allowed[split], size, random)
-    known, others = sentences.vocabularies(said, 10_000)
+    known, others = tokens.sentence_vocabulary(said, 10_000)
     width = 1 + max(len(sentence) for found in said.values() for sentence in found)
     for split, arrays in splits.items():
-        arrays["target"] = sentences.numbered(said[split], known, others, width, end=True)
+        arrays["target"] = tokens.encode_sentences(said[split], known, others, width, end=True)
         arrays["target_lengths"] = np.array([len(s) + 1 for s in said[split]], np.int32)
     return make_dataset(
         f"scenes of {name}", splits["train"], splits["validation"], splits["test"],
@@ -124,7 +124,7 @@ def _scenes(
             picture = pictures_Nss[by_class[label][random.randint(len(by_class[label]))]]
             large = picture.repeat(times, axis=0).repeat(times, axis=1)
             scene[row : row + times * side, column : column + times * side] = large
-        said.append(sentences.split_up(sentence_of(form, labels), "words"))
+        said.append(tokens.tokenize_sentence(sentence_of(form, labels), "words"))
     return {"scenes": scenes}, said
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, gather_examples, num_examples
-from lstm_jax.data.sentences import BEGIN, END, PADDING, UNKNOWN, joined, read_back
+from lstm_jax.data.tokens import BEGIN, END, PADDING, UNKNOWN, decode_sentence, join_sentence
 from lstm_jax.errors import missing_package
 from lstm_jax.model import attention, forward
 from lstm_jax.model.attention import Encoded
@@ -134,12 +134,14 @@ def generate(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Generate
 
 def texts(tokens_NS: np.ndarray, metadata: dict[str, Any], side: str) -> list[str]:
     """Returns the sentences as text. `side` is the vocabulary, `source` or `target`."""
-    return [joined(words(row_S, metadata, side)) for row_S in tokens_NS]
+    return [join_sentence(words(row_S, metadata, side)) for row_S in tokens_NS]
 
 
 def words(tokens_S: np.ndarray, metadata: dict[str, Any], side: str) -> list[str]:
     """Returns the tokens of one sentence as strings, without the end token."""
-    return read_back(tokens_S.tolist(), metadata[f"{side}_vocabulary"], metadata[f"{side}_others"])
+    return decode_sentence(
+        tokens_S.tolist(), metadata[f"{side}_vocabulary"], metadata[f"{side}_others"]
+    )
 
 
 def attention_weights(trained: TrainedModel, examples: Arrays, tokens_NS: np.ndarray) -> np.ndarray:

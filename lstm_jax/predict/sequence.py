@@ -11,7 +11,7 @@ from json import dumps
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.sentences import numbered, split_up
+from lstm_jax.data.tokens import encode_sentences, tokenize_sentence
 from lstm_jax.errors import UserError
 from lstm_jax.predict import decode
 from lstm_jax.predict.pictures import read_as_is, read_stdin
@@ -44,7 +44,7 @@ def _source(trained: TrainedModel, sentence: str) -> Arrays:
     """Returns the arrays of one example with an empty target."""
     task, metadata = trained.member.task, trained.metadata
     assert isinstance(task, Translation)
-    tokens = split_up(sentence.lower() if task.lowercase else sentence, task.units)
+    tokens = tokenize_sentence(sentence.lower() if task.lowercase else sentence, task.units)
     longest = metadata["shapes"]["source"][0]
     if not 0 < len(tokens) <= longest:
         raise UserError(
@@ -52,7 +52,7 @@ def _source(trained: TrainedModel, sentence: str) -> Arrays:
         )
     vocabulary = metadata["source_vocabulary"], metadata["source_others"]
     return {
-        "source": numbered([tokens], *vocabulary, longest, end=False),
+        "source": encode_sentences([tokens], *vocabulary, longest, end=False),
         "source_lengths": np.array([len(tokens)], np.int32),
         **_empty_targets(trained, 1),
     }

@@ -10,8 +10,8 @@ from json import dumps
 
 import numpy as np
 
-from lstm_jax.data import vocabulary
 from lstm_jax.data.dataset import Say
+from lstm_jax.data.tokens import encode_texts, tokenize_text
 from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
 from lstm_jax.predict.predict import PredictOptions
@@ -72,7 +72,7 @@ def text_task(trained: TrainedModel) -> Text:
 def tokenize(trained: TrainedModel, text: str) -> list[str]:
     """Returns the tokens of a text that the model reads. Raises UserError where there are none."""
     task = text_task(trained)
-    tokens = vocabulary.cut(text, task.unit)[-max(trained.spec.bucket_lengths) :]
+    tokens = tokenize_text(text, task.unit)[-max(trained.spec.bucket_lengths) :]
     if not tokens:
         raise UserError(f"predict: {text!r} has no {task.time_step_name} that could be read")
     return tokens
@@ -88,7 +88,7 @@ def probabilities(trained: TrainedModel, texts: list[list[str]]) -> np.ndarray:
         length = next(bucket for bucket in trained.spec.bucket_lengths if bucket >= lengths.max())
         padded = [*chunk, *([[""]] * missing)]
         batch: Batch = {
-            "symbols": vocabulary.encode(padded, trained.metadata["vocabulary"], length),
+            "symbols": encode_texts(padded, trained.metadata["vocabulary"], length),
             "lengths": lengths,
         }
         answers = inference.compiled_answers(trained.spec, trained.ready, trained.fused, batch)

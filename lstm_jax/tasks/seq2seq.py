@@ -82,7 +82,7 @@ class Seq2SeqTask(Task):
         import jax
         import jax.numpy as jnp
 
-        from lstm_jax.data.sentences import UNKNOWN
+        from lstm_jax.data.tokens import UNKNOWN
 
         target_BS = batch["target"]
         drawn_BS = jax.random.uniform(jax.random.fold_in(key, 1), target_BS.shape)
@@ -93,7 +93,7 @@ class Seq2SeqTask(Task):
         """Returns the symbol before each one to be written, int32 [S,B]."""
         import jax.numpy as jnp
 
-        from lstm_jax.data.sentences import BEGIN
+        from lstm_jax.data.tokens import BEGIN
 
         target_SB = map_unknown(batch["shown" if "shown" in batch else "target"]).T
         return jnp.concatenate([jnp.full_like(target_SB[:1], BEGIN), target_SB[:-1]])
@@ -122,7 +122,7 @@ def map_unknown(numbers: jax.Array) -> jax.Array:
     """Returns numbers of the vocabulary: symbols that are not in it are the unknown one."""
     import jax.numpy as jnp
 
-    from lstm_jax.data.sentences import UNKNOWN
+    from lstm_jax.data.tokens import UNKNOWN
 
     return jnp.where(numbers < 0, jnp.int32(UNKNOWN), numbers)
 
@@ -131,7 +131,7 @@ def _neighbours(split: dict[str, Any]) -> tuple[Any, Any]:
     """The symbols of all sentences before another one, and these, int [n] each."""
     import numpy as np
 
-    from lstm_jax.data.sentences import BEGIN, UNKNOWN
+    from lstm_jax.data.tokens import BEGIN, UNKNOWN
 
     target_NS = np.where(split["target"] < 0, UNKNOWN, split["target"])
     before_NS = np.concatenate([np.full_like(target_NS[:, :1], BEGIN), target_NS[:, :-1]], axis=1)

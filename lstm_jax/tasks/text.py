@@ -107,11 +107,11 @@ class Text(Task):
         import jax
         import jax.numpy as jnp
 
-        from lstm_jax.data.vocabulary import UNKNOWN
+        from lstm_jax.data.tokens import TEXT_UNKNOWN
 
         symbols_BT = batch["symbols"]
         dropped_BT = jax.random.uniform(key, symbols_BT.shape) < self.word_dropout
-        unknown = jnp.asarray(UNKNOWN, symbols_BT.dtype)
+        unknown = jnp.asarray(TEXT_UNKNOWN, symbols_BT.dtype)
         return {**batch, "symbols": jnp.where(dropped_BT, unknown, symbols_BT)}
 
     def inputs(self, batch: Batch) -> Inputs:

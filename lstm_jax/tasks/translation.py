@@ -100,7 +100,7 @@ class Translation(Seq2SeqTask):
         import jax
         import jax.numpy as jnp
 
-        from lstm_jax.data.sentences import UNKNOWN
+        from lstm_jax.data.tokens import UNKNOWN
 
         batch = super().augment(batch, key)
         shown_BW = jax.random.uniform(key, batch["source"].shape) >= self.word_dropout
