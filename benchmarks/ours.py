@@ -16,7 +16,8 @@ from benchmarks.task import LEARNING_RATE, NUM_CLASSES, Case, Run, Setting, Task
 from lstm_jax.cells import CELLS
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import make_dataset
-from lstm_jax.model.forward import fuse_kernels, outputs
+from lstm_jax.model.forward import apply_model
+from lstm_jax.model.fuse import fuse_kernels
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample
 from lstm_jax.train.sweep import build_programs, place_on_devices
@@ -119,7 +120,7 @@ def plain(task: Task, backend: str = "scan") -> dict[str, Setting]:
 
     def logits_of(params: Params, images: jax.Array) -> jax.Array:
         inputs = Inputs(images.swapaxes(0, 1))
-        logits = outputs(member, spec, fuse_kernels(member, params), inputs)
+        logits = apply_model(member, spec, fuse_kernels(member, params), inputs)
         return logits.swapaxes(0, 1) if case.per_step_outputs else logits
 
     return settings(task, _params(task), logits_of)

@@ -11,7 +11,7 @@ from fast_compile import quick
 from lstm_jax import Experiment
 from lstm_jax.cells import CELLS, get_cell
 from lstm_jax.data.images import load
-from lstm_jax.model import forward
+from lstm_jax.model import forward, fuse
 from lstm_jax.predict import inference
 from lstm_jax.report import diagnostics
 from lstm_jax.tasks.images import Images, to_sequences
@@ -72,7 +72,7 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
 
     def loss_of(perturbation_TBH):
         h_TBH = inference.activations(one.member, one.fused, inputs, perturbation_TBH)["h"]
-        outputs = forward.read_out(one.fused, h_TBH[-1])
+        outputs = forward.apply_head(one.fused, h_TBH[-1])
         return task.per_example(outputs, example, training=False).loss[0]
 
     zeros, loss = jnp.zeros((8, 1, 5)), quick(loss_of)
@@ -109,7 +109,7 @@ def test_every_cell_shows_its_output_and_what_it_has_of_gates_and_cell(digits, b
     """Nothing is compiled."""
     member = inference.ready(replace(MEMBER, cell=name))
     fused = jax.eval_shape(
-        forward.fuse_kernels,
+        fuse.fuse_kernels,
         member,
         inference.param_shapes(member, member.task.model_spec(digits.metadata)),
     )

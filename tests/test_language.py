@@ -14,7 +14,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import language, ngrams
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
-from lstm_jax.model import forward
+from lstm_jax.model import forward, fuse
 from lstm_jax.predict.language import write
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.language import Language
@@ -105,7 +105,7 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
     member, dataset, of = programs
     state = trained[1]
     sums = of.score(state.params, dataset.test)
-    fused = forward.fuse_kernels(member, trained[0].params)
+    fused = fuse.fuse_kernels(member, trained[0].params)
     split = dataset.test
     windows = split["symbols"].reshape(-1, EVALUATION_BLOCK, LENGTH + 1)
     long_TB = np.concatenate([window[:, :-1] for window in windows], axis=1).T.astype(np.int32)
@@ -114,7 +114,7 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
     )
     asked_TB = np.concatenate([window[:, 1:] for window in windows], axis=1).T
     h_TBW = forward.run_layers(member, fused, Inputs(jnp.asarray(long_TB)), keep_outputs=True).h_TBW
-    log_TBV = np.asarray(jax.nn.log_softmax(forward.read_out(fused, h_TBW)))
+    log_TBV = np.asarray(jax.nn.log_softmax(forward.apply_head(fused, h_TBW)))
     loss_TB = -np.take_along_axis(log_TBV, asked_TB[..., None].astype(int), axis=2)[..., 0]
     assert len(windows) > 1  # or nothing would be carried
     np.testing.assert_allclose(sums.loss[0], np.sum(loss_TB * inside_BT.T), rtol=1e-4)
@@ -123,13 +123,15 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
 def test_no_byte_is_foretold_from_a_later_one(programs):
     member, dataset, of = programs
     params = jax.tree.map(lambda leaf: leaf[0], of.init().params)
-    fused = forward.fuse_kernels(member, params)
-    x_TBI = forward.rows(fused, Inputs(jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32)))
+    fused = fuse.fuse_kernels(member, params)
+    x_TBI = forward.embed_inputs(
+        fused, Inputs(jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32))
+    )
 
     @partial(jax.jacrev)
     def by_row(x_TBI):
         plain = fused._replace(embedding_VH=None)
-        outputs = forward.outputs(member, member.task.model_spec({}), plain, Inputs(x_TBI))
+        outputs = forward.apply_model(member, member.task.model_spec({}), plain, Inputs(x_TBI))
         return jnp.sum(outputs, axis=(1, 2))
 
     moved = np.abs(np.asarray(by_row(x_TBI))).max(axis=(2, 3))  # of each output by each row

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from fast_compile import quick
 
+from lstm_jax.cells import scan
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
-from lstm_jax.model import forward, init
+from lstm_jax.model import forward
 from lstm_jax.model.embedding import look_up
+from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model.init import init_params
 from lstm_jax.tasks.task import Inputs, ModelSpec, PerExample, Task
 from lstm_jax.train.batches import bucket_index, group_by_bucket
 from lstm_jax.train.sweep import Placement, build_programs
@@ -100,18 +103,16 @@ def experiment(**fields):
 
 @partial(quick, static_argnums=0)
 def _outputs(spec, member, params, inputs, key):
-    return forward.outputs(member, spec, forward.fuse_kernels(member, params), inputs, key)
+    return forward.apply_model(member, spec, fuse_kernels(member, params), inputs, key)
 
 
 @partial(quick, static_argnums=0)
 def layers_of(member, params, inputs):
-    return forward.run_layers(
-        member, forward.fuse_kernels(member, params), inputs, keep_outputs=True
-    )
+    return forward.run_layers(member, fuse_kernels(member, params), inputs, keep_outputs=True)
 
 
 def run(member, spec, x_TBI, lengths=None, key=None):
-    params = init.init(member, spec, jax.random.key(3))
+    params = init_params(member, spec, jax.random.key(3))
     return params, _outputs(spec, member, params, Inputs(x_TBI, lengths), key)
 
 
@@ -135,9 +136,9 @@ def test_reading_both_ways_is_reading_forwards_and_the_flipped_sequence_forwards
         kernel = params["output"]["kernel"][half]
         own = {"input": params["input"], "gru": params[name],
                "output": {"kernel": kernel, "bias": jnp.zeros(2)}}  # fmt: skip
-        x = forward.scan.flip(x_TBI, LENGTHS) if flipped else x_TBI
+        x = scan.flip(x_TBI, LENGTHS) if flipped else x_TBI
         y = _outputs(spec, one, own, Inputs(x, LENGTHS), None)
-        halves.append(forward.scan.flip(y, LENGTHS) if flipped else y)
+        halves.append(scan.flip(y, LENGTHS) if flipped else y)
     inside = np.arange(ROWS)[:, None] < np.asarray(LENGTHS)[None]
     want = halves[0] + halves[1] + params["output"]["bias"][None, None]
     np.testing.assert_allclose(np.asarray(out)[inside], np.asarray(want)[inside], atol=1e-5)
@@ -146,7 +147,7 @@ def test_reading_both_ways_is_reading_forwards_and_the_flipped_sequence_forwards
 def test_a_residual_layer_hands_on_what_it_read_as_well():
     plain, residual = (experiment(residual=r, layers=2) for r in (False, True))
     spec, x_TBI = ModelSpec(2, 1), rows_of()
-    params = init.init(plain, spec, jax.random.key(0))
+    params = init_params(plain, spec, jax.random.key(0))
     inputs = Inputs(x_TBI, LENGTHS)
     runs = {member.residual: layers_of(member, params, inputs) for member in (plain, residual)}
     below = layers_of(experiment(layers=1), params, inputs)
@@ -159,10 +160,10 @@ def test_a_residual_layer_hands_on_what_it_read_as_well():
 def test_dropout_keeps_the_mean_drops_its_share_and_none_without_a_key():
     member = experiment(dropout=0.25)
     h = jnp.ones((200, 100))
-    dropped = np.asarray(forward.drop(member, jax.random.key(1), h))
+    dropped = np.asarray(forward.dropout(member, jax.random.key(1), h))
     assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.75)}
     assert abs(dropped.mean() - 1) < 0.02
-    assert forward.drop(member, None, h) is h
+    assert forward.dropout(member, None, h) is h
     spec = ModelSpec(2, 1)
     whole, first, second = (run(member, spec, rows_of(), key=k)[1]
                             for k in (None, jax.random.key(1), jax.random.key(2)))  # fmt: skip
@@ -185,7 +186,7 @@ def test_a_table_is_looked_up_as_one_hot_products_look_it_up():
 
 def test_a_mean_over_rows_leaves_padding_out():
     h_TBW = rows_of()
-    mean = np.asarray(forward.mean_over_rows(h_TBW, LENGTHS))
+    mean = np.asarray(forward.mean_over_time(h_TBW, LENGTHS))
     for column, length in enumerate(LENGTHS.tolist()):
         want = h_TBW[:length, column].mean(axis=0) if length else np.zeros(2)
         np.testing.assert_allclose(mean[column], want, atol=1e-6)
@@ -240,7 +241,7 @@ def test_a_carried_score_is_that_of_the_long_sequences():
     x, y = dataset.test["x"], dataset.test["y"]
     long_TB = jnp.asarray(np.concatenate([x[:50], x[50:]], axis=1).T)
     h_TBW = layers_of(member, params, Inputs(long_TB)).h_TBW
-    out = np.asarray(forward.read_out(forward.fuse_kernels(member, params), h_TBW))[:, :, 0]
+    out = np.asarray(forward.apply_head(fuse_kernels(member, params), h_TBW))[:, :, 0]
     want = np.sum((out[:ROWS] - y[None, :50]) ** 2) + np.sum((out[ROWS:] - y[None, 50:]) ** 2)
     np.testing.assert_allclose(sums.loss[0], want, rtol=1e-5)
 

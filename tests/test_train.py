@@ -21,6 +21,7 @@ from lstm_jax.data import images
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
+from lstm_jax.model.fuse import fuse_kernels
 from lstm_jax.tasks.images import Images, shift_images
 from lstm_jax.tasks.task import Inputs, ModelSpec, PerExample, Task
 from lstm_jax.train.optimizer import schedule_factor
@@ -105,7 +106,7 @@ def uniform(*shape):
 
 
 def folded_outputs(member, spec, params, x_TBI):
-    return forward.outputs(member, spec, forward.fuse_kernels(member, params), Inputs(x_TBI))
+    return forward.apply_model(member, spec, fuse_kernels(member, params), Inputs(x_TBI))
 
 
 def test_the_folded_model_is_the_notebooks_graph_layer_after_layer():

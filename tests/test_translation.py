@@ -19,11 +19,14 @@ from lstm_jax.cells import get_cell, scan
 from lstm_jax.data import dates, pairs, tokens
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
-from lstm_jax.model import forward, init
+from lstm_jax.model import forward
+from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model.init import init_params
 from lstm_jax.predict import decode, sequence
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import page
+from lstm_jax.tasks.task import Inputs
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import Placement, build_programs
 
@@ -81,7 +84,7 @@ def batch(data):
 
 @partial(quick, static_argnums=0)
 def _logits(spec, member, fused, batch):
-    return forward.outputs(member, spec, fused, member.task.inputs(batch))
+    return forward.apply_model(member, spec, fused, member.task.inputs(batch))
 
 
 def logits(trained, batch):
@@ -170,7 +173,7 @@ def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained,
         own = fused._replace(
             embedding_VH=tables[0], decoder=fused.decoder._replace(embedding_VH=tables[1])
         )
-        out_SBV = forward.outputs(trained.ready, trained.spec, own, inputs)
+        out_SBV = forward.apply_model(trained.ready, trained.spec, own, inputs)
         return jnp.einsum("sbv->s", out_SBV**2)
 
     fused = trained.fused
@@ -189,13 +192,13 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     member = Experiment(task=Translation(attention="none"), hidden_size=3, bidirectional=True)
     metadata = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "widths": [4]}
     spec = member.task.model_spec(metadata)
-    params = quick(partial(init.init, member, spec))(jax.random.key(0))
+    params = quick(partial(init_params, member, spec))(jax.random.key(0))
     own = params["decoder"]
     assert set(own) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
-    fused = quick(partial(forward.fuse_kernels, member))(params)
+    fused = quick(partial(fuse_kernels, member))(params)
     x_TB = jnp.array([[0, 1], [2, 3], [1, 0]], jnp.int32)
     decoder_inputs_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
-    inputs = forward.Inputs(x_TB, jnp.array([3, 2], jnp.int32), decoder_inputs_SB)
+    inputs = Inputs(x_TB, jnp.array([3, 2], jnp.int32), decoder_inputs_SB)
     run = quick(scan.run, static_argnums=0, static_argnames="reverse")
     cell, x_TBH = get_cell("lstm"), params["embedding"][x_TB]
     ends = [
@@ -209,7 +212,7 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     kernel_KG = fused.decoder.layers[0][0].kernel_KG
     h_SBH, _ = run(cell, kernel_KG, own["embedding"][decoder_inputs_SB], initial=initial)
     want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
-    found = quick(partial(forward.outputs, member, spec))(fused, inputs)
+    found = quick(partial(forward.apply_model, member, spec))(fused, inputs)
     np.testing.assert_allclose(found, want, atol=1e-6)
 
 

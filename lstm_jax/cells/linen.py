@@ -41,7 +41,7 @@ class DenseParams(nn.Module):
         return kernel, self.param("bias", self.bias_init, self.shape[1:], self.param_dtype)
 
 
-class CellParams(nn.Module):
+class FlaxCellParams(nn.Module):
     """Declares what a cell of Flax declares, under the same names: for each of its gates a layer
     of the input, i + gate, and one of the state, h + gate.
     """
@@ -146,7 +146,7 @@ class _Layer(nn.Module):
         return (carry if len(carry) > 1 else carry[0]), outputs
 
     def _kernels(self, num_inputs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        cell = CellParams(
+        cell = FlaxCellParams(
             self.features,
             self.gates,
             self.biases,

@@ -179,8 +179,12 @@ def stack_kernels(
     A block has zeros in the rows of a source that it does not take from.
     """
     parts = jnp.split(recurrent_kernel_RW, cell.num_read)
-    recurrent = [_spread(cell, name, part) for name, part in zip(cell.read, parts, strict=True)]
-    kernel_KG = jnp.concatenate([_spread(cell, "x", input_kernel_IW), bias_G[None], *recurrent])
+    recurrent = [
+        columns_to_blocks(cell, name, part) for name, part in zip(cell.read, parts, strict=True)
+    ]
+    kernel_KG = jnp.concatenate(
+        [columns_to_blocks(cell, "x", input_kernel_IW), bias_G[None], *recurrent]
+    )
     scales = [block.scale for block in cell.blocks]
     if scales == [1.0] * len(scales):
         return kernel_KG
@@ -188,14 +192,17 @@ def stack_kernels(
     return kernel_KG * scale_G[None]
 
 
-def _spread(cell: Cell, source: str, kernel: jax.Array) -> jax.Array:
-    """Returns the rows of one source, from columns of the parameters to blocks."""
+def columns_to_blocks(cell: Cell, source: str, kernel: jax.Array) -> jax.Array:
+    """Returns the weights of one source, [..., W] or [W], by blocks, [..., G] or [G].
+
+    A block that does not take from the source has zeros.
+    """
     names = tuple(block.column if source in block.takes else None for block in cell.blocks)
     if names == cell.columns:
         return kernel
-    columns = dict(zip(cell.columns, jnp.split(kernel, len(cell.columns), axis=1), strict=True))
+    columns = dict(zip(cell.columns, jnp.split(kernel, len(cell.columns), axis=-1), strict=True))
     zeros = jnp.zeros_like(columns[cell.columns[0]])
-    return jnp.concatenate([zeros if name is None else columns[name] for name in names], axis=1)
+    return jnp.concatenate([zeros if name is None else columns[name] for name in names], axis=-1)
 
 
 def flip(x_TBI: jax.Array, lengths_B: jax.Array | None = None) -> jax.Array:

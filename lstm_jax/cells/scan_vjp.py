@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.cells.cell import Cell, Extra, State
+from lstm_jax.cells.matmul import sum_over_rows
 
 
 class Residuals(NamedTuple):
@@ -236,28 +237,6 @@ def _kernel_gradient(v_NK: jax.Array, dz_NG: jax.Array, features: int, width: in
     dinput = sum_over_rows(v_NK[:, : features + 1], dz_NG[:, width:])
     below = ((0, v_NK.shape[1] - features - 1), (0, 0))  # these blocks read no state
     return jnp.concatenate([dkernel_KD, jnp.pad(dinput, below)], axis=1)
-
-
-def sum_over_rows(v_NK: jax.Array, dz_ND: jax.Array) -> jax.Array:
-    """Returns v.T @ dz, an ordered sum of products whose bits no number of threads changes.
-
-    XLA's CPU backend adds up a long product over N in another order with more threads. Measured on
-    1 to 32: always the same up to 128 rows, and up to 320 where the result is not small. The 448 of
-    the notebook (28 rows of 16 images) are the same as well at its sizes, and stay one product.
-    """
-    size = v_NK.shape[1] * dz_ND.shape[1]
-    length = 256 if size >= 40_000 else 128
-    if len(v_NK) <= length or (len(v_NK) == 448 and size >= 60_000):
-        return v_NK.T @ dz_ND
-    residuals = len(v_NK) % length
-    pieces = [a[residuals:].reshape(-1, length, a.shape[1]) for a in (v_NK, dz_ND)]
-
-    def add(total_KD: jax.Array, piece: list[jax.Array]) -> tuple[jax.Array, None]:
-        v_nK, dz_nD = piece
-        return total_KD + v_nK.T @ dz_nD, None
-
-    total_KD, _ = lax.scan(add, v_NK[:residuals].T @ dz_ND[:residuals], pieces)
-    return total_KD
 
 
 recur.defvjp(_recur_fwd, _recur_bwd)

@@ -20,7 +20,7 @@ from lstm_jax.data.tokens import BEGIN, END, PADDING, UNKNOWN, decode_sentence, 
 from lstm_jax.errors import missing_package
 from lstm_jax.model import attention, forward
 from lstm_jax.model.attention import Encoded
-from lstm_jax.model.forward import FusedParams
+from lstm_jax.model.fuse import FusedParams
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Batch
 
@@ -91,7 +91,7 @@ def _step(
     encoded = encoded._replace(states=before.states)
     ran = forward.run_decoder(member, fused, encoded, inputs_1N)
     h_1NH = attention.attend(encoded, ran.h_TBW)
-    log_KBV = jax.nn.log_softmax(forward.read_out(fused, h_1NH)[0]).reshape(beam, size, -1)
+    log_KBV = jax.nn.log_softmax(forward.apply_head(fused, h_1NH)[0]).reshape(beam, size, -1)
     tokens_V = jnp.arange(log_KBV.shape[2], dtype=jnp.int32)
     never_V = (tokens_V == PADDING) | (tokens_V == BEGIN) | (tokens_V == UNKNOWN)
     log_KBV = jnp.where(never_V[None, None], jnp.float32(NEVER), log_KBV)
@@ -157,7 +157,7 @@ def _weights(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
     encoded = forward.encode(member, fused, inputs)
     assert encoded.decoder.attention is not None, "the model has no attention"
     ran = forward.run_decoder(member, fused, encoded, inputs.decoder_inputs_SB)
-    return attention.shares(encoded.decoder.attention, encoded, ran.h_TBW)
+    return attention.attention_weights(encoded.decoder.attention, encoded, ran.h_TBW)
 
 
 def exact_share(texts: Sequence[str], references: Sequence[str]) -> float:

@@ -14,8 +14,8 @@ import jax
 from lstm_jax.cells import get_cell, scan
 from lstm_jax.cells.cell import Activations
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.model import forward
-from lstm_jax.model.forward import FusedParams
+from lstm_jax.model import forward, fuse
+from lstm_jax.model.fuse import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec
@@ -51,7 +51,7 @@ def param_shapes(member: Experiment, spec: ModelSpec) -> Params:
 
 def outputs(spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
     """Returns the outputs of the head, float32 [B,O], or [T,B,O] where each time step has some."""
-    return forward.outputs(member, spec, fused, member.task.inputs(batch))
+    return forward.apply_model(member, spec, fused, member.task.inputs(batch))
 
 
 def is_classifier(member: Experiment) -> bool:
@@ -79,7 +79,7 @@ def activations(
 
     The model must pass `has_one_way`.
     """
-    x_TBW = forward.rows(fused, inputs)
+    x_TBW = forward.embed_inputs(fused, inputs)
     if member.layers > 1:
         below = member.replace_unchecked({"layers": member.layers - 1})
         x_TBW = forward.run_layers(below, fused, inputs, keep_outputs=True).h_TBW
@@ -101,11 +101,11 @@ def beliefs(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
     [T,B,C]. The model must be a classifier that passes `has_one_way`.
     """
     h_TBH = activations(member, fused, member.task.inputs(batch))["h"]
-    return jax.nn.softmax(forward.read_out(fused, h_TBH))
+    return jax.nn.softmax(forward.apply_head(fused, h_TBH))
 
 
 # Each is compiled once for each static key and shape, however often it is called.
-_compiled_fuse: Any = jax.jit(forward.fuse_kernels)
+_compiled_fuse: Any = jax.jit(fuse.fuse_kernels)
 _compiled_init: Any = jax.jit(
     lambda spec, member: init_state(spec, member).params, static_argnums=0
 )

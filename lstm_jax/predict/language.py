@@ -18,7 +18,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
-from lstm_jax.model.forward import FusedParams
+from lstm_jax.model.fuse import FusedParams
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Inputs
@@ -80,7 +80,7 @@ def _write(
     """Returns the written bytes, int32 [L]."""
 
     def sample(h_1W: jax.Array, key: jax.Array) -> jax.Array:
-        logits_1V = forward.read_out(fused, h_1W)
+        logits_1V = forward.apply_head(fused, h_1W)
         tempered_1V = logits_1V / jnp.where(temperature > 0, temperature, 1)
         sampled_1 = jax.random.categorical(key, tempered_1V)
         greedy_1 = jnp.argmax(logits_1V, axis=-1)

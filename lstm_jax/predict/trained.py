@@ -16,7 +16,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.model.forward import FusedParams
+from lstm_jax.model.fuse import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.predict import inference
 from lstm_jax.runs import checkpoints

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.model.forward import FusedParams, read_out
+from lstm_jax.model.forward import apply_head
+from lstm_jax.model.fuse import FusedParams
 from lstm_jax.predict import inference
 from lstm_jax.tasks.task import Batch, ModelSpec
 
@@ -77,7 +78,7 @@ def gradient_flow(
             h = h_TBH[-1]
         else:
             h = h_TBH[inputs.lengths_B - 1, jnp.arange(len(inputs.lengths_B))]
-        items = task.per_example(read_out(fused, h), batch, training=False)
+        items = task.per_example(apply_head(fused, h), batch, training=False)
         return items.loss @ items.weight
 
     hidden = fused.head_DO.shape[0] - 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Decoder, PerExample, Task
+from lstm_jax.tasks.task import Batch, DecoderSpec, PerExample, Task
 
 if TYPE_CHECKING:
     import jax
@@ -55,9 +55,9 @@ class Seq2SeqTask(Task):
         optional=True,
     )
 
-    def decoder(self, metadata: dict[str, Any]) -> Decoder:
+    def decoder(self, metadata: dict[str, Any]) -> DecoderSpec:
         """Returns what writes the sentences of data of these metadata."""
-        return Decoder(len(metadata["target_vocabulary"]), self.attention)
+        return DecoderSpec(len(metadata["target_vocabulary"]), self.attention)
 
     def trivial_score(self, dataset: Dataset) -> float:
         """Returns the share of right symbols of whoever knows the symbol before alone."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Batch = dict[str, Any]  # arrays by name, the first axis that of the examples
 
 
-class Decoder(NamedTuple):
+class DecoderSpec(NamedTuple):
     """What writes a sequence of symbols, one after another, from what the recurrent layers read."""
 
     num_symbols: int  # the size of its vocabulary
@@ -42,7 +42,7 @@ class ModelSpec(NamedTuple):
         int, ...
     ] = ()  # of batches, rising: each is cut to the least that holds it
     carry_state: bool = False  # a block of scored examples goes on where the one before it ended
-    decoder: Decoder | None = None  # it stands between the recurrent layers and the head
+    decoder: DecoderSpec | None = None  # it stands between the recurrent layers and the head
 
 
 class Inputs(NamedTuple):

@@ -23,9 +23,8 @@ import optax
 from lstm_jax.config.experiment import Experiment, all_field_specs
 from lstm_jax.data.dataset import Arrays, Split, num_examples
 from lstm_jax.model import forward
-from lstm_jax.model import init as model_init
-from lstm_jax.model.forward import FusedParams
-from lstm_jax.model.init import Params
+from lstm_jax.model.fuse import FusedParams, fuse_kernels
+from lstm_jax.model.init import Params, init_params
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.batches import bucket_index, next_batch, streams
 from lstm_jax.train.optimizer import (
@@ -107,7 +106,7 @@ jax.tree_util.register_pytree_with_keys(Split, _flatten_split, _unflatten_split)
 
 def init_state(spec: ModelSpec, member: Experiment) -> TrainState:
     """Returns the state before the first step."""
-    params = model_init.init(member, spec, streams(member.seed)["init"])
+    params = init_params(member, spec, streams(member.seed)["init"])
     return TrainState(params, gradient_transformation(member).init(params), jnp.int32(-1))
 
 
@@ -174,14 +173,14 @@ def train_step(
     gradient is not finite is frozen: it stays as it was, for good.
     """
     task = member.task
-    fused, unfuse = jax.vjp(partial(forward.fuse_kernels, member), state.params)
+    fused, unfuse = jax.vjp(partial(fuse_kernels, member), state.params)
     total = task.total_weight(batch)  # exact, before the batch is cut into microbatches
 
     def microbatch_loss(
         fused: FusedParams, microbatch: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
         """Returns the microbatch's share of the batch's mean loss, and of the metric's sum."""
-        outputs = forward.outputs(member, spec, fused, task.inputs(microbatch), key)
+        outputs = forward.apply_model(member, spec, fused, task.inputs(microbatch), key)
         scored = task.per_example(outputs, microbatch, training=True)
         # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
         share = scored.weight * (1 / jnp.float32(total))
@@ -256,7 +255,7 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
     The backend is always `scan`.
     """
     member = member.replace_unchecked({"backend": "scan"})
-    fused, task = forward.fuse_kernels(member, params), member.task
+    fused, task = fuse_kernels(member, params), member.task
     count = num_examples(examples)
     indices_N = jnp.arange(count + -count % EVALUATION_BLOCK, dtype=jnp.int32)
 
@@ -264,9 +263,9 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
         inputs = task.inputs(batch)
         if spec.carry_state:
             ran = forward.run_layers(member, fused, inputs, keep_outputs=True, initial=states)
-            outputs, states = forward.read_out(fused, ran.h_TBW), ran.states
+            outputs, states = forward.apply_head(fused, ran.h_TBW), ran.states
         else:
-            outputs = forward.outputs(member, spec, fused, inputs)
+            outputs = forward.apply_model(member, spec, fused, inputs)
         scored = task.per_example(outputs, batch, training=False)
         # The examples that fill up the last block have no weight. An example may have many items.
         weight = scored.weight * jnp.tile(is_real_b, scored.weight.shape[0] // is_real_b.shape[0])

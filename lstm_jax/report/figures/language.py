@@ -16,7 +16,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import language as windows
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.data.ngrams import bits_per_byte
-from lstm_jax.model.forward import FusedParams
+from lstm_jax.model.fuse import FusedParams
 from lstm_jax.predict import inference
 from lstm_jax.predict.language import write
 from lstm_jax.predict.trained import TrainedModel
