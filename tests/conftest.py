@@ -41,11 +41,11 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="module")
-def quickly():
-    """The package's own programs are compiled as by `quick` too, for the tests of one file."""
-    from fast_compile import quick_programs
+def fast_compile():
+    """Compiles the programs of the package fast, for the tests of one file."""
+    from fast_compile import fast_programs
 
-    with quick_programs():
+    with fast_programs():
         yield
 
 

@@ -1,9 +1,9 @@
-"""`jax.jit` for tests of mathematics: compiled in a fifth of the time, to a slower program.
+"""`jax.jit` for tests of mathematics: it compiles in a fifth of the time, to a slower program.
 
-What XLA and LLVM would optimise is left as it is written, so results differ from a user's by
-rounding. What a user's compiler may change is tested with `jax.jit`: the bits of members
-(`test_sweep.py`, `test_golden.py`, `test_run.py`, `test_reproduce.py`). Even that is compiled as
-`conftest.py` says; as users run it, members are compared by `make bits`.
+XLA and LLVM skip most optimisations, so results differ from a user's by rounding. Tests of bits use
+`jax.jit` itself, because a user's compiler may change them: `test_sweep.py`, `test_golden.py`,
+`test_run.py` and `test_reproduce.py`. `conftest.py` lowers the level of optimisation even there;
+`make bits` compares members as users run them.
 """
 
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ OPTIONS = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
 }
-quick = partial(jax.jit, compiler_options=OPTIONS)
+fast_jit = partial(jax.jit, compiler_options=OPTIONS)
 
 
 @contextmanager
-def quick_programs():
-    """Has the package compile its own programs like this too; they are forgotten afterwards."""
+def fast_programs():
+    """Compiles the programs of the package with `fast_jit` too, and forgets them afterwards."""
     sweep._compiled.cache_clear()
-    with mock.patch.object(jax, "jit", quick):
+    with mock.patch.object(jax, "jit", fast_jit):
         yield
     sweep._compiled.cache_clear()

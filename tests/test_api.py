@@ -16,7 +16,7 @@ from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import devices
 from lstm_jax.runs.columns import Columns
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 ROOT = Path(__file__).parent.parent
 # Five rows of six numbers, three classes; everything here runs this one program.

@@ -219,7 +219,7 @@ def test_the_command_writes_json_and_tells_of_faults(
 def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
     """On the same batches from the same weights: means of two losses."""
     import jax  # not above: the peers' processes import this file, and start at once without
-    from fast_compile import quick_programs
+    from fast_compile import fast_programs
 
     from benchmarks import data, ours
 
@@ -230,7 +230,7 @@ def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
     data.write(tmp_path, "noise", split)
     np.savez(tmp_path / weights_file(case), **make_weights(case, 0))
     task = load_task(case, tmp_path)
-    with quick_programs():
+    with fast_programs():
         with jax.numpy_dtype_promotion("standard"):  # as a peer's process runs, for optax's Adam
             plain = ours.plain(task)["jitted loop"]()(0, 2)
         assert ours.ours(task)["8 microbatches"]()(0, 2) == pytest.approx(plain, rel=1e-5)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 from onnx import TensorProto, helper
 from textbook import arguments, assert_close, sigmoid, weighted
 
@@ -112,7 +112,7 @@ def test_a_cell_from_a_file_outside_runs_and_learns(tmp_path):
         return outputs, (end,)
 
     def gradient(function):
-        return quick(jax.grad(lambda *given: weighted(function(*given)), (0, 1)))(kernels, x)
+        return fast_jit(jax.grad(lambda *given: weighted(function(*given)), (0, 1)))(kernels, x)
 
     ours = gradient(lambda kernels, x: run(cell, stack_kernels(cell, *kernels), x))
     assert_close(ours, gradient(theirs))

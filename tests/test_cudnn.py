@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 from jax.experimental import rnn
 
 from benchmarks.jax_peers import cudnn
@@ -25,7 +25,7 @@ from lstm_jax.tasks.task import Inputs, ModelSpec
 from lstm_jax.train.step import init_state, train_step
 from lstm_jax.train.sweep import make_placements, refuse_absent_backend, stack_fields, tile_size
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 SHAPES = [(1, 1, 1, 1), (7, 3, 5, 4), (28, 16, 28, 32)]  # T, B, I, H
 
@@ -82,7 +82,7 @@ def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
             c, h = last(x, kernel)
             return jnp.sum(jnp.sin(c) + h), (c, h)
 
-        return quick(jax.value_and_grad(total, has_aux=True))(kernel)
+        return fast_jit(jax.value_and_grad(total, has_aux=True))(kernel)
 
     (_, ours), gradient = both(lambda x, kernel: run(lstm_cell, kernel, x)[1])
     (_, theirs), gradient_theirs = both(lstm_last_cudnn)
@@ -101,8 +101,8 @@ def test_a_member_trains_as_with_scan(on_cpu):
             hidden_size=8, batch_size=16, microbatches=2, learning_rate=1e-2, backend=backend
         )
         member = jax.tree.map(lambda a: jnp.asarray(a[0]), stack_fields([member]))
-        take = quick(partial(train_step, spec))
-        state, losses = quick(partial(init_state, spec))(member), []
+        take = fast_jit(partial(train_step, spec))
+        state, losses = fast_jit(partial(init_state, spec))(member), []
         batch = {"images": images, "labels": labels}
         for step in range(5):
             state, seen = take(member, state, batch, jnp.int32(step))

@@ -12,7 +12,7 @@ from lstm_jax.predict import decode
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.train.step import init_state
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 LENGTH, SENTENCES = 6, 16
 METADATA = {

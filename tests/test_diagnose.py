@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 
 from lstm_jax import Experiment
 from lstm_jax.cells import CELLS, get_cell
@@ -45,7 +45,7 @@ class Model:
 @pytest.fixture(scope="module", params=MODELS, ids=lambda p: f"{p[0]}-{p[1]}")
 def any_model(request, digits):
     cell, layers = request.param
-    initial = quick(lambda spec, member: init_state(spec, member).params, static_argnums=0)
+    initial = fast_jit(lambda spec, member: init_state(spec, member).params, static_argnums=0)
     return Model(replace(MEMBER, cell=cell, layers=layers), digits, initial)
 
 
@@ -66,7 +66,7 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
     """Along the gradient itself, at one row: the loss changes by its norm."""
     one, example = any_model, {name: array[:1] for name, array in batch.items()}
     task, inputs = one.member.task, one.member.task.inputs(example)
-    flow = quick(diagnostics.gradient_flow, static_argnums=0)(
+    flow = fast_jit(diagnostics.gradient_flow, static_argnums=0)(
         one.spec, one.member, one.fused, example
     )
 
@@ -75,8 +75,8 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
         outputs = forward.apply_head(one.fused, h_TBH[-1])
         return task.per_example(outputs, example, training=False).loss[0]
 
-    zeros, loss = jnp.zeros((8, 1, 5)), quick(loss_of)
-    slopes = quick(jax.grad(loss_of))(zeros)
+    zeros, loss = jnp.zeros((8, 1, 5)), fast_jit(loss_of)
+    slopes = fast_jit(jax.grad(loss_of))(zeros)
     for row in (0, 4, 7):
         step = zeros.at[row].set(1e-2 * slopes[row] / jnp.linalg.norm(slopes[row]))
         difference = (loss(step) - loss(-step)) / 2e-2
@@ -85,15 +85,17 @@ def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
 
 def test_a_gradient_too_long_to_be_squared_has_its_length(lstm, batch):
     long = lstm.fused._replace(head_DO=lstm.fused.head_DO * 1e25)
-    flow = quick(diagnostics.gradient_flow, static_argnums=0)(lstm.spec, lstm.member, long, batch)
+    flow = fast_jit(diagnostics.gradient_flow, static_argnums=0)(
+        lstm.spec, lstm.member, long, batch
+    )
     assert jnp.isfinite(flow).all()
     assert flow[-1] > 1e24
 
 
 def test_what_is_looked_at_is_summed_up_over_examples_and_units(lstm, batch):
-    found = quick(diagnostics.activations)(lstm.member, lstm.fused, batch)
+    found = fast_jit(diagnostics.activations)(lstm.member, lstm.fused, batch)
     inputs = lstm.member.task.inputs(batch)
-    trace = quick(inference.activations)(lstm.member, lstm.fused, inputs)
+    trace = fast_jit(inference.activations)(lstm.member, lstm.fused, inputs)
     for name, values in trace.items():
         assert not diagnostics.is_gate(name) or 0 < values.min() < values.max() < 1
     assert set(found) == {"input gate", "forget gate", "output gate", "cell", "h"}

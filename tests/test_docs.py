@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 from flax import nnx
 from rich.console import Console
 
@@ -21,7 +21,7 @@ from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.tasks.images import Images
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"hidden_size": 4, "batch_size": 8, "microbatches": 1}
@@ -123,14 +123,14 @@ def test_the_recurrence_stands_in_models_of_other_frameworks(tmp_path):
     x_BTI, lengths_B = np.ones((2, 5, 3), np.float32), np.array([5, 2])
     key = jax.random.key(0)
     model = models["linen"]["Classifier"]()
-    params = quick(model.init)(key, x_BTI)
+    params = fast_jit(model.init)(key, x_BTI)
     by_flax = nn.RNN(nn.OptimizedLSTMCell(16)).apply({"params": params["params"]["LSTM_0"]}, x_BTI)
     dense = params["params"]["Dense_0"]
     want = by_flax[:, -1] @ dense["kernel"] + dense["bias"][None]
     np.testing.assert_allclose(model.apply(params, x_BTI), want, atol=1e-5)
     both = models["both"]["Both"]()
-    h_BTH, _ = quick(both.init_with_output)(key, x_BTI, lengths_B)
-    again_BTH, _ = quick(both.init_with_output)(key, x_BTI[:, :2], np.array([2, 2]))
+    h_BTH, _ = fast_jit(both.init_with_output)(key, x_BTI, lengths_B)
+    again_BTH, _ = fast_jit(both.init_with_output)(key, x_BTI[:, :2], np.array([2, 2]))
     np.testing.assert_allclose(h_BTH[1, :2], again_BTH[1], atol=1e-6)  # padding hides nothing
     logits = models["nnx_model"]["Classifier"](3, 4, 7, nnx.Rngs(0))(x_BTI)
     assert logits.shape == (2, 7)

@@ -18,7 +18,7 @@ from lstm_jax.runs.record import read_run
 from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
 from lstm_jax.tasks.images import Images
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 # A rate so high that it gets worse again.
 GRID = Experiment(

@@ -24,7 +24,7 @@ from lstm_jax.export.stablehlo import (
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 def quiet():

@@ -25,7 +25,7 @@ from lstm_jax.report import drawing
 from lstm_jax.report.figures.forecast import of_answers
 from lstm_jax.train.sweep import Placement, build_programs
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 WINDOW, HORIZON, ROWS = 6, 3, 400
 

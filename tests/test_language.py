@@ -22,7 +22,7 @@ from lstm_jax.tasks.task import Inputs
 from lstm_jax.train.step import EVALUATION_BLOCK
 from lstm_jax.train.sweep import Placement, build_programs
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 LENGTH = 6
 TEXT = b"abcd" * 2000  # whoever has read one byte knows the next

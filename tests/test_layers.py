@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 
 from lstm_jax.cells import scan
 from lstm_jax.config.experiment import Experiment
@@ -27,7 +27,7 @@ from lstm_jax.tasks.task import Inputs, ModelSpec, PerExample, Task
 from lstm_jax.train.batches import bucket_index, group_by_bucket
 from lstm_jax.train.sweep import Placement, build_programs
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 ROWS, BATCH, HIDDEN = 4, 4, 3
 LENGTHS = jnp.array([4, 1, 3, 0], jnp.int32)
@@ -101,12 +101,12 @@ def experiment(**fields):
     })  # fmt: skip
 
 
-@partial(quick, static_argnums=0)
+@partial(fast_jit, static_argnums=0)
 def _outputs(spec, member, params, inputs, key):
     return forward.apply_model(member, spec, fuse_kernels(member, params), inputs, key)
 
 
-@partial(quick, static_argnums=0)
+@partial(fast_jit, static_argnums=0)
 def layers_of(member, params, inputs):
     return forward.run_layers(member, fuse_kernels(member, params), inputs, keep_outputs=True)
 
@@ -177,7 +177,7 @@ def test_a_table_is_looked_up_as_one_hot_products_look_it_up():
     given = jax.random.normal(jax.random.key(1), (2, 3, HIDDEN))
 
     def by(function):
-        return quick(jax.value_and_grad(lambda t: jnp.sum(function(t) * given)))(table)
+        return fast_jit(jax.value_and_grad(lambda t: jnp.sum(function(t) * given)))(table)
 
     one_hot = by(lambda t: jax.nn.one_hot(symbols, 9, dtype=jnp.float32) @ t)
     for ours, theirs in zip(by(lambda t: look_up(t, symbols)), one_hot, strict=True):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 from textbook import assert_close, weighted
 
 from lstm_jax.cells.linen import GRU, LSTM, RNN
@@ -20,14 +20,14 @@ def normal(seed, *shape):
 
 
 def apply(module, variables, *arguments, **options):
-    return quick(partial(module.apply, **options))(variables, *arguments)
+    return fast_jit(partial(module.apply, **options))(variables, *arguments)
 
 
 @pytest.fixture(scope="module")
 def variables():
     """Flax's own, with biases other than zero."""
     rnn = nn.RNN(nn.OptimizedLSTMCell(HIDDEN))
-    variables = quick(rnn.init)(jax.random.key(0), normal(1, 2, ROWS, FEATURES))
+    variables = fast_jit(rnn.init)(jax.random.key(0), normal(1, 2, ROWS, FEATURES))
     leaves, tree = jax.tree.flatten(variables)
     return tree.unflatten([a + normal(seed, *a.shape) for seed, a in enumerate(leaves)])
 
@@ -57,7 +57,7 @@ def test_gru_and_rnn_are_flaxs(module, cell):
             result = module.apply(variables, x, initial_carry=carry, **options)
             return weighted(result), result
 
-        return quick(jax.value_and_grad(scalar, (0, 1, 2), has_aux=True))(variables, x, carry)
+        return fast_jit(jax.value_and_grad(scalar, (0, 1, 2), has_aux=True))(variables, x, carry)
 
     assert_close(value_and_gradient(module(HIDDEN)), value_and_gradient(nn.RNN(cell(HIDDEN))))
 
@@ -86,7 +86,7 @@ def test_is_flax_rnn(variables, call):
             result = module.apply(variables, x, initial_carry=initial, **call)
             return weighted(result), result
 
-        return quick(jax.value_and_grad(scalar, (0, 1, 2), has_aux=True))(variables, x, carry)
+        return fast_jit(jax.value_and_grad(scalar, (0, 1, 2), has_aux=True))(variables, x, carry)
 
     assert_close(
         value_and_gradient(LSTM(HIDDEN)),

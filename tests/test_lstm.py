@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 from textbook import arguments as with_params
 from textbook import assert_close, assert_equal, textbook, weighted
 
@@ -28,7 +28,7 @@ def lstm_last(*given, **options):
 def test_it_is_the_textbooks():
     x, *kernels, carry = arguments()
     lengths = jnp.array([0, 5, 2], jnp.int32)
-    ours = quick(partial(lstm, reverse=True))(x, *kernels, carry, lengths)
+    ours = fast_jit(partial(lstm, reverse=True))(x, *kernels, carry, lengths)
     assert_close(ours, textbook("lstm", (*kernels, {}), x, carry, lengths, reverse=True))
 
 
@@ -39,7 +39,7 @@ def test_last_is_the_carry(options):
             carry = carry_of(*given)
             return weighted(carry), carry
 
-        return quick(jax.value_and_grad(scalar, range(5), has_aux=True))(*arguments())
+        return fast_jit(jax.value_and_grad(scalar, range(5), has_aux=True))(*arguments())
 
     (_, last), gradient = value_and_gradient(partial(lstm_last, **options))
     (_, carry), expected = value_and_gradient(lambda *given: lstm(*given, **options)[1])
@@ -50,7 +50,7 @@ def test_last_is_the_carry(options):
 def test_half_precision_has_a_single_precision_state():
     x, *kernels, carry = arguments()
     rounded = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (x, *kernels))
-    both = quick(jax.value_and_grad(lambda *a: weighted(lstm(*a, carry)), range(4)))
+    both = fast_jit(jax.value_and_grad(lambda *a: weighted(lstm(*a, carry)), range(4)))
     half, gradient = both(*rounded)
     exact = tuple(a.astype(jnp.float32) for a in rounded)
     single, expected = both(*exact)
@@ -69,7 +69,7 @@ def test_a_gradient_nobody_asks_for_costs_nothing():
     given = arguments((8, 4, 64, 8))
 
     def flops(numbers):
-        gradient = quick(jax.grad(lambda *a: weighted(lstm_last(*a)), numbers))
+        gradient = fast_jit(jax.grad(lambda *a: weighted(lstm_last(*a)), numbers))
         return gradient.lower(*given).compile().cost_analysis()["flops"]
 
     input_product = 2 * 8 * 4 * 64 * 32

@@ -7,7 +7,7 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 from rich.console import Console
 from trained_runs import reading, train
 
@@ -19,7 +19,7 @@ from lstm_jax.report.page import report
 from lstm_jax.runs.statistics import summarise
 from lstm_jax.train.batches import next_batch
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 TASKS = (Adding(length=9), Copying(delay=3))
 TINY = Experiment(
@@ -28,7 +28,7 @@ TINY = Experiment(
 )  # fmt: skip
 
 
-@partial(quick, static_argnums=0)
+@partial(fast_jit, static_argnums=0)
 def training_batch(task, seed, step):
     """What a member of this seed is trained on at a step."""
     member = Experiment(task=task, batch_size=200).replace_unchecked({"seed": seed})
@@ -36,7 +36,7 @@ def training_batch(task, seed, step):
     return next_batch(task.model_spec({}), member, {}, step, none, jnp.int32(-1))[0]
 
 
-@partial(quick, static_argnums=0)
+@partial(fast_jit, static_argnums=0)
 def loss_and_metric(task, outputs, batch):
     """Of each example."""
     return task.per_example(outputs, batch, training=True)[:2]
@@ -66,7 +66,7 @@ def test_two_rows_are_both_marked():
 
 def test_symbols_then_blanks_a_delimiter_and_room_to_recall():
     batch = {"symbols": jnp.array([[3, 1, 4, 1, 5, 2, 6, 5, 3, 7]], jnp.int32)}
-    read = np.asarray(quick(TASKS[1].inputs)(batch).x_TBI).argmax(axis=-1)[:, 0]
+    read = np.asarray(fast_jit(TASKS[1].inputs)(batch).x_TBI).argmax(axis=-1)[:, 0]
     assert read.tolist() == [3, 1, 4, 1, 5, 2, 6, 5, 3, 7, 8, 8, 9] + [8] * 10
 
 

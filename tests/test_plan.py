@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from fast_compile import quick_programs
+from fast_compile import fast_programs
 from run_commands import ENDLESS, SHORT
 
 from lstm_jax.cli.main import main
@@ -28,7 +28,7 @@ def test_plan_leaves_out_the_work_that_a_halving_drops(tmp_path, capsys):
     """Of four settings the first quarter is trained of all, the second of two, the rest of one."""
     argv = ["plan", "digits", "--runs-dir", str(tmp_path), *ENDLESS, "--measure"]
     argv += ["--learning-rate", "1e-4", "1e-3", "1e-2", "1e-1", "--halving", "2"]
-    with quick_programs():
+    with fast_programs():
         main(argv)
     output = capsys.readouterr().out
     (rate,) = re.findall(r"^ *4 .* ([\d,]+) *$", output, re.MULTILINE)

@@ -19,7 +19,7 @@ from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 SMALL = Experiment(task=Images(dataset="digits"), hidden_size=6, forget_bias=0.5)
 

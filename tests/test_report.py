@@ -37,7 +37,7 @@ from lstm_jax.runs.results import Result
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 FACTS = {"shapes": {"images": [8, 8]}, "num_classes": 10}
 

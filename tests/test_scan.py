@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 from jax.sharding import Mesh, PartitionSpec
 from textbook import FORMULAS, arguments, assert_close, assert_equal, textbook, weighted
 
@@ -40,7 +40,7 @@ def value_and_gradient(function, *given):
         return weighted(result), result
 
     numbers = range(len(given))
-    return quick(jax.value_and_grad(scalar, numbers, has_aux=True))(*given)
+    return fast_jit(jax.value_and_grad(scalar, numbers, has_aux=True))(*given)
 
 
 @every_cell
@@ -69,14 +69,14 @@ def test_the_scan_is_a_python_loop_and_the_trace_is_of_it(name):
     params, x, _ = arguments(name)
     cell, (*kernels, extra) = get_cell(name), params
     kernel = stack_kernels(cell, *kernels)
-    call = quick(partial(run, cell))
+    call = fast_jit(partial(run, cell))
     outputs, end = call(kernel, x, extra)
     looped, state = [], jax.tree.map(jnp.zeros_like, end)
     for row in x:
         output, state = call(kernel, row[None], extra, initial=state)
         looped.append(output[0])
     assert_close((outputs, end), (np.stack(looped), state), 1e-6)
-    looks = quick(partial(trace, cell))(kernel, x, extra)
+    looks = fast_jit(partial(trace, cell))(kernel, x, extra)
     assert_close(looks["h"], outputs, 1e-6)
     if "cell" in looks:
         assert_close(looks["cell"][-1], end[cell.state.index("c")], 1e-6)
@@ -113,9 +113,9 @@ def test_vmap_and_map_are_loops_and_shard_map_is_the_whole_batch(name):
         mapped = jax.lax.map(lambda given: gradient(*given), stacked)
         return jax.vmap(gradient)(*stacked), mapped, jax.grad(sharded)(*first, lengths)
 
-    alone = quick(jax.grad(partial(loss, lengths=lengths)))
+    alone = fast_jit(jax.grad(partial(loss, lengths=lengths)))
     looped = [alone(*given) for given in members]
-    by_vmap, by_map, by_devices = quick(gradients)(members, members[0])
+    by_vmap, by_map, by_devices = fast_jit(gradients)(members, members[0])
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *looped)
     assert_close(by_vmap, stacked)
     assert_close(by_map, stacked)
@@ -125,7 +125,7 @@ def test_vmap_and_map_are_loops_and_shard_map_is_the_whole_batch(name):
 def test_a_nudge_is_seen_by_the_rows_after():
     params, x, _ = arguments("gru")
     cell, (*kernels, _) = get_cell("gru"), params
-    look = quick(partial(trace, cell, stack_kernels(cell, *kernels), x))
+    look = fast_jit(partial(trace, cell, stack_kernels(cell, *kernels), x))
     perturbation = jnp.zeros((5, 4, 6)).at[2].set(0.5)
     change = np.asarray(look(perturbation_TBH=perturbation)["h"] - look()["h"])
     assert not change[:2].any()
@@ -143,7 +143,7 @@ def test_second_derivatives(name):
             def loss(given):
                 return weighted(jax.tree.map(jnp.square, function(name, *given)))
 
-            return quick(jax.grad(lambda given: weighted(jax.grad(loss)(given))))(given)
+            return fast_jit(jax.grad(lambda given: weighted(jax.grad(loss)(given))))(given)
 
         assert_close(curvature(ours), curvature(textbook), 1e-10)
 
@@ -152,7 +152,7 @@ def test_second_derivatives(name):
 def test_padding_is_never_seen(name):
     params, x, state = arguments(name)
     lengths = jnp.array([0, 5, 2, 1], jnp.int32)
-    end_of = quick(lambda *given: ours(name, *given)[1])
+    end_of = fast_jit(lambda *given: ours(name, *given)[1])
     end = end_of(params, x, state, lengths)
     padding = np.arange(5)[:, None, None] >= lengths[None, :, None]
     assert_equal(end_of(params, jnp.where(padding, 1e3, x), state, lengths), end)

@@ -6,7 +6,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 
 from lstm_jax.config.experiment import Experiment, all_field_specs
 from lstm_jax.data import images
@@ -196,14 +196,14 @@ def in_tiles(digits):
     program for all, so that it may be compiled quickly.
     """
     placement = Placement(members("layers")[:3], 1, 1, tile=4)
-    return trained(placement, digits, cuts=(0, 5, 12), how=quick)
+    return trained(placement, digits, cuts=(0, 5, 12), how=fast_jit)
 
 
 @pytest.mark.parametrize("index", [0, 2])
 def test_in_tiles_a_member_has_the_same_bits_whatever_is_beside_it(digits, in_tiles, index):
     placement = Placement(members("layers")[index : index + 1], 1, 1, tile=4)
     assert len(placement.rows) == 4
-    assert trained(placement, digits, cuts=(0, 12), how=quick) == [in_tiles[index]]
+    assert trained(placement, digits, cuts=(0, 12), how=fast_jit) == [in_tiles[index]]
 
 
 def test_tiles_train_as_one_after_another_does(digits):

@@ -25,7 +25,7 @@ from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.text import Text
 from lstm_jax.train.sweep import Placement, build_programs
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 WORDS = ["the", "a", "film", "is", "was", "long", "short", "old", "new", "plot"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from axis_names import checked
-from fast_compile import quick
+from fast_compile import fast_jit
 from textbook import assert_close, assert_equal, weighted
 
 from lstm_jax.cells import scan, scan_vjp
@@ -30,10 +30,10 @@ from lstm_jax.train.sweep import model_spec_of, stack_fields
 
 SMALL = {"hidden_size": 8, "batch_size": 16, "microbatches": 2, "total_examples": 1600}
 DIGITS = Images(dataset="digits")
-initial = quick(init_state, static_argnums=0)
-step = quick(train_step, static_argnums=0)  # one program for all members of a group
-score = quick(evaluate, static_argnums=0)
-shifted = quick(shift_images, static_argnums=2)
+initial = fast_jit(init_state, static_argnums=0)
+step = fast_jit(train_step, static_argnums=0)  # one program for all members of a group
+score = fast_jit(evaluate, static_argnums=0)
+shifted = fast_jit(shift_images, static_argnums=2)
 
 
 def small(**values):
@@ -67,7 +67,7 @@ def stepped(member, batch, steps=3, spec=ENDS, compiled_in=False):
     state = begun(member, spec)
     if compiled_in:  # every number a constant of the program
         numbers = arrays(member)
-        take = quick(lambda state, step: train_step(spec, numbers, state, batch, step))
+        take = fast_jit(lambda state, step: train_step(spec, numbers, state, batch, step))
     else:
         take = lambda state, at: step(spec, arrays(member), state, batch, at)  # noqa: E731
     for at in range(steps):
@@ -118,7 +118,7 @@ def test_the_folded_model_is_the_notebooks_graph_layer_after_layer():
             result = function(params, given)
             return weighted(result), result
 
-        return quick(jax.value_and_grad(scalar, has_aux=True))
+        return fast_jit(jax.value_and_grad(scalar, has_aux=True))
 
     ours = value_and_gradient(lambda p, member: folded_outputs(member, ENDS, p, x_TBI))
     notebooks = value_and_gradient(lambda p, forget_bias: unfolded(p, x_TBI, forget_bias))
@@ -148,9 +148,9 @@ def test_layers_are_flax_modules_one_upon_the_other(cell, module):
     weights = {}
     for (name, own), place in zip(sorted(shapes.items()), (cell, f"{cell}_1"), strict=True):
         weights[name] = in_flax(cell, params[place], own)
-    out_TBO = dense("output", np.asarray(quick(peer.apply)({"params": weights}, h_TBH)))
+    out_TBO = dense("output", np.asarray(fast_jit(peer.apply)({"params": weights}, h_TBH)))
     for per_step_outputs, out in ((True, out_TBO), (False, out_TBO[-1])):
-        ours = quick(partial(folded_outputs, member, ModelSpec(8, 3, per_step_outputs)))(
+        ours = fast_jit(partial(folded_outputs, member, ModelSpec(8, 3, per_step_outputs)))(
             params, x_TBI
         )
         assert ours.shape == out.shape
@@ -238,7 +238,7 @@ MEMBERS = {
 }
 
 
-@quick
+@fast_jit
 def plain_gradient(params, batch, smoothing):
     """((Loss, logits), gradient) of the notebook's graph on a whole batch."""
     x_TBI = (batch["images"].astype(jnp.float32) / 255).swapaxes(0, 1)
@@ -268,7 +268,7 @@ def test_steps_are_optaxs_own_on_the_mean_cross_entropy_of_the_plain_model(batch
     optimizer = OWN[member.optimizer](member)
     if member.clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(member.clip_norm), optimizer)
-    update = quick(optimizer.update)
+    update = fast_jit(optimizer.update)
     params, opt_state, first = state.params, optimizer.init(state.params), None
     for at in range(3):
         (loss, logits), gradient = plain_gradient(params, batch, member.task.label_smoothing)
@@ -394,7 +394,7 @@ def test_the_rate_rises_then_falls_to_zero(warmup):
     member = small(schedule="cosine", warmup_steps=warmup)
     assert member.num_steps == 100
     steps = np.arange(101, dtype=np.int32)
-    factors = np.asarray(quick(jax.vmap(partial(schedule_factor, member)))(steps))
+    factors = np.asarray(fast_jit(jax.vmap(partial(schedule_factor, member)))(steps))
     peak = int(np.argmax(factors))
     assert factors[peak] == 1.0
     assert max(warmup - 1, 0) <= peak <= warmup
@@ -493,7 +493,7 @@ def test_of_masked_items_loss_and_metric_are_the_mean_over_what_counts(size):
     spec, data = Echo().model_spec({}), echoes(size)
     params = noisy(begun(member, spec).params)
     outputs = np.asarray(
-        quick(partial(folded_outputs, member, spec))(params, data["x"].T[:, :, None])
+        fast_jit(partial(folded_outputs, member, spec))(params, data["x"].T[:, :, None])
     )
     errors = (outputs[:, :, 0].T - data["x"]).astype(np.float64)
     counts = np.arange(6)[None] < data["lengths"][:, None]
@@ -522,7 +522,7 @@ def test_evaluation_counts_every_example_once(digits):
     member, params = small(), begun(small()).params
     data = {name: array[:137] for name, array in digits.train.items()}
     x_TBI = (data["images"].astype(np.float32) / 255).swapaxes(0, 1)
-    logits = np.asarray(quick(unfolded)(params, x_TBI, 1.0))
+    logits = np.asarray(fast_jit(unfolded)(params, x_TBI, 1.0))
     sums = score(ENDS, arrays(member), params, data)
     assert float(sums.weight) == 137
     assert float(sums.metric) == np.sum(np.argmax(logits, -1) == data["labels"])
@@ -547,7 +547,7 @@ def trained(member, spec, dataset, steps):
     """The state after the first steps, in one segment, and the metrics of each [S]."""
     order, bounds = np.zeros(dataset.num_examples, np.int32), np.int32([-1, 0, steps])
     given = arrays(member), begun(member, spec), order, dataset.train, *bounds
-    state, _, metrics = quick(partial(train_segment, spec, steps, None))(*given)
+    state, _, metrics = fast_jit(partial(train_segment, spec, steps, None))(*given)
     return state, metrics
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import quick
+from fast_compile import fast_jit
 
 from lstm_jax import Experiment, Translation
 from lstm_jax.cells import get_cell, scan
@@ -30,7 +30,7 @@ from lstm_jax.tasks.task import Inputs
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import Placement, build_programs
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 STEPS, BATCH = 1500, 8
 
@@ -82,7 +82,7 @@ def batch(data):
     return {name: jnp.asarray(array[:BATCH]) for name, array in data.train.items()}
 
 
-@partial(quick, static_argnums=0)
+@partial(fast_jit, static_argnums=0)
 def _logits(spec, member, fused, batch):
     return forward.apply_model(member, spec, fused, member.task.inputs(batch))
 
@@ -167,7 +167,7 @@ def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained,
     decoder_inputs_SB = jnp.tile(jnp.array([1, 4, 5, 6], jnp.int32)[:, None], (1, BATCH))
     inputs = trained.member.task.inputs(batch)._replace(decoder_inputs_SB=decoder_inputs_SB)
 
-    @quick
+    @fast_jit
     @jax.jacrev
     def slopes(tables, fused):
         own = fused._replace(
@@ -192,14 +192,14 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     member = Experiment(task=Translation(attention="none"), hidden_size=3, bidirectional=True)
     metadata = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "widths": [4]}
     spec = member.task.model_spec(metadata)
-    params = quick(partial(init_params, member, spec))(jax.random.key(0))
+    params = fast_jit(partial(init_params, member, spec))(jax.random.key(0))
     own = params["decoder"]
     assert set(own) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
-    fused = quick(partial(fuse_kernels, member))(params)
+    fused = fast_jit(partial(fuse_kernels, member))(params)
     x_TB = jnp.array([[0, 1], [2, 3], [1, 0]], jnp.int32)
     decoder_inputs_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
     inputs = Inputs(x_TB, jnp.array([3, 2], jnp.int32), decoder_inputs_SB)
-    run = quick(scan.run, static_argnums=0, static_argnames="reverse")
+    run = fast_jit(scan.run, static_argnums=0, static_argnames="reverse")
     cell, x_TBH = get_cell("lstm"), params["embedding"][x_TB]
     ends = [
         run(cell, layer.kernel_KG, x_TBH, lengths_B=inputs.lengths_B, reverse=reverse)[1]
@@ -212,7 +212,7 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     kernel_KG = fused.decoder.layers[0][0].kernel_KG
     h_SBH, _ = run(cell, kernel_KG, own["embedding"][decoder_inputs_SB], initial=initial)
     want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
-    found = quick(partial(forward.apply_model, member, spec))(fused, inputs)
+    found = fast_jit(partial(forward.apply_model, member, spec))(fused, inputs)
     np.testing.assert_allclose(found, want, atol=1e-6)
 
 
