@@ -147,7 +147,7 @@ def run(
 
 def read(run: str | Path, *, runs_dir: str | Path = "runs") -> Outcome:
     """Returns what a run has given so far: a run directory, NAME, NAME/begin-of-digest, latest."""
-    from lstm_jax.runs.record import find_run
+    from lstm_jax.runs.directory import find_run
 
     return Outcome(find_run(run, Path(runs_dir)))
 
@@ -165,7 +165,7 @@ def load(
 
         prepare_jax("auto")
         from lstm_jax.predict import trained
-        from lstm_jax.runs.record import find_run
+        from lstm_jax.runs.directory import find_run
 
         return trained.load(find_run(run, Path(runs_dir)), member)
 

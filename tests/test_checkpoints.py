@@ -12,8 +12,8 @@ from kills import killed_before
 
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.directory import read_json, sealed, write_json
 from lstm_jax.runs.files import clear_leftovers
+from lstm_jax.runs.json_files import read_json, with_checksum, write_json
 
 MEMBERS = ("a", "b", "c")
 
@@ -158,7 +158,7 @@ def test_halves_of_different_checkpoints_do_not_pass_for_one(saved, folder):
 )
 def test_a_sealed_manifest_of_odd_values_is_damaged(saved, folder, change):
     path = folder / "00000030.json"
-    write_json(path, sealed(read_json(path) | change))
+    write_json(path, with_checksum(read_json(path) | change))
     if change.get("identity"):
         assert checkpoints.load(saved, ["a"], pytest.fail)["a"].step == 30
     else:
@@ -173,7 +173,7 @@ def test_arrays_of_fewer_members_than_it_says_are_damaged(saved, folder):
     (folder / "00000030.safetensors").write_bytes(content)
     file = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     path = folder / "00000030.json"
-    write_json(path, sealed(read_json(path) | {"file": file}))
+    write_json(path, with_checksum(read_json(path) | {"file": file}))
     with pytest.raises(EnvironmentProblem, match="not those of its members"):
         checkpoints.read(path, {"c"})
 

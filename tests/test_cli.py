@@ -66,7 +66,7 @@ def complaint(argv, capsys):
         (["run", "digits", "--halving", "3"], "halving: 3 leaves no rung with 1 settings"),
         (["run", "digits", "--search", "tpe"], "search: tpe needs a field with several values"),
         (["reproduce"], "which run directory?"),
-        (["reproduce", "no/such"], "is no directory"),
+        (["reproduce", "no/such"], "is not a directory"),
         (["reproduce", "tests", "--seed", "3"], "no option --seed"),
         (["reproduce", "tests", "--steps", "0"], "steps: 0 is not at least 1"),
     ],

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lstm_jax.errors import EnvironmentProblem
-from lstm_jax.runs.directory import locked, read_json, sealed, write_csv, write_json
-from lstm_jax.runs.schema import check
+from lstm_jax.runs.directory import locked
+from lstm_jax.runs.files import write_csv
+from lstm_jax.runs.json_files import check, read_json, with_checksum, write_json
 
 # The lock.
 
@@ -42,17 +43,17 @@ def test_the_lock_keeps_others_out_and_a_crash_frees_it(tmp_path):
 def test_a_directory_that_is_moved_away_is_no_longer_ours(tmp_path):
     path = tmp_path / "runs" / "name" / "digest"
     with locked(path) as lock:
-        lock.still_ours()
+        lock.check()
         path.rename(tmp_path / "elsewhere")
         with pytest.raises(EnvironmentProblem, match="was moved or removed"):
-            lock.still_ours()
+            lock.check()
         with pytest.raises(EnvironmentProblem, match="cannot write"):
             write_json(path / "record.json", {})
         with locked(path), pytest.raises(EnvironmentProblem, match="was moved or removed"):
-            lock.still_ours()  # another one is at its place
+            lock.check()  # another one is at its place
         shutil.rmtree(path)
         (tmp_path / "elsewhere").rename(path)
-        lock.still_ours()
+        lock.check()
 
 
 def test_what_a_lock_says_of_its_holder_is_harmless(tmp_path):
@@ -199,9 +200,9 @@ def test_a_file_of_another_shape_is_damaged(path):
 
 
 def test_a_seal_fits_only_what_it_was_made_of(path):
-    value = sealed({"b": 1, "a": [0.5, None]})
-    assert value == sealed(json.loads(json.dumps(value)))
-    assert value != sealed(value | {"b": 2})
+    value = with_checksum({"b": 1, "a": [0.5, None]})
+    assert value == with_checksum(json.loads(json.dumps(value)))
+    assert value != with_checksum(value | {"b": 2})
 
 
 # CSV.

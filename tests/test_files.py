@@ -13,7 +13,9 @@ from kills import killed_before
 
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import files
-from lstm_jax.runs.directory import locked, read_json, write_csv, write_json
+from lstm_jax.runs.directory import locked
+from lstm_jax.runs.files import write_csv
+from lstm_jax.runs.json_files import read_json, write_json
 from lstm_jax.runs.metrics_file import append_metrics, read_metrics
 
 ROW = {"member": "a", "step": 0, "loss": 1.0}
@@ -93,11 +95,11 @@ def test_a_pipe_a_device_a_folder_and_a_link_are_no_file(run_dir, name):
     path, read = run_dir / name, READERS[name]
     began = time.monotonic()
     os.mkfifo(path)
-    with pytest.raises(EnvironmentProblem, match="is no regular file"):
+    with pytest.raises(EnvironmentProblem, match="is not a regular file"):
         read(run_dir)
     path.unlink()
     path.mkdir()
-    with pytest.raises(EnvironmentProblem, match="is no regular file"):
+    with pytest.raises(EnvironmentProblem, match="is not a regular file"):
         read(run_dir)
     path.rmdir()
     for target in ("/dev/zero", "/etc/hostname", str(path)):
@@ -150,25 +152,25 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(run_dir, monke
 def test_only_what_dead_writers_left_aside_is_cleared(run_dir, precious):
     (run_dir / "report").mkdir()
     (run_dir / "linked").symlink_to(precious.parent)
-    outside = precious.parent / ".0123456789abcdef.aside"
-    others = [run_dir / ".x.aside", run_dir / "0123456789abcdef.aside", run_dir / "my.aside"]
-    living = run_dir / ".aaaaaaaaaaaaaaaa.aside"
+    outside = precious.parent / ".0123456789abcdef.tmp"
+    others = [run_dir / ".x.tmp", run_dir / "0123456789abcdef.tmp", run_dir / "my.tmp"]
+    living = run_dir / ".aaaaaaaaaaaaaaaa.tmp"
     for path in (outside, living, *others):
         path.write_text("")
-    (run_dir / ".cccccccccccccccc.aside").symlink_to(precious / "precious")
-    (run_dir / ".0123456789abcdef.aside").write_text("")
-    (run_dir / "report" / ".0123456789abcdef.aside").write_text("")
+    (run_dir / ".cccccccccccccccc.tmp").symlink_to(precious / "precious")
+    (run_dir / ".0123456789abcdef.tmp").write_text("")
+    (run_dir / "report" / ".0123456789abcdef.tmp").write_text("")
     with open(living) as writer:
         fcntl.flock(writer, fcntl.LOCK_EX)
         files.clear_leftovers(run_dir)
     assert all(path.exists() for path in (outside, living, *others))
-    assert not (run_dir / ".0123456789abcdef.aside").exists()
+    assert not (run_dir / ".0123456789abcdef.tmp").exists()
     assert os.listdir(run_dir / "report") == []
     assert unharmed(precious)
 
 
 @given(st.text(max_size=30))
 def test_a_message_holds_nothing_that_a_terminal_obeys(text):
-    said = files.harmless(text + "\x1b]0;\x07\u202e\x9b")
+    said = files.printable(text + "\x1b]0;\x07\u202e\x9b")
     assert said.isprintable()
-    assert files.harmless("München 0.5 ± 0.1") == "München 0.5 ± 0.1"
+    assert files.printable("München 0.5 ± 0.1") == "München 0.5 ± 0.1"

@@ -16,7 +16,7 @@ from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.fields import field_specs
 from lstm_jax.predict.pictures import read_picture
-from lstm_jax.runs import directory, results
+from lstm_jax.runs import json_files, results
 from lstm_jax.runs.record import read_record
 
 json_values = st.recursive(
@@ -121,7 +121,7 @@ def test_a_picture_of_any_bytes_is_an_image_or_one_line(folder, data, side):
 
 
 def plain(shape):
-    """Values of about the shape of `runs/shape.py`, now and then of another."""
+    """Values of about the shape of `runs/json_files.py`, now and then of another."""
     if isinstance(shape, dict):
         entries = {k.removesuffix("?"): plain(v) for k, v in shape.items() if isinstance(k, str)}
         return st.fixed_dictionaries(entries) | json_values
@@ -135,7 +135,7 @@ records = st.fixed_dictionaries(
         "name": st.just("digits") | json_values,
         "experiment": st.just(Experiment().to_values()) | json_values,
         "search": st.just(Study().to_values()["search"]) | json_values,
-        "data": st.just({}) | json_values,
+        "metadata": st.just({}) | json_values,
         "identities": st.just({}) | json_values,
         "sessions": st.just([]) | json_values,
         "members": rows | json_values,
@@ -147,8 +147,8 @@ records = st.fixed_dictionaries(
 @many
 @given(record=records | json_values)
 def test_a_record_of_any_values_is_whole_or_damaged(folder, record):
-    sealed = directory.sealed(record) if isinstance(record, dict) else record
-    (folder / "record.json").write_text(json.dumps(sealed))
+    value = json_files.with_checksum(record) if isinstance(record, dict) else record
+    (folder / "record.json").write_text(json.dumps(value))
     try:
         found = read_record(folder)
     except EnvironmentProblem as error:

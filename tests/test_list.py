@@ -2,23 +2,27 @@
 
 import fcntl
 import io
+import json
 import re
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+import lstm_jax
 from lstm_jax.cli.main import main
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_or_default
 from lstm_jax.config.search import Study
-from lstm_jax.errors import UserError
+from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.report.compare import compare
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.clean import clean, find_removable
+from lstm_jax.runs.directory import find_run, run_directory
+from lstm_jax.runs.json_files import with_checksum
 from lstm_jax.runs.list import list_runs
 from lstm_jax.runs.metrics_file import append_metrics
-from lstm_jax.runs.record import Record, find_run, run_directory
+from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result
 
 
@@ -110,6 +114,27 @@ def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, pla
     assert "no runs lie in" in console.file.getvalue()
 
 
+LATER = [("0.10.0", True), ("1.0.0rc1", True), (lstm_jax.__version__, False), ("0.1.9", False)]
+
+
+@pytest.mark.parametrize(("version", "is_later"), LATER)
+def test_a_record_names_its_version_and_one_of_a_later_version_is_not_called_damaged(
+    places, version, is_later
+):
+    path = places[2] / "record.json"
+    value = json.loads(path.read_text())
+    assert value["version"] == lstm_jax.__version__
+    if is_later:  # with another schema
+        del value["members"]
+    path.write_text(json.dumps(with_checksum(value | {"version": version})))
+    if is_later:
+        says = f"was written by a later version: lstm_jax {version}, and this is"
+        with pytest.raises(EnvironmentProblem, match=says):
+            read_record(places[2])
+    else:
+        assert read_record(places[2]).name == "mine"
+
+
 def test_compared_runs_show_fields_scores_and_the_lead_over_common_seeds(runs, places, console):
     first, second, _ = places
     page = compare([second, first], console, runs).read_text()
@@ -170,7 +195,7 @@ def test_only_what_no_one_needs_can_go(places):
 
 def test_leftovers_of_killed_writers_can_go(runs, places, console):
     mine = places[2]
-    (mine / f".{'0' * 16}.aside").write_text("half")
+    (mine / f".{'0' * 16}.tmp").write_text("half")
     save(mine, ("a" * 12,), 100).unlink()  # its arrays stay
     (runs / "mine" / ("b" * 12)).mkdir()
     kept = {path for path in runs.rglob("*") if path.name in ("record.json", "metrics.jsonl")}

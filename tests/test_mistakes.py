@@ -24,7 +24,7 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.predict import pictures
 from lstm_jax.predict.pictures import read_picture
-from lstm_jax.runs import checkpoints, record
+from lstm_jax.runs import checkpoints, directory, record
 from lstm_jax.runs.progress import Progress, progress_bar
 from lstm_jax.runs.statistics import estimate
 from lstm_jax.train.sweep import build_programs, place_on_devices
@@ -246,7 +246,7 @@ def test_whether_a_report_is_of_this_record_is_no_matter_of_clocks(tmp_path):
     path.write_text("one")
     assert not record.is_reported(tmp_path)
     (tmp_path / "report" / "index.html").write_text("")
-    (tmp_path / "report" / record.SEAL).write_text(record.seal(tmp_path))
+    (tmp_path / "report" / record.RECORD_CHECKSUM).write_text(record.record_checksum(tmp_path))
     os.utime(path, (2e9, 2e9))
     assert record.is_reported(tmp_path)
     path.write_text("another")
@@ -296,7 +296,7 @@ def test_the_bar_fits_80_columns_and_counts_to_the_total(terminal):
 
 def test_plan_knows_a_half_trained_member(tmp_path, capsys):
     member = Experiment(task=Images(dataset="digits"), hidden_size=8, total_examples=16_000)
-    home = record.run_directory(tmp_path, "digits", Study(member))
+    home = directory.run_directory(tmp_path, "digits", Study(member))
     home.mkdir(parents=True)
     saved = checkpoints.Saved(20, {"x": np.zeros((1, 3))}, "", [1.0])
     checkpoints.save(home, (member.digest,), saved)

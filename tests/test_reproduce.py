@@ -105,7 +105,7 @@ def test_other_parameters_and_another_version_are_told(finished, kept, console):
 
 
 def test_what_is_no_run_and_what_is_no_member_is_one_line(finished, tmp_path, console):
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run"):
         reproduce(tmp_path, console)
     with pytest.raises(UserError, match="0 members begin with 'zz'; there are"):
         reproduce(finished, console, member="zz")

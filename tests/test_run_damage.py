@@ -7,7 +7,7 @@ import shutil
 import pytest
 from run_commands import SMALL, digests
 
-from lstm_jax.runs import checkpoints, directory
+from lstm_jax.runs import checkpoints, json_files
 from lstm_jax.runs.metrics_file import read_metrics
 
 
@@ -45,7 +45,7 @@ def test_a_finished_member_whose_checkpoint_is_lost_is_trained_again(
 def test_a_finished_member_whose_parameters_differ_from_the_record_is_trained_again(
     run_command, finished_runs, tmp_path
 ):
-    """Its checkpoint is sealed and whole, but of another model; stopped on the way, too."""
+    """Its checkpoint is whole, but of another model; stopped on the way, too."""
     shutil.copytree(finished_runs, tmp_path / "runs")
     (directory,) = (tmp_path / "runs" / "digits").iterdir()
     (member,) = digests(finished_runs)
@@ -115,7 +115,7 @@ def test_a_damaged_record_is_reported_in_one_line_and_left_alone(
         (("search", "trials"), -1),
     ],
 )
-def test_a_sealed_record_with_invalid_values_is_refused(
+def test_a_record_with_invalid_values_and_a_fitting_checksum_is_refused(
     run_command, finished_runs, tmp_path, where, value
 ):
     shutil.copytree(finished_runs, tmp_path / "runs")
@@ -123,7 +123,7 @@ def test_a_sealed_record_with_invalid_values_is_refused(
     record = json.loads(path.read_text())
     inner = record[where[0]]
     (next(iter(inner.values())) if where[0] == "members" else inner)[where[1]] = value
-    path.write_text(json.dumps(directory.sealed(record)))
+    path.write_text(json.dumps(json_files.with_checksum(record)))
     code, _, err = run_command(tmp_path / "runs", *SMALL)
     assert (code, len(err)) == (3, 1)
     assert "record.json is damaged" in err[0]
@@ -137,7 +137,7 @@ def test_a_directory_of_another_experiment_is_refused_with_the_differing_field(
     record = json.loads(path.read_text())
     record["experiment"]["forget_bias"] = 0.5
     record["members"] = {}
-    path.write_text(json.dumps(directory.sealed(record)))
+    path.write_text(json.dumps(json_files.with_checksum(record)))
     code, _, err = run_command(tmp_path / "runs", *SMALL)
     assert (code, len(err)) == (2, 1)
     assert "forget_bias: 0.5, not 1.0" in err[0]

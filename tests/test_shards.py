@@ -24,9 +24,9 @@ from lstm_jax.errors import UserError
 from lstm_jax.report.curves import panels
 from lstm_jax.runs.clean import find_removable
 from lstm_jax.runs.datasets import load_data
-from lstm_jax.runs.directory import locked
+from lstm_jax.runs.directory import find_run, locked, run_directory
 from lstm_jax.runs.metrics_file import read_metrics
-from lstm_jax.runs.record import find_run, read_record, run_directory
+from lstm_jax.runs.record import read_record
 from lstm_jax.runs.reuse import reuse_finished
 from lstm_jax.runs.session import open_session, record_session
 

@@ -82,7 +82,7 @@ def reading(records):
 
     def read_run(directory):
         if directory not in records:
-            raise UserError(f"{directory} is no run")
+            raise UserError(f"{directory} is not a run")
         return records[directory]
 
     return read_run

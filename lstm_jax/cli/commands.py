@@ -220,7 +220,7 @@ class OnRun(OnDevice):
     @cached_property
     def directory(self) -> Path:
         """The run directory. UserError where there is none."""
-        from lstm_jax.runs.record import find_run  # a hundredth of a second or two
+        from lstm_jax.runs.directory import find_run  # a hundredth of a second or two
 
         return find_run(self.run_dir, self.runs_dir)
 
@@ -344,7 +344,7 @@ class Compare(Command):
     runs_dir: Path = option(Path("runs"), RUNS_DIR)
 
     def run(self, console: Console) -> None:
-        from lstm_jax.runs.record import find_run
+        from lstm_jax.runs.directory import find_run
 
         found = [find_run(run, self.runs_dir) for run in self.runs]
         from lstm_jax.report.compare import compare  # matplotlib takes a second

@@ -34,7 +34,7 @@ from lstm_jax.errors import (
     one_line,
 )
 from lstm_jax.fields import FieldSpec, check_value, field_specs, parse_value
-from lstm_jax.runs.files import harmless
+from lstm_jax.runs.files import printable
 from lstm_jax.signals import NOTHING_TO_SAVE, SAVED
 
 # Our options, by what others call them.
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
                 raise  # a defect of ours: its traceback says where
             raise failed from error
     except tuple(EXIT_CODES) as error:
-        line = harmless(" ".join(f"lstm_jax: {error}".split()))
+        line = printable(" ".join(f"lstm_jax: {error}".split()))
         Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
         code = EXIT_CODES[type(error)]
         if joined and not isinstance(error, (Interrupted, DivergedError)):

@@ -18,7 +18,7 @@ from lstm_jax.errors import UserError
 from lstm_jax.predict.pictures import Picture, read_as_is, read_picture, read_stdin
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.runs.files import harmless
+from lstm_jax.runs.files import printable
 from lstm_jax.tasks.images import to_sequences
 
 SHADES = " .:-=+*#%@"
@@ -44,7 +44,7 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
             if len(names) == 1:
                 raise
             num_failed += 1
-            print(harmless(f"lstm_jax: {error}"), file=sys.stderr)
+            print(printable(f"lstm_jax: {error}"), file=sys.stderr)
     if num_failed:
         raise UserError(f"{num_failed} of {len(names)} inputs could not be read")
 

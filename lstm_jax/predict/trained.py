@@ -21,8 +21,8 @@ from lstm_jax.model.init import Params
 from lstm_jax.predict import inference
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.evaluation import result_parameters
-from lstm_jax.runs.files import refusal
-from lstm_jax.runs.record import Record, digest_with_prefix, find_member, read_run
+from lstm_jax.runs.files import problem
+from lstm_jax.runs.record import Record, digest_with_prefix, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import summarise
 from lstm_jax.tasks.images import Images, steps
@@ -72,7 +72,7 @@ class TrainedModel:
         """
         dataset = dataset or self.member.task.load(say)
         if self.record is not None:
-            self.record.expect_data(dataset)
+            self.record.check_data(dataset)
         return dataset
 
     def over_seeds(self) -> Iterator[TrainedModel]:
@@ -198,19 +198,19 @@ def load_member(record: Record, directory: Path, member: str | None, say: Say) -
     )
     result = record.results.get(digest)
     home = _home(directory, result)
-    experiment = find_member(record, digest)
+    experiment = record.find_member(digest)
     state = checkpoints.load(home, [digest], say).get(digest)
     if state is None:
-        raise refusal(f"{home} has no whole checkpoint of member {digest}")
+        raise problem(f"{home} has no whole checkpoint of member {digest}")
     metadata = record.metadata_of(experiment)
     # The parameters in the checkpoint are named by their path in the tree.
     like = inference.param_shapes(experiment, experiment.task.model_spec(metadata))
     arrays = result_parameters(state.arrays)
     expected = {name: (leaf.shape, leaf.dtype) for name, leaf in named_leaves(like).items()}
     if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
-        raise refusal(f"{home} holds checkpoints of another version; train it again")
+        raise problem(f"{home} holds checkpoints of another version; train it again")
     if result is not None and checkpoints.fingerprint(arrays) != result.parameters_sha256:
-        raise refusal(
+        raise problem(
             f"{home} holds other parameters of member {digest}, at step {state.step}, than those "
             "on record; put back its checkpoint, or move the run away and train it again"
         )
@@ -248,7 +248,7 @@ def _home(directory: Path, result: Result | None) -> Path:
         return directory
     home = directory.resolve().parent / result.reused_from
     if not checkpoints.FOLDER.fullmatch(result.reused_from) or home.is_symlink():
-        raise refusal(
+        raise problem(
             f"{directory}: its record says that a member was trained in {result.reused_from!r}, "
             "which is no directory beside it; move the run directory away to start anew"
         )

@@ -31,7 +31,7 @@ from lstm_jax.report.summary import summary
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import SEAL, read_run, seal
+from lstm_jax.runs.record import RECORD_CHECKSUM, read_run, record_checksum
 
 
 class Section(NamedTuple):
@@ -64,7 +64,7 @@ def report(
 
     Raises UserError when the directory is no run.
     """
-    record, sealed = read_run(run_dir), seal(run_dir)
+    record, checksum = read_run(run_dir), record_checksum(run_dir)
     notes, pages = list[str](), dict[str, str]()
     say(console, "writing the report")
     experiment, trivial_score = record.study.experiment, None
@@ -101,13 +101,13 @@ def report(
         sections=sections,
         drawn="draw.html" in pages,
     )
-    _write(run_dir / "report", pages, [result, *sections], sealed)
+    _write(run_dir / "report", pages, [result, *sections], checksum)
     say(console, f"report: {run_dir / 'report' / 'index.html'}")
     return run_dir / "report" / "index.html"
 
 
-def _write(folder: Path, pages: dict[str, str], sections: list[Section], sealed: str) -> None:
-    """Pages, each figure as SVG, as PNG, and, where it has curves, as CSV; the record's seal."""
+def _write(folder: Path, pages: dict[str, str], sections: list[Section], checksum: str) -> None:
+    """Pages, each figure as SVG, as PNG, and, where it has curves, as CSV; the record's checksum."""
     make_folder(folder)
     for section in sections:
         for figure in section.figures:
@@ -117,7 +117,7 @@ def _write(folder: Path, pages: dict[str, str], sections: list[Section], sealed:
                 write_text(folder / f"{figure.name}.csv", figure.drawing.csv)
     for name, page in pages.items():
         write_text(folder / name, page)
-    write_text(folder / SEAL, sealed)  # when all else is there
+    write_text(folder / RECORD_CHECKSUM, checksum)  # when all else is there
 
 
 def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:

@@ -21,8 +21,15 @@ import safetensors
 import safetensors.numpy
 
 from lstm_jax.errors import EnvironmentProblem
-from lstm_jax.runs.directory import read_json, sealed, write_json
-from lstm_jax.runs.files import folder, harmless, make_folder, names, opened, write_bytes
+from lstm_jax.runs.files import (
+    list_folder,
+    make_folder,
+    open_folder,
+    open_regular,
+    printable,
+    write_bytes,
+)
+from lstm_jax.runs.json_files import read_json, with_checksum, write_json
 
 KEPT = 2  # checkpoints a placement: the last, and the one before should the last be damaged
 FOLDER = re.compile(r"[0-9a-f]{12}")
@@ -75,20 +82,20 @@ def save(directory: Path, members: tuple[str, ...], saved: Saved) -> Path:
         "file": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
     }
     write_bytes(path.with_suffix(".safetensors"), content)
-    write_json(path, sealed(manifest))
+    write_json(path, with_checksum(manifest))
     _drop_all_but_the_last(path)
     return path
 
 
 def _drop_all_but_the_last(path: Path) -> None:
-    """Removes checkpoints beside this one that are no longer estimate_memory, and halves of such."""
-    found = [match for name in names(path.parent) if (match := FILE.fullmatch(name))]
+    """Removes checkpoints beside this one that are no longer needed, and halves of such."""
+    found = [match for name in list_folder(path.parent) if (match := FILE.fullmatch(name))]
     # Later steps than this one were found damaged, or it would not have been trained again.
     whole = {int(m[1]) for m in found if m[2] == "json" and int(m[1]) <= int(path.stem)}
     kept = sorted(whole)[-KEPT:]
     # By name: the manifest goes before its arrays.
     for name in sorted(match[0] for match in found if int(match[1]) not in kept):
-        with folder(path.parent) as home, contextlib.suppress(OSError):
+        with open_folder(path.parent) as home, contextlib.suppress(OSError):
             os.unlink(name, dir_fd=home)
 
 
@@ -97,9 +104,9 @@ def _manifests(directory: Path, folder: str | None = None) -> list[Path]:
     home = directory / "checkpoints"
     found = [
         home / name / file
-        for name in names(home)
+        for name in list_folder(home)
         if FOLDER.fullmatch(name) and folder in (None, name)
-        for file in names(home / name)
+        for file in list_folder(home / name)
         if FILE.fullmatch(file) and file.endswith(".json")
     ]
     return sorted(found, key=lambda path: int(path.stem), reverse=True)
@@ -109,7 +116,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     manifest: dict[str, Any] | None = read_json(path, MANIFEST)
     if (
         manifest is None
-        or manifest != sealed(manifest)
+        or manifest != with_checksum(manifest)
         or manifest["step"] != int(path.stem)
         or len(manifest["seconds"]) != len(manifest["members"])
     ):
@@ -171,14 +178,14 @@ def read(path: Path, wanted: set[str]) -> dict[str, Saved]:
         }
     # Whatever a decoder makes of damaged bytes, the answer is the same.
     except Exception as error:
-        reason = harmless((str(error) or type(error).__name__)[:200])
+        reason = printable((str(error) or type(error).__name__)[:200])
         raise EnvironmentProblem(f"checkpoint {path} is damaged ({reason})") from error
 
 
 def _read_rows(path: Path, manifest: dict[str, Any], start: int, stop: int) -> Arrays:
     """These members' part of each array, once the file is known to be as it was written."""
     # Before anything is decoded: a decoder given damaged bytes may do more than fail.
-    with open(opened(path, os.O_RDONLY), "rb") as file:
+    with open(open_regular(path, os.O_RDONLY), "rb") as file:
         size, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256")
     if {"bytes": size, "sha256": digest.hexdigest()} != manifest["file"]:
         raise ValueError("its arrays were changed")

@@ -20,11 +20,11 @@ from rich.console import Console
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.directory import in_use, locked
-from lstm_jax.runs.files import ASIDE
+from lstm_jax.runs.directory import in_use, is_shard, locked, run_directories
+from lstm_jax.runs.files import TEMPORARY
 from lstm_jax.runs.list import as_size
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import is_shard, read_record, run_directories
+from lstm_jax.runs.record import read_record
 
 
 class Removable(NamedTuple):
@@ -79,7 +79,7 @@ def find_removable(directory: Path) -> Iterator[Removable]:
         yield Removable(directory, "a shard whose members are all finished in the whole run")
         return
     for home, _, files in os.walk(directory):
-        for file in sorted(filter(ASIDE.fullmatch, files)):
+        for file in sorted(filter(TEMPORARY.fullmatch, files)):
             yield Removable(Path(home, file), "left aside by a killed writer")
     folders = [
         path

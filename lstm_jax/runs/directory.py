@@ -1,66 +1,115 @@
-"""The run directory: its lock and what is written into it as JSON and CSV.
+"""Run directories: which there are, how they are named, and the lock of the one that writes.
 
-    runs/<experiment>/<digest>/
-        record.json         the experiment, what the numbers depended on, and the results of
-                            finished members
-        results.csv         a line each finished member
-        metrics.jsonl       a line each member and logged step: `metrics.py`
-        checkpoints/        states of members: `checkpoints.py`
-        report/             the page and its figures
-        lock                held by the process that writes here
-
-How a file is written and opened: `files.py`. What is read back is checked: a file that was changed
-is a `EnvironmentProblem`.
+runs/<experiment>/<digest>/     of a shard: <digest>-3-of-16
+    record.json         the experiment, what the numbers depended on, and the results of
+                        finished members: `record.py`
+    results.csv         one line per finished member
+    metrics.jsonl       one line per member and logged step: `metrics_file.py`
+    checkpoints/        states of members: `checkpoints.py`
+    report/             the page and its figures
+    lock                locked by the process that writes here
 """
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import hashlib
-import io
-import json
-import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from lstm_jax.errors import EnvironmentProblem
-from lstm_jax.runs.files import (
-    clear_leftovers,
-    disk,
-    make_folder,
-    opened,
-    read_bytes,
-    refusal,
-    write_text,
-)
-from lstm_jax.runs.schema import check
+from lstm_jax.config.search import Study
+from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
+from lstm_jax.runs.files import clear_leftovers, disk_errors, make_folder, open_regular, problem
+from lstm_jax.runs.record import DIGEST, read_record
 
-LARGEST_JSON = 2**28  # bytes; the record of 10,000 members has some 10 MB
-DEEPEST_JSON = 16
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+)?")  # a run directory, or that of a shard
+
+
+def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
+    """Returns the directory of a study's run, or of a shard of it."""
+    return runs_dir / name / (study.digest + (study.shard.suffix if study.shard else ""))
+
+
+def is_shard(directory: Path) -> bool:
+    """Returns whether a run directory belongs to a shard."""
+    return not DIGEST.fullmatch(directory.name)
+
+
+def run_directories(runs_dir: Path, name: str | None = None, *, shards: bool = False) -> list[Path]:
+    """Returns the run directories of one experiment or of all; with `shards`, theirs as well."""
+    folders = [runs_dir / name] if name else sorted(runs_dir.glob("*"))
+    paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+    pattern = RUN if shards else DIGEST
+    return [path for path in paths if pattern.fullmatch(path.name) and path.is_dir()]
+
+
+def start_time(directory: Path) -> tuple[str, str]:
+    """Returns the start of a run's last session and the run's digest, to sort runs by."""
+    try:
+        record = read_record(directory)
+    except EnvironmentProblem:
+        record = None
+    return record.last_started if record else "", directory.name
+
+
+def find_run(run: str | Path, runs_dir: Path = Path("runs")) -> Path:
+    """Returns the directory of a run.
+
+    A run is given as its path, as `NAME` or `latest` (the one that started last), or as
+    `NAME/begin-of-digest`. A `Path` is returned as it is. Raises UserError if no run, or more than
+    one, fits.
+    """
+    if isinstance(run, Path):
+        return run
+    if (Path(run) / "record.json").exists():
+        return Path(run)
+    if run == "latest" or NAME.fullmatch(run):
+        matching = run_directories(runs_dir, None if run == "latest" else run)
+        if matching:  # the record of a large run takes seconds to read
+            return max(matching, key=start_time) if len(matching) > 1 else matching[0]
+    elif match := re.fullmatch(rf"({NAME.pattern})/([0-9a-f]{{1,12}})(-[0-9]+-of-[0-9]+)?", run):
+        name, prefix, suffix = match[1], match[2], match[3] or ""
+        matching = [
+            path
+            for path in run_directories(runs_dir, name, shards=bool(suffix))
+            if path.name.startswith(prefix) and path.name[12:] == suffix
+        ]
+        if len(matching) > 1:
+            names = ", ".join(f"{name}/{path.name}" for path in matching[:5])
+            raise UserError(f"{len(matching)} runs begin with {run}: {names}")
+        if matching:
+            return matching[0]
+    if run and Path(run).is_dir():
+        return Path(run)
+    known = {path.parent.name for path in run_directories(runs_dir)}
+    raise UserError(
+        f"{run} is not a directory and names no run in {runs_dir}.{did_you_mean(run, known)} "
+        "Give a run directory, NAME, NAME/begin-of-digest or latest; `lstm-jax list` shows them"
+    )
 
 
 @dataclass(frozen=True)
 class Lock:
-    """The hold on a run directory."""
+    """A lock on a run directory, held by this process."""
 
     directory: Path
     file: IO[str]
 
-    def still_ours(self) -> None:
-        """Raises EnvironmentProblem when the directory at this path is no longer the one held."""
-        held = os.fstat(self.file.fileno())
+    def check(self) -> None:
+        """Raises EnvironmentProblem if the directory at this path is no longer the locked one."""
+        locked = os.fstat(self.file.fileno())
         try:
-            here = os.lstat(self.directory / "lock")
+            current = os.lstat(self.directory / "lock")
         except OSError:
-            here = None
-        if here is None or (here.st_dev, here.st_ino) != (held.st_dev, held.st_ino):
-            raise refusal(
+            current = None
+        if current is None or (current.st_dev, current.st_ino) != (locked.st_dev, locked.st_ino):
+            raise problem(
                 f"{self.directory} was moved or removed while it was written; put it back and run "
                 "the same command again"
             )
@@ -68,28 +117,28 @@ class Lock:
 
 @contextmanager
 def locked(directory: Path, wait: Callable[[str], None] | None = None) -> Iterator[Lock]:
-    """Makes the run directory and holds it against other writers. A crash frees it.
+    """Makes the run directory and locks it against other writers. A crash releases the lock.
 
-    While another process holds it, `wait` hears of that and it is waited for; without `wait`, it
-    is a EnvironmentProblem.
+    If another process holds the lock, calls `wait` with a message and waits for it. Without
+    `wait`, raises EnvironmentProblem.
     """
-    with disk(directory):
+    with disk_errors(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
     make_folder(directory)
-    with disk(directory):
-        found = opened(directory / "lock", os.O_RDWR | os.O_CREAT)
-    with open(found, "r+", errors="replace") as file:
-        if not _held(file):
+    with disk_errors(directory):
+        descriptor = open_regular(directory / "lock", os.O_RDWR | os.O_CREAT)
+    with open(descriptor, "r+", errors="replace") as file:
+        if not _try_lock(file):
             used = f"{directory} is in use by {file.read(200).strip() or 'another process'}"
             if wait is None:
-                raise refusal(f"{used}; wait for it, or stop it")
+                raise problem(f"{used}; wait for it, or stop it")
             wait(f"{used}: waiting for it")
-            while not _held(file):
-                time.sleep(0.2)  # between two of them a signal is heard
+            while not _try_lock(file):
+                time.sleep(0.2)  # a signal is handled between two attempts
             file.seek(0)
         lock = Lock(directory, file)
-        lock.still_ours()
-        with disk(directory):
+        lock.check()
+        with disk_errors(directory):
             file.truncate(0)
             file.write(f"process {os.getpid()} on {os.uname().nodename}")
             file.flush()
@@ -97,7 +146,7 @@ def locked(directory: Path, wait: Callable[[str], None] | None = None) -> Iterat
         yield lock
 
 
-def _held(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,79 +155,12 @@ def _held(file: IO[str]) -> bool:
 
 
 def in_use(directory: Path) -> bool:
-    """Returns whether a process holds the run directory."""
+    """Returns whether a process holds the lock of the run directory."""
     try:
-        with open(opened(directory / "lock", os.O_RDONLY)) as file:
+        with open(open_regular(directory / "lock", os.O_RDONLY)) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except (OSError, EnvironmentProblem):
         pass
     return False
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, _lines(value, 2) + "\n")
-
-
-def _lines(value: Any, depth: int, pad: str = "") -> str:
-    """JSON with a line for each entry, as deep as that: readable, and ten times as fast as all."""
-    if not depth or not value or not isinstance(value, dict):
-        return json.dumps(value, allow_nan=False)
-    inner = f"{pad}  "
-    entries = (f"{inner}{json.dumps(k)}: {_lines(v, depth - 1, inner)}" for k, v in value.items())
-    return "{\n" + ",\n".join(entries) + f"\n{pad}}}"
-
-
-def read_json(path: Path, shape: Any = object) -> Any:
-    """Returns the file's value, which looks like the shape (`shape.py`), or None without a file."""
-    content = read_bytes(path, LARGEST_JSON)
-    if content is None:
-        return None
-    try:
-        value = json.loads(content)
-        _check_plain(value)
-        check(value, shape)
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, error) from None
-    return value
-
-
-def _check_plain(value: Any) -> None:
-    """Raises ValueError for what is nested too deep, and for numbers that are not finite."""
-    level = [value]
-    for _ in range(DEEPEST_JSON):
-        if any(isinstance(entry, float) and not math.isfinite(entry) for entry in level):
-            raise ValueError("a number in it is not finite")
-        level = [
-            entry
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for entry in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return
-    raise ValueError(f"it is nested more than {DEEPEST_JSON} deep")
-
-
-def damaged(path: Path, why: object) -> EnvironmentProblem:
-    """Returns the error that says in one line what is wrong with a file that was read."""
-    said = str(why)[:200]
-    return refusal(f"{path} is damaged ({said}); move the run directory away to start anew")
-
-
-def sealed(value: dict[str, Any]) -> dict[str, Any]:
-    """With a SHA-256 over all other entries: a value whose seal does not fit was damaged."""
-    body = {key: entry for key, entry in value.items() if key != "sha256"}
-    text = json.dumps(body, sort_keys=True)
-    return body | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A line a row, under the names of all rows' values; empty where a row has none of a name."""
-    text = io.StringIO()
-    names = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(text, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

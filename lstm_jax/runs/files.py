@@ -1,14 +1,17 @@
-"""Files of a run directory, which may be somebody else's: no link is followed, no write is half.
+"""Safe reading and writing in a run directory that somebody else may have prepared.
 
-A file is written aside, synced and renamed, so a kill at any moment leaves the last whole one. A
-failing disk, a link and a pipe are each a `EnvironmentProblem` of one line.
+No link is followed. A file is written under a temporary name, synced and renamed: a kill at any
+moment leaves the last complete version. A failing disk, a link and a pipe each raise an
+`EnvironmentProblem` of one line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import fcntl
+import io
 import os
 import re
 import secrets
@@ -16,137 +19,152 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lstm_jax.errors import EnvironmentProblem
 
-ASIDE = re.compile(r"\.[0-9a-f]{16}\.aside")  # the names under which files are written at first
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # the name of a file while it is written
 
 
-def harmless(text: str) -> str:
-    """Returns the text with every control character written out, so that a terminal obeys none."""
+def printable(text: str) -> str:
+    """Returns the text with every control character escaped, so that a terminal obeys none."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def refusal(text: str) -> EnvironmentProblem:
-    """Returns the error that says this in one harmless line."""
-    return EnvironmentProblem(harmless(text))
+def problem(message: str) -> EnvironmentProblem:
+    """Returns an error with this message, its control characters escaped."""
+    return EnvironmentProblem(printable(message))
 
 
 @contextmanager
-def disk(path: Path, doing: str = "write") -> Iterator[None]:
-    """Turns an error of the disk into one line that names the path."""
+def disk_errors(path: Path, action: str = "write") -> Iterator[None]:
+    """Turns an OSError of the block into an EnvironmentProblem that names the path."""
     try:
         yield
     except OSError as error:
-        raise refusal(
-            f"cannot {doing} {path}: {error.strerror or error}; free or fix the disk and run the "
+        raise problem(
+            f"cannot {action} {path}: {error.strerror or error}; free or fix the disk and run the "
             "same command again (nothing that was saved is lost)"
         ) from error
 
 
-def opened(path: Path, flags: int) -> int:
-    """Returns a descriptor of the regular file itself.
+def open_regular(path: Path, flags: int) -> int:
+    """Returns a descriptor of a regular file, opened with these flags of `os.open`.
 
-    What a link leads to, a pipe and a device are refused, and so is writing into a file that has a
-    second name somewhere else.
+    Raises EnvironmentProblem for a link, a pipe and a device, and, if the file is to be written,
+    for one that has a second name elsewhere. Raises OSError as `os.open` does.
     """
     try:
-        # A pipe without a writer would be waited for, but for O_NONBLOCK.
-        found = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        # Without O_NONBLOCK, opening a pipe would wait for its writer.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise _linked(path) if error.errno == errno.ELOOP else error from None
-    status = os.fstat(found)
+        raise _is_link(path) if error.errno == errno.ELOOP else error from None
+    status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        os.close(found)
-        raise refusal(f"{path} is no regular file: remove it")
+        os.close(descriptor)
+        raise problem(f"{path} is not a regular file: remove it")
     if flags & (os.O_WRONLY | os.O_RDWR) and status.st_nlink != 1:
-        os.close(found)
-        raise _linked(path)
-    return found
+        os.close(descriptor)
+        raise _is_link(path)
+    return descriptor
 
 
-def _linked(path: Path) -> EnvironmentProblem:
-    return refusal(
-        f"{path} is a link, and what it leads to may be no part of this run: put the file or "
-        "folder itself in its place, or remove it"
+def _is_link(path: Path) -> EnvironmentProblem:
+    return problem(
+        f"{path} is a link, and its target may not belong to this run: replace the link by the "
+        "file or folder itself, or remove it"
     )
 
 
 @contextmanager
-def folder(path: Path) -> Iterator[int]:
-    """Opens the folder itself, not one that a link leads to."""
+def open_folder(path: Path) -> Iterator[int]:
+    """Yields a descriptor of a folder. Raises EnvironmentProblem for a link to a folder."""
     try:
-        found = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise _linked(path) if path.is_symlink() else error from None
+        raise _is_link(path) if path.is_symlink() else error from None
     try:
-        yield found
+        yield descriptor
     finally:
-        os.close(found)
+        os.close(descriptor)
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder where there is none. Refuses a link in its place."""
-    with disk(path):
+    """Makes the folder if it does not exist. Raises EnvironmentProblem if it is a link."""
+    with disk_errors(path):
         with contextlib.suppress(FileExistsError):
             path.mkdir()
-        with folder(path):
+        with open_folder(path):
             pass
 
 
-def names(path: Path) -> list[str]:
-    """Returns the names in a folder; none where there is no such folder."""
-    with disk(path, "read"):
+def list_folder(path: Path) -> list[str]:
+    """Returns the names in a folder, or no names if the folder does not exist."""
+    with disk_errors(path, "read"):
         try:
-            with folder(path) as found:
-                return os.listdir(found)
+            with open_folder(path) as descriptor:
+                return os.listdir(descriptor)
         except FileNotFoundError:
             return []
 
 
 def read_bytes(path: Path, limit: int) -> bytes | None:
-    """Returns the file's content, or None when there is no such file."""
-    with disk(path, "read"):
+    """Returns the content of a file of at most `limit` bytes, or None if it does not exist."""
+    with disk_errors(path, "read"):
         try:
-            found = opened(path, os.O_RDONLY)
+            descriptor = open_regular(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
-        with open(found, "rb") as file:
-            if os.fstat(found).st_size > limit:
-                raise refusal(f"{path} is larger than {limit:,} bytes: it was not written here")
+        with open(descriptor, "rb") as file:
+            if os.fstat(descriptor).st_size > limit:
+                raise problem(f"{path} is larger than {limit:,} bytes: lstm_jax did not write it")
             return file.read()
 
 
 def write_text(path: Path, text: str) -> None:
+    """Replaces a file by this text, in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file at once and for good: either the old content stands there or the new."""
-    aside = f".{secrets.token_hex(8)}.aside"
+    """Replaces a file in one step: after a crash it has either the old content or the new."""
+    temporary = f".{secrets.token_hex(8)}.tmp"
     create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with disk(path), folder(path.parent) as home:
+    with disk_errors(path), open_folder(path.parent) as folder:
         try:
-            with open(os.open(aside, create, 0o666, dir_fd=home), "wb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # says that its writer lives
+            with open(os.open(temporary, create, 0o666, dir_fd=folder), "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # tells `clear_leftovers` that its writer lives
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(aside, path.name, src_dir_fd=home, dst_dir_fd=home)
+                os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(aside, dir_fd=home)
+                os.unlink(temporary, dir_fd=folder)
             raise
-        os.fsync(home)
+        os.fsync(folder)
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes one line per row, with a header of all names; a name that a row lacks stays empty."""
+    text = io.StringIO()
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def clear_leftovers(directory: Path) -> None:
-    """Removes what killed writers left aside in this directory; living writers hold theirs."""
-    for home, _, files in os.walk(directory):  # follows no link
-        for path in (Path(home, name) for name in files if ASIDE.fullmatch(name)):
+    """Removes the temporary files of killed writers from this directory.
+
+    A living writer locks its file, which is therefore kept.
+    """
+    for folder, _, names in os.walk(directory):  # follows no link
+        for path in (Path(folder, name) for name in names if TEMPORARY.fullmatch(name)):
             with (
                 contextlib.suppress(OSError, EnvironmentProblem),
-                open(opened(path, os.O_RDONLY), "rb") as file,
+                open(open_regular(path, os.O_RDONLY), "rb") as file,
             ):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()

@@ -11,9 +11,9 @@ from rich.console import Console
 from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.directory import in_use
+from lstm_jax.runs.directory import in_use, run_directories, start_time
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import Record, began, read_record, run_directories
+from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.statistics import summarise
 
 HEAD = ("run", "began (UTC)", "done", "status", "validation", "test", "size", "differs in")
@@ -27,7 +27,7 @@ def list_runs(
 
     Raises UserError where there is none of a name.
     """
-    found = sorted(run_directories(runs_dir, name, shards=True), key=began)
+    found = sorted(run_directories(runs_dir, name, shards=True), key=start_time)
     if not found and name:
         raise UserError(f"no runs of {name} lie in {runs_dir}")
     if not found:
@@ -55,7 +55,7 @@ def _row(directory: Path, own: Callable[[str], Experiment]) -> tuple[str, ...]:
         return name, "", "", status, "", "", size, ""
     return (
         name,
-        record.began[:16].replace("T", " "),
+        record.last_started[:16].replace("T", " "),
         f"{record.num_done}/{record.num_members}",
         _status(directory, record),
         *_scores(record),

@@ -20,11 +20,11 @@ from lstm_jax.config.search import Round, Study
 from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted
 from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.datasets import load_data
-from lstm_jax.runs.directory import write_csv
+from lstm_jax.runs.directory import run_directory
 from lstm_jax.runs.evaluation import metric_rows
+from lstm_jax.runs.files import write_csv
 from lstm_jax.runs.metrics_file import read_metrics, trim_metrics
 from lstm_jax.runs.progress import Progress, ProgressBar, progress_bar, say, show_results
-from lstm_jax.runs.record import run_directory
 from lstm_jax.runs.results import Segment
 from lstm_jax.runs.reuse import reuse_finished
 from lstm_jax.runs.session import RunSession, open_session, record_session

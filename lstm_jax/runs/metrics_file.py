@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.runs.files import disk, opened, refusal, write_bytes
+from lstm_jax.runs.files import disk_errors, open_regular, problem, write_bytes
 
 LONGEST = 2**16  # bytes of a line
 # How a line ends after its row, whose own brace comes last: , "seal": "0123456789abcdef"}
@@ -34,7 +34,10 @@ def append_metrics(directory: Path, rows: Iterable[Row]) -> None:
         trim_metrics(directory, {})
         seal = _last_seal(path)
     bodies = map(_body, rows)
-    with disk(path), open(opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
+    with (
+        disk_errors(path),
+        open(open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file,
+    ):
         file.writelines(_sealed(bodies, seal or b""))
         file.flush()
         os.fsync(file.fileno())
@@ -42,7 +45,7 @@ def append_metrics(directory: Path, rows: Iterable[Row]) -> None:
 
 def _last_seal(path: Path) -> bytes | None:
     """The seal at the end, empty where there are no rows; None when the end is no row's."""
-    with disk(path), open(opened(path, os.O_RDWR | os.O_CREAT), "rb") as file:
+    with disk_errors(path), open(open_regular(path, os.O_RDWR | os.O_CREAT), "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - END))
         return _split(file.read())[1] if size else b""
@@ -132,15 +135,15 @@ def _rows(path: Path, say: Callable[[str], None] | None) -> list[tuple[Row, byte
             "they were written, or those before them were removed"
         )
         if say is None:
-            raise refusal(f"{remark}; move it away to go on without these metrics")
-        say(str(refusal(f"{remark}; the other rows are used")))
+            raise problem(f"{remark}; move it away to go on without these metrics")
+        say(str(problem(f"{remark}; the other rows are used")))
     return rows
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with disk(path, "read"):
+    with disk_errors(path, "read"):
         try:
-            found = opened(path, os.O_RDONLY)
+            found = open_regular(path, os.O_RDONLY)
         except FileNotFoundError:
             return
         with open(found, "rb") as file:

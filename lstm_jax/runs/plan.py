@@ -14,8 +14,9 @@ from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.datasets import load_data
+from lstm_jax.runs.directory import run_directory
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import Record, read_record, run_directory
+from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
 from lstm_jax.train.sweep import Datasets, Placement, place_on_devices

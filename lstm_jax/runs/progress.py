@@ -18,14 +18,14 @@ from rich.table import Table
 from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import work
-from lstm_jax.runs.files import harmless
+from lstm_jax.runs.files import printable
 from lstm_jax.runs.results import Result, Score
 from lstm_jax.runs.statistics import Summary, lead_on_validation, summarise
 
 
 def say(console: Console, line: str) -> None:
     """Prints one line as it is: no colours, no markup, no wrapping, no control characters."""
-    console.print(harmless(line), highlight=False, soft_wrap=True, markup=False)
+    console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 class Progress(NamedTuple):

@@ -1,7 +1,7 @@
 """What a run's numbers depended on, as JSON values: versions, device, settings, code.
 
-`identity` holds what the bits of a result may depend on; `session_provenance` what they may not, and
-one wants to know all the same.
+`identity` holds what the bits of a result may depend on; `session_provenance` what
+they may not depend on and is worth knowing all the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The record of a run: its study, what is finished, what the numbers depended on."""
+"""The record of a run: its study, its finished members, and what their numbers depended on."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import lstm_jax
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
-from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
+from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.plugins import is_file_attribute
 from lstm_jax.runs import results
-from lstm_jax.runs.directory import LARGEST_JSON, damaged, read_json, sealed, write_json
-from lstm_jax.runs.files import read_bytes, refusal
+from lstm_jax.runs.files import problem, read_bytes
+from lstm_jax.runs.json_files import (
+    MAX_JSON_BYTES,
+    check,
+    damaged,
+    read_json,
+    with_checksum,
+    write_json,
+)
 from lstm_jax.runs.results import Result
 from lstm_jax.tasks import get_task
 
-SEAL = "record.sha256"  # in the report's folder
+RECORD_CHECKSUM = "record.sha256"  # a file of the report: the record that it is made of
 DIGEST = re.compile("[0-9a-f]{12}")
-NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+)?")  # a run directory, or that of a shard
 SCHEMA = {
+    "version?": str,  # of lstm_jax; 0.2.0 was written without it during its development
     "name": str,
     "experiment": dict,
     "search": dict,
     "shard?": str,
-    "data": {str: dict},
+    "metadata": {str: dict},
     "identities": {str: dict},
     "sessions": [dict],
     "members": {str: results.SCHEMA},
@@ -40,35 +47,34 @@ SCHEMA = {
 
 @dataclass
 class Record:
-    """What `record.json` holds."""
+    """The content of `record.json`."""
 
     name: str
     study: Study
-    # What a model needs to know of its data, by the key of the data.
-    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)  # of data, by the data's key
     identities: dict[str, Any] = field(default_factory=dict)  # by the digest that results name
     sessions: list[dict[str, Any]] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)  # finished members, by digest
-    # Of a halving, by step and digest: how members stood there, and whether they were dropped.
+    # Of halving, by step and digest: the score of each member, and whether it was dropped.
     rungs: dict[int, dict[str, Result]] = field(default_factory=dict)
-    # Finished members that are to be trained again; they stay on record until they were.
+    # Finished members to be trained again. Their results stay on record until then.
     distrusted: set[str] = field(default_factory=set, compare=False)
 
     @property
-    def began(self) -> str:
-        """When it was last begun or gone on with, ISO 8601 in UTC; empty where it never was."""
+    def last_started(self) -> str:
+        """The start of the last session, ISO 8601 in UTC; empty if there was none."""
         return str(self.sessions[-1].get("started", "")) if self.sessions else ""
 
     @property
     def scores(self) -> dict[tuple[str, int], float]:
-        """What the search goes by: how each member stood at each step it was scored at."""
+        """The rank of each member at each step it was scored at, which guides the search."""
         rows = [row for rung in self.rungs.values() for row in rung.values()]
         rows += [row for digest, row in self.results.items() if digest not in self.distrusted]
         return {(row.member.digest, row.steps): row.rank for row in rows}
 
     @property
     def dropped(self) -> list[Result]:
-        """Members that a halving dropped, as they stood then."""
+        """The members that halving dropped, each with its score at that time."""
         return [row for rung in self.rungs.values() for row in rung.values() if row.dropped]
 
     @property
@@ -78,18 +84,18 @@ class Record:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing of the run is left to train."""
+        """Whether the run has nothing left to train."""
         try:
             return self.study.next_round(self.scores) is None
-        except EnvironmentProblem:  # without Optuna nobody knows its next trials
+        except EnvironmentProblem:  # Optuna, which chooses the next trials, is not installed
             return self.num_done >= self.study.num_members
 
     @property
     def num_members(self) -> int:
-        """The number of all members, trained, dropped or still to train.
+        """The number of all members, whether trained, dropped or still to train.
 
-        Two trials of `tpe` may choose the same setting: until it is finished, this is the most that
-        there can be.
+        Two trials of `tpe` may choose the same setting: until the run is finished, this is the
+        largest possible number.
         """
         if self.study.search.method == "tpe" and self.is_finished:
             return self.num_done
@@ -100,129 +106,97 @@ class Record:
         return dict(sorted(self.scores, key=lambda key: key[1]))
 
     def metadata_of(self, member: Experiment) -> dict[str, Any]:
-        """Returns what a member's model needs to know of its data."""
+        """Returns the metadata of a member's data, which its model is built from."""
         if member.task.data_key not in self.metadata:
-            raise EnvironmentProblem(f"the record knows no data with {member.task.data_key}")
+            raise EnvironmentProblem(f"the record has no data with {member.task.data_key}")
         return self.metadata[member.task.data_key]
 
-    def expect_data(self, dataset: Dataset) -> None:
-        """Raises EnvironmentProblem where the run knows none of such a fingerprint: it was trained
-        on other data.
-        """
-        known = [identity.get("data") for identity in self.identities.values()]
-        if known and dataset.fingerprint not in known:
+    def check_data(self, dataset: Dataset) -> None:
+        """Raises EnvironmentProblem if the run was trained on other data."""
+        fingerprints = [identity.get("data") for identity in self.identities.values()]
+        if fingerprints and dataset.fingerprint not in fingerprints:
             raise EnvironmentProblem(
                 f"{dataset.name} is not the data that this run was trained on: it has changed "
                 "since. Put it back, or move the run directory away to start anew"
             )
 
-    def write(self, directory: Path) -> None:
-        """Writes the record, sealed, its members in the order of the study.
+    def find_member(self, digest: str) -> Experiment:
+        """Returns the member with this digest. Raises UserError if there is none."""
+        for rows in (self.results, *self.rungs.values()):
+            if digest in rows:
+                return rows[digest].member
+        for member in self.study.members():
+            if member.digest == digest:
+                return member
+        raise UserError(f"member {digest} of a search is not finished: resume the run first")
 
-        So it is the same in whatever order, and by how many processes, they were trained.
+    def write(self, directory: Path) -> None:
+        """Writes the record with its members in the order of the study.
+
+        So it does not depend on the order in which they were trained, nor on how many processes
+        trained them. Only the members of a `tpe` search stay in the order of its choices.
         """
         experiment = self.study.experiment
-        # What tpe chooses comes in its order.
-        known = () if self.study.search.method == "tpe" else self.study.members()
-        order = {member.digest: place for place, member in enumerate(known)}
+        members = () if self.study.search.method == "tpe" else self.study.members()
+        order = {member.digest: index for index, member in enumerate(members)}
 
         def in_order(rows: dict[str, Result]) -> dict[str, Result]:
             return dict(sorted(rows.items(), key=lambda row: order.get(row[0], len(order))))
 
-        self.results = in_order(self.results)
-        self.rungs = {step: in_order(rung) for step, rung in self.rungs.items()}
-
-        def listed(rows: dict[str, Result]) -> dict[str, Any]:
+        def to_values(rows: dict[str, Result]) -> dict[str, Any]:
             return {digest: row.to_values(experiment) for digest, row in rows.items()}
 
+        self.results = in_order(self.results)
+        self.rungs = {step: in_order(rung) for step, rung in self.rungs.items()}
         value = {
+            "version": lstm_jax.__version__,
             "name": self.name,
             **self.study.to_values(),
-            "data": self.metadata,
+            "metadata": self.metadata,
             "identities": self.identities,
             "sessions": self.sessions,
-            "members": listed(self.results),
-            "rungs": {str(step): listed(rung) for step, rung in self.rungs.items()},
+            "members": to_values(self.results),
+            "rungs": {str(step): to_values(rung) for step, rung in self.rungs.items()},
         }
-        write_json(directory / "record.json", sealed(value))
-
-
-def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
-    """Returns where the run of a study, or of a shard of one, lies."""
-    return runs_dir / name / (study.digest + (study.shard.suffix if study.shard else ""))
-
-
-def is_shard(directory: Path) -> bool:
-    """Returns whether a run directory is that of a shard."""
-    return not DIGEST.fullmatch(directory.name)
-
-
-def run_directories(runs_dir: Path, name: str | None = None, *, shards: bool = False) -> list[Path]:
-    """Returns the run directories in `runs_dir`, or those of one name; those of shards if wanted."""
-    homes = [runs_dir / name] if name else sorted(runs_dir.glob("*"))
-    found = [path for home in homes if home.is_dir() for path in sorted(home.iterdir())]
-    named = RUN if shards else DIGEST
-    return [path for path in found if named.fullmatch(path.name) and path.is_dir()]
-
-
-def began(directory: Path) -> tuple[str, str]:
-    """Returns when a run was last begun or gone on with, and its digest, to sort runs by."""
-    try:
-        record = read_record(directory)
-    except EnvironmentProblem:
-        record = None
-    return record.began if record else "", directory.name
-
-
-def seal(directory: Path) -> str:
-    """Returns the SHA-256 of the record's file, as `sha256sum -c` reads it in the report's folder.
-
-    A report carries it: that tells whether it is of the record as it stands, and no clock does.
-    """
-    content = read_bytes(directory / "record.json", LARGEST_JSON) or b""
-    return f"{hashlib.sha256(content).hexdigest()}  ../record.json\n"
-
-
-def is_reported(directory: Path) -> bool:
-    """Returns whether there is a report of the record as it stands."""
-    noted = read_bytes(directory / "report" / SEAL, 1000)
-    page = directory / "report" / "index.html"
-    return page.is_file() and noted == seal(directory).encode()
-
-
-def read_run(directory: Path) -> Record:
-    """Returns the record of a run, finished or not. UserError when the directory is none."""
-    record = read_record(directory)
-    if record is None:
-        raise UserError(f"{directory} is no run: it has no record.json; give runs/<name>/<digest>")
-    return record
+        write_json(directory / "record.json", with_checksum(value))
 
 
 def read_record(directory: Path) -> Record | None:
-    """Returns the record of a run directory, or None where there is none yet.
+    """Returns the record of a run directory, or None if there is none yet.
 
-    Raises EnvironmentProblem when it is damaged.
+    Raises EnvironmentProblem if it is damaged, or if a later version of lstm_jax wrote it.
     """
     path = directory / "record.json"
-    value = read_json(path, SCHEMA)
+    value = read_json(path)
     if value is None:
         return None
-    if value != sealed(value):
-        raise damaged(path, "its seal does not fit its contents")
+    version = value.get("version") if isinstance(value, dict) else None
+    if _release(version) > _release(lstm_jax.__version__):  # its schema may be another one
+        raise problem(
+            f"{path} was written by a later version: lstm_jax {version}, and this is "
+            f"{lstm_jax.__version__}; use that version"
+        )
+    try:
+        check(value, SCHEMA)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
+    if value != with_checksum(value):
+        raise damaged(path, "its checksum does not fit its content")
     task = value["experiment"].get("task")
     if isinstance(task, str) and is_file_attribute(task):
         try:
             get_task(task)
-        except UserError as error:  # nothing is damaged: a file of the user's is elsewhere
-            raise refusal(
-                f"{path}: {error}; a task in a file of one's own is found from the folder in which "
-                "it was run"
+        except UserError as error:  # the record is undamaged: the user's file is somewhere else
+            raise problem(
+                f"{path}: {error}; a task in a file of your own is found only from the folder in "
+                "which the run was started"
             ) from error
     try:
-        known = {key: value[key] for key in ("experiment", "search", "shard") if key in value}
-        study = Study.from_values(known)
+        study = Study.from_values(
+            {name: value[name] for name in ("experiment", "search", "shard") if name in value}
+        )
         return Record(
-            value["name"], study, value["data"], value["identities"], value["sessions"],
+            value["name"], study, value["metadata"], value["identities"], value["sessions"],
             _results(study.experiment, value["members"]),
             {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
         )  # fmt: skip
@@ -230,72 +204,63 @@ def read_record(directory: Path) -> Record | None:
         raise damaged(path, error) from error
 
 
+def _release(version: object) -> tuple[int, ...]:
+    """Returns the numbers of a version such as `0.2.0`; () for anything else."""
+    if not isinstance(version, str):
+        return ()
+    match = re.match(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", version)
+    return tuple(map(int, match.groups())) if match else ()
+
+
 def _results(experiment: Experiment, rows: dict[str, Any]) -> dict[str, Result]:
-    """Raises ValueError where a row is not that of the member it is filed under."""
+    """Returns results by digest. Raises ValueError if a row belongs to another member."""
     found = {}
     for digest, row in rows.items():
         if row["member"].keys() != experiment.axes.keys():
             raise ValueError(f"member {digest} has other fields than the experiment varies")
         result = Result.from_values(experiment, row)
         if result.member.digest != digest:
-            raise ValueError(f"the values of member {digest} are not its own")
+            raise ValueError(f"the values of member {digest} are those of another member")
         if not DIGEST.fullmatch(result.reused_from or digest):
-            raise ValueError(f"member {digest} was taken from no sibling directory")
+            raise ValueError(f"member {digest} is reused from something that is not a run")
         found[digest] = result
     return found
 
 
-def digest_with_prefix(start: str, digests: Iterable[str]) -> str:
-    """Returns the one digest that begins so. UserError when there is none or more than one."""
+def read_run(directory: Path) -> Record:
+    """Returns the record of a run, finished or not. Raises UserError if there is no record."""
+    record = read_record(directory)
+    if record is None:
+        raise UserError(
+            f"{directory} is not a run: it has no record.json; give runs/<name>/<digest>"
+        )
+    return record
+
+
+def record_checksum(directory: Path) -> str:
+    """Returns the SHA-256 of `record.json`, in the form that `sha256sum -c` reads.
+
+    A report carries it, which tells whether the report was made of the record as it is now. A
+    time stamp would not tell that.
+    """
+    content = read_bytes(directory / "record.json", MAX_JSON_BYTES) or b""
+    return f"{hashlib.sha256(content).hexdigest()}  ../record.json\n"
+
+
+def is_reported(directory: Path) -> bool:
+    """Returns whether there is a report of the record as it is now."""
+    report = directory / "report"
+    checksum = read_bytes(report / RECORD_CHECKSUM, 1000)
+    return (report / "index.html").is_file() and checksum == record_checksum(directory).encode()
+
+
+def digest_with_prefix(prefix: str, digests: Iterable[str]) -> str:
+    """Returns the only digest with this prefix. Raises UserError if there is none, or several."""
     known = sorted(digests)
-    matching = [digest for digest in known if digest.startswith(start)]
+    matching = [digest for digest in known if digest.startswith(prefix)]
     if len(matching) != 1:
         raise UserError(
-            f"member: {len(matching)} members begin with {start!r}; there are "
+            f"member: {len(matching)} members begin with {prefix!r}; there are "
             f"{', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
         )
     return matching[0]
-
-
-def find_member(record: Record, digest: str) -> Experiment:
-    """Returns the member of this digest, finished or not."""
-    for rows in (record.results, *record.rungs.values()):
-        if digest in rows:
-            return rows[digest].member
-    for member in record.study.members():
-        if member.digest == digest:
-            return member
-    raise UserError(f"member {digest} of a search is not finished: resume the run first")
-
-
-def find_run(named: str | Path, runs_dir: Path = Path("runs")) -> Path:
-    """Returns the directory of a run: given by its path, as `NAME` or `latest` (the run that began
-    last), or as `NAME/begin-of-digest`. What is a `Path` is returned as it is.
-
-    Raises UserError when there is none, or more than one.
-    """
-    if isinstance(named, Path):
-        return named
-    path, word = Path(named), named
-    if (path / "record.json").exists():
-        return path
-    if word == "latest" or NAME.fullmatch(word):
-        found = run_directories(runs_dir, None if word == "latest" else word)
-        if found:  # the record of a large run takes seconds to read
-            return max(found, key=began) if len(found) > 1 else found[0]
-    elif match := re.fullmatch(rf"({NAME.pattern})/([0-9a-f]{{1,12}})(-[0-9]+-of-[0-9]+)?", word):
-        name, start, end = match[1], match[2], match[3] or ""
-        named_so = run_directories(runs_dir, name, shards=bool(end))
-        found = [run for run in named_so if run.name.startswith(start) and run.name[12:] == end]
-        if len(found) > 1:
-            names = ", ".join(f"{name}/{run.name}" for run in found[:5])
-            raise UserError(f"{len(found)} runs begin with {word}: {names}")
-        if found:
-            return found[0]
-    if word and path.is_dir():
-        return path
-    known = {run.parent.name for run in run_directories(runs_dir)}
-    raise UserError(
-        f"{word} is no directory and names no run in {runs_dir}.{did_you_mean(word, known)} "
-        "Give a run directory, NAME, NAME/begin-of-digest or latest; `lstm-jax list` shows them"
-    )

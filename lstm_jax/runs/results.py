@@ -94,7 +94,7 @@ class Result:
         return {"member": line.pop("member"), **values, **line}
 
 
-# What a row of a record looks like; see `runs/shape.py`.
+# What a row of a record looks like; see `runs/json_files.py`.
 _SCORE = {str: (float, None)}
 SCHEMA: dict[str, Any] = {
     "member": dict,

@@ -18,10 +18,10 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.directory import in_use
+from lstm_jax.runs.directory import RUN, in_use, is_shard
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.metrics_file import read_metrics
-from lstm_jax.runs.record import RUN, Record, is_shard, read_record
+from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import RunSession
 

@@ -61,7 +61,7 @@ class RunSession:
         """Writes a segment's rows of metrics."""
         if self.lock is None:
             return
-        self.lock.still_ours()
+        self.lock.check()
         append_metrics(self.directory, rows)
         if self.scalars:
             self.scalars.write(rows)
@@ -80,7 +80,7 @@ class RunSession:
     def save_record(self) -> None:
         """Writes the record, unless the directory was moved away under this process."""
         if self.lock is not None:
-            self.lock.still_ours()
+            self.lock.check()
             self.record.write(self.directory)
 
     def record_rung(self, results: Iterable[Result]) -> None:
@@ -176,7 +176,7 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
     """
     record = session.record
     for key in record.metadata.keys() & datasets.keys():
-        record.expect_data(datasets[key])
+        record.check_data(datasets[key])
     libraries = ["optuna"] if session.study.search.method == "tpe" else []
     for key, dataset in datasets.items():
         identity = provenance.identity(dataset.fingerprint, libraries)

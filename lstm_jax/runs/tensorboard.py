@@ -10,7 +10,7 @@ from typing import Any
 
 from lstm_jax.config.experiment import Experiment, format_value
 from lstm_jax.errors import missing_package
-from lstm_jax.runs.files import disk, make_folder
+from lstm_jax.runs.files import disk_errors, make_folder
 from lstm_jax.runs.results import Result
 
 LONGEST_NAME = 100  # of a folder, in letters
@@ -62,7 +62,7 @@ class Scalars:
 
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Rows of metrics, as `metrics.jsonl` has them, of members that have begun."""
-        with disk(self.directory):
+        with disk_errors(self.directory):
             for row in rows:
                 writer = self._writer(row["member"], row["step"])
                 for name, value in row.items():
@@ -82,7 +82,7 @@ class Scalars:
 
     def finish(self, results: Iterable[Result]) -> None:
         """Writes hyper-parameters and results of members that are done, and closes their files."""
-        with disk(self.directory):
+        with disk_errors(self.directory):
             for result in results:
                 writer = self._writer(result.member.digest, result.steps)
                 values = result.member.values.items()
@@ -107,7 +107,7 @@ class Scalars:
             self._close(digest)
 
     def _close(self, digest: str) -> None:
-        with disk(self.directory):
+        with disk_errors(self.directory):
             if digest in self.writers:
                 self.writers.pop(digest).close()
 

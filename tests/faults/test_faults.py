@@ -120,7 +120,7 @@ def test_kills_in_the_first_four_seconds(whole, tmp_path, tally):
     survived = 12 * (code == 0 and finished(tmp_path) == finished(whole))
     tally("SIGKILL in the first four seconds", 12, survived)
     assert survived, lines
-    assert not list(tmp_path.rglob("*.aside"))
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_memory_task_with_dropout_killed_ten_times(tmp_path, tally):

@@ -69,7 +69,7 @@ def test_a_killed_sweep_loses_nothing(sweep, tmp_path, tally, fault, kills, salt
         before = now
     survived = all(finish(start(command(home, *SWEEP)))[0] == 0 for home in homes)
     survived &= all(finished(home) == sweep for home in homes)
-    survived &= not list(tmp_path.rglob("*.aside"))
+    survived &= not list(tmp_path.rglob("*.tmp"))
     tally(fault, kills, kills * survived - sum(map(bool, wrong)), lost)
     assert not any(wrong), "\n".join(wrong)
     assert survived
