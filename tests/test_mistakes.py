@@ -48,8 +48,8 @@ def complaint(capsys, monkeypatch):
 
 MISTAKES = {
     "run digits --lr 1": "Did you mean learning-rate?",
-    "run digits --epochs 3": "Did you mean total-examples?",
-    "run digits --steps 3": "Did you mean total-examples?",
+    "run digits --epochs 3": "Did you mean total-epochs?",
+    "run digits --steps 3": "Did you mean total-steps?",
     "run digits --num_layers 3": "Did you mean layers?",
     "run digits --units 3": "Did you mean hidden-size?",
     "run digits --hidden-dim 3": "Did you mean hidden-size?",

@@ -74,8 +74,8 @@ def test_a_part_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
 @pytest.mark.parametrize(
     ("search", "count", "says"),
     [
-        (Search(halving=2), 2, "a halving goes by the metrics of all members"),
-        (Search("tpe", 4), 2, "search tpe goes by the metrics of all members"),
+        (Search(halving=2), 2, "a halving depends on the metrics of all members"),
+        (Search("tpe", 4), 2, "search tpe depends on the metrics of all members"),
         (Search(), 13, "13 shards are more than the study has: 12 members"),
     ],
 )
@@ -94,7 +94,7 @@ def slurm(own, first, last, count):
 
 
 @pytest.mark.parametrize(
-    ("asked", "environ", "shard"),
+    ("text", "environ", "shard"),
     [
         (None, {}, None),
         ("3/16", {}, Shard(3, 16)),
@@ -109,12 +109,12 @@ def slurm(own, first, last, count):
         ("/16", {"JOB_COMPLETION_INDEX": "0"}, Shard(1, 16)),
     ],
 )
-def test_the_part_of_a_job(options, environ, shard):
-    assert parse_shard(options, environ) == shard
+def test_the_part_of_a_job(text, environ, shard):
+    assert parse_shard(text, environ) == shard
 
 
 @pytest.mark.parametrize(
-    ("asked", "environ", "says"),
+    ("text", "environ", "says"),
     [
         ("0/4", {}, "0/4 is not one of the shards 1/4 to 4/4"),
         ("5/4", {}, "5/4 is not one of"),
@@ -130,9 +130,9 @@ def test_the_part_of_a_job(options, environ, shard):
         (None, {"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_MIN is '', no number"),
     ],
 )
-def test_a_part_that_cannot_be_told_is_one_line(options, environ, says):
+def test_a_part_that_cannot_be_told_is_one_line(text, environ, says):
     with pytest.raises(UserError, match=says):
-        parse_shard(options, environ)
+        parse_shard(text, environ)
 
 
 # TrainedModel, and put together.

@@ -1,8 +1,8 @@
-"""What an experiment is: one frozen value, checked when it is made, written as JSON and read back.
+"""The experiment: one frozen value, checked when it is made, written as JSON and read back.
 
-Every field, the task's too, takes one value or several: an experiment is the grid of its *members*,
-the experiments in which each field has one value, and a single run is a grid of one. No I/O happens
-here and nothing heavy is imported, so that a mistake is answered at once.
+Every field, including those of the task, takes one value or several. An experiment is the grid of
+its *members*, the experiments in which each field has one value; a single run is a grid of one.
+This module does no I/O and imports nothing heavy, so that a mistake is answered at once.
 """
 
 from __future__ import annotations
@@ -25,36 +25,34 @@ from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
 MAX_MEMBERS = 1_000_000
-TRACED = "traced"  # stands in a group for a value that enters its program as an array
+TRACED = "traced"  # stands in a static key for a value that enters the program as an array
+BUDGETS = ("total_examples", "total_steps", "total_epochs")  # an experiment has one of them
 
-# Above zero: anything less than the smallest normal float32 is flushed to zero on the device.
+# Above zero: the device flushes anything below the smallest normal float32 to zero.
 SMALLEST = 2.0**-126
 Values = Mapping[str, Any]  # by path: `seed`, `task.dataset`
 
 
 @dataclass(frozen=True, repr=False)
 class Experiment:
-    """Everything that decides the numbers of a run. Raises `UserError` when a value is off.
+    """All values that decide the numbers of a run. Raises `UserError` when a value is invalid.
 
-    A field is documented where it is declared and by `lstm-jax run --help`.
+    `lstm-jax run --help` prints the help of each field.
     """
 
     task: Task = dataclasses.field(default_factory=Images)
     cell: Axis[str] = axis(
-        "lstm", f"the recurrent cell: {', '.join(CELLS)}, or FILE.py:NAME", check=check_cell
+        "lstm", f"recurrent cell: {', '.join(CELLS)}, or FILE.py:NAME", check=check_cell
     )
-    layers: Axis[int] = axis(1, "recurrent layers, each reading the one below", low=1, high=64)
+    layers: Axis[int] = axis(1, "number of recurrent layers", low=1, high=64)
     hidden_size: Axis[int] = axis(128, "units H of each layer", low=1, high=8192)
     bidirectional: Axis[bool] = axis(
-        False, "each layer also reads from the last row to the first, with weights of its own"
+        False, "read the sequence in both directions, each with its own weights"
     )
-    residual: Axis[bool] = axis(
-        False, "what a layer reads is added to what it hands on, from the second layer on"
-    )
+    residual: Axis[bool] = axis(False, "residual connection around each layer after the first")
     dropout: Axis[float | None] = axis(
         None,
-        "probability of dropping an output, between layers and before the head, in training; "
-        "none: off",
+        "dropout probability of outputs between layers and before the head; none: no dropout",
         value_type=float,
         low=0.0,
         high=0.999,
@@ -62,11 +60,12 @@ class Experiment:
         optional=True,
     )
     learning_rate: Axis[float] = axis(
-        1e-3, "the optimiser's step size", low=SMALLEST, high=1e30, traced=True, log=True
+        1e-3, "learning rate of the optimizer", low=SMALLEST, high=1e30, traced=True, log=True
     )
     seed: Axis[int] = axis(
         0,
-        "initial weights and order of examples; the same seed gives the same order to every member",
+        "random seed of the initial weights and of the order of examples; members with the same "
+        "seed see the same order",
         low=0,
         high=2**32 - 1,
         traced=True,
@@ -80,28 +79,28 @@ class Experiment:
     )
     chrono_steps: Axis[int] = axis(
         0,
-        "chrono initialisation (Tallec and Ollivier, 2018) for memories of up to so many steps: "
-        "the biases of forget gates, and of a GRU's update gates, start at "
-        "log U(1, chrono_steps - 1), those of input gates at minus as much; 0: off",
+        "longest dependency in time steps for chrono initialisation (Tallec and Ollivier, 2018): "
+        "biases of forget gates, and of the update gate of a GRU, start at "
+        "log U(1, chrono_steps - 1), and those of input gates at its negative; 0: off",
         low=0,
         high=10**6,
     )
     kernel_init: Axis[str] = axis(
         "notebook",
-        "initial kernels: `notebook` (dense and tables of symbols N(0, 1), recurrent Glorot "
+        "initialisation of kernels: `notebook` (dense and embeddings N(0, 1), recurrent Glorot "
         "uniform) or `orthogonal` (dense and input LeCun normal, recurrent orthogonal for each "
-        "gate, tables N(0, 0.1^2))",
+        "gate, embeddings N(0, 0.1^2))",
         choices=lambda: ("notebook", "orthogonal"),
     )
     optimizer: Axis[str] = axis(
         "adam",
-        "`adam`, `adamw`, `sgd` (with momentum) or `rmsprop`, as optax has them",
+        "optimizer of optax: `adam`, `adamw`, `sgd` (with momentum) or `rmsprop`",
         choices=lambda: ("adam", "adamw", "sgd", "rmsprop"),
     )
-    momentum: Axis[float] = axis(0.9, "of `sgd`", low=0.0, high=1.0, traced=True)
+    momentum: Axis[float] = axis(0.9, "momentum coefficient of SGD", low=0.0, high=1.0, traced=True)
     weight_decay: Axis[float] = axis(
         0.0,
-        "decoupled: times learning rate and parameter, each step; `adam` has none, use `adamw`",
+        "decoupled weight decay, multiplied by the learning rate; `adam` has none, use `adamw`",
         low=0.0,
         high=1e3,
         traced=True,
@@ -109,18 +108,18 @@ class Experiment:
     )
     schedule: Axis[str] = axis(
         "constant",
-        "the learning rate over the steps: `constant`, or `cosine` down to zero at the last one",
+        "learning rate schedule after the warm-up: `constant`, or `cosine` decay to zero",
         choices=lambda: ("constant", "cosine"),
     )
     warmup_steps: Axis[int] = axis(
         0,
-        "steps over which the learning rate first rises, linearly from zero",
+        "number of steps over which the learning rate rises linearly from zero",
         low=0,
         high=10**9,
     )
     clip_norm: Axis[float | None] = axis(
         None,
-        "largest global norm of a gradient; a longer one is scaled down to it; none: never",
+        "maximum global norm of a gradient; a longer gradient is scaled down; none: no clipping",
         value_type=float,
         low=SMALLEST,
         high=1e30,
@@ -128,54 +127,79 @@ class Experiment:
         log=True,
         optional=True,
     )
-    batch_size: Axis[int] = axis(128, "examples a training step", low=1, high=65_536)
+    batch_size: Axis[int] = axis(128, "examples per training step", low=1, high=65_536)
     microbatches: Axis[int] = axis(
         8,
-        "equal parts of a batch whose gradients are added in a fixed order: the bits of a run "
-        "depend on it, and not on how many cores or devices share the parts",
+        "number of equal parts of a batch whose gradients are summed in a fixed order; results "
+        "depend on it bit for bit, but not on the number of cores or devices that share the parts",
         low=1,
         high=1024,
     )
     total_examples: Axis[int] = axis(
         100_000,
-        "budget: training goes on while step * batch_size < total_examples",
+        "training budget in examples: training goes on while step * batch_size < total_examples",
         low=1,
         high=10**10,
     )
+    total_steps: Axis[int | None] = axis(
+        None,
+        "training budget in steps, instead of total_examples",
+        value_type=int,
+        low=1,
+        high=10**9,
+        optional=True,
+    )
+    total_epochs: Axis[float | None] = axis(
+        None,
+        "training budget in passes over the training data, instead of total_examples",
+        value_type=float,
+        low=1e-6,
+        high=1e6,
+        optional=True,
+    )
     backend: Axis[str] = axis(
         "scan",
-        "what runs the recurrence in training: `scan`, this project's own, or NVIDIA's `cudnn` on "
-        "a GPU (LSTM only), best with microbatches 1; scores are always taken with `scan`",
+        "implementation of the recurrence in training: `scan`, or NVIDIA's `cudnn` on a GPU (LSTM "
+        "only, best with microbatches 1); evaluation always uses `scan`",
         choices=lambda: ("scan", "cudnn"),
     )
-    log_every: Axis[int] = axis(20, "steps between two rows of metrics", low=1, high=10**6)
+    log_every: Axis[int] = axis(
+        20, "number of steps between two rows of metrics", low=1, high=10**6
+    )
     num_evals: Axis[int] = axis(
         4,
-        "evaluations on validation during training, on its first 2,000 examples, evenly spaced; "
-        "1: at the end alone. They do not change the parameters",
+        "number of evaluations on validation during training, evenly spaced, on its first 2,000 "
+        "examples; 1: only at the end; they do not change the parameters",
         low=1,
         high=10_000,
     )
     restore_best: Axis[bool] = axis(
         False,
-        "take as the result the parameters of the evaluation that was best on validation, instead "
-        "of those after the last step",
+        "return the parameters of the best evaluation on validation instead of the last ones",
     )
+    # Training examples of each data set, by the data key of its task. It is known after the data
+    # are loaded and is needed only for a budget in epochs, so it is no part of the digest.
+    data_sizes: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
             raise UserError(f"task: expected a task such as Images(), got {self.task!r}")
         for name, spec in field_specs(self).items():
             object.__setattr__(self, name, check_value(name, getattr(self, name), spec))
+        object.__setattr__(self, "data_sizes", _check_data_sizes(self.data_sizes))
         if self.num_members > MAX_MEMBERS:
             raise UserError(
                 f"{self.num_members:,} members are more than {MAX_MEMBERS:,}; give fewer values"
             )
         if "adam" in self.values_of("optimizer") and any(self.values_of("weight_decay")):
             raise UserError("weight_decay: adam has none; use --optimizer adamw, or 0")
-        # What is traced is a number like any other: no rule ties it to other fields.
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        given = [name for name in BUDGETS if self.values_of(name) != (default[name],)]
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)}: give one of {', '.join(BUDGETS)}")
+        # No rule ties a traced value to other fields.
         static = {p: v for p, v in self.axes.items() if not all_field_specs(self)[p].traced}
-        for values in _points(static):
+        for values in _grid_points(static):
             self.replace_unchecked(values).check()
 
     def check(self) -> None:
@@ -187,13 +211,19 @@ class Experiment:
                 f"microbatches: {self.microbatches} does not divide batch_size {self.batch_size}; "
                 f"use one of {', '.join(map(str, divisors))}"
             )
-        if self.warmup_steps >= self.num_steps:
+        if self.total_epochs is not None and self.task.online:
+            raise UserError(
+                f"total_epochs: the task {self.task.name} makes new examples for each step, so it "
+                "has no epochs; give total_steps or total_examples"
+            )
+        if not self.needs_data_sizes and self.warmup_steps >= self.num_steps:
+            budget = next((n for n in BUDGETS[1:] if self.values[n] is not None), BUDGETS[0])
             raise UserError(
                 f"warmup_steps: {self.warmup_steps} is not below the {self.num_steps} steps that "
-                f"total_examples {self.total_examples} allows"
+                f"{budget} {format_value(self.values[budget])} allows"
             )
         if 0 < self.chrono_steps < 3:
-            raise UserError(f"chrono_steps: {self.chrono_steps} is no span; give 3 or more, or 0")
+            raise UserError(f"chrono_steps: {self.chrono_steps} is too few; give 3 or more, or 0")
         if self.backend == "cudnn" and (
             (self.cell, self.layers) != ("lstm", 1) or self.bidirectional
         ):
@@ -203,7 +233,7 @@ class Experiment:
             )
         if self.bidirectional and self.task.causal:
             raise UserError(
-                f"bidirectional: the task {self.task.name} must not see the rows that come after; "
+                f"bidirectional: the task {self.task.name} must not read later time steps; "
                 "use false"
             )
 
@@ -211,30 +241,68 @@ class Experiment:
         return f"Experiment({', '.join(f'{k}={v!r}' for k, v in self.overrides.items())})"
 
     @property
+    def needs_data_sizes(self) -> bool:
+        """Whether the number of steps is unknown until the data are loaded."""
+        return self.values_of("total_epochs") != (None,) and not self.data_sizes
+
+    def with_data_sizes(self, sizes: Mapping[str, int]) -> Experiment:
+        """Returns this experiment with the number of training examples of each data set.
+
+        `sizes` is keyed by the data key of the task. Where no budget is in epochs, the experiment
+        is returned as it is. Raises UserError when the steps that follow do not fit other fields.
+        """
+        if self.values_of("total_epochs") == (None,):
+            return self
+        return dataclasses.replace(self, data_sizes=tuple(sorted(sizes.items())))
+
+    @property
     def num_steps(self) -> int:
-        """Training steps of a member: the smallest count with step * batch_size >= budget."""
-        return -(-self.total_examples // self.batch_size)
+        """The number of training steps of a member, the smallest that reaches the budget.
+
+        Raises RuntimeError for a budget in epochs before `with_data_sizes`.
+        """
+        if self.total_steps is not None:
+            return self.total_steps
+        num_examples = self.total_examples
+        if self.total_epochs is not None:
+            size = dict(self.data_sizes).get(self.task.data_key)
+            if size is None:
+                raise RuntimeError(
+                    f"num_steps of {self.total_epochs:g} epochs: the size of the data with "
+                    f"{self.task.data_key} is unknown; load them and call with_data_sizes first"
+                )
+            num_examples = max(1, round(self.total_epochs * size))
+        return -(-num_examples // self.batch_size)
+
+    def budgets(self) -> list[tuple[int, int]]:
+        """Returns the (number of steps, batch size) of all members, each pair once."""
+        specs, names = all_field_specs(self), {*BUDGETS, "batch_size"}
+        axes = {p: values for p, values in self.axes.items() if p in names or specs[p].data}
+        members = map(self.replace_unchecked, _grid_points(axes))
+        return list(dict.fromkeys((member.num_steps, member.batch_size) for member in members))
 
     @cached_property
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """The fields that have several values, by path, in the order of the grid: the seed last."""
-        several = {path: value for path, value in self.values.items() if isinstance(value, tuple)}
-        return dict(sorted(several.items(), key=lambda item: item[0] == "seed"))
+        """The fields with several values, by path, in the order of the grid: the seed is last."""
+        axes = {path: value for path, value in self.values.items() if isinstance(value, tuple)}
+        return dict(sorted(axes.items(), key=lambda axis: axis[0] == "seed"))
 
     def values_of(self, path: str) -> tuple[Any, ...]:
-        """Returns the values of a field, as a tuple also where there is one."""
+        """Returns the values of a field as a tuple, even of one value."""
         value = self.values[path]
         return value if isinstance(value, tuple) else (value,)
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """All fields by path, those of the task as `task.<name>`."""
-        own = {name: getattr(self, name) for name in field_specs(self)}
-        return own | {f"task.{name}": getattr(self.task, name) for name in field_specs(self.task)}
+        own_values = {name: getattr(self, name) for name in field_specs(self)}
+        return own_values | {
+            f"task.{name}": getattr(self.task, name) for name in field_specs(self.task)
+        }
 
     @cached_property
     def overrides(self) -> dict[str, Any]:
-        """The values that are not the default, by path; `task` is the task's name."""
+        """The values that differ from the default, by path; `task` is the name of the task."""
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         defaults |= {f"task.{f.name}": f.default for f in dataclasses.fields(self.task)}
         other_task = {} if self.task.name == Images.name else {"task": self.task.name}
@@ -242,10 +310,10 @@ class Experiment:
 
     @cached_property
     def digest(self) -> str:
-        """Twelve hex digits that name this experiment's values, whatever file they came from.
+        """Twelve hex digits that name the values of this experiment.
 
-        Values at their defaults do not enter, so that a field added later, off by default, leaves
-        the digests of older runs as they were. A default must therefore never change.
+        Values at their defaults do not enter: a field that is added later, and is off by default,
+        does not change the digests of older runs. A default must therefore never change.
         """
         text = json.dumps(self.overrides, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -256,24 +324,24 @@ class Experiment:
         return math.prod(len(values) for values in self.axes.values())
 
     def members(self) -> Iterator[Experiment]:
-        """Yields all points of the grid, the seed running fastest."""
-        return map(self.replace_unchecked, _points(self.axes))
+        """Yields all points of the grid; the seed varies fastest."""
+        return map(self.replace_unchecked, _grid_points(self.axes))
 
     def data_tasks(self) -> dict[str, Task]:
-        """Returns a task for each set of data that members read, by its key."""
+        """Returns a task for each data set that members read, by its data key."""
         known = all_field_specs(self)
         axes = {path: values for path, values in self.axes.items() if known[path].data}
-        tasks = [self.replace_unchecked(values).task for values in _points(axes)]
+        tasks = [self.replace_unchecked(values).task for values in _grid_points(axes)]
         return {task.data_key: task for task in tasks}
 
     @cached_property
     def setting(self) -> Experiment:
-        """This member with the first of all seeds: members of one setting differ in theirs."""
+        """This member with seed 0: the members of a setting differ only in their seed."""
         return self.replace_unchecked({"seed": 0})
 
     @cached_property
     def static_key(self) -> Experiment:
-        """What decides the compiled program: traced values are replaced by a mark."""
+        """This member with a mark for each traced value: it decides the compiled program."""
         return self.replace_unchecked(
             {
                 path: TRACED
@@ -284,85 +352,110 @@ class Experiment:
 
     def replace_unchecked(self, values: Values) -> Experiment:
         """Returns this experiment with other values, by path, that were checked before."""
-        own, of_task = _apart(values)
-        if of_task:
-            own["task"] = _replaced(self.task, of_task)
-        return _replaced(self, own)
+        own_values, task_values = _split_paths(values)
+        if task_values:
+            own_values["task"] = _copy_with(self.task, task_values)
+        return _copy_with(self, own_values)
 
     def replace(self, values: Values) -> Experiment:
-        """Returns this experiment with other values, by path. Raises UserError when one is off."""
-        own, of_task = _apart(values)
-        return dataclasses.replace(self, task=dataclasses.replace(self.task, **of_task), **own)
+        """Returns this experiment with other values, by path. A budget replaces the one before.
+
+        Raises UserError when a value is invalid.
+        """
+        own_values, task_values = _split_paths(values)
+        if any(own_values.get(name) is not None for name in BUDGETS):
+            fields = {field.name: field.default for field in dataclasses.fields(self)}
+            own_values = {name: fields[name] for name in BUDGETS} | own_values
+        task = dataclasses.replace(self.task, **task_values)
+        return dataclasses.replace(self, task=task, **own_values)
 
     def differences(self, other: Experiment) -> str:
-        """Returns, field by field, `path: own value, not the other's`; empty when all are equal."""
-        # Wherever a task's file lies, it is known by its name.
-        own, others = (each.to_values() | {"task": each.task.name} for each in (self, other))
-        paths = dict.fromkeys([*own, *others])
+        """Returns a text of the fields that differ, `path: value, not other value; ...`."""
+        # A task is compared by its name, wherever its file lies.
+        values, other_values = (e.to_values() | {"task": e.task.name} for e in (self, other))
         return "; ".join(
-            f"{path}: {own.get(path)}, not {others.get(path)}"
-            for path in paths
-            if own.get(path) != others.get(path)
+            f"{path}: {values.get(path)}, not {other_values.get(path)}"
+            for path in dict.fromkeys([*values, *other_values])
+            if values.get(path) != other_values.get(path)
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A task of a user's file is of no module that another process could import.
+        # Another process could not import the module of a task in a user's file.
         return Experiment.from_values, (self.to_values(),)
 
     def label(self, member: Experiment) -> str:
-        """Returns the values in which a member of this experiment differs from its fellows."""
+        """Returns a text of the values in which a member differs from the other members."""
         paths = self.axes or ("hidden_size", "learning_rate", "seed")
         return ", ".join(
             f"{field_label(path)} {format_value(member.values[path])}" for path in paths
         )
 
     def to_values(self) -> dict[str, Any]:
-        """Returns all values by path, as JSON has them; `task` is what the task is known as."""
-        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in self.values.items()}
-        return {"task": self.task.spec_string(), **listed}
+        """Returns all values by path, as JSON has them; `task` is the task's spec string."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in self.values.items()}
+        sizes = {"data_sizes": [list(pair) for pair in self.data_sizes]} if self.data_sizes else {}
+        return {"task": self.task.spec_string(), **values, **sizes}
 
     @staticmethod
     def from_values(values: Any) -> Experiment:
-        """Returns the experiment of what `to_values` gave. Raises UserError on anything else."""
+        """Returns the experiment whose `to_values` is given. Raises UserError on anything else."""
         if not isinstance(values, dict):
             raise UserError(f"experiment: expected a JSON object, got {type(values).__name__}")
-        bare = Experiment(task=get_task(values.get("task", Images.name))())
+        values, sizes = dict(values), values.get("data_sizes", ())
+        default = Experiment(task=get_task(values.pop("task", Images.name))(), data_sizes=sizes)
+        values.pop("data_sizes", None)
         for path in values:
-            if path != "task" and path not in bare.values:
-                raise UserError(f"experiment: no field {path!r}.{did_you_mean(path, bare.values)}")
-        return bare.replace({path: value for path, value in values.items() if path != "task"})
+            if path not in default.values:
+                near = did_you_mean(path, default.values)
+                raise UserError(f"experiment: no field {path!r}.{near}")
+        return default.replace(values)
 
 
 def all_field_specs(experiment: Experiment) -> dict[str, FieldSpec]:
-    """Returns the declarations of an experiment's fields and its task's, by path."""
+    """Returns the declarations of the fields of an experiment and of its task, by path."""
     of_task = {f"task.{name}": spec for name, spec in field_specs(experiment.task).items()}
     return field_specs(experiment) | of_task
 
 
 def field_label(path: str) -> str:
-    """Returns a path as one reads it: `learning rate`."""
+    """Returns a path as plain words: `learning rate`."""
     return path.removeprefix("task.").replace("_", " ")
 
 
 def format_value(value: Any) -> str:
-    """Returns a value as one reads it."""
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+    """Returns a value as text that the command line takes back: `0.001`, `none`, `true`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _apart(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of an experiment's own fields, and of its task's, by name."""
-    own = {path: value for path, value in values.items() if not path.startswith("task.")}
-    of_task = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
-    return own, of_task
+def _check_data_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
+    try:
+        pairs = tuple((key, size) for key, size in sizes)
+    except (TypeError, ValueError):
+        pairs = ((None, 0),)
+    for key, size in pairs:
+        if not isinstance(key, str) or type(size) is not int or not 0 < size < 2**63:
+            raise UserError("data_sizes: expected pairs of a data key and a number of examples")
+    return pairs
 
 
-def _points(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+def _split_paths(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the values of the experiment's own fields, and those of its task's, by name."""
+    own_values = {path: value for path, value in values.items() if not path.startswith("task.")}
+    task_values = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
+    return own_values, task_values
+
+
+def _grid_points(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     for point in itertools.product(*axes.values()):
         yield dict(zip(axes, point, strict=True))
 
 
-def _replaced(instance: Any, values: dict[str, Any]) -> Any:
-    """A copy of a frozen dataclass with other values, unchecked: millions are made of them."""
+def _copy_with(instance: Any, values: dict[str, Any]) -> Any:
+    """Returns a copy of a frozen dataclass with other values, unchecked: this is done millions of
+    times.
+    """
     copy = object.__new__(type(instance))
     fields = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
     copy.__dict__.update(fields | values)

@@ -1,4 +1,4 @@
-"""Where a search looks, and what it draws there: settings spread at random, or those of Optuna."""
+"""The search space, and the settings that are drawn from it: at random, or by Optuna."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Range(NamedTuple):
-    """A real-valued field is drawn between these."""
+    """The bounds between which a real-valued field is drawn."""
 
     low: float
     high: float
@@ -25,7 +25,7 @@ class Range(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """One of these is drawn."""
+    """The values from which one is drawn."""
 
     values: tuple[Any, ...]
 
@@ -34,31 +34,33 @@ Space = Mapping[str, Range | Choices]  # by the path of the field
 
 
 def search_space(experiment: Experiment) -> Space:
-    """Returns where to look: in all fields with several values but the seed.
+    """Returns the search space: all fields with several values but the seed.
 
-    Two values of a real-valued field are the ends of a range; all others are choices. Raises
-    UserError for a range whose lower end is not the first.
+    Two values of a traced real-valued field are the bounds of a range; all others are choices.
+    Raises UserError for a range whose lower bound is not the first.
     """
-    field_specs, space = all_field_specs(experiment), dict[str, Range | Choices]()
+    specs, space = all_field_specs(experiment), dict[str, Range | Choices]()
     for path, values in experiment.axes.items():
         if path == "seed":
             continue
-        if field_specs[path].value_type is not float or len(values) != 2 or None in values:
+        is_real = specs[path].value_type is float and specs[path].traced
+        if not is_real or len(values) != 2 or None in values:
             space[path] = Choices(values)
             continue
         low, high = values
         if low >= high:
-            raise UserError(f"{path}: a search draws between two values, the lower one first")
-        space[path] = Range(low, high, log=field_specs[path].log and low > 0)
+            raise UserError(f"{path}: a search draws between two values; give the lower one first")
+        space[path] = Range(low, high, log=specs[path].log and low > 0)
     return space
 
 
 def random_settings(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
-    """Returns settings that are spread: no choice is had much more often than another.
+    """Returns random settings that are spread evenly over the space.
 
-    Choices are dealt from a shuffled deck. Of settings with the same choices, each draws from its
-    own one of equal parts of a range: Latin hypercube sampling (McKay, Beckman and Conover, "A
-    comparison of three methods for selecting values of input variables", 1979).
+    Choices are dealt from a shuffled deck, so that each is drawn about equally often. The settings
+    with the same choices divide a range into equal strata and draw one value in each: Latin
+    hypercube sampling (McKay, Beckman and Conover, "A comparison of three methods for selecting
+    values of input variables", 1979).
     """
     import random  # a hundredth of a second
 
@@ -82,21 +84,22 @@ def random_settings(space: Space, count: int, seed: int) -> list[dict[str, Any]]
 
 
 def _shuffled(values: Iterable[Any], draw: random.Random) -> list[Any]:
-    """Returns the values in random order, by `random()` alone: Python promises the numbers of no
-    other method for a seed.
+    """Returns the values in random order.
+
+    It uses `random()` alone: Python promises the numbers of no other method for a seed.
     """
     return sorted(values, key=lambda _: draw.random())
 
 
 def _quantile(bounds: Range, share: float) -> float:
-    """Returns what a share of all draws, from 0 to 1, lies below."""
+    """Returns the value that a share of all draws, from 0 to 1, lies below."""
     if not bounds.log:
         return bounds.low + (bounds.high - bounds.low) * share
     return math.exp(math.log(bounds.low) + math.log(bounds.high / bounds.low) * share)
 
 
 def optuna_study(seed: int, startup: int, *, higher_is_better: bool) -> optuna.Study:
-    """Returns a search by Optuna's tree-structured Parzen estimator, to be asked and told.
+    """Returns an Optuna study with its tree-structured Parzen estimator as the sampler.
 
     The first `startup` settings are drawn at random. Raises EnvironmentProblem where Optuna is not
     installed.
@@ -113,7 +116,7 @@ def optuna_study(seed: int, startup: int, *, higher_is_better: bool) -> optuna.S
 
 
 def optuna_distributions(space: Space) -> dict[str, Any]:
-    """Returns a space as Optuna has it."""
+    """Returns a search space as Optuna's distributions."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     return {

@@ -1,9 +1,9 @@
-"""Which members to train next, and how far, given what is known so far. Pure: no I/O, no clock.
+"""Which members are trained next, and up to which step. Pure: no I/O and no clock.
 
-A run is a sequence of rounds: a grid is one, to the last step; successive halving has one for each
-rung, with fewer settings each time; Optuna's search one for each batch of trials. What comes next
-is a function of the study and of the validation metrics on record, so a search that was killed goes
-on exactly as it would have.
+A run is a sequence of rounds. A grid is one round, up to the last step. Successive halving has one
+round for each rung, with fewer settings each time. Optuna's search has one round for each batch of
+trials. The next round is a function of the study and of the recorded validation metrics, so a
+search that was killed continues exactly as it would have.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from lstm_jax.config.experiment import Experiment, Values
+from lstm_jax.config.experiment import BUDGETS, Experiment, Values
 from lstm_jax.config.sampling import (
     Range,
     Space,
@@ -35,45 +35,46 @@ Scores = Mapping[tuple[str, int], float]  # validation metric by member's digest
 
 @dataclass(frozen=True)
 class Search:
-    """How members are chosen from a grid; none of it changes a bit of any of them."""
+    """How members are chosen from a grid. It changes no bit of any member."""
 
     method: Axis[str] = axis(
         "grid",
-        "`grid`: all members; `random`: settings drawn at random, a real-valued field between its "
-        "two values (log-uniformly where its scale is logarithmic), any other out of those given, "
-        "each about as often; `tpe`: out of the same space by Optuna, which learns from the "
-        "validation metric",
+        "`grid`: all members; `random`: random settings, where a real-valued field with two values "
+        "is drawn between them (log-uniformly if its scale is logarithmic) and any other field is "
+        "drawn from its values, each about equally often; `tpe`: settings of the same space that "
+        "Optuna chooses from the validation metrics so far",
         choices=lambda: ("grid", "random", "tpe"),
         option="search",
     )
     trials: Axis[int] = axis(
-        0, "settings that a search chooses; each is trained with every seed", low=0, high=100_000
+        0, "number of settings to search; each is trained with every seed", low=0, high=100_000
     )
     trials_at_once: Axis[int] = axis(
         4,
-        "settings that `tpe` chooses at a time, before their metrics are known",
+        "number of settings that `tpe` chooses at once, before their metrics are known",
         low=1,
         high=10_000,
     )
-    search_seed: Axis[int] = axis(0, "decides what a search draws", low=0, high=2**32 - 1)
+    search_seed: Axis[int] = axis(0, "random seed of the search", low=0, high=2**32 - 1)
     halving: Axis[int] = axis(
         0,
-        "successive halving: at fixed rungs only the best 1 / halving of the settings, by the mean "
-        "of their validation metric over their seeds, train on; 0: off",
+        "successive halving: at each rung only the best 1 / halving of the settings, by their mean "
+        "validation metric over seeds, are trained further; 0: off",
         low=0,
         high=1000,
     )
 
     def __post_init__(self) -> None:
         for name, spec in field_specs(self).items():
-            value = check_value(spec.option or name, getattr(self, name), spec)
+            option = spec.option or name
+            value = check_value(option, getattr(self, name), spec)
             if isinstance(value, tuple):
-                raise UserError(f"{name}: takes one value; it is no axis")
+                raise UserError(f"{option}: takes one value, not several")
             object.__setattr__(self, name, value)
 
 
 class Round(NamedTuple):
-    """Members to train side by side, until all have done this many steps."""
+    """Members that are trained side by side until all have done this many steps."""
 
     members: tuple[Experiment, ...]
     until: int
@@ -81,110 +82,114 @@ class Round(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """What a run trains: an experiment, how its members are chosen, and which shard of them."""
+    """What a run trains: an experiment, how its members are chosen, and a shard of them."""
 
     experiment: Experiment = field(default_factory=Experiment)
     search: Search = field(default_factory=Search)
     shard: Shard | None = None  # None: all members
 
     def __post_init__(self) -> None:
-        if self.search.method == "grid":
-            if self.search.trials:
+        search = self.search
+        if search.method == "grid":
+            if search.trials:
                 raise UserError("trials: a grid has none; use --search random or tpe")
-        else:
-            self._check_space()
-        self._check_halving()
-        if self.shard is not None:
-            self._check_shard(self.shard)
-
-    def _check_shard(self, shard: Shard) -> None:
-        if self.search.halving or self.search.method == "tpe":
+        elif not self._space:
+            raise UserError(f"search: {search.method} needs a field with several values")
+        elif not search.trials:
+            raise UserError(f"trials: search {search.method} needs the number of settings to try")
+        if search.halving:
+            self._check_halving()
+        if self.shard is None:
+            return
+        if search.halving or search.method == "tpe":
+            name = "a halving" if search.halving else "search tpe"
             raise UserError(
-                f"shard: {'a halving' if self.search.halving else 'search tpe'} goes by the metrics "
-                "of all members, so it is not cut into shards; --shard 1/1 trains it in one"
+                f"shard: {name} depends on the metrics of all members, so it cannot be split into "
+                "shards; --shard 1/1 trains it as a whole"
             )
-        if shard.count > (count := len(self._whole)):
+        if self.shard.count > (count := len(self._all_members)):
             have = "1 member" if count == 1 else f"{count} members"
-            raise UserError(f"shard: {shard.count} shards are more than the study has: {have}")
-
-    def _check_space(self) -> None:
-        if not self._space:
-            raise UserError(f"search: {self.search.method} needs a field with several values")
-        if not self.search.trials:
-            raise UserError(
-                f"trials: search {self.search.method} needs to know how many settings to try"
-            )
+            raise UserError(f"shard: {self.shard.count} shards are more than the study has: {have}")
 
     def _check_halving(self) -> None:
-        if not self.search.halving:
-            return
-        if self.search.halving == 1 or self.search.method == "tpe":
+        halving, experiment = self.search.halving, self.experiment
+        if halving == 1 or self.search.method == "tpe":
             raise UserError("halving: 2 or more, of a grid or of a random search; 0 for none")
-        if {"batch_size", "total_examples"} & self.experiment.axes.keys():
+        in_epochs = experiment.values_of("total_epochs") != (None,)
+        if {"batch_size", *BUDGETS} & experiment.axes.keys() or (
+            in_epochs and len(experiment.data_tasks()) > 1
+        ):
             raise UserError(
-                "halving: compares settings after as many steps; give one batch_size and one "
-                "total_examples, or halving 0"
+                "halving: compares settings after the same number of steps; give one batch_size "
+                "and one total_examples, total_steps or total_epochs of one data set, or halving 0"
             )
+        if self.num_settings < halving:
+            raise UserError(
+                f"halving: {halving} leaves no rung with {self.num_settings} settings; give at "
+                f"least {halving} of them, or 0 for none"
+            )
+        if experiment.needs_data_sizes:
+            return
         steps = [step for step, _ in self.rungs()]
-        if not steps:
+        if len({*steps, experiment.num_steps}) <= len(steps):
             raise UserError(
-                f"halving: {self.search.halving} leaves no rung with {self.num_settings} settings; "
-                f"give at least {self.search.halving} of them, or 0 for none"
+                f"halving: {len(steps)} rungs do not fit into {experiment.num_steps} steps; "
+                "raise the budget or halving"
             )
-        if len({*steps, self.experiment.num_steps}) <= len(steps):
-            raise UserError(
-                f"halving: {len(steps)} rungs do not fit into {self.experiment.num_steps} steps; "
-                "raise total_examples or halving"
-            )
+
+    def with_data_sizes(self, sizes: Mapping[str, int]) -> Study:
+        """Returns this study with the number of training examples of each data set.
+
+        See `Experiment.with_data_sizes`. Raises UserError when the steps that follow do not fit.
+        """
+        return replace(self, experiment=self.experiment.with_data_sizes(sizes))
 
     @cached_property
     def digest(self) -> str:
-        """Twelve hex digits that name this study; a grid's are those of its experiment.
-
-        Its shards have the same.
-        """
+        """Twelve hex digits that name this study and its shards; a grid has its experiment's."""
         default = asdict(Search())
-        given = {k: v for k, v in asdict(self.search).items() if v != default[k]}
-        if not given:
+        changed = {k: v for k, v in asdict(self.search).items() if v != default[k]}
+        if not changed:
             return self.experiment.digest
-        text = json.dumps([self.experiment.overrides, given], sort_keys=True)
+        text = json.dumps([self.experiment.overrides, changed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def num_settings(self) -> int:
-        """Settings that are tried; one that two trials of `tpe` choose is counted twice."""
+        """The number of settings that are tried; `tpe` may choose a setting twice."""
         if self.search.method == "tpe":
             return self.search.trials
-        whole = self.experiment.num_members if self.search.method == "grid" else len(self._whole)
-        return whole // len(self.experiment.values_of("seed"))
+        grid = self.search.method == "grid"
+        count = self.experiment.num_members if grid else len(self._all_members)
+        return count // len(self.experiment.values_of("seed"))
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """The fields whose values a search draws from a range; none of a grid."""
+        """The paths of the fields that a search draws from a range."""
         if self.search.method == "grid":
             return ()
-        return tuple(path for path, shard in self._space.items() if isinstance(shard, Range))
+        return tuple(path for path, values in self._space.items() if isinstance(values, Range))
 
     @property
     def num_members(self) -> int:
-        """Members that are tried, each setting with every seed."""
-        return self.num_all if self.shard is None else len(self._own)
+        """The number of members that are tried, in this shard if there is one."""
+        return self.num_all if self.shard is None else len(self._shard_members)
 
     @property
     def num_all(self) -> int:
-        """Members that are tried in all shards."""
+        """The number of members that are tried in all shards."""
         return self.num_settings * len(self.experiment.values_of("seed"))
 
     def rungs(self) -> tuple[tuple[int, int], ...]:
-        """Returns, of a successive halving, after how many steps how many settings are kept.
+        """Returns the rungs of successive halving: (step, number of settings that are kept).
 
-        Jamieson and Talwalkar, "Non-stochastic best arm identification" (2016): each rung is
-        `halving` times as long as the one before it, the last one that much before the end.
+        Jamieson and Talwalkar, "Non-stochastic best arm identification" (2016): each rung lies at
+        `halving` times the step of the rung before it, and so does the last step of training.
         """
-        eta, steps = self.search.halving, self.experiment.num_steps if self.search.halving else 0
+        eta = self.search.halving
         if eta < 2:
             return ()
-        count = 0
+        steps, count = self.experiment.num_steps, 0
         while eta ** (count + 1) <= self.num_settings:
             count += 1
         powers = [eta**n for n in range(1, count + 1)]
@@ -194,19 +199,17 @@ class Study:
         )
 
     def next_round(self, scores: Scores) -> Round | None:
-        """Returns the first round with a member whose score is not known; None when all is done."""
-        return next((r for r in self.rounds(scores) if _missing(r, scores)), None)
+        """Returns the first round with a member that has no score; None when all are done."""
+        return next((r for r in self.rounds(scores) if not _is_scored(r, scores)), None)
 
     def members(self) -> list[Experiment]:
-        """Returns all members that are known before any score: all but those of `tpe`'s later
-        trials.
-        """
+        """Returns all members that are known before any score: of `tpe` the first trials only."""
         if self.search.method == "tpe" or self.search.halving:
             return list(next(self.rounds({})).members)
         return [member for each in self.rounds({}) for member in each.members]
 
     def work_share(self) -> float:
-        """Returns the shard_members of all members' steps that a halving leaves to train."""
+        """Returns the fraction of all members' steps that halving trains, from 0 to 1."""
         if not self.search.halving:
             return 1.0
         steps, settings, done, total = self.experiment.num_steps, self.num_settings, 0, 0
@@ -216,19 +219,19 @@ class Study:
         return (total + settings * (steps - done)) / (self.num_settings * steps)
 
     def finished_rungs(self, scores: Scores) -> Iterator[tuple[Round, tuple[Experiment, ...]]]:
-        """Yields the rungs at which all are scored, each with the members that go on."""
+        """Yields each rung at which all members are scored, and the members that go on."""
         kept = dict(self.rungs())
         for each in self.rounds(scores):
-            if each.until not in kept or _missing(each, scores):
+            if each.until not in kept or not _is_scored(each, scores):
                 return
             yield each, self._survivors(each, scores, kept[each.until])
 
     def rounds(self, scores: Scores) -> Iterator[Round]:
-        """Yields the rounds in order; the scores of one must be known before the next is asked."""
+        """Yields the rounds in order. `scores` must hold a round before the next one is taken."""
         if self.search.method == "tpe":
             yield from self._tpe_rounds(scores)
             return
-        members = self._own
+        members = self._shard_members
         for step, kept in self.rungs():
             each = Round(members, step)
             yield each
@@ -236,10 +239,10 @@ class Study:
         yield from _by_steps(members)
 
     def _survivors(self, each: Round, scores: Scores, kept: int) -> tuple[Experiment, ...]:
-        """The members of the `kept` settings of best mean metric over their seeds.
+        """Returns the members of the `kept` settings with the best mean metric over seeds.
 
-        Whole settings stay or go: dropping the unlucky seeds of one would flatter its mean. A tie
-        goes to the setting that comes first in the grid.
+        A setting is kept or dropped as a whole: dropping its unlucky seeds would flatter its mean.
+        A tie goes to the setting that comes first in the grid.
         """
         metrics: dict[Experiment, list[float]] = {}
         for member in each.members:
@@ -249,8 +252,8 @@ class Study:
         return tuple(member for member in each.members if member.setting in best)
 
     @cached_property
-    def _whole(self) -> tuple[Experiment, ...]:
-        """All members of a grid or of a random search."""
+    def _all_members(self) -> tuple[Experiment, ...]:
+        """All members of a grid or of a random search, of all shards."""
         if self.search.method == "grid":
             return tuple(self.experiment.members())
         # Two draws may be the same setting; its members are trained once.
@@ -258,9 +261,10 @@ class Study:
         return tuple(dict.fromkeys(self._with_seeds(drawn)))
 
     @cached_property
-    def _own(self) -> tuple[Experiment, ...]:
-        """Those of them that are of this shard."""
-        return self._whole if self.shard is None else shard_members(self._whole, self.shard)
+    def _shard_members(self) -> tuple[Experiment, ...]:
+        """The members of this shard, or all members where there is none."""
+        members = self._all_members
+        return members if self.shard is None else shard_members(members, self.shard)
 
     @cached_property
     def _space(self) -> Space:
@@ -271,21 +275,21 @@ class Study:
             yield self.experiment.replace_unchecked({**setting, "seed": seed})
 
     def _tpe_rounds(self, scores: Scores) -> Iterator[Round]:
-        """Optuna is asked and told again from the first trial."""
-        each_time, trials = self.search.trials_at_once, self.search.trials
+        """Yields the rounds of `tpe`: Optuna's sampler replays all trials from their scores."""
+        at_once, trials = self.search.trials_at_once, self.search.trials
         study = optuna_study(
             self.search.search_seed,
-            # Drawn at random: a quarter, ten at most (Optuna's own default).
-            min(10, max(each_time, trials // 4)),
+            # A quarter is drawn at random, at most ten (Optuna's own default).
+            min(10, max(at_once, trials // 4)),
             higher_is_better=self.experiment.task.higher_is_better,
         )
         space = optuna_distributions(self._space)
-        for first in range(0, trials, each_time):
-            asked = [study.ask(space) for _ in range(min(each_time, trials - first))]
+        for first in range(0, trials, at_once):
+            batch = [study.ask(space) for _ in range(min(at_once, trials - first))]
             # Two trials may choose the same setting; its members are trained once.
-            members = {m.digest: m for t in asked for m in self._with_seeds([t.params])}
+            members = {m.digest: m for t in batch for m in self._with_seeds([t.params])}
             yield from _by_steps(members.values())
-            for trial in asked:
+            for trial in batch:
                 mates = self._with_seeds([trial.params])
                 study.tell(trial, _mean([scores[m.digest, m.num_steps] for m in mates]))
 
@@ -296,7 +300,7 @@ class Study:
 
     @staticmethod
     def from_values(values: Any) -> Study:
-        """Returns the study of what `to_values` gave. Raises UserError on anything else."""
+        """Returns the study whose `to_values` is given. Raises UserError on anything else."""
         if not isinstance(values, dict) or not isinstance(search := values.get("search"), dict):
             raise UserError("study: expected an experiment and a search")
         for name in search:
@@ -306,7 +310,7 @@ class Study:
                 )
         shard = values.get("shard")
         if not isinstance(shard, str | None):
-            raise UserError("study: its shard is no string")
+            raise UserError("study: expected its shard as a string such as 3/16")
         return Study(
             Experiment.from_values(values.get("experiment")),
             Search(**search),
@@ -315,7 +319,7 @@ class Study:
 
 
 def _by_steps(members: Iterable[Experiment]) -> Iterator[Round]:
-    """Rounds to the members' last steps, which are not the same where the budget is an axis."""
+    """Yields a round for each last step: members differ in it where the budget is an axis."""
     by_steps: dict[int, list[Experiment]] = {}
     for member in members:
         by_steps.setdefault(member.num_steps, []).append(member)
@@ -327,5 +331,5 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)  # `statistics` takes a hundredth of a second
 
 
-def _missing(each: Round, scores: Scores) -> bool:
-    return any((member.digest, each.until) not in scores for member in each.members)
+def _is_scored(each: Round, scores: Scores) -> bool:
+    return all((member.digest, each.until) in scores for member in each.members)

@@ -127,10 +127,7 @@ def _given(study: Study) -> dict[str, str]:
 
 def _budget(experiment: Experiment) -> str:
     """The steps of a member and their batches."""
-    sizes = experiment.values_of("batch_size")
-    pairs = [
-        (-(-n // size), size) for n in experiment.values_of("total_examples") for size in sizes
-    ]
+    pairs = experiment.budgets()
     return " or ".join(f"{steps:,} steps of {size} examples" for steps, size in pairs[:5])
 
 

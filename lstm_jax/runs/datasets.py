@@ -18,9 +18,10 @@ from lstm_jax.train.sweep import Datasets, model_spec_of, refuse_absent_backend
 def load_data(
     name: str, study: Study, fallback: bool, console: Console, given: Datasets | None = None
 ) -> tuple[str, Study, Datasets]:
-    """Returns the data sets, or in plain sight the built-in one, whose name the run carries.
+    """Returns the name of the run, the study with the sizes of its data, and the data sets.
 
-    Those that are given are not loaded.
+    Data sets that are given are not loaded. With `fallback`, the built-in data set of the task
+    replaces data that cannot be had: a line says so, and the name of the run ends in its name.
     """
     experiment = study.experiment
     refuse_absent_backend(experiment)
@@ -38,6 +39,7 @@ def load_data(
         tell(f"{error}")
         tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
         name = f"{name}-{dataset.name}"
+    study = study.with_data_sizes({key: data.num_examples for key, data in datasets.items()})
     for group in {member.static_key: member for member in study.members()}.values():
         model_spec_of(group, datasets[group.task.data_key])
     return name, study, datasets

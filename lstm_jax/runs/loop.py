@@ -61,13 +61,14 @@ def run(
     """
     if not distributed.is_main_process():
         console, tensorboard, callback = Console(quiet=True), False, None
-    if study.shard:
-        say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
     directory = run_directory(runs_dir, name, study)
     loaded = None
-    if not distributed.broadcast_from_main(directory.exists):
+    is_new = not distributed.broadcast_from_main(directory.exists)
+    if is_new or study.experiment.needs_data_sizes:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
         directory = run_directory(runs_dir, name, study)
+    if study.shard:
+        say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
     with open_session(name, study, directory, console, checkpoint_every) as session:
         session.callback = callback
         if distributed.broadcast_from_main(session.next_round) is None:

@@ -157,6 +157,13 @@ def open_session(
         return
     with locked(directory, partial(say, console) if study.shard else None) as lock:
         record = read_record(directory) or Record(name, study)
+        sizes = [s.experiment.data_sizes for s in (record.study, study)]
+        if sizes[0] != sizes[1]:
+            raise EnvironmentProblem(
+                f"{directory} was trained on other data: the numbers of training examples were "
+                f"{[n for _, n in sizes[0]]} and are now {[n for _, n in sizes[1]]}. Put the data "
+                "back, or move the run directory away to start anew"
+            )
         if record.study != study:
             changed = record.study.experiment.differences(study.experiment) or "its search"
             raise UserError(
