@@ -124,11 +124,7 @@ def test_several_values_are_an_axis_and_a_tuple_of_one_is_the_value(path):
     assert grid.axes == {path: (one, two)}
     assert grid.num_members == 2
     assert [member.values[path] for member in grid.members()] == [one, two]
-    assert (
-        with_value(path, (one,))
-        == with_value(path, [one])
-        == with_value(path, one)
-    )
+    assert with_value(path, (one,)) == with_value(path, [one]) == with_value(path, one)
     assert with_value(path, (one,)).digest == with_value(path, one).digest
     with pytest.raises(UserError, match=r"is there twice"):
         with_value(path, (one, two, one))
