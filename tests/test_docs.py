@@ -1,4 +1,4 @@
-"""What the documents show runs as it stands there."""
+"""The code that the documents show runs, and their links lead to files."""
 
 import io
 import pickle
@@ -27,29 +27,31 @@ ROOT = Path(__file__).parent.parent
 SMALL = {"hidden_size": 4, "batch_size": 8, "microbatches": 1}
 
 
-def blocks(document):
-    """The blocks of Python in a document."""
-    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+def write_blocks(document, folder):
+    """Writes the Python blocks of a document as files, each named by its first line."""
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL):
+        path = folder / block.split("\n")[0].removeprefix("# ")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block)
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """The files of docs/extend.md, in a folder of their own: each block begins with its name."""
+    """The folder with the files that docs/extend.md shows; it is the working directory."""
     monkeypatch.chdir(tmp_path)
-    for block in blocks("docs/extend.md"):
-        (tmp_path / block.split("\n")[0].removeprefix("# ")).write_text(block)
+    write_blocks("docs/extend.md", tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def other_peoples_code():
-    """Frameworks add a bias of one axis to arrays of two."""
+def rank_promotion():
+    """Allows what other frameworks do: they add a bias of one axis to arrays of two."""
     with jax.numpy_rank_promotion("allow"):
         yield
 
 
 def losses(files, experiment):
-    """Of eight steps, with a model so small that it compiles at once."""
+    """Returns the losses of eight steps of a small model."""
     few_steps = runpy.run_path(str(files / "few_steps.py"))["few_steps"]
     return np.asarray(few_steps(experiment.replace(SMALL), steps=8))
 
@@ -59,16 +61,16 @@ def test_a_cell_from_a_file_trains(files):
     assert np.all(np.isfinite(losses(files, experiment)))
 
 
-def test_a_task_of_ones_own_trains(files):
-    """One value that it does not take is refused as an experiment's is."""
+def test_a_task_from_a_file_trains(files):
+    """A value out of its range is refused as an experiment's is."""
     values = runpy.run_path(str(files / "average.py"))
     assert np.all(np.isfinite(losses(files, values["experiment"])))
     with pytest.raises(UserError, match=r"task\.length: 0 is not between 1 and 1000"):
         values["Average"](length=0)
 
 
-def test_a_task_of_ones_own_is_found_again_by_its_file(files, monkeypatch):
-    """By a record, and by another process of one program."""
+def test_a_record_names_a_task_by_its_file(files, monkeypatch):
+    """The record, and another process, find the task again."""
     experiment = runpy.run_path("average.py")["experiment"]
     values = experiment.to_values()
     assert values["task"] == "average.py:Average"
@@ -98,28 +100,23 @@ GIVEN = {"images": np.zeros((100, 6, 6), np.uint8), "labels": np.arange(100, dty
         (lambda task, count: {"images": GIVEN["pictures"]}, "its load: KeyError: .*pictures"),
     ],
 )
-def test_data_of_ones_own_that_is_not_what_is_read_is_one_line(files, monkeypatch, drawn, says):
+def test_wrong_arrays_of_a_data_set_are_refused_in_one_line(files, monkeypatch, drawn, says):
     experiment = runpy.run_path("bars.py")["experiment"]
     monkeypatch.setattr(type(experiment.task), "drawn", drawn)
     with pytest.raises(UserError, match=says):
         load_data("bars", Study(experiment), False, Console(file=io.StringIO()))
 
 
-def test_a_data_set_of_ones_own_trains(files):
+def test_a_data_set_from_a_file_trains(files):
     experiment = runpy.run_path("bars.py")["experiment"]
     assert np.all(np.isfinite(losses(files, experiment)))
 
 
-@pytest.mark.usefixtures("other_peoples_code")
-def test_the_recurrence_stands_in_models_of_other_frameworks(tmp_path):
-    """Each model gives finite outputs of its shape, and the same ones as Flax's own layers where
-    the weights are the same.
-    """
-    models = {}
-    for block in blocks("docs/recurrence.md"):
-        path = tmp_path / block.split("\n")[0].removeprefix("# ")
-        path.write_text(block)
-        models[path.stem] = runpy.run_path(str(path))
+@pytest.mark.usefixtures("rank_promotion")
+def test_the_recurrence_works_in_other_frameworks(tmp_path):
+    """Outputs are finite, and equal those of Flax's own layers with the same weights."""
+    write_blocks("docs/recurrence.md", tmp_path)
+    models = {path.stem: runpy.run_path(str(path)) for path in tmp_path.glob("*.py")}
     x_BTI, lengths_B = np.ones((2, 5, 3), np.float32), np.array([5, 2])
     key = jax.random.key(0)
     model = models["linen"]["Classifier"]()
@@ -140,18 +137,52 @@ def test_the_recurrence_stands_in_models_of_other_frameworks(tmp_path):
     assert np.isfinite(h_TBH).all()
 
 
-def test_the_experiment_of_the_readme_can_be_run(tmp_path):
-    block = next(block for block in blocks("README.md") if "experiment =" in block)
-    (tmp_path / "mine.py").write_text(block)
-    values = runpy.run_path(str(tmp_path / "mine.py"))
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    """The asserts in stream.py hold: an LSTM that streams gives the same bits."""
+    monkeypatch.chdir(tmp_path)
+    write_blocks("README.md", tmp_path)
+    mine = runpy.run_path("mine.py")["experiment"]
+    assert mine.num_members == 18
+    assert mine.replace({"cell": "ugrnn.py:ugrnn"}).num_members == 6
+    cell = runpy.run_path("ugrnn.py")["ugrnn"]
+    write_blocks("docs/extend.md", tmp_path)
+    same_cell = runpy.run_path("ugrnn.py")["ugrnn"]
+    z_BG, h_BH = jax.random.normal(jax.random.key(0), (2, 6)), jax.numpy.ones((2, 3))
+    states = [each.pointwise(z_BG, (h_BH,), {})[0] for each in (cell, same_cell)]
+    np.testing.assert_array_equal(*states)
+    runpy.run_path("stream.py")
+
+
+def test_the_experiment_of_the_page_on_sweeps_can_be_run(tmp_path):
+    write_blocks("docs/sweeps.md", tmp_path)
+    values = runpy.run_path(str(tmp_path / "experiments" / "mine.py"))
     assert Study(values["experiment"], values["search"]).num_members == 36
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_links_lead_somewhere(document):
-    text = (ROOT / document).read_text()
-    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
-        if not target.endswith(".png"):  # pictures are drawn for a release
-            assert (ROOT / document).parent.joinpath(target).exists(), target
+def test_the_code_of_the_page_on_data_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_blocks("docs/data.md", tmp_path)
+    outcome = runpy.run_path("arrays.py")["train"]()
+    assert np.isfinite(outcome.metrics["loss"]).all()
+
+
+def test_the_code_of_the_page_on_commands_trains_and_predicts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_blocks("docs/commands.md", tmp_path)
+    classes = runpy.run_path("from_python.py")["train"](**SMALL, total_examples=64)
+    assert set(classes) <= set(range(10))
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(path):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_page_of_contents_lists_every_page():
+    pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")}
+    text = (ROOT / "docs" / "README.md").read_text()
+    assert set(re.findall(r"\]\(([^)/]+)\)", text)) == pages - {"README.md"}
