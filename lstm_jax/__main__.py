@@ -1,10 +1,10 @@
-"""The door of the command line: signals are heard before anything heavy is imported."""
+"""The entry point of the command line. It hears signals before it imports anything heavy."""
 
 import os
 
 
 def main() -> None:
-    """Runs a command in a process of its own."""
+    """Runs one command in a process of its own and ends with its exit code."""
     try:
         import signal
 

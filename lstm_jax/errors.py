@@ -82,7 +82,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` Did you mean a, b?`, or nothing when no choice resembles the word."""
+def did_you_mean(word: str, choices: Iterable[str], prefix: str = "") -> str:
+    """Returns ` Did you mean a, b?`, each choice behind the prefix; "" where none resembles it."""
     near = difflib.get_close_matches(word.lower(), list(choices), n=3, cutoff=0.5)
-    return f" Did you mean {', '.join(near)}?" if near else ""
+    return f" Did you mean {', '.join(prefix + choice for choice in near)}?" if near else ""

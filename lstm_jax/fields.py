@@ -106,7 +106,8 @@ def _check_single(path: str, value: Any, spec: FieldSpec) -> Any:
         # All digits of a whole number: 4.29e+09 would not say whether 2**32 is in.
         digits = ".15g" if spec.value_type is int else "g"
         low, high = format(spec.low, digits), format(spec.high, digits)
-        raise UserError(f"{path}: {value} is not between {low} and {high}{off}")
+        bounds = f"at least {low}" if spec.high == math.inf else f"between {low} and {high}"
+        raise UserError(f"{path}: {value} is not {bounds}{off}")
     return spec.value_type(value) + 0  # -0.0 is 0.0: equal experiments have equal digests
 
 

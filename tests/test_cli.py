@@ -1,5 +1,6 @@
 """Mistakes are answered at once: one line, the exit code of the design, before JAX starts."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from lstm_jax import Experiment, Images
-from lstm_jax.cli.main import main, parse
+from lstm_jax.cli.commands import COMMANDS
+from lstm_jax.cli.main import main
+from lstm_jax.cli.parse import ALIASES, parse
+from lstm_jax.config.experiment import all_field_specs
 from lstm_jax.config.experiment_files import available, load_study
 from lstm_jax.errors import UserError
 
@@ -40,9 +44,12 @@ def complaint(argv, capsys):
         (["run", "baseline", "--clip-norm", "0"], "none switches it off"),
         (["run", "baseline", "--weight-decay", "0.1"], "use --optimizer adamw"),
         (["run", "baseline", "--microbatches", "3"], "3 does not divide batch_size 128"),
-        (["run", "baseline", "--checkpoint-every", "3000000000"], "more than 1,000,000"),
+        (
+            ["run", "baseline", "--checkpoint-every", "3000000000"],
+            "3000000000 is not between 1 and 1000000",
+        ),
         (["run", "baseline", "--search", "random", "grid"], "grid"),
-        (["run", "baseline", "--learnig-rate", "1"], "Did you mean learning-rate"),
+        (["run", "baseline", "--learnig-rate", "1"], "Did you mean --learning-rate"),
         (["run", "baseline", "--learning-rate", "0"], "learning_rate: 0.0 is not between"),
         (["run", "baseline", "--learning-rate", "nan"], "learning_rate: nan is not between"),
         (["run", "baseline", "--learning-rate", "fast"], "expected a number, got 'fast'"),
@@ -112,6 +119,78 @@ def test_every_field_of_experiment_task_and_search_has_an_option():
     assert study.experiment.values_of("clip_norm") == (None, 1.0)
     assert study.experiment.total_examples == 10_000
     assert (study.search.method, study.search.trials) == ("random", 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("predict RUN --json FILE", {"run_dir": "RUN", "inputs": ("FILE",), "json": True}),
+        ("predict --json RUN FILE", {"run_dir": "RUN", "inputs": ("FILE",), "json": True}),
+        ("predict RUN a.png --json b.png", {"inputs": ("a.png", "b.png"), "json": True}),
+        ("predict RUN - --length 9 -1", {"inputs": ("-", "-1"), "length": 9}),
+        ("predict RUN --beam=3 x --seed 1e3", {"inputs": ("x",), "beam": 3, "seed": 1000}),
+        ("predict RUN --no-json -- --json -x.png", {"inputs": ("--json", "-x.png"), "json": False}),
+        ("predict --last f.csv RUN", {"run_dir": "RUN", "inputs": (), "last": Path("f.csv")}),
+        ("compare A --runs-dir R B", {"runs": ("A", "B"), "runs_dir": Path("R")}),
+        ("reproduce --steps 3 RUN", {"run_dir": "RUN", "steps": 3}),
+        ("clean --yes digits", {"name": "digits", "yes": True}),
+        ("list", {"name": None}),
+    ],
+)
+def test_inputs_and_options_may_stand_in_any_order(line, values):
+    command = parse(line.split())
+    assert {name: getattr(command, name) for name in values} == values
+
+
+def test_a_sentence_that_begins_with_a_dash_is_an_input():
+    sentence = "--by-time-step is an option"
+    command = parse(["predict", "RUN", "--by-time-step", sentence, "- so what"])
+    assert (command.by_time_step, command.inputs) == (True, (sentence, "- so what"))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("predict RUN --jsn x.png", "no option --jsn. Did you mean --json"),
+        ("predict RUN -x x.png", "'-x' belongs to no option"),
+        ("predict RUN x.png --beam", "argument --beam: expected one argument"),
+        ("predict RUN x.png --beam -- 3", "argument --beam: expected one argument"),
+        ("predict RUN x.png --beam 0", "beam: 0 is not between 1 and 1000"),
+        ("reproduce RUN more", "'more' belongs to no option"),
+        ("experiments more", "'more' belongs to no option"),
+        ("compare --runs-dir R", "required: runs"),
+        ("run digits -- --seed 3", "--seed stands behind `--`"),
+    ],
+)
+def test_a_word_that_fits_nowhere_is_refused(line, says):
+    with pytest.raises(UserError) as refused:
+        parse(line.split())
+    assert says in str(refused.value)
+
+
+def test_every_alias_stands_for_an_option():
+    options = {path.replace("_", "-") for path in all_field_specs(Experiment())}
+    for command in COMMANDS.values():
+        options |= {field.name.replace("_", "-") for field in dataclasses.fields(command)}
+    assert set(ALIASES.values()) <= options
+    assert not set(ALIASES) & (options - {"steps"})  # `reproduce` has an option of this name
+
+
+def test_help_shows_the_range_or_the_choices_of_every_field_and_its_value(capsys):
+    with pytest.raises(SystemExit):
+        parse(["run", "digits", "--hidden-size", "7", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for shown in (
+        "units H of each layer (from 1 to 8192; here: ",
+        "(one of adam, adamw, sgd, rmsprop; here: adam)",
+        "or none; here: none)",
+        "(true or false; here: false)",
+        "(one of rows, columns, pixels, permuted; here: rows)",
+        "(one of grid, random, tpe; here: grid)",
+        "(from 1 to 1000000; default: 100)",
+        "(one of auto, cpu, gpu, tpu; default: auto)",
+    ):
+        assert shown in text, shown
 
 
 def test_every_shipped_experiment_opens_with_its_command():

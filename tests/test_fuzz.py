@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lstm_jax.cli.commands import COMMANDS
-from lstm_jax.cli.main import parse
+from lstm_jax.cli.parse import parse
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import EnvironmentProblem, UserError

@@ -17,7 +17,8 @@ from rich.console import Console
 from lstm_jax import Experiment, Images
 from lstm_jax.cells.lstm import lstm
 from lstm_jax.cli.commands import Run
-from lstm_jax.cli.main import main, parse
+from lstm_jax.cli.main import main
+from lstm_jax.cli.parse import parse
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import say_nothing
@@ -47,27 +48,33 @@ def complaint(capsys, monkeypatch):
 
 
 MISTAKES = {
-    "run digits --lr 1": "Did you mean learning-rate?",
-    "run digits --epochs 3": "Did you mean total-epochs?",
-    "run digits --steps 3": "Did you mean total-steps?",
-    "run digits --num_layers 3": "Did you mean layers?",
-    "run digits --units 3": "Did you mean hidden-size?",
-    "run digits --hidden-dim 3": "Did you mean hidden-size?",
-    "run digits --bs 3": "Did you mean batch-size?",
-    "run digits --wd 3": "Did you mean weight-decay?",
-    "run digits --grad-clip 3": "Did you mean clip-norm?",
-    "run digits --optim sgd": "Did you mean optimizer?",
-    "run digits --scheduler cosine": "Did you mean schedule?",
-    "run digits --warmup 3": "Did you mean warmup-steps?",
-    "run digits --model gru": "Did you mean cell?",
-    "run digits --device gpu": "Did you mean platform?",
-    "run digits --output-dir x": "Did you mean runs-dir?",
-    "run digits --dataset mnist": "Did you mean task.dataset?",
-    "run digits --data mnist": "Did you mean task.dataset?",
-    "run digits --reading rows": "Did you mean task.reading?",
-    "run digits --shift 1": "Did you mean task.shift?",
-    "run digits --chunks 1": "Did you mean microbatches?",
-    "run digits --hidden_size=64": "Did you mean hidden-size",
+    "run digits --lr 1": "Did you mean --learning-rate?",
+    "run digits --epochs 3": "Did you mean --total-epochs?",
+    "run digits --steps 3": "Did you mean --total-steps?",
+    "run digits --train-examples 3": "Did you mean --total-examples?",
+    "run digits --looks 3": "Did you mean --num-evals?",
+    "run digits --keep best": "Did you mean --restore-best?",
+    "run digits --segment-steps 3": "Did you mean --checkpoint-every?",
+    "run digits --part 1/3": "Did you mean --shard?",
+    "predict tests x.png --rows": "Did you mean --by-time-step?",
+    "run digits --num_layers 3": "Did you mean --layers?",
+    "run digits --units 3": "Did you mean --hidden-size?",
+    "run digits --hidden-dim 3": "Did you mean --hidden-size?",
+    "run digits --bs 3": "Did you mean --batch-size?",
+    "run digits --wd 3": "Did you mean --weight-decay?",
+    "run digits --grad-clip 3": "Did you mean --clip-norm?",
+    "run digits --optim sgd": "Did you mean --optimizer?",
+    "run digits --scheduler cosine": "Did you mean --schedule?",
+    "run digits --warmup 3": "Did you mean --warmup-steps?",
+    "run digits --model gru": "Did you mean --cell?",
+    "run digits --device gpu": "Did you mean --platform?",
+    "run digits --output-dir x": "Did you mean --runs-dir?",
+    "run digits --dataset mnist": "Did you mean --task.dataset?",
+    "run digits --data mnist": "Did you mean --task.dataset?",
+    "run digits --reading rows": "Did you mean --task.reading?",
+    "run digits --shift 1": "Did you mean --task.shift?",
+    "run digits --chunks 1": "Did you mean --microbatches?",
+    "run digits --hidden_size=64": "Did you mean --hidden-size",
     "run digits --frobnicate": "no option --frobnicate.",
     "reproduce tests --epochs 3": "no option --epochs.",
     "run digits --layers two": "layers: expected a whole number, got 'two'",
@@ -85,7 +92,7 @@ MISTAKES = {
     "run digits --task.reading diagonal": "is not one of rows, columns",
     "run digits --platform cuda": "is not one of auto, cpu, gpu, tpu",
     "run digits --platform cpu gpu": "'gpu' belongs to no option",
-    "run digits --checkpoint-every 1.5": "checkpoint_every: expected a whole number, got '1.5'",
+    "run digits --checkpoint-every 1.5": "checkpoint_every: expected a whole number, got 1.5",
     "run digits --checkpoint-every=--": "--checkpoint-every",
     "run digits --checkpoint-every inf": "expected a whole number",
     "run digits --max-minutes soon": "max_minutes: expected a number, got 'soon'",
@@ -98,7 +105,7 @@ MISTAKES = {
     "run digits --trials 5": "a grid has none",
     "run digits --seed 0 --seed 1": "--seed is there twice",
     "run digits --runs-dir": "expected one argument",
-    "run --seed 1 2 --platform cpu digits --lr 1": "Did you mean learning-rate?",
+    "run --seed 1 2 --platform cpu digits --lr 1": "Did you mean --learning-rate?",
     "run --layers two digits": "layers: expected a whole number, got 'two'",
     "help": "Did you mean --help",
     "--versio": "Did you mean --version",

@@ -49,7 +49,7 @@ def test_all_files_of_the_package_and_the_experiments_are_in_the_wheel(installed
 
 def test_experiments_are_found_in_an_empty_folder(installed, tmp_path):
     program = (
-        "from lstm_jax.cli.main import parse\n"
+        "from lstm_jax.cli.parse import parse\n"
         "from lstm_jax.config.experiment_files import folders\n"
         "study = parse(['run', 'digits', '--seed', '3']).study\n"
         "print(study.experiment, folders()[1])"

@@ -1,6 +1,6 @@
-"""The commands: each a dataclass whose fields are its options, with its own `run`.
+"""The commands. Each is a dataclass whose fields are its options, with its own `run`.
 
-What a command needs is imported when it runs, after JAX was told how to start.
+A command imports what it needs when it runs, after JAX was told how to start.
 """
 
 from __future__ import annotations
@@ -19,51 +19,56 @@ from lstm_jax.config.experiment_files import descriptions, experiment_or_default
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import parse_shard
 from lstm_jax.errors import DivergedError, UserError, explain_missing_packages, one_line
+from lstm_jax.fields import FieldSpec
 from lstm_jax.signals import SAVED, exit_on_signal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PLATFORMS = ("auto", "cpu", "gpu", "tpu")
-RUNS_DIR = "where run directories lie"
+RUNS_DIR = "the folder of the run directories"
+ONLY_NAME = "only the runs of this experiment"
 RUN = "a run: its directory, NAME (its latest), NAME/begin-of-digest, or latest"
 
 
-def option(default: Any, help: str, **metadata: Any) -> Any:
-    """Declares an option; `positional`, `choices` and `least` (of a number) go with it."""
-    return field(default=default, metadata={"help": help, **metadata})
+def option(
+    default: Any, help: str, *, value_type: type | None = None, positional: Any = None, **spec: Any
+) -> Any:
+    """Returns a dataclass field that is an option of a command, with its declaration.
+
+    `value_type` and `spec` are as in `fields.axis`. `positional` makes it an input: 1 for one, or
+    `?`, `*`, `+` as argparse has them.
+    """
+    declared = FieldSpec(value_type or type(default), help, **spec)
+    return field(default=default, metadata={"spec": declared, "positional": positional})
 
 
 @dataclass(frozen=True)
 class Command:
-    """What every command can do."""
+    """A command of the command line. Its fields are its options."""
 
     def check(self) -> None:
-        """Raises UserError for what can be found out before JAX starts."""
-        for each in dataclasses.fields(self):
-            value, least = getattr(self, each.name), each.metadata.get("least")
-            if least is not None and value is not None and not value >= least:
-                raise UserError(f"{each.name}: {value} is not at least {least:g}")
-            most = each.metadata.get("most")
-            if most is not None and value is not None and value > most:
-                raise UserError(f"{each.name}: {value} is more than {most:,}")
+        """Raises UserError for a mistake that can be found before JAX starts."""
+
+    def prepare(self, words: Sequence[str]) -> None:
+        """Starts what the command needs; `words` are those of the command line."""
 
     def run(self, console: Console) -> None:
+        """Runs the command and prints its results."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class OnDevice(Command):
-    """What every command that computes is told."""
+    """A command that computes with JAX."""
 
     platform: str = option(
         "auto",
-        "the kind of device; one that is absent is refused, never silently another",
-        choices=PLATFORMS,
+        "the kind of device; where there is none, the command stops and takes no other",
+        choices=lambda: PLATFORMS,
     )
 
-    def prepare(self, argv: Sequence[str]) -> None:
-        """Starts JAX; `argv` is what the command was given."""
+    def prepare(self, words: Sequence[str]) -> None:
         from lstm_jax.runs.devices import prepare_jax  # a tenth of a second
 
         prepare_jax(self.platform)
@@ -71,39 +76,38 @@ class OnDevice(Command):
 
 @dataclass(frozen=True)
 class OnStudy(OnDevice):
-    """What every command on an experiment is told."""
+    """A command on an experiment."""
 
     name: str = option(
         "",
         "an experiment by its name (see `lstm-jax experiments`) or by the path of its Python file; "
-        "without one, all fields have their defaults",
+        "without it, all fields have their defaults",
         positional="?",
     )
-    study: Study = field(default_factory=Study)  # the experiment's values with the overrides
-    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+    study: Study = field(default_factory=Study)  # the experiment with the overrides
+    runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
     fallback: bool = option(
-        False, "train on the task's built-in data, under its name, when the other is not to be had"
+        False, "train on the task's built-in data, under its own name, where the data is missing"
     )
-
     shard: str | None = option(
         None,
-        "train this part of the members alone, such as 3/16; /16 in a job of an array takes the "
-        "index from its variable, and a job of SLURM's both; the run without it puts the parts "
-        "together",
+        "train only this shard of the members, such as 3/16; in a job of an array, /16 takes the "
+        "index from the scheduler's variable, and a job of SLURM needs no option; the run without "
+        "it puts the shards together",
+        value_type=str,
     )
 
     @cached_property
-    def own(self) -> Study:
-        """The study, or the part of it that is asked for. UserError where there is none such."""
+    def sharded_study(self) -> Study:
+        """The study, or the shard of it that is asked for. Raises UserError for a wrong shard."""
         return dataclasses.replace(self.study, shard=parse_shard(self.shard, os.environ))
 
     def check(self) -> None:
-        super().check()
-        self.own  # noqa: B018  found before JAX starts
+        self.sharded_study  # noqa: B018
 
     @property
     def stem(self) -> str:
-        """The experiment's name, also of one given by its file or not at all."""
+        """The name of the experiment, also where it is given by its file or not at all."""
         return Path(self.name).stem or UNNAMED
 
 
@@ -113,38 +117,38 @@ class Run(OnStudy):
 
     checkpoint_every: int = option(
         100,
-        "steps between two checkpoints; changes no bit of the results",
-        least=1,
-        most=MAX_CHECKPOINT_EVERY,
+        "steps between two checkpoints; it does not change the results",
+        low=1,
+        high=MAX_CHECKPOINT_EVERY,
     )
     report: bool = option(True, "write the report at the end")
-    tensorboard: bool = option(False, "write the metrics for TensorBoard as well")
+    tensorboard: bool = option(False, "also write the metrics for TensorBoard")
     max_minutes: float | None = option(
-        None, "stop, saved, with code 75 after so long; the same command goes on", least=1e-9
+        None,
+        "stop after so many minutes, with all progress saved and code 75; the same command resumes",
+        value_type=float,
+        low=1e-9,
     )
-
     processes: int = option(
         1,
-        "processes on this machine that are one program: members lie over the devices of all",
-        least=1,
-        most=1024,
+        "processes on this machine that train together as one program, each on its own devices",
+        low=1,
+        high=1024,
     )
     join: bool = option(
         False,
-        "be one of several processes on several machines, that JAX finds by itself on a cluster or "
-        "through JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+        "be one of several processes on several machines, which JAX finds by itself on a cluster, "
+        "or through JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
     )
 
-    def prepare(self, argv: Sequence[str]) -> None:
-        if self.join:
-            from lstm_jax.runs.devices import prepare_jax
+    def prepare(self, words: Sequence[str]) -> None:
+        from lstm_jax.runs.devices import prepare_jax
 
-            return prepare_jax(self.platform, join=True)
-        if self.processes > 1:
+        if self.processes > 1 and not self.join:
             from lstm_jax.runs.launcher import launch
 
-            launch(self.processes, argv)  # which train; this process then shows and reports
-        super().prepare(argv)
+            launch(self.processes, words)  # they train; then this process shows and reports
+        prepare_jax(self.platform, join=self.join)
 
     def run(self, console: Console) -> None:
         from rich.console import Console
@@ -153,9 +157,9 @@ class Run(OnStudy):
 
         try:
             outcome = run(
-                self.own,
+                self.sharded_study,
                 name=self.stem,
-                # Of several processes the first one has shown all.
+                # The first of several processes has printed everything.
                 console=Console(quiet=True) if self.processes > 1 and not self.join else console,
                 platform=self.platform,
                 runs_dir=self.runs_dir,
@@ -170,11 +174,11 @@ class Run(OnStudy):
         self._write_report(outcome.directory, console)
 
     def _write_report(self, directory: Path, console: Console) -> None:
-        """Writes the report unless there is one of this record; no failure of it spoils a run."""
+        """Writes the report of a run, unless it has one. A failure is one line and not an error."""
         from lstm_jax.runs.progress import say
         from lstm_jax.runs.record import is_reported
 
-        if not self.report or self.join or self.own.shard or is_reported(directory):
+        if not self.report or self.join or self.sharded_study.shard or is_reported(directory):
             return
         with exit_on_signal(SAVED, "stopped; the run is saved, the same command writes its report"):
             try:
@@ -188,10 +192,10 @@ class Run(OnStudy):
 
 @dataclass(frozen=True)
 class Plan(OnStudy):
-    """Say what would run: members, programs, parameters, memory. Trains nothing."""
+    """Show what would run: members, programs, parameters, memory. Trains nothing."""
 
     measure: bool = option(
-        False, "also run a few steps of every program, thrown away, to tell the minutes"
+        False, "also run a few steps of every program, without saving them, to estimate the minutes"
     )
 
     def run(self, console: Console) -> None:
@@ -199,7 +203,7 @@ class Plan(OnStudy):
 
         plan(
             self.stem,
-            self.own,
+            self.sharded_study,
             console,
             runs_dir=self.runs_dir,
             fallback=self.fallback,
@@ -209,31 +213,34 @@ class Plan(OnStudy):
 
 @dataclass(frozen=True)
 class OnRun(OnDevice):
-    """What every command on a run directory is told."""
+    """A command on a run directory."""
 
     run_dir: str = option("", RUN, positional=1)
-    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+    runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
     member: str | None = option(
-        None, "a member's digest or how it begins, instead of the one chosen on validation"
+        None,
+        "the digest of a member, or its beginning, instead of the member chosen on validation",
+        value_type=str,
     )
 
     @cached_property
     def directory(self) -> Path:
-        """The run directory. UserError where there is none."""
+        """The run directory. Raises UserError where there is none."""
         from lstm_jax.runs.directory import find_run  # a hundredth of a second or two
 
         return find_run(self.run_dir, self.runs_dir)
 
     def check(self) -> None:
-        super().check()
-        self.directory  # noqa: B018  found before JAX starts
+        self.directory  # noqa: B018
 
 
 @dataclass(frozen=True)
 class Reproduce(OnRun):
     """Train a run again from its record alone and compare, metric by metric and bit by bit."""
 
-    steps: int | None = option(None, "only the first steps: a quick check of the metrics", least=1)
+    steps: int | None = option(
+        None, "only the first steps: a quick check of the metrics", value_type=int, low=1
+    )
 
     def run(self, console: Console) -> None:
         from lstm_jax.runs.reproduce import reproduce
@@ -243,24 +250,28 @@ class Reproduce(OnRun):
 
 @dataclass(frozen=True)
 class Predict(OnRun):
-    """Ask a trained model: pictures, sentences, beginnings of a text, as its task reads them."""
+    """Apply a trained model to pictures, sentences or prompts, as its task reads them."""
 
     inputs: tuple[str, ...] = option(
         (),
-        "what the task reads; pictures, or folders of them: PNG, JPEG or others of any size, dark "
-        "on light or light on dark, or - for an array as numpy.save writes it on stdin, uint8 "
-        "[N, rows, columns] as in the data set",
+        "what the task reads: sentences, prompts, or pictures and folders of them (PNG, JPEG and "
+        "others, of any size, dark on light or light on dark); - reads stdin: text, or an array as "
+        "numpy.save writes it, uint8 [N, rows, columns] as in the data set",
         positional="*",
     )
-    json: bool = option(False, "a JSON object a line, with all probabilities")
+    json: bool = option(False, "print one JSON object per line, with all probabilities")
     by_time_step: bool = option(
         False, "also show the answer after each time step: row by row, or word by word"
     )
-    length: int = option(200, "symbols that a model of language writes", least=0, most=10**6)
-    temperature: float = option(1.0, "of what it draws; 0: the most probable", least=0.0, most=100)
-    seed: int = option(0, "of what it draws", least=0, most=2**32 - 1)
-    beam: int = option(1, "sentences that a decoder keeps at a time", least=1, most=1000)
-    last: Path | None = option(None, "a forecast goes on from the last rows of this file")
+    length: int = option(200, "tokens that a language model writes", low=0, high=10**6)
+    temperature: float = option(
+        1.0, "sampling temperature of a language model; 0 is greedy", low=0.0, high=100
+    )
+    seed: int = option(0, "seed of the samples", low=0, high=2**32 - 1)
+    beam: int = option(1, "beam size of a decoder; 1 is greedy", low=1, high=1000)
+    last: Path | None = option(
+        None, "the file whose last rows a forecast continues", value_type=Path
+    )
 
     def check(self) -> None:
         super().check()
@@ -278,7 +289,7 @@ class Predict(OnRun):
 class Export(OnRun):
     """Write a trained model as StableHLO and ONNX, run back and compared on its test set."""
 
-    onnx: bool = option(False, "also as ONNX (extra `onnx`)")
+    onnx: bool = option(False, "also write ONNX (needs the extra `onnx`)")
 
     def run(self, console: Console) -> None:
         from lstm_jax.export.stablehlo import export
@@ -305,18 +316,16 @@ class Experiments(Command):
             title, *rest = text.split("\n\n")
             console.print(f"{name}: {title}", style="bold", highlight=False, markup=False)
             for paragraph in rest:
-                if not paragraph.startswith(
-                    " "
-                ):  # the command, which in a checkout is one of `make`
+                if not paragraph.startswith(" "):  # that is the command, `make` in a checkout
                     console.print(indent(paragraph, "    "), highlight=False, markup=False)
         console.print("\nlstm-jax run NAME trains one; lstm-jax new NAME writes one of your own")
 
 
 @dataclass(frozen=True)
 class New(Command):
-    """Write the file of an experiment to start from; never over another."""
+    """Write the file of a new experiment to start from. Overwrites nothing."""
 
-    name: str = option("", "the experiment's name", positional=1)
+    name: str = option("", "the name of the experiment", positional=1)
 
     def run(self, console: Console) -> None:
         path = write_experiment(self.name)
@@ -325,10 +334,10 @@ class New(Command):
 
 @dataclass(frozen=True)
 class List(Command):
-    """List runs: when, in what each differs from its experiment, members, status, metric, size."""
+    """List runs: date, differences from the experiment, members, status, metric, size."""
 
-    name: str | None = option(None, "only the runs of this experiment", positional="?")
-    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+    name: str | None = option(None, ONLY_NAME, value_type=str, positional="?")
+    runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
 
     def run(self, console: Console) -> None:
         from lstm_jax.runs.list import list_runs
@@ -338,26 +347,26 @@ class List(Command):
 
 @dataclass(frozen=True)
 class Compare(Command):
-    """Lay runs over each other: fields that differ, metrics, paired leads, curves on one page."""
+    """Compare runs on one page: fields that differ, metrics, paired differences, curves."""
 
     runs: tuple[str, ...] = option((), RUN, positional="+")
-    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+    runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
 
     def run(self, console: Console) -> None:
         from lstm_jax.runs.directory import find_run
 
-        found = [find_run(run, self.runs_dir) for run in self.runs]
+        directories = [find_run(run, self.runs_dir) for run in self.runs]
         from lstm_jax.report.compare import compare  # matplotlib takes a second
 
-        compare(found, console, self.runs_dir)
+        compare(directories, console, self.runs_dir)
 
 
 @dataclass(frozen=True)
 class Clean(Command):
-    """Remove what no one needs from run directories; says what, and asks first."""
+    """Remove what is no longer needed from run directories. Shows it, and asks first."""
 
-    name: str | None = option(None, "only the runs of this experiment", positional="?")
-    runs_dir: Path = option(Path("runs"), RUNS_DIR)
+    name: str | None = option(None, ONLY_NAME, value_type=str, positional="?")
+    runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
     yes: bool = option(False, "do not ask")
 
     def run(self, console: Console) -> None:
