@@ -1,4 +1,4 @@
-"""Several processes that are one program. What becomes of kills: `tests/faults/test_hosts.py`."""
+"""Several processes that train one run. Kills are tested in `tests/faults/test_distributed.py`."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from lstm_jax.train.sweep import make_placements
 @pytest.mark.parametrize("tile", [1, 3])
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 24, 31])
 @pytest.mark.parametrize(("devices", "local"), [(1, 1), (4, 4), (4, 2), (4, 1)])
-def test_a_placement_is_on_the_devices_of_all_processes_or_of_each(
+def test_a_placement_uses_the_devices_of_all_processes_or_of_one(
     microbatches, tile, count, devices, local
 ):
     """A process without a device in a program could not take part in it."""
@@ -26,7 +26,7 @@ def test_a_placement_is_on_the_devices_of_all_processes_or_of_each(
         assert len(placement.rows) % placement.member_devices == 0
 
 
-def test_a_group_that_fails_ends_with_the_line_of_one_of_its_processes(tmp_path, monkeypatch):
+def test_launch_raises_the_error_of_a_process_that_failed(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     (tmp_path / "digits").write_text("no directory")
     with pytest.raises(EnvironmentProblem, match=r"cannot (read|write) .*digits"):

@@ -17,7 +17,7 @@ from lstm_jax.data.dataset import Arrays, Split, shared_arrays
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import fingerprint
 from lstm_jax.runs.results import Score
-from lstm_jax.train.distributed import fetch
+from lstm_jax.train.distributed import to_host
 from lstm_jax.train.step import Metrics, TrainState
 from lstm_jax.train.sweep import Programs, named_leaves
 
@@ -80,7 +80,7 @@ class Evaluator:
         rank_M = np.array([-np.inf if value is None else sign * value for value in values])
         best_rank_M = self.best.get(f"{BEST}rank", np.full(count, -np.inf))
         is_better_M = rank_M > best_rank_M
-        for name, array in fetch(named_leaves(params)).items():
+        for name, array in to_host(named_leaves(params)).items():
             key, array = f"{BEST}params/{name}", array[:count]
             mask = is_better_M.reshape(-1, *[1] * (array.ndim - 1))
             self.best[key] = np.where(mask, array, self.best.get(key, array))
@@ -123,7 +123,7 @@ def result_parameters(arrays: Arrays) -> Arrays:
 
 def parameter_digests(params: Params, count: int) -> list[str]:
     """Returns the SHA-256 of the parameters of each of the first `count` members."""
-    arrays = fetch(named_leaves(params))
+    arrays = to_host(named_leaves(params))
     return [fingerprint({k: array[row] for k, array in arrays.items()}) for row in range(count)]
 
 
@@ -133,7 +133,7 @@ def score_splits(
     """Returns loss and metric of each member on each split, by the split's name."""
     metric, scores = members[0].task.metric, {}
     for name, split in splits.items():
-        sums = fetch(programs.score(params, split))
+        sums = to_host(programs.score(params, split))
         loss, value, weight = (np.asarray(column, np.float64) for column in sums)
         scores[name] = [
             {"loss": finite(loss[row] / weight[row]), metric: finite(value[row] / weight[row])}

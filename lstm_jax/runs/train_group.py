@@ -23,7 +23,7 @@ from lstm_jax.runs.evaluation import (
     without_best,
 )
 from lstm_jax.runs.results import Result, Segment
-from lstm_jax.train.distributed import fetch
+from lstm_jax.train.distributed import to_host
 from lstm_jax.train.sweep import Placement, build_programs, named_leaves, stack_states
 
 
@@ -91,13 +91,13 @@ class TrainGroup:
             self.step = end
             if self.evaluates and end == self.members[0].num_steps:
                 self.evaluator.evaluate(end, self.state)
-            columns = metric_columns(self.members, fetch(metrics))
+            columns = metric_columns(self.members, to_host(metrics))
             columns = {name: array[:count, : end - start] for name, array in columns.items()}
             yield Segment(self.members, start, end, columns, scores, seconds)
 
     def saved(self) -> Saved:
         """Returns the members' state as a checkpoint holds it."""
-        leaves = fetch(named_leaves(self.state))
+        leaves = to_host(named_leaves(self.state))
         arrays = {name: array[: len(self.members)] for name, array in leaves.items()}
         seconds = [finite(seconds) for seconds in self.seconds_M]
         return Saved(self.step, arrays | self.evaluator.best, self.identity, seconds)
@@ -109,7 +109,7 @@ class TrainGroup:
     def results(self, params: Params, **splits: Arrays) -> list[Result]:
         """Returns how the members score with these parameters on each of the splits."""
         scores = score_splits(self.programs, params, self.members, splits)
-        diverged_at_M = fetch(self.state.diverged_at)[: len(self.members)].tolist()
+        diverged_at_M = to_host(self.state.diverged_at)[: len(self.members)].tolist()
         return [
             Result(
                 member=member,

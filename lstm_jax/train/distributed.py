@@ -1,7 +1,8 @@
-"""Several processes, one program: who leads, what all of them know, arrays that lie over them.
+"""Several processes that train one run together: what they share, and arrays that span them.
 
-Every process runs the same lines in the same order, as JAX asks for. The first one leads: it alone
-reads and writes the run directory. In a run of one process each function here returns at once.
+Every process runs the same lines in the same order, as JAX requires. The main process, which is the
+first one, alone reads and writes the run directory. In a run of one process each function here
+returns at once.
 """
 
 from __future__ import annotations
@@ -24,28 +25,27 @@ Value = TypeVar("Value")
 
 
 def join() -> None:
-    """Joins the other processes, before any device is asked for. Raises what JAX raises."""
+    """Connects this process to the others, before JAX uses any device.
+
+    The process ends when its launcher ends. Raises the errors of `jax.distributed.initialize`.
+    """
+
+    def end_with(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        exit_now(SAVED, "the process that started this one is gone; the same command goes on")
+
     if PARENT in os.environ:
-        Thread(target=_end_with, args=(int(os.environ[PARENT]),), daemon=True).start()
+        Thread(target=end_with, args=(int(os.environ[PARENT]),), daemon=True).start()
     jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM to itself
     jax.distributed.initialize(
         os.environ.get(COORDINATOR),
-        _number(COUNT),
-        _number(INDEX),
+        int(os.environ[COUNT]) if COUNT in os.environ else None,
+        int(os.environ[INDEX]) if INDEX in os.environ else None,
         initialization_timeout=60,
         heartbeat_timeout_seconds=20,
         shutdown_timeout_seconds=30,
     )
-
-
-def _number(name: str) -> int | None:
-    return int(os.environ[name]) if name in os.environ else None
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    exit_now(SAVED, "the process that began this one is gone; the same command goes on")
 
 
 def is_main_process() -> bool:
@@ -54,32 +54,32 @@ def is_main_process() -> bool:
 
 
 def broadcast_from_main(compute: Callable[[], Value]) -> Value:
-    """Returns what the first process computes, in every process."""
+    """Calls `compute` in the main process and returns its value in every process."""
     if jax.process_count() == 1:
         return compute()
     content = pickle.dumps(compute() if is_main_process() else None)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
-    room = 1 << max(10, (size - 1).bit_length())  # few lengths: each is a program of its own
-    padded = np.zeros(room, np.uint8)
+    # A power of two: each length compiles a program of its own, so there should be few.
+    padded = np.zeros(1 << max(10, (size - 1).bit_length()), np.uint8)
     if is_main_process():
         padded[:size] = np.frombuffer(content, np.uint8)
-    shared: Value = pickle.loads(multihost_utils.broadcast_one_to_all(padded)[:size].tobytes())
-    return shared
+    value: Value = pickle.loads(multihost_utils.broadcast_one_to_all(padded)[:size].tobytes())
+    return value
 
 
 def all_reduce_max(value: int) -> int:
-    """Returns the highest of all processes' values."""
+    """Returns the largest value of all processes."""
     if jax.process_count() == 1:
         return value
     return int(np.max(multihost_utils.process_allgather(np.int32(value))))
 
 
-def fetch(tree: Any) -> Any:
-    """Returns a tree's arrays on the host, whole, also where they lie over several processes."""
-    return jax.tree.map(_whole, tree)
+def to_host(tree: Any) -> Any:
+    """Returns the tree with NumPy arrays, complete even where an array spans several processes."""
 
+    def leaf_to_host(array: Any) -> np.ndarray:
+        if getattr(array, "is_fully_addressable", True):
+            return np.asarray(array)
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
-def _whole(array: Any) -> np.ndarray:
-    if getattr(array, "is_fully_addressable", True):
-        return np.asarray(array)
-    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return jax.tree.map(leaf_to_host, tree)
