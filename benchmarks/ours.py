@@ -33,7 +33,7 @@ class _EveryRow(Images):
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return super().model_spec(metadata)._replace(per_step_outputs=True)
 
-    def total(self, batch: Batch) -> int:
+    def total_weight(self, batch: Batch) -> int:
         size, rows = batch["images"].shape[:2]
         return int(size * rows)
 
