@@ -1,40 +1,43 @@
-"""lstm_jax: recurrent networks in JAX, from one layer to sweeps that can be had again to the bit.
+"""lstm_jax: recurrent networks in JAX, from one layer to sweeps that reproduce bit for bit.
 
-A layer, where `flax.linen.RNN(cell)` stands (needs JAX and Flax alone):
+A layer, used like `flax.linen.RNN(cell)` (it needs JAX and Flax alone):
 
+    import jax
     from lstm_jax import LSTM, GRU, RNN
     layer = LSTM(128)
     params = layer.init(jax.random.key(0), x)    # x: float32 [batch, time, features]
     outputs = layer.apply(params, x)             # [batch, time, 128]
 
-The recurrence alone, for any framework (see `help(lstm_jax.lstm)` for the shapes):
+The recurrence alone, for any framework (`help(lstm_jax.lstm)` lists the shapes):
 
     from lstm_jax import lstm
     h_TBH, (c_BH, h_BH) = lstm(x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G)
 
-An experiment (pip install 'lstm_jax[experiments]'); several values in a field make a grid:
+An experiment (pip install 'lstm_jax[experiments]'). A field with several values makes a grid, whose
+members train together:
 
     import lstm_jax
     from lstm_jax import Experiment, Images
     digits = Images(dataset="digits")
     outcome = lstm_jax.run(Experiment(task=digits, hidden_size=(16, 32), total_examples=20_000))
-    outcome.results.to_pandas()                  # a row for each member
-    outcome.metrics["loss"]                      # every logged step, a NumPy array
-    outcome.report()                             # one page with figures
-    outcome.load().predict(images)               # the member chosen on validation
+    outcome.results.to_pandas()                  # one row for each member
+    outcome.metrics["loss"]                      # at every logged step, a NumPy array
+    outcome.report()                             # writes one page with figures
+    outcome.load().predict(images)               # by the member chosen on validation
 
-With data of your own, uint8 images [N, rows, columns] and int32 labels [N]:
+Your own data, uint8 images [N, rows, columns] and int32 labels [N]:
 
     train = {"images": images, "labels": labels}
     mine = lstm_jax.make_dataset("mine", train, validation, test, num_classes=10)
     lstm_jax.run(Experiment(batch_size=64), data=mine)
 
 Later: `lstm_jax.read("latest")`, `lstm_jax.load("digits")`, and the commands `lstm-jax list` and
-`lstm-jax compare`. A mistake is a `UserError` of one line.
+`lstm-jax compare`. A mistake raises a `UserError` of one line.
 """
 
-# What is named here is imported when it is asked for: until `__main__` hears signals, which comes
-# after this file, a Ctrl-C would end in a traceback. That is also why `typing` is not asked.
+# Names are imported when they are used, so `import lstm_jax` itself is quick. `__main__` hears
+# signals only after this file, and until then Ctrl-C would end in a traceback. For the same reason
+# `typing` is not imported.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lstm_jax.api import Outcome, load, read, run
@@ -87,8 +90,8 @@ __all__ = [
 ]
 __version__ = "0.2.0"
 
-# Where each name is found once it is asked for: `import lstm_jax` itself loads nothing.
-_HOMES = {
+# The names of each module, imported when they are first used.
+_MODULES = {
     "lstm_jax.api": ("Outcome", "load", "read", "run"),
     "lstm_jax.cells.linen": ("GRU", "LSTM", "RNN"),
     "lstm_jax.cells.lstm": ("lstm",),
@@ -105,15 +108,17 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    """Imports a public name when it is first used. Raises AttributeError for any other name."""
     from importlib import import_module
 
-    for home, names in _HOMES.items():
+    for module, names in _MODULES.items():
         if name in names:
-            value: object = getattr(import_module(home), name)
+            value: object = getattr(import_module(module), name)
             globals()[name] = value
             return value
     raise AttributeError(f"module 'lstm_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
+    """Returns all names, also those that are not imported yet."""
     return sorted({*globals(), *__all__})

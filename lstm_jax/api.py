@@ -1,7 +1,7 @@
-"""What `import lstm_jax` offers: to run an experiment, and to look at what runs have given.
+"""The Python interface: `run` trains an experiment, `read` and `load` return what a run has saved.
 
-The command `run` calls the same function. What is estimate_memory to run is imported then: the command line
-reads this file to answer a mistake.
+The command `run` calls the same function. The command line imports this file to answer a mistake,
+so what training needs is imported inside.
 """
 
 from __future__ import annotations
@@ -31,32 +31,36 @@ if TYPE_CHECKING:
     from lstm_jax.runs.record import Record
 
 MAX_CHECKPOINT_EVERY = 10**6
-UNNAMED = "unnamed"  # the directory in `runs/` of experiments without a name
+UNNAMED = "unnamed"  # the name of an experiment that has none
 
 
 @dataclass(frozen=True, repr=False)
 class Outcome:
-    """What a run has given so far, read from its directory once."""
+    """The results of a run, finished or not. They are read from its directory once."""
 
     directory: Path
-    data: Dataset | None = None  # where it was given as arrays
+    data: Dataset | None = None  # the arrays that the caller gave, if any
     silent: bool = False
 
     @cached_property
     def record(self) -> Record:
-        """All that is on record of the run."""
+        """The record of the run: its study, results, data sets and sessions."""
         from lstm_jax.runs.record import read_run
 
         return read_run(self.directory)
 
     @property
     def members(self) -> list[Result]:
-        """The finished members: each with its `member` (an Experiment) and how it did."""
+        """The results of the finished members. Each names its `member`, an Experiment."""
         return list(self.record.results.values())
 
     @cached_property
     def metrics(self) -> Columns:
-        """A row for each member (by its digest) and logged step: loss, the task's metric, norms."""
+        """The logged metrics as columns, one row for each member and logged step.
+
+        The columns are the digest of the member, the step, the loss, the metric of the task and
+        norms. Each is a NumPy array.
+        """
         from lstm_jax.runs.columns import Columns
         from lstm_jax.runs.metrics_file import read_metrics
         from lstm_jax.runs.progress import say
@@ -65,17 +69,24 @@ class Outcome:
 
     @cached_property
     def results(self) -> Columns:
-        """A row for each finished or dropped member: its digest, its values, how it did."""
+        """The results as columns, one row for each finished or dropped member: its digest, its
+        fields, its scores. Each column is a NumPy array.
+        """
         from lstm_jax.runs.columns import Columns
 
         return Columns([row.flat() for row in (*self.members, *self.record.dropped)])
 
     def load(self, member: str | None = None) -> TrainedModel:
-        """Returns the member chosen on validation, or the one whose digest begins so."""
+        """Returns a trained member: the one chosen on validation, or the one whose digest begins
+        with `member`. Raises what the function `load` raises.
+        """
         return load(self.directory, member)
 
     def report(self, member: str | None = None) -> Path:
-        """Writes the run as a page and returns its path."""
+        """Writes the report of the run, one page with figures, and returns its path.
+
+        `member` is as in `load`; the page shows the answers of this member.
+        """
         with explain_missing_packages():
             from lstm_jax.report.page import report
 
@@ -104,31 +115,45 @@ def run(
     shard: str | None = None,
     console: Console | None = None,
 ) -> Outcome:
-    """Trains an experiment, goes on with it, or finds it finished; returns what it has given.
+    """Trains an experiment and returns its results. A run that was stopped is resumed, and one that
+    is finished is read.
 
-    `experiment` is an `Experiment`, a `Study` (an experiment and its `Search`), the name of a file
-    in `experiments/`, or the path of one. `name` is that of its directory in `runs_dir`.
+    Args:
+        experiment: an `Experiment`, a `Study` (an experiment and its `Search`), the name of a file
+            in `experiments/`, or the path of such a file.
+        name: the folder in `runs_dir`; by default the name of the file, or "unnamed".
+        data: a data set of your own from `make_dataset`, instead of the one that the task names.
+            The record holds its fingerprint, and the run resumes only with the same data.
+        callback: is called with a `Segment` after every `checkpoint_every` steps, which are saved
+            by then. An exception that it raises ends the run, and the same call resumes it.
+        silent: prints nothing.
+        runs_dir: the folder of the run directories.
+        checkpoint_every: steps between two checkpoints, from 1 to 1,000,000. It does not change the
+            results.
+        max_minutes: stops after so many minutes, with all progress saved.
+        fallback: trains on the task's built-in data, under its own name, where the data is missing.
+        tensorboard: also writes the metrics for TensorBoard.
+        platform: the kind of device: "auto", "cpu", "gpu" or "tpu".
+        shard: trains only this shard of the members, such as "3/16". A call without it puts the
+            shards together.
+        console: prints to this console of `rich`.
 
-    `data` is a data set of your own, of `make_dataset`, instead of the one the task names; its
-    fingerprint is on record, and to go on with such a run takes the same data. `callback` is
-    called with a `Segment` after every `checkpoint_every` steps, which are saved by then: what it
-    raises ends the run, and the same call goes on. `silent` shows nothing. `shard` is "3/16" for a
-    shard of the members; a call without it puts the shards together. The other options are those of
-    `lstm-jax run`.
-
-    Raises UserError, EnvironmentProblem, DivergedError and, after Ctrl-C or `max_minutes`,
-    Interrupted: the same call goes on.
+    Raises:
+        UserError: an argument, a field or the data is wrong.
+        EnvironmentProblem: data, disk, device or lock is not available.
+        DivergedError: the loss of every member stopped being finite.
+        Interrupted: Ctrl-C, SIGTERM or `max_minutes` stopped the run; the same call resumes it.
     """
     if not 1 <= checkpoint_every <= MAX_CHECKPOINT_EVERY:
         raise UserError(
             f"checkpoint_every: {checkpoint_every} is not from 1 to {MAX_CHECKPOINT_EVERY:,}"
         )
     if name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", name):
-        raise UserError(f"name: {name!r} is no name of a directory")
+        raise UserError(f"name: {name!r} is not a valid directory name")
     study, run_name = _study(experiment)
     if shard is not None:
         study = replace(study, shard=parse_shard(shard, os.environ))
-    study, given = _with_data(study, data)
+    study, datasets = _with_data(study, data)
     console = console or _console(silent)
     with explain_missing_packages():
         from lstm_jax.runs.devices import prepare_jax
@@ -138,15 +163,26 @@ def run(
         from lstm_jax.runs import loop
 
         directory = loop.run(
-            name or run_name, study, console, runs_dir=Path(runs_dir), checkpoint_every=checkpoint_every,
-            fallback=fallback, max_minutes=max_minutes, tensorboard=tensorboard, datasets=given,
+            name or run_name,
+            study,
+            console,
+            runs_dir=Path(runs_dir),
+            checkpoint_every=checkpoint_every,
+            fallback=fallback,
+            max_minutes=max_minutes,
+            tensorboard=tensorboard,
+            datasets=datasets,
             callback=callback,
-        )  # fmt: skip
+        )
     return Outcome(directory, data, silent)
 
 
 def read(run: str | Path, *, runs_dir: str | Path = "runs") -> Outcome:
-    """Returns what a run has given so far: a run directory, NAME, NAME/begin-of-digest, latest."""
+    """Returns the results of a run, finished or not.
+
+    `run` is its directory, the name of its experiment (the latest run of it), NAME/DIGEST with the
+    beginning of the digest, or "latest". Raises UserError where there is no such run.
+    """
     from lstm_jax.runs.directory import find_run
 
     return Outcome(find_run(run, Path(runs_dir)))
@@ -155,10 +191,11 @@ def read(run: str | Path, *, runs_dir: str | Path = "runs") -> Outcome:
 def load(
     run: str | Path, member: str | None = None, *, runs_dir: str | Path = "runs"
 ) -> TrainedModel:
-    """Returns a trained member of a run: `load("latest").predict(images)`.
+    """Returns a trained member of a run, such as `load("latest").predict(images)`.
 
-    A run is named as in `read`; `member` is the beginning of a digest, instead of the member that
-    was chosen on validation.
+    `run` is as in `read`. `member` is the beginning of a digest; without it, the member chosen on
+    validation is loaded. Raises UserError where there is no such run or member, and
+    EnvironmentProblem where its checkpoint is missing or damaged.
     """
     with explain_missing_packages():
         from lstm_jax.runs.devices import prepare_jax
@@ -171,7 +208,7 @@ def load(
 
 
 def _study(experiment: Experiment | Study | str | Path) -> tuple[Study, str]:
-    """The study and the name it is known by."""
+    """Returns the study and the name of its directory."""
     if isinstance(experiment, Study):
         return experiment, UNNAMED
     if isinstance(experiment, Experiment):
@@ -182,27 +219,28 @@ def _study(experiment: Experiment | Study | str | Path) -> tuple[Study, str]:
 
 
 def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dataset]]:
-    """The study of these data, and the data by the key of its task."""
+    """Returns the study with the name of the data set in its task, and the data set by its key.
+
+    Raises UserError where the task cannot read the data set.
+    """
     if data is None:
         return study, {}
     if not isinstance(data, Dataset):
-        raise UserError(
-            f"data: a data set of `make_dataset` is expected, not {type(data).__name__}"
-        )
+        raise UserError(f"data: expected a data set from `make_dataset`, not {type(data).__name__}")
     if "task.dataset" not in study.experiment.values:
-        raise UserError(f"data: the task {study.experiment.task.name} loads its own")
+        raise UserError(f"data: the task {study.experiment.task.name} takes no data set")
     if "task.dataset" in study.experiment.axes:
-        raise UserError("data: one data set is given, and task.dataset has several values")
+        raise UserError("data: there is one data set, but task.dataset has several values")
     if not re.fullmatch(r"[\w.-]{1,100}", data.name):
-        raise UserError(f"data: its name is {data.name!r}; use letters, digits, - and _")
+        raise UserError(f"data: its name is {data.name!r}; use letters, digits, -, _ and .")
     study.experiment.task.check_data(data)
     experiment = study.experiment.replace({"task.dataset": given_name(data)})
     return replace(study, experiment=experiment), {experiment.task.data_key: data}
 
 
 def _console(silent: bool) -> Console:
-    """Plain lines in a notebook, whose stdout says that it is a terminal and can draw no bar; no
-    wrapping where nobody sees a terminal.
+    """Returns a console that prints plain lines in a notebook, whose stdout calls itself a terminal
+    but cannot draw a progress bar, and that wraps lines on a terminal only.
     """
     notebook = Console().is_jupyter
     terminal = not notebook and sys.stdout is not None and sys.stdout.isatty()

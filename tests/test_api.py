@@ -67,15 +67,19 @@ def test_a_run_returns_its_members_metrics_and_results(outcome):
     assert outcome.results["validation_accuracy"].tolist() == metric
 
 
-def test_what_the_readme_shows_of_python_is_there(outcome, monkeypatch):
-    text = (ROOT / "README.md").read_text().split("## From Python")[1]
-    block = text.split("```python\n")[1].split("```")[0]
-    calls = []
+@pytest.mark.parametrize(
+    ("page", "file", "arguments"),
+    [("commands.md", "from_python.py", set()), ("data.md", "arrays.py", {"data", "callback"})],
+)
+def test_what_the_pages_show_of_python_is_there(outcome, monkeypatch, page, file, arguments):
+    text = (ROOT / "docs" / page).read_text()
+    block = text.split(f"```python\n# {file}\n")[1].split("```")[0]
+    calls, own = [], {}
     monkeypatch.setattr(lstm_jax, "run", lambda *args, **kws: calls.append(kws) or outcome)
-    own = {"uint8_images": split(9)["images"], "int32_labels": split(9)["labels"]}
-    others = {name: split(9) for name in ("validation", "test")}
-    exec(block, {"images": split(4)["images"], **own, **others})
-    assert [set(kws) for kws in calls] == [set(), {"data", "callback"}]
+    monkeypatch.setattr(lstm_jax.Images, "load", lambda self, say: arrays())
+    exec(block, own)
+    own["train"]()
+    assert [set(kws) for kws in calls] == [arguments]
 
 
 def test_reprs_are_short(outcome, seen):
@@ -155,7 +159,7 @@ def test_arrays_that_are_no_images_are_refused(tmp_path, change, says):
 def test_arrays_without_names_are_refused(tmp_path):
     with pytest.raises(UserError, match="odd: train is no dict of arrays by name"):
         lstm_jax.make_dataset("odd", np.zeros((9, 5, 6), np.uint8), split(16), split(16))
-    with pytest.raises(UserError, match="a data set of `make_dataset` is expected, not dict"):
+    with pytest.raises(UserError, match="expected a data set from `make_dataset`, not dict"):
         train(tmp_path, data=split(16))
 
 
@@ -166,7 +170,7 @@ def test_arrays_without_names_are_refused(tmp_path):
         (None, {"data": arrays()._replace(name="../x")}, "its name is"),
         (Experiment(task=lstm_jax.Images(dataset=("mnist", "digits"))), {}, "several values"),
         (None, {"checkpoint_every": 0}, "checkpoint_every: 0"),
-        (None, {"name": ".."}, "no name of a directory"),
+        (None, {"name": ".."}, "not a valid directory name"),
         (7, {}, "expected an Experiment"),
         ("digts", {"data": None}, "Did you mean digits"),
     ],

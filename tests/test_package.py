@@ -101,7 +101,7 @@ def test_every_name_at_the_top_is_there_and_an_unknown_one_is_an_attribute_error
     assert set(lstm_jax.__all__) <= set(dir(lstm_jax))
     with pytest.raises(AttributeError, match="has no attribute 'lstn'"):
         lstm_jax.lstn  # noqa: B018
-    assert sorted(n for names in lstm_jax._HOMES.values() for n in names) == sorted(
+    assert sorted(n for names in lstm_jax._MODULES.values() for n in names) == sorted(
         lstm_jax.__all__
     )
 
