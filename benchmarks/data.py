@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.task import NUM_BATCHES, Case
 from lstm_jax.data.dataset import Arrays
-from lstm_jax.data.images import load
+from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.train.batches import epoch_order, streams
 
@@ -21,7 +21,7 @@ from lstm_jax.train.batches import epoch_order, streams
 def training_data() -> tuple[str, Arrays]:
     """The training split of MNIST, or of the same shape a synthetic one."""
     try:
-        return "mnist", load("mnist", lambda line: print(line, file=sys.stderr)).train
+        return "mnist", load_images("mnist", lambda line: print(line, file=sys.stderr)).train
     except EnvironmentProblem as error:
         print(f"{error}\nsynthetic pictures instead: speeds hold, losses mean nothing",
               file=sys.stderr)  # fmt: skip

@@ -21,7 +21,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import parse_shard
-from lstm_jax.data.dataset import Dataset, given_name
+from lstm_jax.data.dataset import Dataset, arrays_name
 from lstm_jax.errors import UserError, explain_missing_packages
 from lstm_jax.runs.results import Result, Segment
 
@@ -234,7 +234,7 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
     if not re.fullmatch(r"[\w.-]{1,100}", data.name):
         raise UserError(f"data: its name is {data.name!r}; use letters, digits, -, _ and .")
     study.experiment.task.check_data(data)
-    experiment = study.experiment.replace({"task.dataset": given_name(data)})
+    experiment = study.experiment.replace({"task.dataset": arrays_name(data)})
     return replace(study, experiment=experiment), {experiment.task.data_key: data}
 
 

@@ -157,7 +157,7 @@ def test_arrays_that_are_no_images_are_refused(tmp_path, change, says):
 
 
 def test_arrays_without_names_are_refused(tmp_path):
-    with pytest.raises(UserError, match="odd: train is no dict of arrays by name"):
+    with pytest.raises(UserError, match="odd: train is not a dict of arrays by name"):
         lstm_jax.make_dataset("odd", np.zeros((9, 5, 6), np.uint8), split(16), split(16))
     with pytest.raises(UserError, match="expected a data set from `make_dataset`, not dict"):
         train(tmp_path, data=split(16))

@@ -50,7 +50,7 @@ def test_the_order_is_the_same_for_all_members_of_a_seed_and_of_no_other():
 
 
 def test_digits_are_split_in_order_and_never_change():
-    digits = data.load("digits")
+    digits = data.load_images("digits")
     assert digits.name == "digits"
     assert digits.metadata == {"num_classes": 10, "shapes": {"images": [8, 8], "labels": []}}
     sizes = [split["images"].shape for split in (digits.train, digits.validation, digits.test)]
@@ -62,7 +62,7 @@ def test_digits_are_split_in_order_and_never_change():
         assert split["labels"].dtype == np.int32
         assert split["labels"].shape == split["images"].shape[:1]
         assert set(split["labels"]) == set(range(10))
-    assert digits.fingerprint == data.load("digits").fingerprint
+    assert digits.fingerprint == data.load_images("digits").fingerprint
     # Change it only when the preparation of `digits` changes on purpose: recorded runs name it.
     assert digits.fingerprint == "40bafce680d6cd84887ca7a86b6f30ac3fce7dea185dbe1d0da7e32628df2be1"
 
@@ -188,7 +188,7 @@ def test_the_fingerprint_says_which_arrays_are_shared():
 
 
 def test_the_first_twelfth_of_training_is_held_out_and_nothing_is_lost():
-    digits = data.load("digits")
+    digits = data.load_images("digits")
     both = zip(digits.validation.values(), digits.train.values(), strict=True)
     train = dict(zip(digits.train, map(np.concatenate, both), strict=True))
     assert data._dataset("digits", train, digits.test, 10).fingerprint == digits.fingerprint
@@ -233,7 +233,7 @@ def test_the_floor_is_the_share_of_the_commonest_class():
     ],
 )
 def test_arrays_that_are_off_are_named(images, labels, problem):
-    good = data.load("digits").test
+    good = data.load_images("digits").test
     with pytest.raises(EnvironmentProblem, match=f"^odd: .*{problem}"):
         data._dataset("odd", {"images": images, "labels": labels}, good, 10)
 
@@ -247,12 +247,12 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     path = tmp_path / "made_up" / data.ARRAYS
     path.parent.mkdir()
-    data._write_arrays(path, data.load("digits")._replace(name="made_up"))
+    data._write_arrays(path, data.load_images("digits")._replace(name="made_up"))
     return path
 
 
 def test_kept_arrays_come_back_to_the_bit(kept):
-    digits, back = data.load("digits"), data.load("made_up", pytest.fail)
+    digits, back = data.load_images("digits"), data.load_images("made_up", pytest.fail)
     assert back.fingerprint == digits.fingerprint
     assert back.name == "made_up"
     for split, same in zip(digits[1:4], back[1:4], strict=True):
@@ -263,7 +263,7 @@ def test_kept_arrays_come_back_to_the_bit(kept):
 
 def test_a_flipped_bit_is_found_or_changes_nothing(kept):
     """A few bits of the container carry nothing, such as a time; no other flip may get through."""
-    whole, fingerprint = kept.read_bytes(), data.load("digits").fingerprint
+    whole, fingerprint = kept.read_bytes(), data.load_images("digits").fingerprint
     rng = np.random.default_rng(0)
     offsets = [*range(0, 300, 7), *rng.integers(len(whole), size=60), *range(-900, 0, 7)]
     found = 0
@@ -284,7 +284,7 @@ def test_truncated_arrays_are_decoded_again(kept, share):
     kept.write_bytes(whole[: int(share * len(whole))])
     remarks = []
     with pytest.raises(UserError, match="no 'made_up'"):  # there is nothing to decode it from
-        data.load("made_up", remarks.append)
+        data.load_images("made_up", remarks.append)
     assert len(remarks) == 1
     assert "damaged" in remarks[0]
     assert "\n" not in remarks[0]
@@ -297,16 +297,18 @@ def test_a_failed_write_leaves_nothing_behind(kept, monkeypatch):
     whole = kept.read_bytes()
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no space"):
-        data._write_arrays(kept, data.load("digits"))
+        data._write_arrays(kept, data.load_images("digits"))
     assert os.listdir(kept.parent) == [data.ARRAYS]
     assert kept.read_bytes() == whole
 
 
 def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "missing"))
-    monkeypatch.setattr(data, "_from_tfds", lambda *_: data.load("digits"))
+    monkeypatch.setattr(data, "_from_tfds", lambda *_: data.load_images("digits"))
     remarks = []
-    assert data.load("made_up", remarks.append).fingerprint == data.load("digits").fingerprint
+    assert data.load_images("made_up", remarks.append).fingerprint == (
+        data.load_images("digits").fingerprint
+    )
     assert len(remarks) == 1
     assert "cannot be kept" in remarks[0]
 

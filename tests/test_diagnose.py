@@ -10,7 +10,7 @@ from fast_compile import fast_jit
 
 from lstm_jax import Experiment
 from lstm_jax.cells import CELLS, get_cell
-from lstm_jax.data.images import load
+from lstm_jax.data.images import load_images
 from lstm_jax.model import forward, fuse
 from lstm_jax.predict import inference
 from lstm_jax.report import diagnostics
@@ -24,7 +24,7 @@ MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
 
 @pytest.fixture(scope="module")
 def digits():
-    return load("digits")
+    return load_images("digits")
 
 
 @pytest.fixture(scope="module")

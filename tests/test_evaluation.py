@@ -9,7 +9,7 @@ from rich.console import Console
 import lstm_jax
 from lstm_jax import Experiment, load
 from lstm_jax.config.search import Study
-from lstm_jax.data.images import load as load_data
+from lstm_jax.data.images import load_images as load_data
 from lstm_jax.errors import UserError
 from lstm_jax.runs.evaluation import EVAL_EXAMPLES, eval_steps
 from lstm_jax.runs.loop import run

@@ -15,7 +15,7 @@ import pytest
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import available, load_study
 from lstm_jax.data.dataset import make_dataset
-from lstm_jax.data.windows import Cut, make_windows
+from lstm_jax.data.windows import SeriesSplit, make_windows
 from lstm_jax.train.memory import estimate_memory
 from lstm_jax.train.step import init_state, train_segment
 from lstm_jax.train.sweep import make_placements, model_spec_of
@@ -49,7 +49,7 @@ def windows(member):
     rows = 65_536 + task.window + 2 * task.horizon
     return make_windows(
         "flat", dict.fromkeys(names, np.zeros(rows)), task.target, task.column_names,
-        Cut(rows - 2 * task.horizon, rows - task.horizon, ""), window=task.window,
+        SeriesSplit(rows - 2 * task.horizon, rows - task.horizon, ""), window=task.window,
         horizon=task.horizon, history=task.window,
     )  # fmt: skip
 

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from lstm_jax import Experiment, Forecast
-from lstm_jax.data.baselines import baselines, squared_errors, variances
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.mackey_glass import mackey_glass
-from lstm_jax.data.tables import MOST_BYTES, read_table
+from lstm_jax.data.readers import MAX_CSV_BYTES, read_table
+from lstm_jax.data.windows import simple_forecasts, squared_errors, target_variances
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.forecast import forecaster
 from lstm_jax.predict.predict import PredictOptions, predict
@@ -85,7 +85,7 @@ def test_no_forecast_moves_when_every_future_value_changes(trained, tmp_path):
     model, dataset, _ = trained
     now, columns = 30, waves()  # the first row of validation that is not known
     row = ROWS - 2 * (ROWS // 10) + now
-    simple = baselines(dataset, WINDOW, HORIZON, 9)
+    simple = simple_forecasts(dataset, WINDOW, HORIZON, 9)
 
     def said(changed_from):
         other = {name: column.copy() for name, column in columns.items()}
@@ -129,13 +129,13 @@ def test_a_linear_recursion_is_solved_by_the_linear_forecast_and_a_season_by_the
     dataset = task.load(say_nothing)
     found = {
         name: squared_errors(forecast, dataset.test, WINDOW, HORIZON)
-        for name, forecast in baselines(dataset, WINDOW, HORIZON, 9).items()
+        for name, forecast in simple_forecasts(dataset, WINDOW, HORIZON, 9).items()
     }
     assert found["linear"].max() < 1e-9
     assert found["seasonal (9)"].max() < 1e-9
     assert found["persistence"].min() > 0.1
     assert found["mean"].mean() == task.trivial_score(dataset)
-    spread = variances(dataset.test, WINDOW, HORIZON)
+    spread = target_variances(dataset.test, WINDOW, HORIZON)
     np.testing.assert_allclose(found["mean"], spread, rtol=0.1)
 
 
@@ -169,13 +169,13 @@ def test_splits_are_by_column_or_by_time(tmp_path):
         (b"a,c\n1,2\n", r"has no column 'b'. It has a, c"),
         (b"a,b,a\n1,2,3\n", r"line 1: the column a is there twice"),
         (b"a,b\n1,2\n\n3\n", r"line 4: 1 cells, and line 1 names 2"),
-        (b"a,b\n1,2\n3,x\n", r"line 3: 'x' in column b is no finite number"),
+        (b"a,b\n1,2\n3,x\n", r"line 3: 'x' in column b is not a finite number"),
         (b"a,b\n1,inf\n", r"line 2: 'inf' in column b"),
         (b"a,b\n1,\n", r"line 2: '' in column b"),
-        (b"a,b\n1,\xe9\n", r"line 2: byte 0xe9 is no UTF-8; save"),
-        ("a,b\n1,2\n".encode("utf-16"), r"line 1: byte 0xff is no UTF-8"),
-        (b'a,b\n1,"2\n', r"line 2: no CSV"),
-        (b"a,b\n1," + b"2" * MOST_BYTES, r"line 2: longer than 1,000,000 bytes"),
+        (b"a,b\n1,\xe9\n", r"line 2: byte 0xe9 is not UTF-8; save"),
+        ("a,b\n1,2\n".encode("utf-16"), r"line 1: byte 0xff is not UTF-8"),
+        (b'a,b\n1,"2\n', r"line 2: not a CSV"),
+        (b"a,b\n1," + b"2" * MAX_CSV_BYTES, r"line 2: longer than 1,000,000 bytes"),
     ],
 )
 def test_a_bad_table_is_one_line_that_says_where(content, says, tmp_path):
@@ -194,7 +194,7 @@ def test_what_is_no_mistake_is_read(tmp_path):
     assert {name: column.tolist() for name, column in table.numbers.items()} == {
         "a": [1, 3], "b": [2, 4],
     }  # fmt: skip
-    assert (table.words, table.where(1)) == ({"c": ["x", "y"]}, f"{path}, line 5")
+    assert (table.words, table.locate(1)) == ({"c": ["x", "y"]}, f"{path}, line 5")
     np.savez(tmp_path / "t.npz", a=[1, 2], b=[3.5, 4], c=["x", "y"], long=[1, 2, 3], text="x")
     arrays = read_table(tmp_path / "t.npz", ["a", "b"], ["c"])
     assert arrays.numbers["b"].tolist() == [3.5, 4.0]
@@ -202,7 +202,7 @@ def test_what_is_no_mistake_is_read(tmp_path):
         with pytest.raises(UserError, match=says):
             read_table(tmp_path / "t.npz", names)
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04no")
-    with pytest.raises(UserError, match=r"no whole \.npz"):
+    with pytest.raises(UserError, match=r"not a whole \.npz"):
         read_table(tmp_path / "bad.npz", ["a"])
     with pytest.raises(EnvironmentProblem, match=r"absent.csv cannot be read: No such file"):
         read_table(tmp_path / "absent.csv", ["a"])

@@ -24,7 +24,7 @@ STEPS = 60
 
 def trained():
     """Losses every ten steps, and the SHA-256 of all parameters after the last."""
-    dataset = images.load("digits")
+    dataset = images.load_images("digits")
     members = tuple(Experiment(task=Images(dataset="digits")).members())
     programs = build_programs(Placement(members, 1, 1), dataset, STEPS)
     state, metrics = programs.segment(programs.init(), 0, STEPS)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lstm_jax.data import images
 from lstm_jax.data.dataset import say_nothing
-from lstm_jax.data.splits import SPLITS, TENTHS, classes_of
+from lstm_jax.data.splits import SPLITS, TENTHS, sorted_classes
 from lstm_jax.errors import UserError
 from lstm_jax.predict.images import predict
 from lstm_jax.predict.predict import PredictOptions
@@ -22,7 +22,7 @@ KINDS = np.array(["ant", "bee", "cat"])
 
 def saved(path, **arrays):
     np.savez(path, **arrays)
-    return images.load(str(path), say_nothing)
+    return images.load_images(str(path), say_nothing)
 
 
 def written(folder, pictures, kinds):
@@ -45,7 +45,7 @@ def test_nothing_of_what_is_given_is_lost_or_changed(tmp_path, pixels):
     Image.fromarray(DRAWN[0]).save(tmp_path / "pictures" / ".hidden" / "no.png")
     Image.fromarray(DRAWN[0]).save(tmp_path / "pictures" / "ant" / "._000.png")
     by_file = saved(tmp_path / "own.npz", images=pixels, labels=LABELS * 2 + 9)
-    by_folder = images.load(str(tmp_path / "pictures"), say_nothing)
+    by_folder = images.load_images(str(tmp_path / "pictures"), say_nothing)
     assert by_file.metadata["classes"] == ["9", "11", "13"]  # by their values, not as words
     assert by_folder.metadata["classes"] == KINDS.tolist()
     for dataset in (by_file, by_folder):
@@ -75,7 +75,7 @@ def test_splits_that_are_given_stay(tmp_path, names):
     assert dataset.metadata["split"] == "the user's"
     for cut, word in zip(cuts, ("train", "val", "test"), strict=True):
         written(tmp_path / "pictures" / word, DRAWN[cut], KINDS[LABELS[cut]])
-    by_folder = images.load(f"{tmp_path}/pictures/", say_nothing)
+    by_folder = images.load_images(f"{tmp_path}/pictures/", say_nothing)
     for found in (dataset, by_folder):
         splits = zip(every(found, "images"), every(found, "labels"), strict=True)
         for cut, (there, labels) in zip(cuts, splits, strict=True):
@@ -102,11 +102,11 @@ def test_an_image_of_training_is_in_no_test(tmp_path):
     own = {"x_train": DRAWN, "y_train": LABELS, "x_test": DRAWN[:9], "y_test": LABELS[:9]}
     np.savez(tmp_path / "own.npz", **own, x_val=DRAWN[:0], y_val=LABELS[:0])
     with pytest.raises(UserError, match="no images for validation and test"):
-        images.load(str(tmp_path / "own.npz"), say_nothing)
+        images.load_images(str(tmp_path / "own.npz"), say_nothing)
     other = np.concatenate([DRAWN[:9], 255 - DRAWN[:3]])
     np.savez(tmp_path / "own.npz", x_train=DRAWN, y_train=LABELS, x_test=other,
              y_test=np.arange(12) % 3)  # fmt: skip
-    dataset = images.load(str(tmp_path / "own.npz"), heard.append)
+    dataset = images.load_images(str(tmp_path / "own.npz"), heard.append)
     np.testing.assert_array_equal(dataset.test["images"], other[9:].reshape(3, 5, 12))
     assert heard == ["test: left out 9 of 12 images, which are in the splits before it"]
 
@@ -133,7 +133,7 @@ def test_an_image_of_training_is_in_no_test(tmp_path):
 def test_an_archive_that_is_off_is_one_line(tmp_path, arrays, says):
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(UserError, match=says) as error:
-        images.load(str(tmp_path / "own.npz"), say_nothing)
+        images.load_images(str(tmp_path / "own.npz"), say_nothing)
     assert "\n" not in str(error.value)
 
 
@@ -148,17 +148,17 @@ def test_a_file_that_is_none_or_a_folder_that_is_off_is_one_line(tmp_path):
     for name, says in (
         ("absent.npz", "is not there"),
         ("absent/", "is not there"),
-        ("text.npz", "is no .npz"),
+        ("text.npz", "is not an .npz"),
         ("cut.npz", "is damaged"),
         ("empty", "a class is a folder"),
         ("sizes", "bee/001.png has 3 x 4 pixels"),
-        ("none", "ant/000.png: no picture"),
+        ("none", "ant/000.png: not a picture"),
         ("deep", "ant/000.png: has more than 8 bits a pixel"),
     ):
         with pytest.raises(UserError, match=re.escape(says)):
-            images.load(f"{tmp_path}/{name}", say_nothing)
+            images.load_images(f"{tmp_path}/{name}", say_nothing)
     with pytest.raises(UserError, match="no such user's home"):
-        images.load("~nobody-of-this-name/own.npz", say_nothing)
+        images.load_images("~nobody-of-this-name/own.npz", say_nothing)
 
 
 def test_pictures_and_folders_that_are_left_out_are_said(tmp_path):
@@ -167,7 +167,7 @@ def test_pictures_and_folders_that_are_left_out_are_said(tmp_path):
     (tmp_path / "dog").mkdir()
     Image.fromarray(DRAWN[0]).save(tmp_path / "loose.png")
     heard = []
-    dataset = images.load(str(tmp_path), heard.append)
+    dataset = images.load_images(str(tmp_path), heard.append)
     assert sum(map(len, every(dataset, "labels"))) == 62
     assert heard == [
         f"{tmp_path}: no pictures lie in dog",
@@ -179,14 +179,14 @@ def test_the_order_of_classes_is_that_of_numbers_and_words():
     """`nan` is a word: it would stand anywhere among numbers, by the order in which they came."""
     for labels in (["nan", "10", "2"], ["2", "nan", "10"], ["10", "2", "nan"]):
         splits = {name: [(label, 0) for label in labels] for name in SPLITS}
-        assert classes_of("own", splits, "images", "") == ["2", "10", "nan"]
+        assert sorted_classes("own", splits, "images", "") == ["2", "10", "nan"]
 
 
 @pytest.mark.parametrize("pixels", [DRAWN, DRAWN[..., 0]], ids=["colour", "grey"])
 def test_a_picture_is_asked_as_it_was_learnt_and_answered_by_its_class(tmp_path, pixels):
     """Whoever learnt from a folder predicts from it, to the byte; another size is brought to it."""
     written(tmp_path, pixels, KINDS[LABELS])
-    dataset = images.load(str(tmp_path), say_nothing)
+    dataset = images.load_images(str(tmp_path), say_nothing)
     seen = []
 
     def probabilities(images):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data import language, ngrams
+from lstm_jax.data import language
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward, fuse
@@ -56,28 +56,27 @@ def trained(programs):
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])
 def test_windows_hold_the_text_and_each_byte_is_foretold_once(count):
     text = np.random.RandomState(count).bytes(count)
-    scored = language.streams(text, LENGTH)
-    assert language.joined(language.one_after_another(scored)) == text
+    scored = language.stream_windows(text, LENGTH)
+    assert language.streams_text(scored) == text
     assert scored["lengths"].sum() == count - 1
     assert len(scored["lengths"]) % EVALUATION_BLOCK == 0
-    assert language.STREAMS == EVALUATION_BLOCK
-    learnt = language.windows(text, LENGTH)
-    assert text.startswith(language.joined(learnt))
+    assert language.NUM_STREAMS == EVALUATION_BLOCK
+    learnt = language.train_windows(text, LENGTH)
+    assert text.startswith(language.windows_text(learnt))
     assert 0 <= count - 1 - learnt["lengths"].sum() < LENGTH
 
 
 def test_a_texts_parts_follow_each_other_and_modules_are_whole(programs):
     _, dataset, _ = programs
-    parts = [language.joined(dataset.train)] + [
-        language.joined(language.one_after_another(split))
-        for split in (dataset.validation, dataset.test)
+    parts = [language.windows_text(dataset.train)] + [
+        language.streams_text(split) for split in (dataset.validation, dataset.test)
     ]
     assert len(parts[1]) == len(parts[2]) == len(TEXT) // 20
     assert dataset.metadata["split"].startswith("by place")
     python = Language(length=128).load(say_nothing)
-    test = language.joined(language.one_after_another(python.test))
+    test = language.streams_text(python.test)
     assert len(test) > 20_000
-    assert test[-1000:] not in language.joined(python.train)
+    assert test[-1000:] not in language.windows_text(python.train)
     assert python.fingerprint == Language(length=128).load(say_nothing).fingerprint
 
 
@@ -152,10 +151,10 @@ def test_what_is_written_is_the_same_each_time_and_follows_the_model(trained):
 
 def test_counted_probabilities_are_some_and_more_past_foretells_more():
     train = (b"the cat sat on the mat, " * 40)[:900]
-    before = 2 * ngrams.bits_per_byte(train, b"th", 3)[2]
-    after = [3 * ngrams.bits_per_byte(train, b"th" + bytes([c]), 3)[2] for c in range(256)]
+    before = 2 * language.ngram_bits_per_byte(train, b"th", 3)[2]
+    after = [3 * language.ngram_bits_per_byte(train, b"th" + bytes([c]), 3)[2] for c in range(256)]
     assert sum(2 ** (before - bits) for bits in after) == pytest.approx(1, abs=1e-9)
-    bits = ngrams.bits_per_byte(train, train, 4)
+    bits = language.ngram_bits_per_byte(train, train, 4)
     assert bits == sorted(bits, reverse=True)
     shares = np.bincount(np.frombuffer(train, np.uint8)) / len(train)
     entropy = -np.sum(shares[shares > 0] * np.log2(shares[shares > 0]))

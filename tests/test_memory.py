@@ -40,7 +40,7 @@ def planned(placement, dataset):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("copies", [1, 300])
 def test_the_estimate_is_near_what_xla_plans(kind, copies):
-    dataset = images.load("digits")
+    dataset = images.load_images("digits")
     train = {name: np.concatenate([array] * copies) for name, array in dataset.train.items()}
     dataset = dataset._replace(train=train)
     experiment = Experiment(task=Images(dataset="digits"), **KINDS[kind])
@@ -50,7 +50,7 @@ def test_the_estimate_is_near_what_xla_plans(kind, copies):
 
 
 def test_each_part_of_the_need_grows_as_it_should():
-    dataset = images.load("digits")
+    dataset = images.load_images("digits")
     member = Experiment(task=Images(dataset="digits"))
     need = partial(memory.estimate_memory, dataset=dataset, platform="gpu")
     one = need(Placement((member,), 1, 1))
@@ -69,7 +69,7 @@ def test_each_part_of_the_need_grows_as_it_should():
 
 
 def test_the_estimate_holds_all_splits_of_the_data():
-    dataset = images.load("digits")
+    dataset = images.load_images("digits")
     placement = Placement((Experiment(task=Images(dataset="digits")),), 1, 1)
     before = memory.estimate_memory(placement, dataset, "gpu")
     for name in ("train", "validation", "test"):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from lstm_jax.data.images import load
-from lstm_jax.data.picture_files import files_in
+from lstm_jax.data.image_files import files_in
+from lstm_jax.data.images import load_images
 from lstm_jax.errors import UserError
 from lstm_jax.predict.pictures import read_picture
 
@@ -23,7 +23,7 @@ def pictures(image, draw):
 def mnist_like(tmp_path_factory):
     """28 x 28 images made as MNIST's were: a box of 20 pixels, centred by mass."""
     path, found = tmp_path_factory.mktemp("digits") / "a.png", []
-    for image in load("digits").test["images"][:40]:
+    for image in load_images("digits").test["images"][:40]:
         Image.fromarray(np.pad(image, 2)).save(path)
         found.append(read_picture(str(path), (28, 28)).image)
     return np.stack(found)
@@ -143,9 +143,9 @@ def damaged(path, kind):
     ("kind", "words"),
     [
         ("absent", "No such file"),
-        ("text", "no picture, or a damaged one"),
-        ("cut", "no picture, or a damaged one"),
-        ("empty", "no picture, or a damaged one"),
+        ("text", "not a picture, or a damaged one"),
+        ("cut", "not a picture, or a damaged one"),
+        ("empty", "not a picture, or a damaged one"),
         ("blank", "nothing is drawn on it"),
         ("specks", "nothing is drawn on it but specks"),
         ("huge", "8000 x 8000 pixels are more than"),

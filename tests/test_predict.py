@@ -13,7 +13,7 @@ from trained_runs import SWEEP, reading, train
 
 import lstm_jax
 from lstm_jax import Experiment
-from lstm_jax.data.images import load
+from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.runs import checkpoints
@@ -46,7 +46,7 @@ def finished(records, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def test_split():
-    return load("digits").test
+    return load_images("digits").test
 
 
 def test_the_chosen_member_answers_as_its_record_says(finished, records, test_split):

@@ -20,7 +20,7 @@ from trained_runs import SWEEP, reading, train
 from lstm_jax import Experiment
 from lstm_jax.config.experiment import format_value
 from lstm_jax.config.search import Search, Study
-from lstm_jax.data.images import load
+from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
@@ -267,7 +267,7 @@ def test_one_setting_and_metrics_that_are_none_are_no_figure_and_no_fault():
     [("gru", 2, {"gates", "saturation", "output"}), ("rnn", 1, {"output"})],
 )
 def test_a_cell_shows_what_it_has(drawn, cell, layers, wanted):
-    found = list(of_insides(untrained(cell=cell, layers=layers), load("digits"), "who"))
+    found = list(of_insides(untrained(cell=cell, layers=layers), load_images("digits"), "who"))
     names = {figure.name for figure in found}
     assert names == wanted
     assert ("layer 2 of 2" in found[-1].caption) == (layers == 2)
@@ -366,7 +366,7 @@ def test_one_draws_only_for_what_the_page_computes():
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 def test_the_page_one_draws_on_answers_as_we_do(finished, tmp_path):
     """The page's own reading, up to where it touches the page, on 100 test images."""
-    images, trained = load("digits").test["images"][:100], load_trained(finished)
+    images, trained = load_images("digits").test["images"][:100], load_trained(finished)
     script = sketch_page(trained, "this run").split("<script>")[1].split("// As lstm_jax")[0]
     ask = f"""
     for (const image of {(images / 255).reshape(100, -1).tolist()})

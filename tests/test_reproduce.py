@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lstm_jax import Experiment, Images
 from lstm_jax.config.search import Study
-from lstm_jax.data.images import load
+from lstm_jax.data.images import load_images
 from lstm_jax.errors import NotReproduced, UserError
 from lstm_jax.report.figures.gradient import train_first
 from lstm_jax.runs.loop import run
@@ -69,7 +69,7 @@ def test_one_member_and_a_few_steps(finished, console):
 def test_the_early_steps_that_a_report_shows_are_the_runs_own(finished):
     """Bit for bit. As many as `reproduce` takes at once, by the same compiled program."""
     member = next(SWEEP.members())
-    early = train_first(member, load("digits"), SEGMENT_STEPS, clip_norm=None)
+    early = train_first(member, load_images("digits"), SEGMENT_STEPS, clip_norm=None)
     rows = {row["step"]: row for row in read_metrics(finished) if row["member"] == FIRST}
     assert list(rows) == [0, 20, 40, 60]
     for step, row in rows.items():

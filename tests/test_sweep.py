@@ -44,7 +44,7 @@ def members(kind):
 
 @pytest.fixture(scope="module")
 def digits():
-    return images.load("digits")
+    return images.load_images("digits")
 
 
 def digests(state, count):

@@ -14,10 +14,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data import labelled, text_sets, tokens
+from lstm_jax.data import download, tokens
 from lstm_jax.data.dataset import say_nothing
+from lstm_jax.data.readers import read_columns, read_text
 from lstm_jax.data.splits import TENTHS
-from lstm_jax.data.texts import read_columns, read_text
+from lstm_jax.data.text import load_texts, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text
 from lstm_jax.predict.predict import PredictOptions
@@ -75,7 +76,7 @@ def trained(file):
         (b"1\tgood\n0\tbad\tvery\n", "line 2 has 3 columns, not 2"),
         (b"1\tgood\n\nnone\n", "line 3 has 1 column, not 2"),
         (b"1\tgood\n0\tb\xe4d\n", "line 2 is not UTF-8 .*byte 4.*iconv"),
-        (b"\n\n", "holds no line of 2 columns"),
+        (b"\n\n", "has no line of 2 columns"),
         (b"1\t" + b"x" * 1_000_001, "line 1 has 1,000,003 characters"),
     ],
 )
@@ -99,7 +100,7 @@ def test_lines_are_the_same_packed_or_not_and_what_is_left_out_is_said(tmp_path)
     assert [line.split(": ")[1] for line in heard] == [
         "left out an empty line 1 time (line 2)",
         "left out a line with an empty column 1 time (line 4)",
-        "left out a line that was there before 2 times (line 5 and others)",
+        "left out a repeated line 2 times (line 5 and others)",
     ]
 
 
@@ -128,7 +129,7 @@ def test_the_vocabulary_sees_training_text_alone(tmp_path, trained):
     ]
     path = tmp_path / "reviews.tsv"
     path.write_text("".join(f"{label}\t{text}\n" for label, text in other))
-    changed = labelled.load(str(path), "words", 20_000, 2, 8, say_nothing)
+    changed = load_texts(str(path), "words", 20_000, 2, 8, say_nothing)
     assert changed.metadata["vocabulary"] == dataset.metadata["vocabulary"]
     assert {*WORDS, "good"} < set(changed.metadata["vocabulary"])
     assert changed.fingerprint != dataset.fingerprint
@@ -143,7 +144,7 @@ def test_a_text_of_training_is_taken_out_of_the_test_and_that_is_said(tmp_path):
     path = tmp_path / "twice.tsv"
     path.write_text("".join(f"{label}\t{text}\n" for label, text in there))
     heard = []
-    splits, classes, rule = labelled.read(str(path), heard.append)
+    splits, classes, rule = read_texts(str(path), heard.append)
     assert [len(splits[name]) for name in ("train", "validation", "test")] == [32, 3, 3]
     assert heard == [
         "validation: left out 1 of 4 texts, which are in the splits before it",
@@ -156,10 +157,10 @@ def test_a_file_without_classes_or_too_short_is_refused(tmp_path):
     path = tmp_path / "few.tsv"
     path.write_text("1\tgood\n0\tbad\n")
     with pytest.raises(UserError, match="no text for validation and test"):
-        labelled.read(str(path), say_nothing)
+        read_texts(str(path), say_nothing)
     path.write_text("".join(f"1\ttext {i}\n" for i in range(20)))
     with pytest.raises(UserError, match="1 different labels, not 2 to 1,000"):
-        labelled.read(str(path), say_nothing)
+        read_texts(str(path), say_nothing)
 
 
 def test_words_and_characters_and_what_is_rare_or_too_long():
@@ -190,7 +191,7 @@ class Prepared:
 @pytest.fixture
 def on_disk(monkeypatch):
     def put(features, splits):
-        monkeypatch.setattr(text_sets, "have", lambda *_: Prepared(features, splits))
+        monkeypatch.setattr(download, "prepared_builder", lambda *_: Prepared(features, splits))
 
     return put
 
@@ -202,15 +203,15 @@ def test_a_set_of_tfds_is_read_by_its_features(on_disk):
         for name in ("train", "test", "unsupervised")
     }
     on_disk(features, splits)
-    found = labelled.read("ag_news_subset", say_nothing)
+    found = read_texts("ag_news_subset", say_nothing)
     assert [len(found.splits[name]) for name in ("train", "validation", "test")] == [18, 2, 20]
     assert found.splits["train"][1] == ("1", "text train 1\n")
     assert found.rule.startswith("TFDS's test")
     on_disk({"image": tfds.features.Text(), "label": tfds.features.ClassLabel(names="ab")}, splits)
     with pytest.raises(UserError, match="mnist has no feature text or sentence or description"):
-        labelled.read("mnist", say_nothing)
+        read_texts("mnist", say_nothing)
     with pytest.raises(UserError, match="expected a file, or a name"):
-        labelled.read("no name", say_nothing)
+        read_texts("no name", say_nothing)
 
 
 # The model.

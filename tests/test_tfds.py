@@ -33,17 +33,17 @@ PREPARE_TINY = """
 import io
 import tensorflow_datasets as tfds
 from PIL import Image
-from lstm_jax.data.download import prepare_here
+from lstm_jax.data.download import prepare_in_child
 
-class Tiny(download.core.GeneratorBasedBuilder):
-    VERSION = download.core.Version("1.0.0")
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = None
 
     def _info(self):
-        image = download.features.Image(shape=(6, 5, 1))
-        label = download.features.ClassLabel(num_classes=10)
-        features = download.features.FeaturesDict({"image": image, "label": label})
-        return download.core.DatasetInfo(builder=self, features=features)
+        image = tfds.features.Image(shape=(6, 5, 1))
+        label = tfds.features.ClassLabel(num_classes=10)
+        features = tfds.features.FeaturesDict({"image": image, "label": label})
+        return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, _):
         parts = {"train": range(60), "test": range(100, 120)}
@@ -55,13 +55,13 @@ class Tiny(download.core.GeneratorBasedBuilder):
             Image.new("L", (5, 6), n).save(file, "PNG")
             yield n, {"image": file.getvalue(), "label": n % 10}
 
-download.disable_progress_bar()
-prepare_here()
+tfds.disable_progress_bar()
+prepare_in_child()
 """
 LOAD_TINY = """
 import sys
 from lstm_jax.data import images as data
-tiny = data.load("tiny", print)
+tiny = data.load_images("tiny", print)
 print(tiny.num_examples, "tensorflow" in sys.modules)
 """
 
@@ -140,7 +140,7 @@ def in_a_fresh_python(code, **environment):
 )
 def test_a_wrong_name_is_the_users_mistake(nowhere, name, answer):
     with pytest.raises(UserError, match=answer) as caught:
-        data.load(name, pytest.fail)
+        data.load_images(name, pytest.fail)
     assert "\n" not in str(caught.value)
 
 
@@ -151,7 +151,7 @@ def test_a_wrong_name_is_the_users_mistake(nowhere, name, answer):
 def test_offline_is_answered_at_once_with_the_ways_out(nowhere, name):
     start = time.monotonic()
     with pytest.raises(EnvironmentProblem) as caught:
-        data.load(name, pytest.fail)
+        data.load_images(name, pytest.fail)
     assert time.monotonic() - start < 10
     for way in ("connect", "train-images-idx3-ubyte.gz", "manual", "TFDS_DATA_DIR", "--fallback"):
         assert way in str(caught.value)
@@ -162,7 +162,7 @@ def test_offline_is_answered_at_once_with_the_ways_out(nowhere, name):
 def test_a_host_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr("requests.get", lambda *args, **options: time.sleep(60))
     start = time.monotonic()
-    assert not download.answers("https://example.invalid/file", patience=0.2)
+    assert not download.is_reachable("https://example.invalid/file", seconds=0.2)
     assert time.monotonic() - start < 2
 
 
@@ -173,7 +173,7 @@ def test_without_tensorflow_it_says_what_to_install(nowhere):
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.data import images as data
 try:
-    data.load("mnist", print)
+    data.load_images("mnist", print)
 except EnvironmentProblem as error:
     print(error)
 """
@@ -200,7 +200,7 @@ def test_a_download_of_the_wrong_bytes_is_refused(nowhere, monkeypatch):
         monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
     remarks = []
     with pytest.raises(EnvironmentProblem, match=r"kmnist: .*Checksum.*try again"):
-        data.load("kmnist", remarks.append)
+        data.load_images("kmnist", remarks.append)
     server.shutdown()
     server.server_close()
     assert remarks == ["downloading and preparing kmnist with TFDS (once)"]
@@ -223,7 +223,7 @@ def test_a_damaged_manual_file_is_named(manual_files, nowhere, damage):
     with pytest.raises(
         EnvironmentProblem, match=r"labels-idx1-ubyte.gz: not the original of mnist"
     ):
-        data.load("mnist", pytest.fail)
+        data.load_images("mnist", pytest.fail)
     assert os.listdir(nowhere) == ["downloads"]
 
 
@@ -232,9 +232,9 @@ def test_no_room_to_prepare_is_said(manual_files, nowhere, monkeypatch):
         raise PermissionError("read-only")
 
     copy_manual(manual_files, nowhere)
-    monkeypatch.setattr(download, "_own_folder", fail)
+    monkeypatch.setattr(download, "_temporary_folder", fail)
     with pytest.raises(EnvironmentProblem, match=r"cannot be written .*set TFDS_DATA_DIR"):
-        data.load("mnist")
+        data.load_images("mnist")
 
 
 # The process that prepares.
@@ -267,7 +267,7 @@ from lstm_jax.data import download
 from lstm_jax.errors import Interrupted
 name, home = sys.argv[1], pathlib.Path(sys.argv[2])
 builder = types.SimpleNamespace(data_dir_root=home, data_path=home / name / "1.0.0", url_infos={})
-download._to_download = lambda *_: {}
+download._files_to_download = lambda *_: {}
 try:
     download.prepare(name, builder, home, lambda line: None)
 except (Interrupted, KeyboardInterrupt) as error:
@@ -377,7 +377,7 @@ def test_a_folder_that_is_a_link_is_not_cleared(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "owner").write_text("")
     (tmp_path / "home" / f"{download.INCOMPLETE}x").symlink_to(tmp_path / "precious")
-    with download._own_folder(tmp_path / "home"):
+    with download._temporary_folder(tmp_path / "home"):
         pass
     assert (tmp_path / "precious" / "owner").exists()
 
@@ -389,7 +389,7 @@ def test_what_was_prepared_is_what_is_loaded_and_is_kept_beside_it(tiny_dir, tmp
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     shutil.copytree(tiny_dir, tmp_path, dirs_exist_ok=True)
     said = []
-    tiny = data.load("tiny", said.append)
+    tiny = data.load_images("tiny", said.append)
     assert said == ["decoding tiny"]
     splits = {"train": 55, "validation": 5, "test": 20}
     seen = []
@@ -400,7 +400,7 @@ def test_what_was_prepared_is_what_is_loaded_and_is_kept_beside_it(tiny_dir, tmp
         np.testing.assert_array_equal(labels, images[:, 0, 0] % 10)
         seen.append(set(images[:, 0, 0].tolist()))
     assert (seen[0] | seen[1], seen[2]) == (set(range(60)), set(range(100, 120)))
-    assert data.load("tiny", pytest.fail).fingerprint == tiny.fingerprint
+    assert data.load_images("tiny", pytest.fail).fingerprint == tiny.fingerprint
     assert sorted(os.listdir(tmp_path / "tiny")) == ["1.0.0", data.ARRAYS]
 
 
@@ -420,4 +420,4 @@ def test_a_damaged_record_is_found(tiny_dir, tmp_path, monkeypatch):
     damaged[len(damaged) // 2] ^= 1
     records.write_bytes(damaged)
     with pytest.raises(EnvironmentProblem, match=r"1\.0\.0 is damaged, remove it"):
-        data.load("tiny")
+        data.load_images("tiny")

@@ -47,7 +47,7 @@ def arrays(member):
 
 @pytest.fixture(scope="module")
 def digits():
-    return images.load("digits")
+    return images.load_images("digits")
 
 
 @pytest.fixture(scope="module")

@@ -261,33 +261,33 @@ def test_symbols_give_the_text_back(text, units):
 
 
 def test_dates_are_in_one_split_alone_and_each_side_decides_the_other():
-    splits = dates.make()
+    splits = dates.make_dates()
     for side in (0, 1):
         found = [{pair[side] for pair in split} for split in splits]
         assert [len(each) for each in found] == [len(split) for split in splits]
         assert sum(map(len, found)) == len(set.union(*found))
     known = dict(pair[::-1] for split in splits for pair in split)
-    assert all(number == dates.written(int(n.replace(",", ""))) for n, number in known.items()
-               if n.replace(",", "").isdigit())  # fmt: skip
-    assert dates.written(1_041) == "one thousand and forty-one"
-    assert dates.written(120_300) == "one hundred and twenty thousand three hundred"
-    assert dates.written_year(1905) == "nineteen oh five"
-    assert dates.written_year(2010) == "two thousand and ten"
-    assert [dates.written_ordinal(n) for n in (1, 12, 20, 31)] == [
+    numbers = {n.replace(",", ""): words for n, words in known.items()}
+    assert all(dates.number_in_words(int(n)) == w for n, w in numbers.items() if n.isdigit())
+    assert dates.number_in_words(1_041) == "one thousand and forty-one"
+    assert dates.number_in_words(120_300) == "one hundred and twenty thousand three hundred"
+    assert dates.year_in_words(1905) == "nineteen oh five"
+    assert dates.year_in_words(2010) == "two thousand and ten"
+    assert [dates.ordinal_in_words(n) for n in (1, 12, 20, 31)] == [
         "first", "twelfth", "twentieth", "thirty-first",
     ]  # fmt: skip
 
 
 def reading(**fields):
     task = Translation(**fields)
-    return pairs.Reading(*(getattr(task, name) for name in pairs.Reading._fields))
+    return pairs.PairOptions(*(getattr(task, name) for name in pairs.PairOptions._fields))
 
 
 def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(tmp_path):
     path = tmp_path / "lines.tsv"
     path.write_text("".join(f"w{i}\tx{i}\n" for i in range(400)) + "w1\tother\n")
     heard = []
-    data = pairs.load(
+    data = pairs.load_pairs(
         str(path), reading(validation="101-140", test="201-220,401-401"), heard.append
     )
     assert any("1 pairs are taken out of test" in line for line in heard)
@@ -303,12 +303,12 @@ def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(t
     assert places["test"] == set(range(200, 220))
     assert places["train"] == set(range(399)) - set(range(99, 141)) - set(range(199, 221))
     assert data.metadata["split"].startswith("by place: pairs 101-140 for validation")
-    by_rule = pairs.load(str(path), reading(swapped=True), say_nothing)
+    by_rule = pairs.load_pairs(str(path), reading(swapped=True), say_nothing)
     assert (
         "".join(decode.texts(by_rule.test["source"], by_rule.metadata, "source")[0].split())
         == "x90"
     )
-    unknown = pairs.load(str(path), reading(max_vocabulary=3), say_nothing)
+    unknown = pairs.load_pairs(str(path), reading(max_vocabulary=3), say_nothing)
     assert len(unknown.metadata["source_vocabulary"]) == 7
     assert decode.texts(unknown.test["source"], unknown.metadata, "source")[0] == "w90"
 
@@ -316,8 +316,11 @@ def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(t
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({"test": "5-2"}, "task.test: '5-2' is no range of places from 1 to 60: 1-400"),
-        ({"validation": "1-9", "test": "61-70"}, "task.test: '61-70' is no range"),
+        (
+            {"test": "5-2"},
+            "task.test: '5-2' is not a range of positions from 1 to 60, such",
+        ),
+        ({"validation": "1-9", "test": "61-70"}, "task.test: '61-70' is not a range"),
         ({"validation": "1-9", "test": "9-12"}, "task.validation, task.test: give both, of diff"),
         ({"test": "9-12"}, "task.validation, task.test: give both"),
         ({"max_words": 1}, "task.max_words: no pair of .* has at most 1 words on each side"),
@@ -327,7 +330,7 @@ def test_what_does_not_fit_a_file_is_one_line(tmp_path, fields, complaint):
     path = tmp_path / "lines.tsv"
     path.write_text("".join(f"a w{i}\tb\n" for i in range(60)))
     with pytest.raises(UserError, match=f"^{complaint}") as caught:
-        pairs.load(str(path), reading(**fields), say_nothing)
+        pairs.load_pairs(str(path), reading(**fields), say_nothing)
     assert "\n" not in str(caught.value)
 
 
@@ -336,15 +339,15 @@ def test_a_set_of_tfds_is_read_by_the_languages_in_its_name(monkeypatch):
 
     def stand_in(name, wanted, say):
         options.append(wanted)
-        return {split: [(f"um {split}", f"one {split}")] for split in pairs.SPLITS}, None
+        return {split: [(f"um {split}", f"one {split}")] for split in pairs.SPLITS}
 
-    monkeypatch.setattr(pairs, "load_set", stand_in)
+    monkeypatch.setattr(pairs, "load_text_set", stand_in)
     found = pairs._from_tfds("ted_hrlr_translate/pt_to_en", say_nothing)
     assert options == [(("pt",), ("en",))]
     assert found["test"] == [("um test", "one test")]
     for name in ("nothing", "imdb_reviews/plain_text"):
         with pytest.raises(UserError, match="names two languages"):
             pairs._from_tfds(name, say_nothing)
-    monkeypatch.setattr(pairs, "load_set", lambda *_: ({"train": []}, None))
+    monkeypatch.setattr(pairs, "load_text_set", lambda *_: {"train": []})
     with pytest.raises(UserError, match="has no validation split"):
         pairs._from_tfds("wmt/cs-en", say_nothing)

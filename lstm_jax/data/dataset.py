@@ -95,7 +95,7 @@ def make_dataset(
     for split_name, split in splits.items():
         if not isinstance(split, Mapping):
             raise UserError(
-                f"{name}: {split_name} is no dict of arrays by name, such as images and labels, "
+                f"{name}: {split_name} is not a dict of arrays by name, such as images and labels, "
                 f"but {type(split).__name__}"
             )
         _check_lengths(name, split_name, split, shared)
@@ -136,22 +136,22 @@ def _check_lengths(name: str, split_name: str, split: Arrays, shared: Collection
 
 
 def path_of(name: str) -> Path:
-    """Returns the path of a user's file, `~` being a home. Raises UserError where there is none."""
+    """Returns the path of a user's file, `~` expanded. Raises UserError for an unknown user."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
         raise UserError(f"{name}: there is no such user's home directory") from None
 
 
-def given_name(dataset: Dataset) -> str:
-    """Returns the name on record of a data set that is given as arrays: it says which arrays."""
+def arrays_name(dataset: Dataset) -> str:
+    """Returns the name on record of a data set that a user passed as arrays: it tells which."""
     return f"{dataset.name}@{dataset.fingerprint[:12]}"
 
 
-def given_before(name: str) -> EnvironmentProblem:
+def arrays_missing(name: str) -> EnvironmentProblem:
     """Returns the error for a data set on record whose arrays were not passed again."""
     return EnvironmentProblem(
-        f"the data set {name} was given as arrays, which lie in no run directory: give the same "
+        f"the data set {name} was given as arrays, which no run directory holds: give the same "
         "arrays again, lstm_jax.run(..., data=dataset)"
     )
 

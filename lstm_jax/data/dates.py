@@ -1,10 +1,10 @@
-"""Dates and numbers, written out and in figures: pairs made by a small grammar.
+"""Pairs of dates and numbers, in words and in figures, made by a small grammar.
 
     the third of march nineteen eighty-four         03.03.1984
     may the twenty-first, two thousand and six      05/21/2006
     four thousand two hundred and seven             4,207
 
-Each side decides the other, so that either can be translated into the other.
+Each side determines the other, so both directions can be translated.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import calendar
 
 import numpy as np
 
-PAIRS = 16_000  # in all
-HELD_OUT = 1_000  # each for validation and test
+NUM_PAIRS = 16_000  # in all
+HELD_OUT = 1_000  # for validation, and as many for the test
 ONES = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
     "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
@@ -28,7 +28,7 @@ ORDINALS = {
 }  # fmt: skip
 
 
-def written(number: int) -> str:
+def number_in_words(number: int) -> str:
     """Returns a number from 0 to 999,999 in words."""
     if number < 20:
         return ONES[number]
@@ -36,52 +36,52 @@ def written(number: int) -> str:
         tens, ones = divmod(number, 10)
         return TENS[tens] + (f"-{ONES[ones]}" if ones else "")
     size, name = (1000, "thousand") if number >= 1000 else (100, "hundred")
-    many, rest = divmod(number, size)
+    count, rest = divmod(number, size)
     link = " and " if rest < 100 else " "
-    return f"{written(many)} {name}" + (f"{link}{written(rest)}" if rest else "")
+    return f"{number_in_words(count)} {name}" + (f"{link}{number_in_words(rest)}" if rest else "")
 
 
-def written_ordinal(number: int) -> str:
+def ordinal_in_words(number: int) -> str:
     """Returns a day of the month in words: `twenty-first`."""
-    *before, last = written(number).split("-")
+    *before, last = number_in_words(number).split("-")
     ordinal = ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
     return "-".join([*before, ordinal])
 
 
-def written_year(year: int) -> str:
-    """Returns a year as one says it: `nineteen hundred`, `nineteen oh five`, `two thousand six`."""
+def year_in_words(year: int) -> str:
+    """Returns a year as it is spoken: `nineteen hundred`, `nineteen oh five`, `two thousand`."""
     century, rest = divmod(year, 100)
     if century % 10 == 0:
-        return written(year)
+        return number_in_words(year)
     if rest == 0:
-        return f"{written(century)} hundred"
-    return f"{written(century)} {'oh ' if rest < 10 else ''}{written(rest)}"
+        return f"{number_in_words(century)} hundred"
+    return f"{number_in_words(century)} {'oh ' if rest < 10 else ''}{number_in_words(rest)}"
 
 
-def _date(random: np.random.RandomState) -> tuple[str, str]:
+def _date_pair(random: np.random.RandomState) -> tuple[str, str]:
     year = random.randint(1700, 2100)
     month = random.randint(1, 13)
     day = random.randint(1, calendar.monthrange(year, month)[1] + 1)
-    name, nth = calendar.month_name[month].lower(), written_ordinal(day)
+    name, nth = calendar.month_name[month].lower(), ordinal_in_words(day)
     if random.randint(2):
-        return f"the {nth} of {name} {written_year(year)}", f"{day:02}.{month:02}.{year}"
-    return f"{name} the {nth}, {written_year(year)}", f"{month:02}/{day:02}/{year}"
+        return f"the {nth} of {name} {year_in_words(year)}", f"{day:02}.{month:02}.{year}"
+    return f"{name} the {nth}, {year_in_words(year)}", f"{month:02}/{day:02}/{year}"
 
 
-def _number(random: np.random.RandomState) -> tuple[str, str]:
+def _number_pair(random: np.random.RandomState) -> tuple[str, str]:
     number = random.randint(10 ** random.randint(2, 7))
-    return written(number), f"{number:,}"
+    return number_in_words(number), f"{number:,}"
 
 
-def make() -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[tuple[str, str]]]:
+def make_dates() -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[tuple[str, str]]]:
     """Returns the pairs of training, validation and test: no date or number is in two of them.
 
-    It is always the same: RandomState's streams are frozen.
+    The pairs are always the same: RandomState's streams are frozen.
     """
-    random, found = np.random.RandomState(0), dict[str, str]()
-    while len(found) < PAIRS:
-        said, figures = (_date if random.randint(2) else _number)(random)
-        found.setdefault(figures, said)
-    pairs = [(said, figures) for figures, said in found.items()]
-    first, second = PAIRS - 2 * HELD_OUT, PAIRS - HELD_OUT
+    random, words_of = np.random.RandomState(0), dict[str, str]()
+    while len(words_of) < NUM_PAIRS:
+        words, figures = (_date_pair if random.randint(2) else _number_pair)(random)
+        words_of.setdefault(figures, words)
+    pairs = [(words, figures) for figures, words in words_of.items()]
+    first, second = NUM_PAIRS - 2 * HELD_OUT, NUM_PAIRS - HELD_OUT
     return pairs[:first], pairs[first:second], pairs[second:]

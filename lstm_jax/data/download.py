@@ -1,6 +1,7 @@
-"""A data set prepared by TFDS on disk: downloaded or found, verified, and never half there.
+"""Data sets of TensorFlow Datasets (TFDS): found on disk or downloaded, verified, never half there.
 
-Preparing is the only thing that needs TensorFlow, so it runs in a process of its own.
+They lie in TFDS_DATA_DIR, by default ~/tensorflow_datasets, where users of TFDS expect them. Only
+their preparation needs TensorFlow, so it runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,43 +26,119 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
+from lstm_jax.data.dataset import Say
+from lstm_jax.data.splits import SPLITS
+from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean, one_line
 from lstm_jax.signals import interrupt_on_signal
 
 FALLBACK = "or train on the bundled data with `--fallback`"
+NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # of a set, such as mnist or emnist/letters
 INCOMPLETE, OWNER = "incomplete.lstm_jax.", "owner"
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+REQUEST_SECONDS, REACHABLE_SECONDS = 4, 6.0
+
+Texts = list[tuple[str, ...]]  # the wanted features of each example
 
 
-def have(name: str, root: Path, say: Callable[[str], None], opened: Callable[..., Any]) -> Any:
-    """Returns the builder that `opened(name, root)` gives, of a set that is on disk: prepared now
-    if need be, in the one format that is read without TensorFlow.
+def tfds_root() -> Path:
+    """Returns the folder of TFDS's data sets."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
+
+
+def load_text_set(
+    name: str, wanted: tuple[tuple[str, ...], ...], say: Say, instead: str = FALLBACK
+) -> dict[str, Texts]:
+    """Returns the wanted features of all examples, by split, in TFDS's order.
+
+    Each wanted feature is given by the names that it has in some set; a class is its number.
+    Raises UserError for an unknown name or a set without these features, and EnvironmentProblem
+    if the set is damaged, or neither on disk nor available; its line ends in what one can do
+    `instead`.
     """
-    builder = opened(name, root)
+    if not NAME.fullmatch(name):
+        raise UserError(f"dataset: expected a file, or a name such as imdb_reviews, got {name!r}")
+    try:
+        with quiet_tfds():
+            builder = prepared_builder(name, tfds_root(), say, find_builder)
+            features = _choose_features(name, builder.info.features or {}, wanted)
+            say(f"reading {name}")
+            return {
+                s: _read_texts(builder, s, features) for s in SPLITS if s in builder.info.splits
+            }
+    except EnvironmentProblem as error:
+        raise EnvironmentProblem(str(error).replace(FALLBACK, instead)) from error
+
+
+def _choose_features(name: str, features: Any, wanted: tuple[tuple[str, ...], ...]) -> list[str]:
+    """Returns the names of the wanted features in this set."""
+    chosen = []
+    for names in wanted:
+        key = next((key for key in names if key in features), None)
+        if key is None:
+            raise UserError(f"dataset: {name} has no feature {' or '.join(names)}")
+        if key == "label" and not getattr(features[key], "num_classes", None):
+            raise UserError(f"dataset: the labels of {name} are not classes: {features[key]}")
+        if features[key].shape != ():
+            raise UserError(f"dataset: {key!r} of {name} is not text: {features[key]}")
+        chosen.append(key)
+    return chosen
+
+
+def _read_texts(builder: Any, split: str, features: list[str]) -> Texts:
+    """Returns these features of a split; TFDS hands texts out as bytes, classes as numbers."""
+    try:
+        examples = [[e[feature] for feature in features] for e in builder.as_data_source(split)]
+    except Exception as error:
+        raise damaged(builder.name, builder, error) from error
+    return [
+        tuple(v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values)
+        for values in examples
+    ]
+
+
+def damaged(name: str, builder: Any, error: Exception) -> EnvironmentProblem:
+    """Returns the error for a set that is on disk and cannot be read."""
+    return EnvironmentProblem(
+        f"{name}: {builder.data_path} is damaged, remove it to have it prepared again: "
+        f"{one_line(error)}"
+    )
+
+
+def prepared_builder(name: str, root: Path, say: Say, find: Callable[[str, Path], Any]) -> Any:
+    """Returns the builder `find(name, root)` of a set that is on disk, prepared now if need be.
+
+    Its files have the one format that is read without TensorFlow.
+    """
+    builder = find(name, root)
     if Path(builder.data_path).exists() and builder.info.file_format.value != "array_record":
-        builder = opened(name, root / "array_record")
+        builder = find(name, root / "array_record")
     if not Path(builder.data_path).exists():
         prepare(name, builder, root, say)
-        builder = opened(name, Path(builder.data_dir_root))
+        builder = find(name, Path(builder.data_dir_root))
     return builder
 
 
-def open_builder(name: str, root: Path) -> Any:
-    """TFDS's builder of an image-classification set whose images all have one size."""
+def find_image_builder(name: str, root: Path) -> Any:
+    """Returns TFDS's builder of an image-classification set whose images all have one size.
+
+    Raises UserError for any other set.
+    """
     builder = find_builder(name, root)
     features = builder.info.features
     if not {"image", "label"} <= set(features or ()):
-        raise UserError(f"dataset: {name} is no image classification: needs an image and a label")
+        raise UserError(
+            f"dataset: {name} is not for image classification: it needs an image and a label"
+        )
     image, label = features["image"], features["label"]
     if image.np_dtype != np.uint8 or len(image.shape) != 3 or None in image.shape:
         raise UserError(f"dataset: {name} has no uint8 images of one fixed size: {image}")
     if not getattr(label, "num_classes", None):
-        raise UserError(f"dataset: the labels of {name} are no classes: {label}")
+        raise UserError(f"dataset: the labels of {name} are not classes: {label}")
     return builder
 
 
 def find_builder(name: str, root: Path) -> Any:
-    """TFDS's builder of any set."""
+    """Returns TFDS's builder of a set. Raises UserError for an unknown name."""
     import tensorflow_datasets as tfds
 
     try:
@@ -69,10 +147,8 @@ def find_builder(name: str, root: Path) -> Any:
         base = name.split("/")[0]
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
         if base in known:
-            known = [
-                base,
-                *(f"{base}/{config}" for config in tfds.builder_cls(base).builder_configs),
-            ]
+            configs = tfds.builder_cls(base).builder_configs
+            known = [base, *(f"{base}/{config}" for config in configs)]
         if name not in known:
             if "." in name:  # the name of a file
                 raise UserError(
@@ -81,38 +157,48 @@ def find_builder(name: str, root: Path) -> Any:
                     "lstm_jax.run(..., data=lstm_jax.make_dataset(...)), or by a task of your own, "
                     "docs/extend.md"
                 ) from None
-            there = f" A folder is given by its path, ./{name}." if Path(name).is_dir() else ""
+            hint = f" A folder is given by its path, ./{name}." if Path(name).is_dir() else ""
             raise UserError(
-                f"dataset: TFDS has no {name!r}.{there or did_you_mean(name, known)}"
+                f"dataset: TFDS has no {name!r}.{hint or did_you_mean(name, known)}"
             ) from None
         raise EnvironmentProblem(
             f"{name}: cannot be opened in {root} ({one_line(error)})"
         ) from error
 
 
-def prepare(name: str, builder: Any, root: Path, say: Callable[[str], None]) -> None:
-    """Has TFDS prepare the set, which appears under `builder.data_path` whole or not at all."""
-    wanted = _to_download(name, builder, root)
+def prepare(name: str, builder: Any, root: Path, say: Say) -> None:
+    """Has TFDS prepare the set, which appears under `builder.data_path` whole or not at all.
+
+    Raises EnvironmentProblem, with the ways out, where that is not possible.
+    """
+    missing = _files_to_download(name, builder, root)
     if importlib.util.find_spec("tensorflow") is None:
         raise EnvironmentProblem(
             f"{name}: not in {root} yet, and preparing it needs TensorFlow, once: `make`, or "
             f"`pip install 'lstm_jax[datasets]'`, {FALLBACK}"
         )
-    url = next((url for url in wanted if url.startswith("http")), None)
-    if url and not answers(url):
-        files = ", ".join(filter(None, wanted.values()))
+    url = next((url for url in missing if url.startswith("http")), None)
+    if url and not is_reachable(url):
+        files = ", ".join(filter(None, missing.values()))
         raise EnvironmentProblem(
             f"{name}: not in {root}, and {url.split('/')[2]} does not answer; connect, "
             + (f"put {files} into {root / 'downloads' / 'manual'}, " if files else "")
             + f"set TFDS_DATA_DIR to a folder that holds it, {FALLBACK}"
         )
-    say(f"{'downloading and ' if wanted else ''}preparing {name} with TFDS (once)")
+    say(f"{'downloading and ' if missing else ''}preparing {name} with TFDS (once)")
     home, path = Path(builder.data_dir_root), Path(builder.data_path)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with interrupt_on_signal(), _own_folder(home) as (own, owner):
-            reason = _prepare_apart(owner, name, str(own), str(root / "downloads"))
-            _appear(own / "data" / path.relative_to(home), path)
+        with interrupt_on_signal(), _temporary_folder(home) as (folder, owner):
+            reason = _run_child(owner, name, str(folder), str(root / "downloads"))
+            prepared = folder / "data" / path.relative_to(home)
+            if prepared.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    prepared.rename(path)
+                except OSError:
+                    if not path.exists():  # otherwise another process was faster
+                        raise
     except OSError as error:
         raise EnvironmentProblem(
             f"{name}: {home} cannot be written ({one_line(error)}); set TFDS_DATA_DIR to a folder "
@@ -125,26 +211,26 @@ def prepare(name: str, builder: Any, root: Path, say: Callable[[str], None]) -> 
 
 
 @contextlib.contextmanager
-def _own_folder(home: Path) -> Iterator[tuple[Path, int]]:
-    """A new folder beside the data sets, and the descriptor that keeps it as long as it is open.
+def _temporary_folder(home: Path) -> Iterator[tuple[Path, int]]:
+    """Yields a new folder beside the data sets, and the descriptor that locks it while it is open.
 
-    Those whose owners are dead are removed first: each may hold a whole data set.
+    It first removes such folders whose owners are dead: each may hold a whole data set.
     """
-    for folder in home.glob(f"{INCOMPLETE}*"):
-        if not _is_owned(folder):
-            shutil.rmtree(folder, ignore_errors=True)  # follows no link
-    own = Path(tempfile.mkdtemp(dir=home, prefix=INCOMPLETE))
+    for abandoned in home.glob(f"{INCOMPLETE}*"):
+        if not _is_owned(abandoned):
+            shutil.rmtree(abandoned, ignore_errors=True)  # follows no link
+    folder = Path(tempfile.mkdtemp(dir=home, prefix=INCOMPLETE))
     try:
-        with open(own / OWNER, "x") as owner:
+        with open(folder / OWNER, "x") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX)
             print("process", os.getpid(), "on", os.uname().nodename, file=owner, flush=True)
-            yield own, owner.fileno()
+            yield folder, owner.fileno()
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_owned(folder: Path) -> bool:
-    """Whether a living process prepares in this folder, or has made it just now."""
+    """Returns whether a living process uses this folder, or has just made it."""
     try:
         with open(folder / OWNER, "r+") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,28 +241,17 @@ def _is_owned(folder: Path) -> bool:
     return False
 
 
-def _appear(prepared: Path, path: Path) -> None:
-    """Moves what was prepared to where it belongs, unless another process was faster."""
-    if prepared.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            prepared.rename(path)
-        except OSError:
-            if not path.exists():
-                raise
+def _run_child(owner: int, *arguments: str) -> str:
+    """Runs `prepare_in_child` in a process of its own. Returns the last line of its stderr.
 
-
-def _prepare_apart(owner: int, *arguments: str) -> str:
-    """Runs `prepare_here` in a process of its own, which keeps TensorFlow's memory, threads,
-    chatter and claim on a GPU out of ours. Returns the last line it wrote to stderr.
-
-    The child ends when we do, however we do, and when it is told to: that is a KeyboardInterrupt.
+    This keeps TensorFlow's memory, threads, messages and claim on a GPU out of our process. The
+    child ends when we do, however we do. A signal that stops it is a KeyboardInterrupt here.
     """
     with subprocess.Popen(
         [
             sys.executable,
             "-c",
-            f"from {__name__} import prepare_here; prepare_here()",
+            f"from {__name__} import prepare_in_child; prepare_in_child()",
             *arguments,
         ],
         env=os.environ
@@ -186,7 +261,7 @@ def _prepare_apart(owner: int, *arguments: str) -> str:
             "PYTHONWARNINGS": "ignore",
             "PYTHONPATH": os.pathsep.join(sys.path),
         },
-        stdin=subprocess.PIPE,  # nothing is written there: its end is ours
+        stdin=subprocess.PIPE,  # nothing is written there: it closes when we end
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -195,31 +270,31 @@ def _prepare_apart(owner: int, *arguments: str) -> str:
     ) as child:
         assert child.stderr is not None
         try:
-            said = child.stderr.read().strip().splitlines()
+            lines = child.stderr.read().strip().splitlines()
             child.wait()
         except BaseException:  # such as the first Ctrl-C
             child.kill()
             raise
     if child.returncode in (-signal.SIGINT, -signal.SIGTERM):
         raise KeyboardInterrupt
-    return (said or [f"exit code {child.returncode}"])[-1][:300]
+    return (lines or [f"exit code {child.returncode}"])[-1][:300]
 
 
-def prepare_here() -> None:
-    """Downloads, verifies and prepares; on failure the last line of stderr says why.
+def prepare_in_child() -> None:
+    """Downloads, verifies and prepares a set; on failure the last line of stderr says why.
 
-    Extracts into a folder of its own: TFDS's shared one goes by file name, so it would take the
+    It extracts into a folder of its own. TFDS's shared one goes by file name, so it would take the
     images of MNIST for those of Fashion-MNIST when both sets' files were put there by hand.
     """
-    _end_with_our_parent()
+    _end_with_parent()
     import tensorflow_datasets as tfds
 
-    name, own, downloads = sys.argv[1:]
+    name, folder, downloads = sys.argv[1:]
     try:
-        tfds.builder(name, data_dir=f"{own}/data").download_and_prepare(
+        tfds.builder(name, data_dir=f"{folder}/data").download_and_prepare(
             download_dir=downloads,
             download_config=tfds.download.DownloadConfig(
-                extract_dir=f"{own}/extracted", try_download_gcs=False
+                extract_dir=f"{folder}/extracted", try_download_gcs=False
             ),
             file_format="array_record",
         )
@@ -227,8 +302,8 @@ def prepare_here() -> None:
         sys.exit(one_line(error))
 
 
-def _end_with_our_parent() -> None:
-    """Has this process end at once with its parent, at a Ctrl-C and at a SIGTERM."""
+def _end_with_parent() -> None:
+    """Makes this process end at once with its parent, at a Ctrl-C and at a SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":  # where no Python thread has to get its turn for it
@@ -241,52 +316,54 @@ def _end_with_our_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _to_download(name: str, builder: Any, root: Path) -> dict[str, str | None]:
-    """URL and file name of the sources that are not on disk.
+def _files_to_download(name: str, builder: Any, root: Path) -> dict[str, str | None]:
+    """Returns the file name, by URL, of each source that is not on disk.
 
-    Raises `EnvironmentProblem` for a file in `downloads/manual` that is not the original.
+    Raises EnvironmentProblem for a file in `downloads/manual` that is not the original.
     """
     from tensorflow_datasets.core.download import checksums, resource
 
-    wanted = {}
+    missing = {}
     for url, info in builder.url_infos.items():
         by_hand = root / "downloads" / "manual" / (info.filename or "")
+        cached = root / "downloads" / builder.name / resource.get_dl_fname(url, info.checksum)
         if by_hand.is_file():
             if checksums.compute_url_info(by_hand) != info:
                 raise EnvironmentProblem(
                     f"{by_hand}: not the original of {name} (size or SHA-256 differs from what "
                     f"TFDS knows); replace it, remove it to download it, {FALLBACK}"
                 )
-        elif not (
-            root / "downloads" / builder.name / resource.get_dl_fname(url, info.checksum)
-        ).exists():
-            wanted[url] = info.filename
-    return wanted
+        elif not cached.exists():
+            missing[url] = info.filename
+    return missing
 
 
-def answers(url: str, patience: float = 6.0) -> bool:
-    """Whether a download stands a chance, in seconds; TFDS would retry for minutes.
+def is_reachable(url: str, seconds: float = REACHABLE_SECONDS) -> bool:
+    """Returns within `seconds` whether a URL answers; TFDS would retry for minutes.
 
-    PredictOptions with `requests`, as TFDS downloads, so that proxies and certificates are the same; in a
-    thread, because no timeout of its own ends a name look-up that hangs.
+    It asks with `requests`, as TFDS does, so that proxies and certificates are the same, and in a
+    thread, because no timeout of `requests` ends a name look-up that hangs.
     """
     import requests
 
     statuses: list[int] = []
 
     def ask() -> None:
-        with contextlib.suppress(Exception), requests.get(url, stream=True, timeout=4) as response:
+        with (
+            contextlib.suppress(Exception),
+            requests.get(url, stream=True, timeout=REQUEST_SECONDS) as response,
+        ):
             statuses.append(response.status_code)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(patience)
+    thread.join(seconds)
     return bool(statuses) and statuses[0] < 500
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """TFDS's warnings, such as that OpenCV would be faster, are not for our users."""
+def quiet_tfds() -> Iterator[None]:
+    """Hides TFDS's warnings, such as that OpenCV would be faster: they are not for our users."""
     from absl.logging import get_absl_logger
 
     logger = get_absl_logger()
@@ -296,8 +373,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def one_line(error: Exception) -> str:
-    """An exception as one short line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

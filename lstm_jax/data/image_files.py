@@ -1,4 +1,4 @@
-"""Images of a user's own: an .npz of arrays, or a folder of pictures that lie in folders by class.
+"""A user's own images: an .npz of arrays, or a folder of pictures that lie in folders by class.
 
     pictures.npz    train_images and train_labels, test_...; or Keras's x_train and y_train, x_test
                     and y_test; a validation split likewise (`val` and `valid` will do); or images
@@ -6,21 +6,24 @@
                     channels; labels are whole numbers or words, [N] or [N,1].
     pictures/       train/cat/1.png, train/dog/2.jpg, test/cat/3.png, ...; or cat/1.png alone.
 
-What is not split is split by rule, in tenths of each class. Pictures are kept as they are, grey if
-all of them are.
+A missing split is taken from training by rule, in tenths of each class. Pictures keep their size
+and colours; they are grey if all of them are.
 """
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
-from lstm_jax.data.picture_files import files_below, read_colours
-from lstm_jax.data.splits import SPLITS, apart, classes_of, in_three
+from lstm_jax.data.splits import SPLITS, complete_splits, remove_repeats, sorted_classes
 from lstm_jax.errors import EnvironmentProblem, UserError
 
 SPELLINGS = {
@@ -28,31 +31,35 @@ SPELLINGS = {
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
-ZIP = b"PK"  # how every .npz begins
-WANTED = (
+ZIP = b"PK"  # the first bytes of every .npz
+ARRAYS_NEEDED = (
     "it needs arrays train_images, train_labels, test_images and test_labels, or x_train, y_train, "
     "x_test and y_test, or images and labels"
 )
+MAX_NAMES = 12  # in a message
+# Pillow knows many more, and has some of them unpacked by other programs.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO")
+MAX_PIXELS = 50_000_000
 
 Example = tuple[str, np.ndarray]  # a label, and an image, uint8 [rows, columns * channels]
 
 
-def load(name: str, say: Say) -> Dataset:
+def load_image_files(name: str, say: Say) -> Dataset:
     """Returns `images`, uint8 [N, rows, columns * channels], and `labels`, int32 [N].
 
-    An image that is in training and also in validation or test is taken out of there, which `say`
-    hears. Raises UserError for a file or a folder that holds no such images, EnvironmentProblem for
-    one that cannot be read.
+    An image of validation or test that an earlier split has too is left out, and `say` prints how
+    many. Raises UserError for a file or a folder without such images, EnvironmentProblem for one
+    that cannot be read.
     """
     path = path_of(name)
     try:
-        given, channels = _read_folder(path, say) if path.is_dir() else _read_npz(path)
+        splits, channels = _read_folder(path, say) if path.is_dir() else _read_npz(path)
     except OSError as error:
         raise EnvironmentProblem(f"dataset: {path} cannot be read: {error.strerror}") from error
-    places = _places([label for label, _ in given["train"]])
-    splits, rule = in_three(given, "each class of the images,", "the user's", places)
-    splits = apart(splits, lambda example: example[1].tobytes(), "images", say)
-    classes = classes_of(name, splits, "images", "a class has a folder, or a number in labels")
+    positions = _positions_in_class([label for label, _ in splits["train"]])
+    splits, rule = complete_splits(splits, "each class of the images,", "the user's", positions)
+    splits = remove_repeats(splits, lambda example: example[1].tobytes(), "images", say)
+    classes = sorted_classes(name, splits, "images", "a class has a folder, or a number in labels")
     number = {label: i for i, label in enumerate(classes)}
 
     def arrays(split: str) -> Arrays:
@@ -70,93 +77,121 @@ def load(name: str, say: Say) -> Dataset:
     )
 
 
-def _places(labels: list[str]) -> list[int]:
-    """The place of each among those of its label."""
+def _positions_in_class(labels: list[str]) -> list[int]:
+    """Returns the position of each example among those of its label."""
     seen: Counter[str] = Counter()
-    places = []
+    positions = []
     for label in labels:
-        places.append(seen[label])
+        positions.append(seen[label])
         seen[label] += 1
-    return places
+    return positions
+
+
+# An .npz of arrays.
 
 
 def _read_npz(path: Path) -> tuple[dict[str, list[Example]], int]:
-    """The images of each split that is there, and the channels of one. Raises UserError."""
+    """Returns the examples of each split, and the channels of an image. Raises UserError."""
     if not path.exists():
         raise UserError(f"dataset: {path} is not there")
     with path.open("rb") as opened:
         if opened.read(len(ZIP)) != ZIP:
-            raise UserError(f"dataset: {path} is no .npz: write it with numpy.savez")
+            raise UserError(f"dataset: {path} is not an .npz: write it with numpy.savez")
         opened.seek(0)
         try:
             with np.load(opened, allow_pickle=False) as file:
-                names = _names(path, file.files)
-                found = {split: (file[x], file[y]) for split, (x, y) in names.items()}
-            if not all(isinstance(array, np.ndarray) for pair in found.values() for array in pair):
+                names = _array_names(path, file.files)
+                arrays = {split: (file[x], file[y]) for split, (x, y) in names.items()}
+            if not all(isinstance(array, np.ndarray) for pair in arrays.values() for array in pair):
                 raise ValueError("a zip of other files")
         except (OSError, UserError):
             raise
-        except Exception as error:  # a damaged archive raises whatever its part raises
+        except Exception as error:  # NumPy and zipfile raise many kinds for a damaged archive
             raise UserError(
                 f"dataset: {path} is damaged, or holds more than plain arrays of numbers and words"
             ) from error
-    first = found["train"][0]
-    splits = {split: _examples(f"{split} in {path}", *pair, first) for split, pair in found.items()}
+    first = arrays["train"][0]
+    splits = {
+        split: _examples(f"{split} in {path}", *pair, first) for split, pair in arrays.items()
+    }
     return splits, first.shape[3] if first.ndim == 4 else 1
 
 
-def _names(path: Path, there: list[str]) -> dict[str, tuple[str, str]]:
-    """The names of images and labels of each split that the archive has."""
-    found = {}
+def _array_names(path: Path, names: list[str]) -> dict[str, tuple[str, str]]:
+    """Returns the names of images and labels of each split in the archive."""
+    pairs = {}
     for split, spellings in SPELLINGS.items():
         for word in spellings:
             for pair in ((f"{word}_images", f"{word}_labels"), (f"x_{word}", f"y_{word}")):
-                if present := [name for name in pair if name in there]:
-                    if len(present) == 1:
-                        other = pair[1 - pair.index(present[0])]
-                        raise UserError(f"dataset: {path} has {present[0]} and no {other}")
-                    found[split] = pair
-    if not found and {"images", "labels"} <= set(there):
-        found["train"] = "images", "labels"
-    if "train" not in found:
-        shown = ", ".join(there[:12]) or "none"
-        raise UserError(f"dataset: {path} has no images for training: {WANTED}; it has {shown}")
-    return found
+                present = [name for name in pair if name in names]
+                if len(present) == 1:
+                    other = pair[1 - pair.index(present[0])]
+                    raise UserError(f"dataset: {path} has {present[0]} and no {other}")
+                if present:
+                    pairs[split] = pair
+    if not pairs and {"images", "labels"} <= set(names):
+        pairs["train"] = "images", "labels"
+    if "train" not in pairs:
+        shown = ", ".join(names[:MAX_NAMES]) or "none"
+        raise UserError(
+            f"dataset: {path} has no images for training: {ARRAYS_NEEDED}; it has {shown}"
+        )
+    return pairs
 
 
 def _examples(
     where: str, images: np.ndarray, labels: np.ndarray, first: np.ndarray
 ) -> list[Example]:
-    """A split's arrays, checked, image by image; `first` are the images of training."""
+    """Returns the checked examples of a split; `first` are the images of training."""
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise UserError(
-            f"dataset: the images of {where} are {_kind(images)}, not uint8[N, rows, columns] or "
-            "uint8[N, rows, columns, 3]"
+            f"dataset: the images of {where} are {_array_type(images)}, not uint8[N, rows, columns]"
+            " or uint8[N, rows, columns, 3]"
         )
     if images.ndim == 4 and images.shape[3] not in (1, 3):
         raise UserError(
-            f"dataset: the images of {where} are {_kind(images)}: the last axis is that of the "
-            "channels, 1 or 3"
+            f"dataset: the images of {where} are {_array_type(images)}: the last axis is that of "
+            "the channels, 1 or 3"
         )
     if images.shape[1:] != first.shape[1:]:
         raise UserError(
-            f"dataset: the images of {where} are {_sized(images.shape[1:])}, those of train "
-            f"{_sized(first.shape[1:])}"
+            f"dataset: the images of {where} are {_size(images.shape[1:])}, those of train "
+            f"{_size(first.shape[1:])}"
         )
     column = labels[:, 0] if labels.shape == (len(images), 1) else labels
     if labels.dtype.kind not in "iubU" or column.shape != images.shape[:1]:
         raise UserError(
-            f"dataset: the labels of {where} are {_kind(labels)}, not {len(images)} whole numbers "
-            "or words"
+            f"dataset: the labels of {where} are {_array_type(labels)}, not {len(images)} whole "
+            "numbers or words"
         )
     flat = images.reshape(*images.shape[:2], math.prod(images.shape[2:]))
-    return list(zip(map(_clean, map(str, column.tolist())), flat, strict=True))
+    return list(zip(map(_printable, map(str, column.tolist())), flat, strict=True))
+
+
+def _array_type(array: np.ndarray) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _printable(label: str) -> str:
+    """Returns a label without invalid characters and control characters: `?` stands for each."""
+    text = label.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+# A folder of pictures.
 
 
 def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
-    """The pictures of each split that has a folder, and the channels of one. Raises UserError."""
+    """Returns the examples of each split that has a folder, and the channels of an image.
+
+    Raises UserError where no pictures are found, or where they differ in size.
+    """
     words = {word: split for split, spellings in SPELLINGS.items() for word in spellings}
-    folders = {words[f.name.lower()]: f for f in _folders(path) if f.name.lower() in words}
+    folders = {words[f.name.lower()]: f for f in _subfolders(path) if f.name.lower() in words}
     if "train" not in folders:
         folders = {"train": path}
     files = {split: _files_by_class(folder, say) for split, folder in folders.items()}
@@ -166,16 +201,16 @@ def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
             f"in {path / 'train' / 'cat' / '1.png'} or {path / 'cat' / '1.png'}"
         )
     first = files["train"][0][1]
-    size = read_colours(first).shape
+    size = read_rgb(first).shape
     splits: dict[str, list[Example]] = {}
     for split, labelled in files.items():
         splits[split] = []
         for label, file in labelled:
-            image = read_colours(file)
+            image = read_rgb(file)
             if image.shape != size:
                 raise UserError(
-                    f"dataset: {file} has {_sized(image.shape[:2])} pixels, {first} has "
-                    f"{_sized(size[:2])}; bring all pictures to one size"
+                    f"dataset: {file} has {_size(image.shape[:2])} pixels, {first} has "
+                    f"{_size(size[:2])}; bring all pictures to one size"
                 )
             splits[split].append((label, image))
     grey = not any(np.ptp(image, axis=2).any() for images in splits.values() for _, image in images)
@@ -188,34 +223,86 @@ def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
 
 
 def _files_by_class(folder: Path, say: Say) -> list[tuple[str, str]]:
-    """The class and the path of each picture, however deep in the folder of its class: in the order
-    of their names, the classes in turn, so that the first of them are of all classes.
+    """Returns the class and the path of each picture, however deep in the folder of its class.
+
+    The pictures of a class are in the order of their names. The classes take turns, so that the
+    first pictures are of all classes.
     """
-    classes = {kind.name: files_below(kind) for kind in _folders(folder)}
+    classes = {f.name: _picture_files(f.rglob("*")) for f in _subfolders(folder)}
     if empty := [name for name, files in classes.items() if not files]:
-        say(f"{folder}: no pictures lie in {', '.join(map(_clean, empty[:6]))}")
-    if loose := len(files_below(folder)) - sum(map(len, classes.values())):
-        say(f"{folder}: left out {loose:,} pictures that lie in no folder of a class")
-    found = [(name, file) for name, files in classes.items() for file in files]
-    places = _places([name for name, _ in found])
-    order = sorted(range(len(found)), key=places.__getitem__)
-    return [(_clean(found[i][0]), found[i][1]) for i in order]
+        say(f"{folder}: no pictures lie in {', '.join(map(_printable, empty[:6]))}")
+    outside = len(_picture_files(folder.rglob("*"))) - sum(map(len, classes.values()))
+    if outside:
+        say(f"{folder}: left out {outside:,} pictures that lie in no folder of a class")
+    labelled = [(_printable(name), file) for name, files in classes.items() for file in files]
+    positions = _positions_in_class([name for name, files in classes.items() for _ in files])
+    return [labelled[i] for i in sorted(range(len(labelled)), key=positions.__getitem__)]
 
 
-def _folders(path: Path) -> list[Path]:
-    """The folders in a folder that are not hidden, in the order of their names."""
+def _subfolders(path: Path) -> list[Path]:
+    """Returns the folders in a folder that are not hidden, in the order of their names."""
     return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
-def _clean(label: str) -> str:
-    """A label that can be written anywhere: no bytes that are no text, no control characters."""
-    text = label.encode("utf-8", "replace").decode()
-    return "".join(c if c.isprintable() else "?" for c in text)
+def files_in(folder: Path) -> list[str]:
+    """Returns the pictures in a folder, found by their suffixes, in the order of their names."""
+    return _picture_files(folder.iterdir())
 
 
-def _kind(array: np.ndarray) -> str:
-    return f"{array.dtype}{list(array.shape)}"
+def _picture_files(paths: Iterable[Path]) -> list[str]:
+    """Returns the files with a picture's suffix; hidden ones are leftovers of systems."""
+    known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
+    return sorted(
+        str(path)
+        for path in paths
+        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
+    )
 
 
-def _sized(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+# A file with a picture.
+
+
+def read_rgb(path: str) -> np.ndarray:
+    """Returns a file's picture on a white background, uint8 [rows, columns, 3].
+
+    Raises UserError as `open_picture` does.
+    """
+    return np.asarray(on_background(open_picture(path), "white"))
+
+
+def on_background(picture: Image.Image, colour: str) -> Image.Image:
+    """Returns an RGBA picture on a background of this colour: RGB."""
+    sheet = Image.new("RGBA", picture.size, colour)
+    return Image.alpha_composite(sheet, picture).convert("RGB")
+
+
+def open_picture(path: str) -> Image.Image:
+    """Returns a file's picture, upright, with its transparency: RGBA.
+
+    Raises UserError if it is not a picture, is damaged, or has more than `MAX_PIXELS`.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    if not data:
+        raise UserError(f"{path}: not a picture, or a damaged one (it is empty)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow warns of pictures that unpack to gigabytes
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise UserError(
+                        f"{path}: {opened.width} x {opened.height} pixels are more than "
+                        f"{MAX_PIXELS:,}; scale it down"
+                    )
+                if opened.mode[0] in "IF":  # Pillow would make white of most of their values
+                    raise UserError(f"{path}: has more than 8 bits a pixel; save it with 8")
+                return ImageOps.exif_transpose(opened).convert("RGBA")
+    except UserError:
+        raise
+    except Exception as error:  # a decoder may raise anything for damaged bytes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, UnidentifiedImageError):  # its message names an object in memory
+            reason = f"of none of the formats {', '.join(FORMATS)}"
+        raise UserError(f"{path}: not a picture, or a damaged one ({reason[:120]})") from None

@@ -1,96 +1,79 @@
-"""Images and their labels: the bundled `digits`, any TFDS image-classification set by its name, or
-files of a user's own (`data/image_files.py`).
+"""Images and their labels: the bundled `digits`, any image-classification set of TFDS by its name,
+or a user's own files (`data/image_files.py`).
 
-TFDS's sets are looked for where its users expect them: in TFDS_DATA_DIR, by default
-~/tensorflow_datasets. TFDS prepares one there once, in a process of its own (the only place that
-needs TensorFlow); the decoded arrays are kept beside it, and a later start reads nothing else.
+The arrays decoded from TFDS's files are kept beside them, and a later start reads nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lstm_jax.data.dataset import Arrays, Dataset, given_before, make_dataset, say_nothing
-from lstm_jax.data.download import have, one_line, open_builder, quiet
-from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.data import download
+from lstm_jax.data.dataset import (
+    Arrays,
+    Dataset,
+    Say,
+    arrays_missing,
+    make_dataset,
+    say_nothing,
+)
+from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 
 ARRAYS = "lstm_jax_arrays.npz"
+DECODED_AT_A_TIME = 1000  # images, so that the memory stays bounded
 
 
-def load(name: str, say: Callable[[str], None] = say_nothing) -> Dataset:
-    """Returns images, uint8 [N, rows, features], and labels, int32 [N]; `say` hears what takes
-    time, a line at a time.
+def load_images(name: str, say: Say = say_nothing) -> Dataset:
+    """Returns `images`, uint8 [N, rows, features], and `labels`, int32 [N].
 
-    A pixel's channels lie side by side in a row: features = columns * channels. Raises
-    `UserError` for a name or a file that is no image-classification set, and `EnvironmentProblem`
-    when the data is damaged, or neither on disk nor to be had.
+    The channels of a pixel lie side by side in a row: features = columns * channels. `say` prints
+    what takes time. Raises UserError for a name or a file that is not an image-classification set,
+    and EnvironmentProblem if the data is damaged, or neither on disk nor available.
     """
     if name == "digits":
         return _digits()
-    if is_own_file(name):
-        from lstm_jax.data import image_files  # Pillow, which others need not wait for
+    if is_image_file(name):
+        from lstm_jax.data import image_files  # imports Pillow, which other sets do not need
 
-        return image_files.load(name, say)
+        return image_files.load_image_files(name, say)
     if "@" in name:
-        raise given_before(name)
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        there = f". A folder is given by its path, ./{name}" if Path(name).is_dir() else ""
+        raise arrays_missing(name)
+    if not download.NAME.fullmatch(name):
+        hint = f". A folder is given by its path, ./{name}" if Path(name).is_dir() else ""
         raise UserError(
-            f"dataset: expected a name such as mnist or emnist/letters, got {name!r}{there}"
+            f"dataset: expected a name such as mnist or emnist/letters, got {name!r}{hint}"
         )
-    root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
-    kept = root / name / ARRAYS
-    if kept.exists():
+    root = download.tfds_root()
+    decoded = root / name / ARRAYS
+    if decoded.exists():
         try:
-            return _read_arrays(kept, name)
+            return _read_arrays(decoded, name)
         except Exception as error:  # whatever is wrong with it, the remedy is the same
-            say(f"{kept} is damaged ({one_line(error)}); decoding {name} again")
-    with quiet():
+            say(f"{decoded} is damaged ({one_line(error)}); decoding {name} again")
+    with download.quiet_tfds():
         dataset = _from_tfds(name, root, say)
     try:
-        _write_arrays(kept, dataset)
+        _write_arrays(decoded, dataset)
     except OSError as error:
         say(f"{name}: the decoded arrays cannot be kept beside the data set ({one_line(error)})")
     return dataset
 
 
-def is_own_file(name: str) -> bool:
-    """Returns whether a data set's name is that of a file or a folder: it begins with `.`, `/` or
-    `~`, or ends in `/` or `.npz`.
+def is_image_file(name: str) -> bool:
+    """Returns whether a data set's name is that of a file or a folder.
+
+    It begins with `.`, `/` or `~`, or ends in `/` or `.npz`.
     """
     return re.search(r"^[./~]|(/|\.npz)$", name.lower()) is not None
 
 
-def _digits() -> Dataset:
-    """1,797 scans of 8 by 8 pixels, 0 to 16; the last 360 of them are the test."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    images = np.rint(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    labels = labels.astype(np.int32)
-    train = {"images": images[:-360], "labels": labels[:-360]}
-    return _dataset("digits", train, {"images": images[-360:], "labels": labels[-360:]}, 10)
-
-
-def _dataset(name: str, train: Arrays, test: Arrays, num_classes: int) -> Dataset:
-    """Returns the set, checked, with the first twelfth of `train` held out for validation."""
-    held_out = len(train["labels"]) // 12
-    validation = {key: array[:held_out] for key, array in train.items()}
-    train = {key: array[held_out:] for key, array in train.items()}
-    for split, arrays in (("train", train), ("validation", validation), ("test", test)):
-        if problem := _problem(arrays, num_classes):
-            raise EnvironmentProblem(f"{name}: {problem} in its {split} split")
-    return make_dataset(name, train, validation, test, num_classes=num_classes)
-
-
-def check(dataset: Dataset) -> None:
-    """Raises UserError where a data set that was made of arrays is none of images."""
+def check_images(dataset: Dataset) -> None:
+    """Raises UserError where a data set that was made from arrays is not one of images."""
     num_classes = dataset.metadata.get("num_classes")
     if not isinstance(num_classes, int):
         raise UserError(f"{dataset.name}: say num_classes, as in make_dataset(..., num_classes=10)")
@@ -102,8 +85,30 @@ def check(dataset: Dataset) -> None:
             raise UserError(f"{dataset.name}: {problem} in its {split} split")
 
 
+def _digits() -> Dataset:
+    """Returns 1,797 scans of 8 by 8 pixels from 0 to 16; the last 360 of them are the test."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = np.rint(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = labels.astype(np.int32)
+    train = {"images": images[:-360], "labels": labels[:-360]}
+    return _dataset("digits", train, {"images": images[-360:], "labels": labels[-360:]}, 10)
+
+
+def _dataset(name: str, train: Arrays, test: Arrays, num_classes: int) -> Dataset:
+    """Returns the checked data set; the first twelfth of `train` is held out for validation."""
+    held_out = len(train["labels"]) // 12
+    validation = {key: array[:held_out] for key, array in train.items()}
+    train = {key: array[held_out:] for key, array in train.items()}
+    for split, arrays in (("train", train), ("validation", validation), ("test", test)):
+        if problem := _problem(arrays, num_classes):
+            raise EnvironmentProblem(f"{name}: {problem} in its {split} split")
+    return make_dataset(name, train, validation, test, num_classes=num_classes)
+
+
 def _problem(arrays: Arrays, num_classes: int) -> str:
-    """Returns what is off, or an empty string."""
+    """Returns what is wrong with the arrays, or an empty string."""
     images, labels = arrays["images"], arrays["labels"]
     if images.dtype != np.uint8 or images.ndim != 3:
         return f"images are {images.dtype}{list(images.shape)}, not uint8[N, rows, features]"
@@ -117,7 +122,7 @@ def _problem(arrays: Arrays, num_classes: int) -> str:
 
 
 def _read_arrays(path: Path, name: str) -> Dataset:
-    """What `_write_arrays` wrote. Raises when a bit of it changed since."""
+    """Returns the data set that `_write_arrays` wrote. Raises if any bit of it has changed."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         train = {"images": arrays["train_images"], "labels": arrays["train_labels"]}
         test = {"images": arrays["test_images"], "labels": arrays["test_labels"]}
@@ -128,15 +133,15 @@ def _read_arrays(path: Path, name: str) -> Dataset:
 
 
 def _write_arrays(path: Path, dataset: Dataset) -> None:
-    """Whole or not at all: under another name first, then moved."""
+    """Writes the arrays whole or not at all: under another name first, then moved."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    held_out, rest, test = dataset.validation, dataset.train, dataset.test
+    validation, train, test = dataset.validation, dataset.train, dataset.test
     try:
         with partial.open("wb") as file:
             np.savez(
                 file,
-                train_images=np.concatenate([held_out["images"], rest["images"]]),
-                train_labels=np.concatenate([held_out["labels"], rest["labels"]]),
+                train_images=np.concatenate([validation["images"], train["images"]]),
+                train_labels=np.concatenate([validation["labels"], train["labels"]]),
                 test_images=test["images"],
                 test_labels=test["labels"],
                 num_classes=dataset.metadata["num_classes"],
@@ -149,19 +154,16 @@ def _write_arrays(path: Path, dataset: Dataset) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _from_tfds(name: str, root: Path, say: Callable[[str], None]) -> Dataset:
-    """Decodes a prepared data set; prepares it if need be."""
-    builder = have(name, root, say, open_builder)
+def _from_tfds(name: str, root: Path, say: Say) -> Dataset:
+    """Returns a set of TFDS, decoded, and prepared first if need be."""
+    builder = download.prepared_builder(name, root, say, download.find_image_builder)
     if missing := {"train", "test"} - set(builder.info.splits):
         raise UserError(f"dataset: {name} has no {' and no '.join(sorted(missing))} split")
     say(f"decoding {name}")
     try:
         train, test = _decode(builder, "train"), _decode(builder, "test")
     except Exception as error:
-        raise EnvironmentProblem(
-            f"{name}: {builder.data_path} is damaged, remove it to have it prepared again: "
-            f"{one_line(error)}"
-        ) from error
+        raise download.damaged(name, builder, error) from error
     return _dataset(name, train, test, builder.info.features["label"].num_classes)
 
 
@@ -171,9 +173,9 @@ def _decode(builder: Any, split: str) -> Arrays:
     height, width, channels = builder.info.features["image"].shape
     images = np.empty((len(source), height, width * channels), np.uint8)
     labels = np.empty(len(source), np.int32)
-    for start in range(0, len(source), 1000):  # in parts, so that the memory stays bounded
-        rows = range(start, min(start + 1000, len(source)))
-        for row, example in zip(rows, source.__getitems__(rows), strict=True):
-            images[row] = example["image"].reshape(height, -1)
-            labels[row] = example["label"]
+    for start in range(0, len(source), DECODED_AT_A_TIME):
+        indices = range(start, min(start + DECODED_AT_A_TIME, len(source)))
+        for index, example in zip(indices, source.__getitems__(indices), strict=True):
+            images[index] = example["image"].reshape(height, -1)
+            labels[index] = example["label"]
     return {"images": images, "labels": labels}

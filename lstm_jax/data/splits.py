@@ -1,4 +1,4 @@
-"""Labelled examples in training, validation and test: by rule, never by chance."""
+"""Labelled examples in training, validation and test: split by rule, never at random."""
 
 from __future__ import annotations
 
@@ -6,55 +6,56 @@ import math
 from collections.abc import Callable, Sequence, Set
 from typing import Any, TypeVar
 
+from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+# The rules in words are part of the data's fingerprint: other words make another data set.
 TENTHS = "every tenth is test, the fifth of every ten validation"
-MOST_CLASSES = 1000
+MAX_CLASSES = 1000
 
 Example = TypeVar("Example", bound=tuple[Any, ...])  # its label first
 
 
-def in_three(
-    given: dict[str, list[Example]],
-    whole: str,
-    whose: str,
-    places: Sequence[int] | None = None,
-) -> tuple[dict[str, list[Example]], str]:
-    """Returns three splits of what is given, `train` at least, and the rule by which they came.
-
-    What is not given is taken from training, by the examples' `places` there, by default those in
-    the list. `whole` and `whose` name in the rule what is taken from, and who gave what is kept.
-    """
-    taken = {"validation": 4, "test": 9}
-    missing = taken.keys() - given.keys()
-    if not missing:
-        return {split: given[split] for split in SPLITS}, whose
-    train = given["train"]
-    tenths = [place % 10 for place in (range(len(train)) if places is None else places)]
-
-    def of(wanted: Set[int]) -> list[Example]:
-        return [each for each, tenth in zip(train, tenths, strict=True) if tenth in wanted]
-
-    splits = {"train": of(set(range(10)) - {taken[split] for split in missing})}
-    for split, tenth in taken.items():
-        splits[split] = given[split] if split in given else of({tenth})
-    if len(missing) == 2:
-        return splits, f"of {whole} {TENTHS}"
-    if "test" in missing:
-        return splits, f"{whose} validation; of its train split every tenth is test"
-    return splits, f"{whose} test; of its train split the fifth of every ten is validation"
-
-
-def apart(
+def complete_splits(
     splits: dict[str, list[Example]],
-    content: Callable[[Example], Any],
-    what: str,
-    say: Callable[[str], None],
-) -> dict[str, list[Example]]:
-    """Returns the splits without what an earlier one has: nothing scored was learnt or chosen by.
+    source: str,
+    owner: str,
+    positions: Sequence[int] | None = None,
+) -> tuple[dict[str, list[Example]], str]:
+    """Returns three splits, and the rule by which they were made, in words.
 
-    Two examples are the same where their `content` is. `say` hears how many were left out.
+    `train` is there at least. A missing split is taken from it: of ten examples the fifth is for
+    validation, the tenth for the test, counted by `positions` (default: the order of the list).
+    The rule names the `source` that was split, and the `owner` of a split that was there.
+    """
+    tenths_taken = {"validation": 4, "test": 9}
+    missing = tenths_taken.keys() - splits.keys()
+    if not missing:
+        return {split: splits[split] for split in SPLITS}, owner
+    train = splits["train"]
+    tenths = [position % 10 for position in (positions or range(len(train)))]
+
+    def take(wanted: Set[int]) -> list[Example]:
+        return [example for example, tenth in zip(train, tenths, strict=True) if tenth in wanted]
+
+    completed = {"train": take(set(range(10)) - {tenths_taken[split] for split in missing})}
+    for split, tenth in tenths_taken.items():
+        completed[split] = splits[split] if split in splits else take({tenth})
+    if len(missing) == 2:
+        return completed, f"of {source} {TENTHS}"
+    if "test" in missing:
+        return completed, f"{owner} validation; of its train split every tenth is test"
+    return completed, f"{owner} test; of its train split the fifth of every ten is validation"
+
+
+def remove_repeats(
+    splits: dict[str, list[Example]], content: Callable[[Example], Any], noun: str, say: Say
+) -> dict[str, list[Example]]:
+    """Returns the splits without the examples that an earlier split has too.
+
+    So no example that is scored was used for training or selection. Two examples are the same if
+    their `content` is. `say` prints how many were left out.
     """
     seen: set[Any] = set()
     kept = {}
@@ -64,37 +65,37 @@ def apart(
         kept[split] = [example for found, example in pairs if found not in seen]
         if removed := len(examples) - len(kept[split]):
             say(
-                f"{split}: left out {removed:,} of {len(examples):,} {what}, which are in the "
+                f"{split}: left out {removed:,} of {len(examples):,} {noun}, which are in the "
                 "splits before it"
             )
         seen.update(contents)
     return kept
 
 
-def classes_of(name: str, splits: dict[str, list[Example]], what: str, where: str) -> list[str]:
-    """Returns the labels of training, in order: their places are the classes.
+def sorted_classes(name: str, splits: dict[str, list[Example]], noun: str, hint: str) -> list[str]:
+    """Returns the labels of training in order, numbers before words: a class is an index.
 
-    Raises UserError where a split is empty, where there is one label or more than `MOST_CLASSES`,
-    and for a label that training lacks; `where` tells the user where the label is read.
+    Raises UserError if a split is empty, if there is one label or more than `MAX_CLASSES`, and for
+    a label that training lacks. `hint` tells the user where the label is read.
     """
-    if short := [split for split, examples in splits.items() if not examples]:
-        raise UserError(f"dataset: {name} has no {what} for {' and '.join(short)}; give more")
-    classes = sorted({label for label, *_ in splits["train"]}, key=_by_number)
-    if not 2 <= len(classes) <= MOST_CLASSES:
+    if empty := [split for split, examples in splits.items() if not examples]:
+        raise UserError(f"dataset: {name} has no {noun} for {' and '.join(empty)}; give more")
+    classes = sorted({label for label, *_ in splits["train"]}, key=_class_order)
+    if not 2 <= len(classes) <= MAX_CLASSES:
         raise UserError(
-            f"dataset: {name} has {len(classes):,} different labels, not 2 to {MOST_CLASSES:,}; "
-            f"{where}"
+            f"dataset: {name} has {len(classes):,} different labels, not 2 to {MAX_CLASSES:,}; "
+            f"{hint}"
         )
     for split in ("validation", "test"):
-        if strange := sorted({label for label, *_ in splits[split]} - set(classes)):
+        if unknown := sorted({label for label, *_ in splits[split]} - set(classes)):
             raise UserError(
-                f"dataset: {name} has the label {strange[0]!r} in {split} and not in training"
+                f"dataset: {name} has the label {unknown[0]!r} in {split} and not in training"
             )
     return classes
 
 
-def _by_number(label: str) -> tuple[int, float, str]:
-    """Numbers by their value, then words by the alphabet; `nan` is a word."""
+def _class_order(label: str) -> tuple[int, float, str]:
+    """Returns a sort key: numbers by value, then words by the alphabet; `nan` is a word."""
     try:
         number = float(label)
     except ValueError:

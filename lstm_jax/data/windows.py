@@ -1,111 +1,119 @@
-"""Series as windows: what is known up to a row, and the values that come after it.
+"""Series as windows of past values and the values that follow, and simple forecasts to compare.
 
-A window belongs to the split in which all values that it asks for lie; what it reads may lie before
-that split, never after its own last row. All is scaled by the mean and the standard deviation of
-the training rows.
+A window belongs to the split that holds all values it asks for. The past that it reads may lie
+before that split, never after its own last row. All columns are scaled by the mean and the
+standard deviation of the training rows. Errors are squared, in units of the scaled target.
 
-Axes: L rows of a series, N windows, B batch, T rows of a window, I columns, S values asked for.
+Axes: L rows of a series, N windows, B batch, T rows of a window, I columns, S values asked for,
+D = T * I + 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
-from lstm_jax.data.tables import Table
+from lstm_jax.data.readers import SeriesTable
+from lstm_jax.data.splits import SPLITS
 from lstm_jax.errors import UserError
 
-TENTH = 10  # of the rows is each of validation and test, where no rule of the user's says otherwise
-SPLITS = ("train", "validation", "test")
-SAID = {"true": "train", "1": "train", "training": "train", "false": "test", "0": "test"}
+TENTH = 10  # validation and test are a tenth of the rows each, unless the user says otherwise
+SPLIT_WORDS = {"true": "train", "1": "train", "training": "train", "false": "test", "0": "test"}
+MAX_FIT_WINDOWS = 20_000  # of training, evenly spaced, that the linear forecast is fitted to
+WINDOWS_AT_A_TIME = 4000
+
+Forecaster = Callable[[Arrays, np.ndarray], np.ndarray]  # (split, index_N) -> forecasts [N,S]
 
 
-class Cut(NamedTuple):
-    """Where a series is cut: training lies before validation, and that before the test."""
+class SeriesSplit(NamedTuple):
+    """The rows at which a series is split: training, then validation, then the test."""
 
     validation: int  # its first row
-    test: int
-    rule: str  # in words, for the record
+    test: int  # its first row
+    rule: str  # in words, for the record; part of the data's fingerprint
 
 
-def cut_by_share(rows: int) -> Cut:
-    """Returns the last tenth as the test, and the tenth before it as validation."""
-    tenth = rows // TENTH
+def split_by_share(num_rows: int) -> SeriesSplit:
+    """Returns a split with the last tenth as the test, and the tenth before it as validation."""
+    tenth = num_rows // TENTH
     rule = f"in order: the last tenth ({tenth:,} rows) is test, the tenth before it validation"
-    return Cut(rows - 2 * tenth, rows - tenth, rule)
+    return SeriesSplit(num_rows - 2 * tenth, num_rows - tenth, rule)
 
 
-def cut_by_column(table: Table, column: str) -> Cut:
-    """Returns the splits that a column names: train, validation and test, or true and false.
+def split_by_column(table: SeriesTable, column: str) -> SeriesSplit:
+    """Returns the split that a column names: train, validation and test, or true and false.
 
-    Without rows of validation the last tenth of the training rows is that. Raises UserError for
-    another word, and where a split goes back to one before it: a window would see its future.
+    If no row is for validation, the last tenth of the training rows is. Raises UserError for any
+    other word, and where the splits are out of order: a window would see its future.
     """
-    found = []
+    splits = []
     for row, word in enumerate(table.words[column]):
-        split = SAID.get(word.lower(), word.lower())
+        split = SPLIT_WORDS.get(word.lower(), word.lower())
         if split not in SPLITS:
             raise UserError(
-                f"{table.where(row)}: {word[:30]!r} in column {column} is no split; use train, "
+                f"{table.locate(row)}: {word[:30]!r} in column {column} is not a split; use train, "
                 "validation and test, or true (training) and false (test)"
             )
-        found.append(SPLITS.index(split))
-    back = np.flatnonzero(np.diff(found) < 0)
+        splits.append(SPLITS.index(split))
+    back = np.flatnonzero(np.diff(splits) < 0)
     if len(back):
         raise UserError(
-            f"{table.where(int(back[0]) + 1)}: column {column} goes back to "
-            f"{SPLITS[found[back[0] + 1]]}; rows must be in the order train, validation, test"
+            f"{table.locate(int(back[0]) + 1)}: column {column} goes back to "
+            f"{SPLITS[splits[back[0] + 1]]}; rows must be in the order train, validation, test"
         )
-    test = int(np.searchsorted(found, 2))
-    validation, rule = int(np.searchsorted(found, 1)), f"by column {column}"
+    test = int(np.searchsorted(splits, 2))
+    validation, rule = int(np.searchsorted(splits, 1)), f"by column {column}"
     if validation == test:
         validation -= test // TENTH
         rule += f"; the last tenth of its training rows ({test - validation:,}) is validation"
-    return Cut(validation, test, rule)
+    return SeriesSplit(validation, test, rule)
 
 
-def cut_by_time(table: Table, column: str, validation_from: str, test_from: str) -> Cut:
-    """Returns the splits that begin with the first rows at or after these times.
+def split_by_time(
+    table: SeriesTable, column: str, validation_from: str, test_from: str
+) -> SeriesSplit:
+    """Returns the split whose validation and test begin at the first rows not before these times.
 
-    Raises UserError for what is neither a number nor a date.
+    Raises UserError for a time that is neither a number nor a date.
     """
     times = rising_times(table, column)
     bounds = list[int]()
     for name, word in (("validation_from", validation_from), ("test_from", test_from)):
         try:
-            bounds.append(int(np.searchsorted(times, moment(word))))
+            bounds.append(int(np.searchsorted(times, parse_time(word))))
         except ValueError:
-            raise UserError(f"task.{name}: {word!r} is no number and no date") from None
+            raise UserError(f"task.{name}: {word!r} is neither a number nor a date") from None
     rule = f"by column {column}: validation from {validation_from}, test from {test_from}"
-    return Cut(bounds[0], bounds[1], rule)
+    return SeriesSplit(bounds[0], bounds[1], rule)
 
 
-def rising_times(table: Table, column: str) -> np.ndarray:
+def rising_times(table: SeriesTable, column: str) -> np.ndarray:
     """Returns a column of times as numbers. Raises UserError where they do not rise."""
     times = np.empty(len(table.words[column]))
     for row, word in enumerate(table.words[column]):
         try:
-            times[row] = moment(word)
+            times[row] = parse_time(word)
         except ValueError:
             raise UserError(
-                f"{table.where(row)}: {word[:30]!r} in column {column} is no number and no date "
-                "such as 1980-01-31"
+                f"{table.locate(row)}: {word[:30]!r} in column {column} is neither a number nor a "
+                "date such as 1980-01-31"
             ) from None
         if row and not times[row] > times[row - 1]:
             raise UserError(
-                f"{table.where(row)}: {word[:30]} in column {column} is not after the row before "
+                f"{table.locate(row)}: {word[:30]} in column {column} is not after the row before "
                 "it; sort the rows by time"
             )
     return times
 
 
-def moment(word: str) -> float:
-    """Returns a number, or of a date or time of ISO 8601 its seconds since 1970, UTC where it names
-    no zone. Raises ValueError for anything else.
+def parse_time(word: str) -> float:
+    """Returns a number as it is, and a date or time of ISO 8601 as seconds since 1970.
+
+    A time without a zone is in UTC. Raises ValueError for anything else.
     """
     try:
         return float(word)
@@ -119,34 +127,33 @@ def make_windows(
     series: dict[str, np.ndarray],
     target: str,
     columns: Sequence[str],
-    cut: Cut,
+    split_at: SeriesSplit,
     *,
     window: int,
     horizon: int,
     history: int,
 ) -> Dataset:
-    """Returns the windows of a series, its columns float64 [L] by name.
+    """Returns the windows of a series, whose columns are float64 [L] by name.
 
-    Each split holds its part of the series once, and the first row of each window; see `gather`.
-    `history` rows, at least `window`, lie before the values that a window asks for. Raises
-    UserError where a split is too short.
+    Each split holds its rows of the series once (`series`, `target`), and the first row of each
+    window (`first`); see `gather_windows`. `history` rows, at least `window`, lie before the values
+    that a window asks for. Raises UserError where a split is too short.
     """
-    rows = len(series[target])
-    begins = {"train": 0, "validation": cut.validation, "test": cut.test}
-    ends = {"train": cut.validation, "validation": cut.test, "test": rows}
-    lengths = {split: ends[split] - begins[split] for split in SPLITS}
-    scales = {column: _scale(series[column][: cut.validation]) for column in {*columns, target}}
+    starts = {"train": 0, "validation": split_at.validation, "test": split_at.test}
+    stops = {"train": split_at.validation, "validation": split_at.test, "test": len(series[target])}
+    lengths = {split: stops[split] - starts[split] for split in SPLITS}
+    scales = {c: _mean_and_scale(series[c][: split_at.validation]) for c in {*columns, target}}
     splits = {}
     for split in SPLITS:
-        asked = max(begins[split], history)  # the first row that a window asks for
-        count = ends[split] - asked - horizon + 1
+        first_target = max(starts[split], history)  # the first row that a window asks for
+        count = stops[split] - first_target - horizon + 1
         if count < 1:
             raise UserError(
                 f"{name}: {lengths[split]:,} rows of {split} are too few for windows of {history} "
                 f"rows and the {horizon} values after them"
             )
-        part = slice(asked - history, ends[split])
-        scaled = {c: _scaled(series[c][part], *scales[c]) for c in scales}
+        rows = slice(first_target - history, stops[split])
+        scaled = {c: _scale(series[c][rows], *scales[c]) for c in scales}
         if not all(np.isfinite(column).all() for column in scaled.values()):
             raise UserError(f"{name}: values of {split} are too large beside those of training")
         splits[split] = {
@@ -162,27 +169,86 @@ def make_windows(
         "target_mean": scales[target][0],
         "target_scale": scales[target][1],
         "rows": lengths,
-        "rule": cut.rule,
+        "rule": split_at.rule,
     }
     return make_dataset(name, *splits.values(), shared=("series", "target"), **metadata)
 
 
-def gather(split: Arrays, index: Any, window: int, horizon: int) -> dict[str, Any]:
-    """Returns `x` [B,T,I], the rows of the windows of these indices, and `y` [B,S], what they ask
-    for; of NumPy's arrays or JAX's.
+def gather_windows(split: Arrays, index: Any, window: int, horizon: int) -> dict[str, Any]:
+    """Returns `x` [B,T,I], the past of these windows, and `y` [B,S], the values they ask for.
+
+    The arrays are NumPy's or JAX's, as those of the split are.
     """
-    start_B1 = split["first"][index][:, None]
-    past_BT = start_B1 + np.arange(window, dtype=np.int32)[None]
-    next_BS = start_B1 + np.arange(window, window + horizon, dtype=np.int32)[None]
+    first_B1 = split["first"][index][:, None]
+    past_BT = first_B1 + np.arange(window, dtype=np.int32)[None]
+    next_BS = first_B1 + np.arange(window, window + horizon, dtype=np.int32)[None]
     return {"x": split["series"][past_BT], "y": split["target"][next_BS]}
 
 
-def _scale(column: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation; 1 for a column that never changes."""
+def _mean_and_scale(column: np.ndarray) -> tuple[float, float]:
+    """Returns the mean and the standard deviation, which is 1 for a constant column."""
     with np.errstate(over="ignore", invalid="ignore"):
         return float(np.mean(column)), float(np.std(column)) or 1.0
 
 
-def _scaled(column: np.ndarray, mean: float, scale: float) -> np.ndarray:
+def _scale(column: np.ndarray, mean: float, scale: float) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         return ((column - mean) / scale).astype(np.float32)
+
+
+# Simple forecasts.
+
+
+def simple_forecasts(
+    dataset: Dataset, window: int, horizon: int, period: int
+) -> dict[str, Forecaster]:
+    """Returns simple forecasts by name, fitted on training alone.
+
+    They are the mean, persistence, the last season (if there is a period), and a linear model of
+    all columns of the whole window, fitted by least squares.
+    """
+    ahead_S = np.arange(horizon)
+
+    def persistence(split: Arrays, index_N: np.ndarray) -> np.ndarray:
+        last_N = split["target"][split["first"][index_N] + window - 1]
+        return np.repeat(last_N[:, None], horizon, axis=1)
+
+    def seasonal(split: Arrays, index_N: np.ndarray) -> np.ndarray:
+        first_N1 = split["first"][index_N][:, None] + window
+        return split["target"][first_N1 + (ahead_S % period - period)[None]]
+
+    def design(split: Arrays, index_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        batch = gather_windows(split, index_N, window, horizon)
+        x_ND = batch["x"].reshape(len(index_N), -1).astype(np.float64)
+        return np.c_[x_ND, np.ones(len(x_ND))], batch["y"].astype(np.float64)
+
+    count = len(dataset.train["first"])
+    fit_N = np.unique(np.linspace(0, count - 1, min(count, MAX_FIT_WINDOWS)).astype(np.int64))
+    weights_DS = np.linalg.lstsq(*design(dataset.train, fit_N), rcond=None)[0]
+
+    forecasts: dict[str, Forecaster] = {"mean": mean_forecast(horizon), "persistence": persistence}
+    if period:
+        forecasts[f"seasonal ({period})"] = seasonal
+    return forecasts | {"linear": lambda split, index_N: design(split, index_N)[0] @ weights_DS}
+
+
+def mean_forecast(horizon: int) -> Forecaster:
+    """Returns the forecast that is always the mean of the training rows: zero, as all is scaled."""
+    return lambda split, index_N: np.zeros((len(index_N), horizon))
+
+
+def squared_errors(forecast: Forecaster, split: Arrays, window: int, horizon: int) -> np.ndarray:
+    """Returns the mean squared errors over all windows of a split, float64 [S]."""
+    count, total_S = len(split["first"]), np.zeros(horizon)
+    for first in range(0, count, WINDOWS_AT_A_TIME):
+        index_N = np.arange(first, min(first + WINDOWS_AT_A_TIME, count))
+        y_NS = gather_windows(split, index_N, window, horizon)["y"].astype(np.float64)
+        total_S += np.sum((forecast(split, index_N) - y_NS) ** 2, axis=0)
+    return total_S / count
+
+
+def target_variances(split: Arrays, window: int, horizon: int) -> np.ndarray:
+    """Returns the variances of the values asked for, around their own means, float64 [S]."""
+    first, count = split["first"][0] + window, len(split["first"])
+    values = split["target"].astype(np.float64)
+    return np.array([np.var(values[first + s : first + s + count]) for s in range(horizon)])

@@ -9,10 +9,9 @@ from json import dumps
 
 import numpy as np
 
-from lstm_jax.data.baselines import Forecaster
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.tables import read_table
-from lstm_jax.data.windows import gather
+from lstm_jax.data.readers import read_table
+from lstm_jax.data.windows import Forecaster, gather_windows
 from lstm_jax.errors import UserError
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
@@ -41,7 +40,7 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         answer = {"file": str(options.last), "after_row": num_rows, "target": metadata["target"]}
         say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in values]}))
         return
-    say(f"{metadata['target']} after {table.where(num_rows - 1)}")
+    say(f"{metadata['target']} after {table.locate(num_rows - 1)}")
     for ahead, value in enumerate(values, 1):
         say(f"+{ahead}  {value:.6g}")
 
@@ -60,6 +59,6 @@ def forecaster(trained: TrainedModel) -> Forecaster:
     """Returns the model as a function of a split and window indices, as the baselines are."""
 
     def forecast(split: Arrays, index_N: np.ndarray) -> np.ndarray:
-        return forecasts(trained, gather(split, index_N, *window_and_horizon(trained))["x"])
+        return forecasts(trained, gather_windows(split, index_N, *window_and_horizon(trained))["x"])
 
     return forecast

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lstm_jax.data.dataset import Say
-from lstm_jax.data.picture_files import files_in
+from lstm_jax.data.image_files import files_in
 from lstm_jax.errors import UserError
 from lstm_jax.predict.pictures import Picture, read_as_is, read_picture, read_stdin
 from lstm_jax.predict.predict import PredictOptions

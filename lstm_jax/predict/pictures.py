@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from lstm_jax.data.picture_files import on_paper, open_picture, read_colours
+from lstm_jax.data.image_files import on_background, open_picture, read_rgb
 from lstm_jax.errors import UserError
 
 BOX = 20 / 28  # the side of the box as a share of the side of the image
@@ -54,7 +54,7 @@ def read_as_is(path: str, image_shape: tuple[int, int], channels: int) -> Pictur
     channels]. Raises UserError where the file is no picture.
     """
     rows, features = image_shape
-    picture = Image.fromarray(read_colours(path)).convert("L" if channels == 1 else "RGB")
+    picture = Image.fromarray(read_rgb(path)).convert("L" if channels == 1 else "RGB")
     picture = picture.resize((features // channels, rows))
     return Picture(np.asarray(picture).reshape(rows, features))
 
@@ -67,7 +67,7 @@ def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
     """
     opened = open_picture(path)
     for paper in ("white", "black"):  # black where white paper hides the whole drawing
-        picture = on_paper(opened, paper)
+        picture = on_background(opened, paper)
         if np.ptp(np.asarray(picture.convert("L"))) >= 255 * MIN_CONTRAST:
             break
     rows, features = image_shape

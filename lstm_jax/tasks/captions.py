@@ -35,9 +35,9 @@ class Captions(Seq2SeqTask):
     )
 
     def load(self, say: Say) -> Dataset:
-        from lstm_jax.data import scenes
+        from lstm_jax.data.scenes import load_scenes
 
-        return scenes.load(self.dataset, self.scenes, self.shrink, say)
+        return load_scenes(self.dataset, self.scenes, self.shrink, say)
 
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits", shrink=1)

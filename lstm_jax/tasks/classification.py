@@ -1,4 +1,4 @@
-"""What a classifier's answers cost.
+"""What classifiers have in common: the loss, the accuracy, and the trivial score.
 
 Axes: B batch, C classes.
 """
@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lstm_jax.data.dataset import Dataset
 from lstm_jax.tasks.task import PerExample
 
 if TYPE_CHECKING:
     import jax
+
+
+def commonest_class_accuracy(dataset: Dataset) -> float:
+    """Returns the accuracy on the test of always answering the commonest class of training."""
+    import numpy as np
+
+    commonest = np.bincount(dataset.train["labels"]).argmax()
+    return float(np.mean(dataset.test["labels"] == commonest))
 
 
 def cross_entropy_per_example(

@@ -102,7 +102,7 @@ class Forecast(Task):
 
             if names != ["x"] or self.split or self.time:
                 raise UserError(f"task.file: {MADE} has one column, x; name no other")
-            series, cut = {"x": mackey_glass(MADE_LENGTH)}, windows.cut_by_share(MADE_LENGTH)
+            series, cut = {"x": mackey_glass(MADE_LENGTH)}, windows.split_by_share(MADE_LENGTH)
         else:
             series, cut = self._read(names)
         return windows.make_windows(
@@ -113,18 +113,18 @@ class Forecast(Task):
     def _read(self, names: list[str]) -> tuple[dict[str, Any], Any]:
         """The columns of the file, and where it is cut."""
         from lstm_jax.data import windows
-        from lstm_jax.data.tables import read_table
+        from lstm_jax.data.readers import read_table
 
         words = [name for name in (self.split, self.time) if name is not None]
         table = read_table(self.file, names, words)
         if self.time is not None:
             windows.rising_times(table, self.time)
         if self.split is not None:
-            return table.numbers, windows.cut_by_column(table, self.split)
+            return table.numbers, windows.split_by_column(table, self.split)
         if self.time and self.validation_from and self.test_from:
             bounds = self.validation_from, self.test_from
-            return table.numbers, windows.cut_by_time(table, self.time, *bounds)
-        return table.numbers, windows.cut_by_share(len(table.numbers[self.target]))
+            return table.numbers, windows.split_by_time(table, self.time, *bounds)
+        return table.numbers, windows.split_by_share(len(table.numbers[self.target]))
 
     def built_in(self) -> Task | None:
         if self.file == MADE:
@@ -136,19 +136,19 @@ class Forecast(Task):
 
     def trivial_score(self, dataset: Dataset) -> float:
         """Returns what always saying the mean of the training rows gets."""
-        from lstm_jax.data import baselines
+        from lstm_jax.data import windows
 
         split, shape = dataset.test, (self.window, self.horizon)
-        mean = baselines.mean_forecast(self.horizon)
-        return float(baselines.squared_errors(mean, split, *shape).mean())
+        mean = windows.mean_forecast(self.horizon)
+        return float(windows.squared_errors(mean, split, *shape).mean())
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(num_features=len(metadata["columns"]), num_outputs=self.horizon)
 
     def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
-        from lstm_jax.data.windows import gather
+        from lstm_jax.data.windows import gather_windows
 
-        return gather(examples, index_B, self.window, self.horizon)
+        return gather_windows(examples, index_B, self.window, self.horizon)
 
     def inputs(self, batch: Batch) -> Inputs:
         return Inputs(batch["x"].swapaxes(0, 1))

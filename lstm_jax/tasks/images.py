@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import cross_entropy_per_example
+from lstm_jax.tasks.classification import commonest_class_accuracy, cross_entropy_per_example
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
@@ -59,24 +59,20 @@ class Images(Task):
     )
 
     def load(self, say: Say) -> Dataset:
-        from lstm_jax.data import images
+        from lstm_jax.data.images import load_images
 
-        return images.load(self.dataset, say)
+        return load_images(self.dataset, say)
 
     def check_data(self, dataset: Dataset) -> None:
-        from lstm_jax.data import images
+        from lstm_jax.data.images import check_images
 
-        images.check(dataset)
+        check_images(dataset)
 
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits")
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the share of the class that is commonest in training."""
-        import numpy as np
-
-        commonest = np.bincount(dataset.train["labels"]).argmax()
-        return float(np.mean(dataset.test["labels"] == commonest))
+        return commonest_class_accuracy(dataset)
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         rows, features = metadata["shapes"]["images"]

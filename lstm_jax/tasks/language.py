@@ -47,17 +47,17 @@ class Language(Task):
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data import language
 
-        return language.load(self.dataset, self.length, say)
+        return language.load_language(self.dataset, self.length, say)
 
     def built_in(self) -> Task | None:
         return None if self.dataset == "python" else replace(self, dataset="python")
 
     def trivial_score(self, dataset: Dataset) -> float:
         """Returns the bits a byte costs that is foretold by the shares of bytes in training."""
-        from lstm_jax.data import language, ngrams
+        from lstm_jax.data import language
 
-        test = language.one_after_another(dataset.test)
-        (bits,) = ngrams.bits_per_byte(language.joined(dataset.train), language.joined(test), 1)
+        train, test = language.windows_text(dataset.train), language.streams_text(dataset.test)
+        (bits,) = language.ngram_bits_per_byte(train, test, 1)
         return bits
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:

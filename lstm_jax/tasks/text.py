@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import cross_entropy_per_example
+from lstm_jax.tasks.classification import commonest_class_accuracy, cross_entropy_per_example
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ class Text(Task):
     )
 
     def load(self, say: Say) -> Dataset:
-        from lstm_jax.data import labelled
+        from lstm_jax.data.text import load_texts
 
-        return labelled.load(
+        return load_texts(
             self.dataset, self.unit, self.vocabulary, self.least_count, self.longest, say
         )
 
@@ -80,11 +80,7 @@ class Text(Task):
         return None
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the share of the class that is commonest in training."""
-        import numpy as np
-
-        commonest = np.bincount(dataset.train["labels"]).argmax()
-        return float(np.mean(dataset.test["labels"] == commonest))
+        return commonest_class_accuracy(dataset)
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(

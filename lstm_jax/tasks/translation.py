@@ -68,10 +68,10 @@ class Translation(Seq2SeqTask):
     )
 
     def load(self, say: Say) -> Dataset:
-        from lstm_jax.data import pairs
+        from lstm_jax.data.pairs import PairOptions, load_pairs
 
-        names = pairs.Reading._fields
-        return pairs.load(self.dataset, pairs.Reading(*(getattr(self, n) for n in names)), say)
+        options = PairOptions(*(getattr(self, name) for name in PairOptions._fields))
+        return load_pairs(self.dataset, options, say)
 
     def built_in(self) -> Task | None:
         if self.dataset == "dates":

@@ -151,7 +151,10 @@ def test_kills_while_data_is_prepared(tmp_path, tally):
         pytest.skip("needs the four MNIST files in TFDS_DATA_DIR/downloads/manual")
     home = tmp_path / "data"
     shutil.copytree(manual, home / "downloads" / "manual")
-    load = ("-c", "from lstm_jax.data.images import load; print(load('mnist').fingerprint)")
+    program = (
+        "from lstm_jax.data.images import load_images; print(load_images('mnist').fingerprint)"
+    )
+    load = ("-c", program)
     draw, survived = random.Random(0), 0
     for _ in range(6):
         process = start((), *load, TFDS_DATA_DIR=str(home))

@@ -13,7 +13,7 @@ from lstm_jax.data import images
 LOAD = """
 import sys
 from lstm_jax.data import images
-mnist = images.load("mnist", print)
+mnist = images.load_images("mnist", print)
 print(mnist.fingerprint[:6], "tensorflow" in sys.modules)
 """
 TEST_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
@@ -44,7 +44,7 @@ def test_mnist_is_prepared_from_its_original_files_and_is_mnist(
     assert (done.returncode, done.stderr) == (0, "")
     said = "preparing mnist with TFDS (once)\ndecoding mnist\n582e05 False\n"
     assert done.stdout == said
-    mnist = images.load("mnist", pytest.fail)
+    mnist = images.load_images("mnist", pytest.fail)
     sizes = [split["images"].shape for split in (mnist.train, mnist.validation, mnist.test)]
     assert sizes == [(55_000, 28, 28), (5_000, 28, 28), (10_000, 28, 28)]
     assert tuple(np.bincount(mnist.test["labels"])) == TEST_COUNTS

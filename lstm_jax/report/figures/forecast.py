@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lstm_jax.data.baselines import baselines, squared_errors, variances
 from lstm_jax.data.dataset import Dataset, num_examples
-from lstm_jax.data.windows import gather
+from lstm_jax.data.windows import gather_windows, simple_forecasts, squared_errors, target_variances
 from lstm_jax.predict.forecast import forecaster, window_and_horizon
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
@@ -27,7 +26,7 @@ def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Fi
     where = f"{dataset.name}, validation, n = {num_examples(dataset.validation):,}; {who}"
     yield _five(trained, dataset, where)
     window, horizon = window_and_horizon(trained)
-    simple = baselines(dataset, window, horizon, trained.member.values["task.period"])
+    simple = simple_forecasts(dataset, window, horizon, trained.member.values["task.period"])
     forecasters = {"this model": forecaster(trained)} | simple
     errors = {
         split: {
@@ -54,7 +53,7 @@ def _compared(
 ) -> Table:
     """Squared error and R2 on validation and test of the model and of each simple forecast."""
     window, horizon = window_and_horizon(trained)
-    spread = {split: variances(getattr(dataset, split), window, horizon) for split in errors}
+    spread = {split: target_variances(getattr(dataset, split), window, horizon) for split in errors}
     rows = []
     for name in errors["test"]:
         row = [name]
@@ -106,7 +105,7 @@ def _over_the_truth(trained: TrainedModel, dataset: Dataset, where: str) -> Figu
     """The first rows of validation, and what was said of each of them before."""
     split, (window, horizon) = dataset.validation, window_and_horizon(trained)
     index_N = np.arange(min(SHOWN, num_examples(split)))
-    batch = gather(split, index_N, window, horizon)
+    batch = gather_windows(split, index_N, window, horizon)
     found_NS = _own(dataset, forecaster(trained)(split, index_N))
     rows_N = index_N + 1
     lines = {"truth": (rows_N, _own(dataset, batch["y"][:, 0]))}

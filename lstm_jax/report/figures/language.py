@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data import language as windows
+from lstm_jax.data import language
 from lstm_jax.data.dataset import Dataset, num_examples
-from lstm_jax.data.ngrams import bits_per_byte
 from lstm_jax.model.fuse import FusedParams
 from lstm_jax.predict import inference
 from lstm_jax.predict.language import write
@@ -32,14 +31,13 @@ ORDERS = 5
 
 def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
     """Yields texts written on and bits by position on validation, and the floors on the test."""
-    train = windows.joined(dataset.train)
+    train = language.windows_text(dataset.train)
     validation, test = (
-        windows.joined(windows.one_after_another(split))
-        for split in (dataset.validation, dataset.test)
+        language.streams_text(split) for split in (dataset.validation, dataset.test)
     )
     where = f"{dataset.name}, validation; {who}"
     yield _written(trained, validation, where)
-    bits = np.array([[f"{bits:.3f}" for bits in bits_per_byte(train, text, ORDERS)]
+    bits = np.array([[f"{bits:.3f}" for bits in language.ngram_bits_per_byte(train, text, ORDERS)]
                      for text in (validation, test)]).T  # fmt: skip
     names = ["single bytes", *(f"runs of up to {order}" for order in range(2, ORDERS + 1))]
     yield Table(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lstm_jax.data.dataset import Dataset, say_nothing
-from lstm_jax.data.labelled import Labelled, read
+from lstm_jax.data.text import LabelledTexts, read_texts
 from lstm_jax.predict import text as predictor
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
@@ -22,7 +22,7 @@ WORDS_SHOWN = 30
 def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
     """Yields examples, worst mistakes and confusion on validation, and what simpler models get."""
     task = predictor.text_task(trained)
-    texts = read(task.dataset, say_nothing)
+    texts = read_texts(task.dataset, say_nothing)
     lines, classes = texts.splits["validation"], texts.classes
     pieces = [predictor.tokenize(trained, text) for _, text in lines]
     labels = np.array([classes.index(label) for label, _ in lines])
@@ -79,7 +79,7 @@ def _word_by_word(
     )
 
 
-def _simpler(trained: TrainedModel, texts: Labelled, commonest: float, name: str) -> Table:
+def _simpler(trained: TrainedModel, texts: LabelledTexts, commonest: float, name: str) -> Table:
     """What the commonest class gets, and naive Bayes on counts of words and pairs of them."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
