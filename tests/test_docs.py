@@ -14,9 +14,12 @@ from fast_compile import fast_jit
 from flax import nnx
 from rich.console import Console
 
+import lstm_jax
 from lstm_jax import Experiment
 from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.predict.predict import PredictOptions, predict
+from lstm_jax.report.page import of_answers
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.tasks.images import Images
@@ -88,22 +91,31 @@ def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     assert "damaged" not in str(error.value)
 
 
-GIVEN = {"images": np.zeros((100, 6, 6), np.uint8), "labels": np.arange(100, dtype=np.int32) % 2}
+def test_a_task_from_a_file_names_its_predictor_and_its_figures(files, capsys):
+    experiment = runpy.run_path("average.py")["experiment"].replace(SMALL | {"total_examples": 64})
+    outcome = lstm_jax.run(experiment, name="average", silent=True)
+    predict(outcome.directory, PredictOptions(("0.1 " * 10,)), Console())
+    assert np.isfinite(float(capsys.readouterr().out))
+    (table,) = of_answers(outcome.load(), experiment.task.load(print), "seed 0")
+    assert (table.title, len(table.rows)) == ("Means", 3)
+
+
+ARRAYS = {"images": np.zeros((100, 6, 6), np.uint8), "labels": np.arange(100, dtype=np.int32) % 2}
 
 
 @pytest.mark.parametrize(
-    ("drawn", "says"),
+    ("draw", "message"),
     [
-        (lambda task, count: GIVEN | {"labels": GIVEN["labels"] * 5}, "0 to 1"),
-        (lambda task, count: GIVEN | {"images": np.zeros((100, 6, 6))}, "uint8"),
-        (lambda task, count: {"labels": GIVEN["labels"]}, "needs arrays images and labels"),
-        (lambda task, count: {"images": GIVEN["pictures"]}, "its load: KeyError: .*pictures"),
+        (lambda task, count: ARRAYS | {"labels": ARRAYS["labels"] * 5}, "0 to 1"),
+        (lambda task, count: ARRAYS | {"images": np.zeros((100, 6, 6))}, "uint8"),
+        (lambda task, count: {"labels": ARRAYS["labels"]}, "needs arrays images and labels"),
+        (lambda task, count: {"images": ARRAYS["pictures"]}, "its load: KeyError: .*pictures"),
     ],
 )
-def test_wrong_arrays_of_a_data_set_are_refused_in_one_line(files, monkeypatch, drawn, says):
+def test_wrong_arrays_of_a_data_set_are_refused_in_one_line(files, monkeypatch, draw, message):
     experiment = runpy.run_path("bars.py")["experiment"]
-    monkeypatch.setattr(type(experiment.task), "drawn", drawn)
-    with pytest.raises(UserError, match=says):
+    monkeypatch.setattr(type(experiment.task), "draw", draw)
+    with pytest.raises(UserError, match=message):
         load_data("bars", Study(experiment), False, Console(file=io.StringIO()))
 
 
@@ -151,6 +163,15 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     states = [each.pointwise(z_BG, (h_BH,), {})[0] for each in (cell, same_cell)]
     np.testing.assert_array_equal(*states)
     runpy.run_path("stream.py")
+
+
+def test_a_checkpoint_of_flax_loads_as_the_page_on_speed_shows(tmp_path):
+    write_blocks("docs/speed.md", tmp_path)
+    values = runpy.run_path(str(tmp_path / "flax_checkpoint.py"))
+    flax_layer = nn.RNN(nn.OptimizedLSTMCell(128))
+    inputs, lengths = values["inputs"], values["lengths"]
+    expected = flax_layer.apply({"params": values["params"]}, inputs, seq_lengths=lengths)
+    np.testing.assert_allclose(values["outputs"], expected, atol=1e-5)
 
 
 def test_the_experiment_of_the_page_on_sweeps_can_be_run(tmp_path):
