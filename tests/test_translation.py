@@ -7,12 +7,14 @@ import io
 import itertools
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from fast_compile import fast_jit
+from PIL import Image
 
 from lstm_jax import Experiment, Translation
 from lstm_jax.cells import get_cell, scan
@@ -351,3 +353,38 @@ def test_a_set_of_tfds_is_read_by_the_languages_in_its_name(monkeypatch):
     monkeypatch.setattr(pairs, "load_text_set", lambda *_: {"train": []})
     with pytest.raises(UserError, match="has no validation split"):
         pairs._from_tfds("wmt/cs-en", say_nothing)
+
+
+def test_a_scene_is_a_picture_in_either_colour_or_an_array_on_stdin(tmp_path, monkeypatch):
+    """What the decoder is given: one scene of a file, all scenes of an array."""
+    given, lines = [], []
+
+    def generate(trained, examples, beam):
+        given.append(examples["scenes"])
+        count = len(examples["scenes"])
+        return decode.Generated(["a seven"] * count, np.zeros((count, 4)), np.full(count, 0.5))
+
+    monkeypatch.setattr(decode, "generate", generate)
+    trained = SimpleNamespace(metadata={"shapes": {"scenes": [6, 8], "target": [4]}})
+    scene = np.zeros((6, 8), np.uint8)
+    scene[2:4, 3:5] = 255
+    for name, pixels in (("light", scene), ("dark", 255 - scene)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    paths = str(tmp_path / "light.png"), str(tmp_path / "dark.png")
+    sequence.caption(trained, PredictOptions(paths), lines.append)
+    for scenes in given:
+        np.testing.assert_array_equal(scenes, scene[None])
+    assert lines == [f"{path}: a seven  (50.0% a word)" for path in paths]
+
+    def feed(save, *arrays):
+        content = io.BytesIO()
+        save(content, *arrays)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.getvalue())))
+        sequence.caption(trained, PredictOptions(("-",), json=True), lines.append)
+
+    feed(np.save, np.stack([scene] * 3))
+    assert lines[2:] == ['{"image": "-", "caption": "a seven", "certainty": 0.5}'] * 3
+    with pytest.raises(UserError, match=r"this model reads uint8 \[N, 6, 8\]"):
+        feed(np.save, scene)
+    with pytest.raises(UserError, match="stdin is an archive of arrays"):
+        feed(np.savez, scene)
