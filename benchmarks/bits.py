@@ -62,7 +62,7 @@ TASKS = {
     "translation": ["dates", *SMALL],
     "captions": [
         *("captions", "--task.dataset", "digits", "--task.shrink", "1", *SMALL),
-        *("--task.scenes", "1000"),
+        *("--task.num-scenes", "1000"),
     ],
 }
 

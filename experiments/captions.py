@@ -13,7 +13,7 @@ minutes on two CPU cores busy with other work.
 from lstm_jax import Captions, Experiment
 
 experiment = Experiment(
-    task=Captions(dataset="mnist", shrink=2, scenes=80_000, target_dropout=0.4),
+    task=Captions(dataset="mnist", shrink=2, num_scenes=80_000, target_dropout=0.4),
     seed=(0, 1, 2),
     bidirectional=True,
     kernel_init="orthogonal",

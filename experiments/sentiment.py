@@ -12,7 +12,7 @@ counting words and does not pass it. About 3 minutes on two CPU cores busy with 
 from lstm_jax import Experiment, Text
 
 experiment = Experiment(
-    task=Text(dataset="data/movie_snippets.tsv", answer="mean", word_dropout=0.3),
+    task=Text(dataset="data/movie_snippets.tsv", pooling="mean", word_dropout=0.3),
     hidden_size=64,
     bidirectional=True,
     dropout=0.5,

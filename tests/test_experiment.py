@@ -258,7 +258,14 @@ def test_two_experiments_differ_field_by_field():
     assert Experiment(seed=(3, 4), learning_rate=(1e-3, 1e-2)).label(member) == (
         "learning rate 0.001, seed 3"
     )
-    assert format_value(None) == "none"
+
+
+def test_a_value_is_shown_as_the_command_line_takes_it_back():
+    values = {"task.dataset": "DJ_return", "clip_norm": None, "bidirectional": True, "seed": 7}
+    words = {path: format_value(value) for path, value in values.items()}
+    assert list(words.values()) == ["DJ_return", "none", "true", "7"]
+    assert {p: parse_value(p, word, SPECS[p]) for p, word in words.items()} == values
+    assert [format_value(value) for value in (0.001, 1e-5, False)] == ["0.001", "1e-05", "false"]
 
 
 # Members, settings, groups.
@@ -350,13 +357,48 @@ def test_a_task_is_read_back_while_its_class_is_there_and_by_a_line_in_the_table
     for task in (Parity(length=16), Photographs()):  # the second has no function to tell a file
         experiment = Experiment(task=task)
         assert Experiment.from_values(experiment.to_values()) == experiment
-    monkeypatch.setattr(tasks, "_kinds_of", lambda task: ())  # as in a new process
+    monkeypatch.setattr(tasks, "_subclasses", lambda task: ())  # as in a new process
     with pytest.raises(UserError, match="'photographs' is not one of images"):
         Experiment.from_values(experiment.to_values())
     monkeypatch.setitem(tasks.TASKS, "photographs", Photographs)
     assert Experiment.from_values(experiment.to_values()) == experiment
     with pytest.raises(UserError, match=r"no field 'task.shifd'"):
         Experiment.from_values({"task": "photographs", "task.shifd": 1})
+
+
+class Undecorated(Task):
+    """A task whose author forgot `@dataclass(frozen=True)`."""
+
+    name: ClassVar[str] = "undecorated"
+
+    length: Axis[int] = axis(8, "bits of a sequence", low=1, high=1000)
+
+
+class Inherits(Undecorated):
+    """Another one, whose base class has the field."""
+
+
+@dataclass(frozen=True)
+class Undeclared(Task):
+    """A task with a field that is declared without `axis`."""
+
+    name: ClassVar[str] = "undeclared"
+
+    length: int = 8
+
+
+@pytest.mark.parametrize("task", [Undecorated, Inherits])
+@pytest.mark.parametrize("fields", [{}, {"length": 16}])
+def test_a_task_without_its_decorator_is_refused(task, fields):
+    says = r"task: Undecorated is no dataclass.*\(length\).*@dataclass\(frozen=True\)"
+    with pytest.raises(UserError, match=says) as caught:
+        task(**fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_field_of_a_task_that_no_record_would_hold_is_refused():
+    with pytest.raises(UserError, match=r"Undeclared\.length is not declared with axis"):
+        Undeclared()
 
 
 def test_two_tasks_of_the_same_values_have_two_names():

@@ -66,7 +66,7 @@ def as_stablehlo(trained, data):
 @pytest.mark.parametrize(("cell", "answer"), [("lstm", "last"), ("gru", "mean")])
 def test_a_model_of_texts_is_the_same_in_both_forms(texts, cell, answer):
     """Of texts of several lengths."""
-    task = Text(dataset=texts, answer=answer)
+    task = Text(dataset=texts, pooling=answer)
     data = task.load(say_nothing)
     trained = untrained(task, data, cell=cell, layers=2)
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):

@@ -87,7 +87,7 @@ def test_a_text_too_short_is_refused_in_one_line(tmp_path):
         Language(dataset=str(path), length=6).load(say_nothing)
     with pytest.raises(UserError, match="expected a file, or a name"):
         Language(dataset="no name").load(say_nothing)
-    with pytest.raises(UserError, match=r"^bidirectional: the task language must not read later"):
+    with pytest.raises(UserError, match=r"^bidirectional: the task language must not read"):
         Experiment(task=Language(), bidirectional=True)
 
 

@@ -289,6 +289,7 @@ def test_every_seed_of_a_trial_is_trained():
         ({"method": "tpe"}, {"learning_rate": (1e-3, 1e-2)}, "trials: search tpe"),
         ({"method": "bayes"}, {}, "not one of grid, random, tpe"),
         ({"trials": (1, 2)}, {}, "trials: takes one value"),
+        ({"method": ("grid", "tpe")}, {}, "^search: takes one value"),
         ({"halving": 1}, {}, "halving: 2 or more"),
         ({"halving": 2}, {}, "halving: 2 leaves no rung with 1 settings"),
         ({"halving": 4}, {"learning_rate": (1e-4, 1e-3, 1e-2)}, "give at least 4"),

@@ -53,7 +53,7 @@ def file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(file):
     """A model that was trained on the file, as `predict` has it, and its score on the test."""
-    task = Text(dataset=str(file), answer="mean", word_dropout=0.1, longest=8)
+    task = Text(dataset=str(file), pooling="mean", word_dropout=0.1, max_length=8)
     member = Experiment(
         task=task, hidden_size=8, bidirectional=True, kernel_init="orthogonal", batch_size=16,
         microbatches=2, learning_rate=0.02, total_examples=16 * 150,

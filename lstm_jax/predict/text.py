@@ -72,7 +72,7 @@ def text_task(trained: TrainedModel) -> Text:
 def tokenize(trained: TrainedModel, text: str) -> list[str]:
     """Returns the tokens of a text that the model reads. Raises UserError where there are none."""
     task = text_task(trained)
-    tokens = tokenize_text(text, task.unit)[-max(trained.spec.bucket_lengths) :]
+    tokens = tokenize_text(text, task.units)[-max(trained.spec.bucket_lengths) :]
     if not tokens:
         raise UserError(f"predict: {text!r} has no {task.time_step_name} that could be read")
     return tokens

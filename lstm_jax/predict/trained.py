@@ -25,7 +25,7 @@ from lstm_jax.runs.files import problem
 from lstm_jax.runs.record import Record, digest_with_prefix, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import summarise
-from lstm_jax.tasks.images import Images, steps
+from lstm_jax.tasks.images import Images, num_time_steps
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.sweep import named_leaves
 
@@ -145,7 +145,7 @@ class TrainedModel:
         Takes and raises what `probabilities` does. Also raises UserError for a model whose last
         layer does not read forwards into the head.
         """
-        count = steps(self.metadata, self.images_task.reading)
+        count = num_time_steps(self.metadata, self.images_task.reading)
         if not inference.has_one_way(self.member, self.spec):
             raise UserError(
                 "the answer after each time step is shown of models that read forwards alone, "

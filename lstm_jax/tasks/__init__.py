@@ -1,4 +1,4 @@
-"""The table of tasks: a new one is a file and a line here."""
+"""The table of tasks: a new task is a file and a line here."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in _ALL}
 
 
 def get_task(name: object) -> type[Task]:
-    """Returns the task of a name in the table, or of `path/to/file.py:Class`.
+    """Returns the task with a name in the table, or the class of `path/to/file.py:Class`.
 
-    A file is not run where its class is there: the one that was defined last. Raises UserError.
+    A file is not run again when its class is already defined: the latest one is returned. Raises
+    UserError for an unknown name.
     """
     if not isinstance(name, str):
         raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}")
     if name in TASKS:
         return TASKS[name]
-    there = [kind for kind in _kinds_of(Task) if kind.spec_string() == name]
-    if there:
-        return there[-1]
+    defined = [task for task in _subclasses(Task) if task.spec_string() == name]
+    if defined:
+        return defined[-1]
     if not is_file_attribute(name):
         raise UserError(f"task: {name!r} is not one of {', '.join(TASKS)}, nor {FILE_ATTRIBUTE}")
-    found: type[Task] = load_attribute("task", name, _is_task)
-    return found
+
+    def is_task(value: object) -> bool:
+        return isinstance(value, type) and issubclass(value, Task) and value is not Task
+
+    task: type[Task] = load_attribute("task", name, is_task)
+    return task
 
 
-def _is_task(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Task) and value is not Task
-
-
-def _kinds_of(task: type[Task]) -> Iterator[type[Task]]:
-    for kind in task.__subclasses__():
-        if hasattr(kind, "name"):  # others are bases
-            yield kind
-        yield from _kinds_of(kind)
+def _subclasses(base: type[Task]) -> Iterator[type[Task]]:
+    for task in base.__subclasses__():
+        if hasattr(task, "name"):  # others are base classes
+            yield task
+        yield from _subclasses(task)

@@ -1,6 +1,6 @@
-"""What a scene shows, in a sentence: an encoder reads the scene row by row, a decoder writes.
+"""Image captioning: an encoder reads a scene row by row, and a decoder writes a sentence about it.
 
-Axes: B batch, T rows of a scene, I its columns.
+Axes: B batch, T rows of a scene, I columns of a scene.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 
 @dataclass(frozen=True)
 class Captions(Seq2SeqTask):
-    """What two or three pictures put together show.
+    """Captions of scenes that are made of two or three images.
 
-    Scenes and sentences are made (`data/scenes.py`); the pictures are those of an image set.
-    Validation and test hold combinations of classes and relation that training never shows.
+    Scenes and sentences are generated (`data/scenes.py`) from the images of an image set.
+    Validation and test hold combinations of classes and relations that are not in training.
     """
 
     name: ClassVar[str] = "captions"
@@ -27,17 +27,19 @@ class Captions(Seq2SeqTask):
     figures: ClassVar[str | None] = "lstm_jax.report.figures.captions:of_answers"
 
     dataset: Axis[str] = axis(
-        "digits", "whose pictures: `digits`, `mnist`, or a TFDS image set, as for images", data=True
+        "digits",
+        "the image set: `digits`, `mnist`, or the name of a TFDS image classification set",
+        data=True,
     )
-    scenes: Axis[int] = axis(20_000, "made for training", low=1, high=10**6, data=True)
+    num_scenes: Axis[int] = axis(20_000, "number of training scenes", low=1, high=10**6, data=True)
     shrink: Axis[int] = axis(
-        1, "rows and columns of a picture that become one, their mean", low=1, high=64, data=True
+        1, "scale images down by this factor, by the mean of the pixels", low=1, high=64, data=True
     )
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data.scenes import load_scenes
 
-        return load_scenes(self.dataset, self.scenes, self.shrink, say)
+        return load_scenes(self.dataset, self.num_scenes, self.shrink, say)
 
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits", shrink=1)

@@ -1,4 +1,4 @@
-"""What classifiers have in common: the loss, the accuracy, and the trivial score.
+"""Classification: the loss, the metric and the trivial score of tasks with one class per example.
 
 Axes: B batch, C classes.
 """
@@ -14,30 +14,39 @@ if TYPE_CHECKING:
     import jax
 
 
-def commonest_class_accuracy(dataset: Dataset) -> float:
-    """Returns the accuracy on the test of always answering the commonest class of training."""
-    import numpy as np
-
-    commonest = np.bincount(dataset.train["labels"]).argmax()
-    return float(np.mean(dataset.test["labels"] == commonest))
+# The declaration of the field `label_smoothing`: `axis(0.0, **LABEL_SMOOTHING)`.
+LABEL_SMOOTHING: dict[str, Any] = {
+    "help": "fraction of the training target that is spread evenly over all classes",
+    "low": 0.0,
+    "high": 0.999,
+    "traced": True,
+}
 
 
 def cross_entropy_per_example(
-    outputs: jax.Array, labels_B: Any, smoothing: Any = None
+    logits_BC: jax.Array, labels_B: Any, smoothing: Any = None
 ) -> PerExample:
-    """Scores logits [B,C] by cross-entropy, and by whether the largest is that of the label.
+    """Returns the cross-entropy of each example, and 1 where its largest logit is the label's.
 
-    Of the target a share, `smoothing`, is spread evenly over all classes, if it is given. Labels
-    are one-hot: the gradient of an integer-label lookup is a scatter, whose order of additions a
-    GPU does not fix.
+    `smoothing` spreads that fraction of the target evenly over all classes. Labels are one-hot: the
+    gradient of an integer-label lookup is a scatter, and a GPU does not fix the order in which a
+    scatter adds.
     """
     import jax
     import jax.numpy as jnp
     import optax
 
-    target_BC = jax.nn.one_hot(labels_B, outputs.shape[-1], dtype=jnp.float32)
+    target_BC = jax.nn.one_hot(labels_B, logits_BC.shape[-1], dtype=jnp.float32)
     if smoothing is not None:
         target_BC = optax.smooth_labels(target_BC, smoothing)
-    loss_B = -jnp.sum(target_BC * jax.nn.log_softmax(outputs), axis=-1)
-    right_B = (jnp.argmax(outputs, axis=-1) == labels_B).astype(jnp.float32)
-    return PerExample(loss_B, right_B, jnp.ones_like(loss_B))
+    loss_B = -jnp.sum(target_BC * jax.nn.log_softmax(logits_BC), axis=-1)
+    is_correct_B = (jnp.argmax(logits_BC, axis=-1) == labels_B).astype(jnp.float32)
+    return PerExample(loss_B, is_correct_B, jnp.ones_like(loss_B))
+
+
+def majority_accuracy(dataset: Dataset) -> float:
+    """Returns the test accuracy of the class that is most frequent in training."""
+    import numpy as np
+
+    majority = np.bincount(dataset.train["labels"]).argmax()
+    return float(np.mean(dataset.test["labels"] == majority))

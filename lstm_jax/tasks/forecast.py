@@ -1,6 +1,6 @@
-"""The next values of a series, from a window of what came before.
+"""Time series forecasting: the next values of a series, from a window of the values before.
 
-Axes: N windows, B batch, T rows of a window, I columns, S values asked for.
+Axes: N windows, B batch, T rows of a window, I columns, S forecast values.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 if TYPE_CHECKING:
     import jax
 
-MADE, MADE_LENGTH = "mackey_glass", 20_000
+MACKEY_GLASS, MACKEY_GLASS_LENGTH = "mackey_glass", 20_000  # the series that is generated
 
 
 @dataclass(frozen=True)
 class Forecast(Task):
-    """The next values of a series.
+    """Time series forecasting.
 
-    The metric is the squared error in units of the variance of the training rows: always saying
-    their mean costs about 1.
+    The metric is the squared error in units of the variance of the training rows: a forecast of
+    their mean has an error of about 1.
     """
 
     name: ClassVar[str] = "forecast"
@@ -35,45 +35,46 @@ class Forecast(Task):
     higher_is_better: ClassVar[bool] = False
 
     file: Axis[str] = axis(
-        MADE,
-        f"a CSV file whose first line names the columns, an .npz file of arrays, or `{MADE}` "
-        "(made, no network; its column is `x`)",
+        MACKEY_GLASS,
+        "a CSV file whose first line names the columns, an .npz file of arrays, or "
+        f"`{MACKEY_GLASS}` (generated, no network; its column is `x`)",
         data=True,
     )
-    target: Axis[str] = axis("x", "the column whose next values are asked for", data=True)
+    target: Axis[str] = axis("x", "the column to forecast", data=True)
     columns: Axis[str | None] = axis(
         None,
-        "the columns that are read, comma-separated; none: the target alone",
+        "the input columns, separated by commas; none: only the target",
         value_type=str,
         data=True,
         optional=True,
     )
-    window: Axis[int] = axis(24, "rows that are read", low=1, high=100_000, data=True)
-    horizon: Axis[int] = axis(1, "values that are asked for", low=1, high=10_000, data=True)
+    window: Axis[int] = axis(24, "number of input rows", low=1, high=100_000, data=True)
+    horizon: Axis[int] = axis(1, "number of forecast values", low=1, high=10_000, data=True)
     split: Axis[str | None] = axis(
         None,
-        "a column that says train, validation or test of each row, or true (training) and false; "
-        "none: see validation_from, else the last two tenths of the rows are validation and test",
+        "a column that holds train, validation or test in each row, or true for training and "
+        "false; none: see validation_from; without it, the last two tenths of the rows are "
+        "validation and test",
         value_type=str,
         data=True,
         optional=True,
     )
     time: Axis[str | None] = axis(
         None,
-        "a column of numbers or dates, which must rise",
+        "a column of rising numbers or dates",
         value_type=str,
         data=True,
         optional=True,
     )
     validation_from: Axis[str | None] = axis(
-        None, "the time at which validation begins", value_type=str, data=True, optional=True
+        None, "the time at which validation starts", value_type=str, data=True, optional=True
     )
     test_from: Axis[str | None] = axis(
-        None, "the time at which the test begins", value_type=str, data=True, optional=True
+        None, "the time at which the test starts", value_type=str, data=True, optional=True
     )
     period: Axis[int] = axis(
         0,
-        "rows of a season, for a floor in the report: what was a season ago; 0: none",
+        "rows in a season, for the seasonal forecast that a report compares with; 0: none",
         low=0,
         high=1_000_000,
         data=True,
@@ -86,7 +87,9 @@ class Forecast(Task):
         if cuts[0] is not None and (self.time is None or self.split is not None):
             raise UserError("task.validation_from: needs task.time, and no task.split")
         if len(set(self.column_names)) < len(self.column_names) or "" in self.column_names:
-            raise UserError(f"task.columns: {self.columns!r} names one twice, or none")
+            raise UserError(
+                f"task.columns: {self.columns!r} names a column twice, or has an empty name"
+            )
 
     @property
     def column_names(self) -> list[str]:
@@ -95,47 +98,43 @@ class Forecast(Task):
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data import windows
+        from lstm_jax.data.mackey_glass import mackey_glass
+        from lstm_jax.data.readers import read_table
 
         names = list(dict.fromkeys([*self.column_names, self.target]))
-        if self.file == MADE:
-            from lstm_jax.data.mackey_glass import mackey_glass
-
+        if self.file == MACKEY_GLASS:
             if names != ["x"] or self.split or self.time:
-                raise UserError(f"task.file: {MADE} has one column, x; name no other")
-            series, cut = {"x": mackey_glass(MADE_LENGTH)}, windows.split_by_share(MADE_LENGTH)
+                raise UserError(f"task.file: {MACKEY_GLASS} has one column, x; name no other")
+            series: dict[str, Any] = {"x": mackey_glass(MACKEY_GLASS_LENGTH)}
+            cut = windows.split_by_share(MACKEY_GLASS_LENGTH)
         else:
-            series, cut = self._read(names)
+            words = [name for name in (self.split, self.time) if name is not None]
+            table = read_table(self.file, names, words)
+            series = table.numbers
+            if self.time is not None:
+                windows.rising_times(table, self.time)
+            if self.split is not None:
+                cut = windows.split_by_column(table, self.split)
+            elif self.time and self.validation_from and self.test_from:
+                bounds = self.validation_from, self.test_from
+                cut = windows.split_by_time(table, self.time, *bounds)
+            else:
+                cut = windows.split_by_share(len(series[self.target]))
         return windows.make_windows(
             Path(self.file).stem, series, self.target, self.column_names, cut,
             window=self.window, horizon=self.horizon, history=max(self.window, self.period),
         )  # fmt: skip
 
-    def _read(self, names: list[str]) -> tuple[dict[str, Any], Any]:
-        """The columns of the file, and where it is cut."""
-        from lstm_jax.data import windows
-        from lstm_jax.data.readers import read_table
-
-        words = [name for name in (self.split, self.time) if name is not None]
-        table = read_table(self.file, names, words)
-        if self.time is not None:
-            windows.rising_times(table, self.time)
-        if self.split is not None:
-            return table.numbers, windows.split_by_column(table, self.split)
-        if self.time and self.validation_from and self.test_from:
-            bounds = self.validation_from, self.test_from
-            return table.numbers, windows.split_by_time(table, self.time, *bounds)
-        return table.numbers, windows.split_by_share(len(table.numbers[self.target]))
-
     def built_in(self) -> Task | None:
-        if self.file == MADE:
+        if self.file == MACKEY_GLASS:
             return None
         return replace(
-            self, file=MADE, target="x", columns=None, split=None, time=None,
+            self, file=MACKEY_GLASS, target="x", columns=None, split=None, time=None,
             validation_from=None, test_from=None,
         )  # fmt: skip
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns what always saying the mean of the training rows gets."""
+        """Returns the error of a forecast of the mean of the training rows."""
         from lstm_jax.data import windows
 
         split, shape = dataset.test, (self.window, self.horizon)
@@ -154,7 +153,7 @@ class Forecast(Task):
         return Inputs(batch["x"].swapaxes(0, 1))
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        """Scores forecasts [B,S] by their squared error, mean over the values asked for."""
+        """Returns the squared error of forecasts [B,S], mean over the S values."""
         import jax.numpy as jnp
 
         error_B = jnp.mean((outputs - batch["y"]) ** 2, axis=1)

@@ -1,6 +1,6 @@
-"""Which class an image shows, read a row, a column or a pixel at a time.
+"""Image classification, a row, a column or a pixel at each time step.
 
-Axes: N images, B batch, T rows or other steps, I numbers in a step, C classes.
+Axes: N images, B batch, T rows or other time steps, I features of a time step, C classes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import commonest_class_accuracy, cross_entropy_per_example
+from lstm_jax.tasks.classification import (
+    LABEL_SMOOTHING,
+    cross_entropy_per_example,
+    majority_accuracy,
+)
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ READINGS = ("rows", "columns", "pixels", "permuted")
 
 @dataclass(frozen=True)
 class Images(Task):
-    """Which class an image shows."""
+    """Image classification."""
 
     name: ClassVar[str] = "images"
     predictor: ClassVar[str | None] = "lstm_jax.predict.images:predict"
@@ -34,29 +38,23 @@ class Images(Task):
 
     dataset: Axis[str] = axis(
         "mnist",
-        "`mnist`, `digits` (bundled, no network), any TFDS image-classification set by its name, "
-        "or by its path an .npz of images, or a folder of pictures in folders by class",
+        "`mnist`, `digits` (bundled, no network), the name of a TFDS image classification set, or "
+        "the path of an .npz of images or of a folder with a folder of pictures for each class",
         data=True,
     )
     reading: Axis[str] = axis(
         "rows",
-        "what a step reads: a row, a column or a pixel of the image (784 steps for MNIST), or "
-        "pixels in an order shuffled once for all: the usual tests of a long memory",
+        "what a time step reads: a row, a column or a pixel of the image (784 time steps for "
+        "MNIST), or `permuted`, pixels in one fixed random order; the last two test long memories",
         choices=lambda: READINGS,
     )
     shift: Axis[int] = axis(
         0,
-        "training images are moved by up to this many pixels in both directions, zeros moving in",
+        "maximum shift of training images in pixels, horizontally and vertically, zero-padded",
         low=0,
         high=1024,
     )
-    label_smoothing: Axis[float] = axis(
-        0.0,
-        "share of the training target spread evenly over all classes",
-        low=0.0,
-        high=0.999,
-        traced=True,
-    )
+    label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data.images import load_images
@@ -72,7 +70,8 @@ class Images(Task):
         return None if self.dataset == "digits" else replace(self, dataset="digits")
 
     def trivial_score(self, dataset: Dataset) -> float:
-        return commonest_class_accuracy(dataset)
+        """Returns the test accuracy of the class that is most frequent in training."""
+        return majority_accuracy(dataset)
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         rows, features = metadata["shapes"]["images"]
@@ -99,27 +98,30 @@ class Images(Task):
         return Inputs(x_BTI.swapaxes(0, 1))
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        return cross_entropy_per_example(
-            outputs, batch["labels"], self.label_smoothing if training else None
-        )
+        smoothing = self.label_smoothing if training else None
+        return cross_entropy_per_example(outputs, batch["labels"], smoothing)
 
     @property
     def time_step_name(self) -> str:
-        """What a step reads: row, column or pixel."""
+        """What a time step reads: row, column or pixel."""
         return {"permuted": "pixel"}.get(self.reading, self.reading.rstrip("s"))
 
 
 def num_channels(metadata: dict[str, Any]) -> int:
-    """Returns the channels of an image, which lie side by side in its rows: on record of a user's
-    own files; of other sets three where a row is three times as wide as the image is high.
+    """Returns the number of channels of an image, which lie side by side in its rows.
+
+    The metadata of a user's own files hold it. Other sets have three channels where a row is three
+    times as wide as the image is high, and else one.
     """
     rows, features = metadata["shapes"]["images"]
     return metadata.get("channels") or (3 if features == 3 * rows else 1)
 
 
 def to_sequences(images_NTI: Any, reading: str) -> Any:
-    """Returns images [N,T,I], of NumPy or JAX, as they are read: `rows` as they are, `columns`
-    [N,I,T], `pixels` [N,T*I,1], or `permuted`, these in an order shuffled once for all.
+    """Returns images [N,T,I], of NumPy or JAX, as the sequences that the model reads.
+
+    `rows` are the images, `columns` are [N,I,T], `pixels` are [N,T*I,1], and `permuted` are the
+    pixels in one fixed random order.
     """
     import numpy as np
 
@@ -134,20 +136,20 @@ def to_sequences(images_NTI: Any, reading: str) -> Any:
     return pixels if reading == "pixels" else pixels[:, order]
 
 
-def shift_images(key: jax.Array, images_BTI: jax.Array, most: int) -> jax.Array:
-    """Returns each image moved by up to `most` pixels down or up and right or left.
+def shift_images(key: jax.Array, images_BTI: jax.Array, max_shift: int) -> jax.Array:
+    """Returns each image shifted by a random number of pixels, at most `max_shift` each way.
 
-    A pixel is I / T values wide, its channels lying side by side: images are square.
+    Images are square: a pixel is I / T values wide, because its channels lie side by side.
     """
     import jax
     import jax.numpy as jnp
 
     size, rows, features = images_BTI.shape
     channels = max(1, features // rows)
-    padding = ((0, 0), (most, most), (most * channels, most * channels))
+    padding = ((0, 0), (max_shift, max_shift), (max_shift * channels, max_shift * channels))
     padded = jnp.pad(images_BTI, padding)
     pixel_12 = jnp.array([[1, channels]], jnp.int32)
-    offset_B2 = jax.random.randint(key, (size, 2), 0, 2 * most + 1) * pixel_12
+    offset_B2 = jax.random.randint(key, (size, 2), 0, 2 * max_shift + 1) * pixel_12
 
     def window(image: jax.Array, offset_2: jax.Array) -> jax.Array:
         start = offset_2[0], offset_2[1]
@@ -156,7 +158,7 @@ def shift_images(key: jax.Array, images_BTI: jax.Array, most: int) -> jax.Array:
     return jax.vmap(window)(padded, offset_B2)
 
 
-def steps(metadata: dict[str, Any], reading: str) -> int:
-    """Returns how many steps reading an image takes."""
+def num_time_steps(metadata: dict[str, Any], reading: str) -> int:
+    """Returns the number of time steps in which an image is read."""
     rows, features = metadata["shapes"]["images"]
     return {"rows": rows, "columns": features}.get(reading, math.prod((rows, features)))

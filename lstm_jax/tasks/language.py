@@ -1,6 +1,6 @@
-"""The next byte of a text, foretold at every step.
+"""Language modelling: the next byte of a text, predicted at every time step.
 
-Axes: N windows, B batch, T bytes that are read, V = 256 bytes there are.
+Axes: N windows, B batch, T bytes of a window, V = 256 byte values.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ BYTES = 256
 
 @dataclass(frozen=True)
 class Language(Task):
-    """The next byte of a text, at every step.
+    """Language modelling of bytes.
 
-    A training window begins without a past. Scores are taken of whole texts: the state goes on from
-    window to window. A character is a byte: what UTF-8 writes with two counts as two.
+    A training window starts from the zero state. Evaluation reads whole texts: it carries the state
+    from window to window. A character is a byte: one that UTF-8 writes as two bytes counts twice.
     """
 
     name: ClassVar[str] = "language"
@@ -36,12 +36,16 @@ class Language(Task):
 
     dataset: Axis[str] = axis(
         "python",
-        "`python` (the source of the standard library that runs, no network), a file of text or a "
-        "pattern of files, or a TFDS set of texts such as tiny_shakespeare",
+        "`python` (the source of Python's standard library, no network), a text file, a pattern of "
+        "files, or the name of a TFDS text set such as tiny_shakespeare",
         data=True,
     )
     length: Axis[int] = axis(
-        128, "bytes in a window: how far back a gradient goes", low=1, high=100_000, data=True
+        128,
+        "bytes of a training window: gradients reach no further back",
+        low=1,
+        high=100_000,
+        data=True,
     )
 
     def load(self, say: Say) -> Dataset:
@@ -53,7 +57,7 @@ class Language(Task):
         return None if self.dataset == "python" else replace(self, dataset="python")
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the bits a byte costs that is foretold by the shares of bytes in training."""
+        """Returns the bits per byte of a model that knows only how frequent each byte is."""
         from lstm_jax.data import language
 
         train, test = language.windows_text(dataset.train), language.streams_text(dataset.test)
@@ -74,14 +78,17 @@ class Language(Task):
         return Inputs(batch["symbols"][:, :-1].T.astype(jnp.int32))
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        """Scores logits [T,B,V] by cross-entropy; see `Images.items` for why labels are one-hot."""
+        """Returns the cross-entropy of logits [T,B,V] at each time step, in nats and in bits.
+
+        Labels are one-hot for the reason in `classification.cross_entropy_per_example`.
+        """
         import jax
         import jax.numpy as jnp
 
         target_TBV = jax.nn.one_hot(batch["symbols"][:, 1:].T, BYTES, dtype=jnp.float32)
         loss_TB = -jnp.sum(target_TBV * jax.nn.log_softmax(outputs), axis=-1)
-        row_T1 = jnp.arange(outputs.shape[0], dtype=jnp.int32)[:, None]
-        weight_TB = (row_T1 < batch["lengths"][None]).astype(jnp.float32)
+        t_T1 = jnp.arange(outputs.shape[0], dtype=jnp.int32)[:, None]
+        weight_TB = (t_T1 < batch["lengths"][None]).astype(jnp.float32)
         return PerExample(
             loss_TB.ravel(), loss_TB.ravel() * jnp.float32(1 / math.log(2)), weight_TB.ravel()
         )

@@ -1,6 +1,6 @@
-"""Two probes of a long memory, made from random keys: adding two numbers, copying ten symbols.
+"""Two synthetic tests of a long memory: adding two numbers, and copying ten symbols.
 
-Axes: N examples, B batch, T rows, I numbers in a row, O outputs.
+Axes: N examples, B batch, T time steps, O outputs.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 if TYPE_CHECKING:
     import jax
 
-HELD_OUT_SEED = 1997  # of the examples that are held out, whatever a member's own seed
-HELD_OUT = 1000  # examples of validation, and as many of the test
-SYMBOLS, REMEMBERED = 8, 10  # how many symbols there are, and how many are remembered
-BLANK, DELIMITER = SYMBOLS, SYMBOLS + 1
+HELD_OUT_SEED = 1997  # of validation and test, which do not depend on the seed of a member
+NUM_HELD_OUT = 1000  # examples of validation, and as many of the test
+NUM_SYMBOLS, NUM_REMEMBERED = 8, 10  # size of the alphabet, and symbols to copy
+BLANK, DELIMITER = NUM_SYMBOLS, NUM_SYMBOLS + 1
 
 
 class SyntheticTask(Task):
-    """A task whose examples `sample` draws from a key: new ones for each training step."""
+    """A task whose examples are drawn by `sample`: new ones for each training step."""
 
     online: ClassVar[bool] = True
 
     def load(self, say: Say) -> Dataset:
-        """Returns fixed sets to validate and test on, and two examples that show their look."""
+        """Returns fixed validation and test sets, and two training examples as a template."""
         import jax
         import numpy as np
 
-        make = jax.jit(self.sample, static_argnums=1)
+        sample = jax.jit(self.sample, static_argnums=1)
         keys = jax.random.split(jax.random.key(HELD_OUT_SEED), 3)
         splits = [
-            {name: np.asarray(array) for name, array in make(key, count).items()}
-            for key, count in zip(keys, (2, HELD_OUT, HELD_OUT), strict=True)
+            {name: np.asarray(array) for name, array in sample(key, count).items()}
+            for key, count in zip(keys, (2, NUM_HELD_OUT, NUM_HELD_OUT), strict=True)
         ]
         return make_dataset(self.name, *splits)
 
 
 @dataclass(frozen=True)
 class Adding(SyntheticTask):
-    """The sum of the two marked numbers among many: Hochreiter and Schmidhuber, "Long short-term
-    memory" (1997), with numbers from 0 to 1 and a marker in each half, as Arjovsky, Shah and
-    Bengio, "Unitary evolution recurrent neural networks" (2016), have it.
+    """The adding problem: the sum of the two marked numbers of a sequence.
 
-    Always answering 1 costs the variance of the sum, 1/6.
+    Hochreiter and Schmidhuber, "Long short-term memory" (1997), in the form of Arjovsky, Shah and
+    Bengio, "Unitary evolution recurrent neural networks" (2016): numbers from 0 to 1, and a marker
+    in each half. The constant answer 1 has a squared error of 1/6, the variance of the sum.
     """
 
     name: ClassVar[str] = "adding"
@@ -55,10 +55,10 @@ class Adding(SyntheticTask):
     higher_is_better: ClassVar[bool] = False
     solved_at: ClassVar[float | None] = 0.01
 
-    length: Axis[int] = axis(100, "numbers in a sequence", low=2, high=100_000, data=True)
+    length: Axis[int] = axis(100, "length of a sequence", low=2, high=100_000, data=True)
 
     def sample(self, key: jax.Array, count: int) -> Batch:
-        """Returns numbers, float32 [N,T], the two places [N,2] that are marked, the sums [N]."""
+        """Returns `numbers`, float32 [N,T], marked `places`, int32 [N,2], and their `sums` [N]."""
         import jax
         import jax.numpy as jnp
 
@@ -78,7 +78,7 @@ class Adding(SyntheticTask):
         }
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the mean squared error of always answering 1."""
+        """Returns the mean squared error of the constant answer 1."""
         import numpy as np
 
         return float(np.mean((dataset.test["sums"] - 1) ** 2))
@@ -87,15 +87,15 @@ class Adding(SyntheticTask):
         return ModelSpec(num_features=2, num_outputs=1)
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Returns a number and its marker, 0 or 1, in each row."""
+        """Returns a number and its marker, 0 or 1, at each time step."""
         import jax.numpy as jnp
 
-        rows_T11 = jnp.arange(self.length, dtype=jnp.int32)[:, None, None]
-        marked_TB = (rows_T11 == batch["places"][None]).any(axis=2)
+        t_T11 = jnp.arange(self.length, dtype=jnp.int32)[:, None, None]
+        marked_TB = (t_T11 == batch["places"][None]).any(axis=2)
         return Inputs(jnp.stack([batch["numbers"].T, marked_TB.astype(jnp.float32)], axis=2))
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        """Scores answers [B,1] by their squared error."""
+        """Returns the squared error of answers [B,1]."""
         import jax.numpy as jnp
 
         error_B = (outputs[:, 0] - batch["sums"]) ** 2
@@ -104,12 +104,12 @@ class Adding(SyntheticTask):
 
 @dataclass(frozen=True)
 class Copying(SyntheticTask):
-    """Ten symbols to be said again after a delay: Hochreiter and Schmidhuber (1997), in the form
-    of Arjovsky, Shah and Bengio (2016).
+    """The copying problem: ten symbols are repeated after a delay.
 
-    The T = delay + 20 rows hold the ten symbols, blanks, a delimiter as the last row of the delay,
-    and ten blanks. The answer is blank, and the symbols in the last ten rows. Without a memory the
-    least cross-entropy, a mean over rows, is 10 ln(8) / T.
+    Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (2016). The
+    T = delay + 20 time steps hold the ten symbols, blanks, a delimiter as the last time step of the
+    delay, and ten blanks. The target is blank, and the symbols in the last ten time steps. Without
+    a memory the lowest cross-entropy, a mean over time steps, is 10 ln(8) / T.
     """
 
     name: ClassVar[str] = "copying"
@@ -120,59 +120,66 @@ class Copying(SyntheticTask):
     solved_at: ClassVar[float | None] = 0.99
 
     delay: Axis[int] = axis(
-        100, "rows between the symbols and their recall", low=2, high=100_000, data=True
+        100, "time steps between the symbols and their recall", low=2, high=100_000, data=True
     )
 
     @property
     def num_time_steps(self) -> int:
-        """The rows of a sequence."""
-        return self.delay + 2 * REMEMBERED
+        """The length of a sequence."""
+        return self.delay + 2 * NUM_REMEMBERED
 
     def sample(self, key: jax.Array, count: int) -> Batch:
-        """Returns the symbols to be remembered, int32 [N,10]."""
+        """Returns the `symbols` to copy, int32 [N,10]."""
         import jax
 
-        return {"symbols": jax.random.randint(key, (count, REMEMBERED), 0, SYMBOLS)}
+        return {"symbols": jax.random.randint(key, (count, NUM_REMEMBERED), 0, NUM_SYMBOLS)}
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the share of the symbol that is commonest in the test."""
+        """Returns the recall of the symbol that is most frequent in the test."""
         import numpy as np
 
         symbols = dataset.test["symbols"]
         return float(np.bincount(symbols.ravel()).max() / symbols.size)
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
-        return ModelSpec(num_features=SYMBOLS + 2, num_outputs=SYMBOLS + 1, per_step_outputs=True)
+        return ModelSpec(
+            num_features=NUM_SYMBOLS + 2, num_outputs=NUM_SYMBOLS + 1, per_step_outputs=True
+        )
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Returns one number for each symbol, for blank and for the delimiter: 1 for what is
-        there. These few are a product sooner than they are looked up in a table.
+        """Returns the one-hot symbol, blank or delimiter of each time step.
+
+        For so few symbols a matrix product is faster than an embedding lookup.
         """
         import jax
         import jax.numpy as jnp
 
         symbols_TB = batch["symbols"].T
         rest_T = (
-            jnp.full(self.delay + REMEMBERED, BLANK, jnp.int32).at[self.delay - 1].set(DELIMITER)
+            jnp.full(self.delay + NUM_REMEMBERED, BLANK, jnp.int32)
+            .at[self.delay - 1]
+            .set(DELIMITER)
         )
         rest_TB = jnp.broadcast_to(rest_T[:, None], (len(rest_T), symbols_TB.shape[1]))
         read_TB = jnp.concatenate([symbols_TB, rest_TB])
-        return Inputs(jax.nn.one_hot(read_TB, SYMBOLS + 2, dtype=jnp.float32))
+        return Inputs(jax.nn.one_hot(read_TB, NUM_SYMBOLS + 2, dtype=jnp.float32))
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        """Scores logits [T,B,O]: the mean cross-entropy of an example's rows, and the share of its
-        symbols that are recalled.
+        """Returns, for logits [T,B,O], the cross-entropy of each example, mean over time steps, and
+        its recall, the fraction of correct symbols.
         """
         import jax
         import jax.numpy as jnp
 
         symbols_TB = batch["symbols"].T
-        blanks_TB = jnp.full((self.delay + REMEMBERED, symbols_TB.shape[1]), BLANK, jnp.int32)
-        wanted_TB = jnp.concatenate([blanks_TB, symbols_TB])
-        target_TBO = jax.nn.one_hot(wanted_TB, SYMBOLS + 1, dtype=jnp.float32)
+        blanks_TB = jnp.full((self.delay + NUM_REMEMBERED, symbols_TB.shape[1]), BLANK, jnp.int32)
+        targets_TB = jnp.concatenate([blanks_TB, symbols_TB])
+        target_TBO = jax.nn.one_hot(targets_TB, NUM_SYMBOLS + 1, dtype=jnp.float32)
         loss_TB = -jnp.sum(target_TBO * jax.nn.log_softmax(outputs), axis=-1)
         # Means as products: a plain sum may be ordered by the number of threads.
         loss_B = jnp.full(self.num_time_steps, 1 / self.num_time_steps, jnp.float32) @ loss_TB
-        right_TB = jnp.argmax(outputs[-REMEMBERED:], axis=-1) == symbols_TB
-        recall_B = jnp.full(REMEMBERED, 1 / REMEMBERED, jnp.float32) @ right_TB.astype(jnp.float32)
+        is_correct_TB = jnp.argmax(outputs[-NUM_REMEMBERED:], axis=-1) == symbols_TB
+        recall_B = jnp.full(NUM_REMEMBERED, 1 / NUM_REMEMBERED, jnp.float32) @ is_correct_TB.astype(
+            jnp.float32
+        )
         return PerExample(loss_B, recall_B, jnp.ones_like(loss_B))

@@ -1,6 +1,6 @@
-"""What tasks have in common whose models write a sentence, a symbol at a time.
+"""The base of tasks whose models write a sentence, one token at a time.
 
-Axes: S symbols of a sentence, B batch, V symbols of the vocabulary.
+Axes: S tokens of a sentence, B batch, V tokens of the vocabulary.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.classification import LABEL_SMOOTHING
 from lstm_jax.tasks.task import Batch, DecoderSpec, PerExample, Task
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seq2SeqTask(Task):
-    """Which symbol comes next in a sentence, the right ones before it given (teacher forcing).
+    """A task with a decoder, trained by teacher forcing to predict the next token of a sentence.
 
-    Members are compared by this share of right symbols. How good the sentences are that a model
-    writes by itself is another question; the report answers it.
+    The metric is the fraction of correct tokens. A report also scores the sentences that a model
+    writes without teacher forcing.
 
-    A batch holds `target`, int32 [B,S], each sentence with its end, and `target_lengths` [B]. A
-    number below zero is a symbol that is not in the vocabulary.
+    A batch holds `target`, int32 [B,S], each sentence with its end token, and `target_lengths` [B].
+    A negative number is a token that is not in the vocabulary.
     """
 
     metric: ClassVar[str] = "symbol_accuracy"
@@ -32,22 +33,16 @@ class Seq2SeqTask(Task):
 
     attention: Axis[str] = axis(
         "luong",
-        "what the decoder sees of the rows that were read: `none`, only the last states; `luong`, "
-        "global attention with the general score (Luong et al., 2015), without input feeding",
+        "attention of the decoder: `none` (it starts from the last states of the encoder) or "
+        "`luong`, global attention with the general score (Luong et al., 2015), without input "
+        "feeding",
         choices=lambda: ("none", "luong"),
     )
-    label_smoothing: Axis[float] = axis(
-        0.0,
-        "share of the training target spread evenly over all symbols",
-        low=0.0,
-        high=0.999,
-        traced=True,
-    )
-
+    label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
     target_dropout: Axis[float | None] = axis(
         None,
-        "share of the symbols before the next one that training does not show the decoder, so that "
-        "it learns to look at what is described (Bowman et al., 2016); `none`: all are shown",
+        "probability in training that an input token of the decoder is replaced by the unknown "
+        "token, so that it relies on the encoder (Bowman et al., 2016); none: off",
         value_type=float,
         low=0.0,
         high=0.999,
@@ -56,27 +51,27 @@ class Seq2SeqTask(Task):
     )
 
     def decoder(self, metadata: dict[str, Any]) -> DecoderSpec:
-        """Returns what writes the sentences of data of these metadata."""
+        """Returns the decoder for data with these metadata."""
         return DecoderSpec(len(metadata["target_vocabulary"]), self.attention)
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the share of right symbols of whoever knows the symbol before alone."""
+        """Returns the accuracy of a bigram model, which knows only the token before."""
         import numpy as np
 
         size = len(dataset.metadata["target_vocabulary"])
         counts = np.zeros((size, size), np.int64)
-        np.add.at(counts, _neighbours(dataset.train), 1)
-        before, right = _neighbours(dataset.test)
-        return float(np.mean(counts.argmax(axis=1)[before] == right))
+        np.add.at(counts, _bigrams(dataset.train), 1)
+        before, target = _bigrams(dataset.test)
+        return float(np.mean(counts.argmax(axis=1)[before] == target))
 
     def total_weight(self, batch: Batch) -> Any:
-        """Returns the number of symbols to be written."""
+        """Returns the number of target tokens, float32 []."""
         import jax.numpy as jnp
 
         return jnp.sum(batch["target_lengths"]).astype(jnp.float32)  # of integers: exact
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
-        """Returns the batch with `shown`, int32 [B,S]: the target as the decoder may see it."""
+        """Returns the batch with `shown`, int32 [B,S]: the target with dropped tokens."""
         if self.target_dropout is None:
             return batch
         import jax
@@ -85,12 +80,12 @@ class Seq2SeqTask(Task):
         from lstm_jax.data.tokens import UNKNOWN
 
         target_BS = batch["target"]
-        drawn_BS = jax.random.uniform(jax.random.fold_in(key, 1), target_BS.shape)
-        hidden_BS = drawn_BS < self.target_dropout
-        return {**batch, "shown": jnp.where(hidden_BS, jnp.int32(UNKNOWN), target_BS)}
+        uniform_BS = jax.random.uniform(jax.random.fold_in(key, 1), target_BS.shape)
+        is_dropped_BS = uniform_BS < self.target_dropout
+        return {**batch, "shown": jnp.where(is_dropped_BS, jnp.int32(UNKNOWN), target_BS)}
 
     def decoder_inputs(self, batch: Batch) -> jax.Array:
-        """Returns the symbol before each one to be written, int32 [S,B]."""
+        """Returns the target shifted right, with a begin token first, int32 [S,B]."""
         import jax.numpy as jnp
 
         from lstm_jax.data.tokens import BEGIN
@@ -99,41 +94,43 @@ class Seq2SeqTask(Task):
         return jnp.concatenate([jnp.full_like(target_SB[:1], BEGIN), target_SB[:-1]])
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        """Scores logits [S,B,V] by cross-entropy; what comes after a sentence's end has no weight.
+        """Returns cross-entropy and correctness of logits [S,B,V]; padding has no weight.
 
-        Symbols are one-hot: see `Images.items`.
+        Labels are one-hot for the reason in `classification.cross_entropy_per_example`.
         """
         import jax
         import jax.numpy as jnp
         import optax
 
         target_SB = map_unknown(batch["target"]).T
-        rows_S = jnp.arange(len(target_SB), dtype=jnp.int32)
-        inside_SB = rows_S[:, None] < batch["target_lengths"][None]
+        t_S = jnp.arange(len(target_SB), dtype=jnp.int32)
+        is_real_SB = t_S[:, None] < batch["target_lengths"][None]
         target_SBV = jax.nn.one_hot(target_SB, outputs.shape[-1], dtype=jnp.float32)
         if training:
             target_SBV = optax.smooth_labels(target_SBV, self.label_smoothing)
         loss_SB = -jnp.sum(target_SBV * jax.nn.log_softmax(outputs), axis=-1)
-        right_SB = (jnp.argmax(outputs, axis=-1) == target_SB).astype(jnp.float32)
-        return PerExample(loss_SB.ravel(), right_SB.ravel(), inside_SB.astype(jnp.float32).ravel())
+        is_correct_SB = (jnp.argmax(outputs, axis=-1) == target_SB).astype(jnp.float32)
+        return PerExample(
+            loss_SB.ravel(), is_correct_SB.ravel(), is_real_SB.astype(jnp.float32).ravel()
+        )
 
 
-def map_unknown(numbers: jax.Array) -> jax.Array:
-    """Returns numbers of the vocabulary: symbols that are not in it are the unknown one."""
+def map_unknown(tokens: jax.Array) -> jax.Array:
+    """Returns tokens in which each negative number is replaced by the unknown token."""
     import jax.numpy as jnp
 
     from lstm_jax.data.tokens import UNKNOWN
 
-    return jnp.where(numbers < 0, jnp.int32(UNKNOWN), numbers)
+    return jnp.where(tokens < 0, jnp.int32(UNKNOWN), tokens)
 
 
-def _neighbours(split: dict[str, Any]) -> tuple[Any, Any]:
-    """The symbols of all sentences before another one, and these, int [n] each."""
+def _bigrams(split: dict[str, Any]) -> tuple[Any, Any]:
+    """Returns all pairs of a decoder input and its target, int [n] each."""
     import numpy as np
 
     from lstm_jax.data.tokens import BEGIN, UNKNOWN
 
     target_NS = np.where(split["target"] < 0, UNKNOWN, split["target"])
     before_NS = np.concatenate([np.full_like(target_NS[:, :1], BEGIN), target_NS[:, :-1]], axis=1)
-    inside_NS = np.arange(target_NS.shape[1]) < split["target_lengths"][:, None]
-    return before_NS[inside_NS], target_NS[inside_NS]
+    is_real_NS = np.arange(target_NS.shape[1]) < split["target_lengths"][:, None]
+    return before_NS[is_real_NS], target_NS[is_real_NS]

@@ -1,102 +1,119 @@
-"""What a task is: what is read and what is asked, as a frozen dataclass with pure functions.
+"""The interface of a task: a frozen dataclass of fields, and pure functions on batches.
 
-Axes: N examples, B batch, T rows, I numbers in a row, O outputs, n items that are scored.
+Axes: N examples, B batch, T time steps, I input features, O outputs, S time steps of the decoder,
+n scored items.
 
-A task's fields are declared as an experiment's are (`fields.axis`) and are axes as these. Inside a
-compiled program a traced field of `self` is an array. What the functions compute there is written
-with JAX, which a task imports where it needs it: the command line reads the fields alone.
+The fields of a task are declared as those of an experiment (`fields.axis`), and each of them may be
+an axis of the grid. Inside a compiled program a traced field of `self` is an array. The functions
+that run there are written with JAX, which a task imports where it needs it: the command line reads
+only the fields.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, gather_examples
+from lstm_jax.errors import UserError
 from lstm_jax.fields import check_value, field_specs
 
 if TYPE_CHECKING:
     import jax
 
-Batch = dict[str, Any]  # arrays by name, the first axis that of the examples
+Batch = dict[str, Any]  # arrays by name; the first axis counts examples
 
 
 class DecoderSpec(NamedTuple):
-    """What writes a sequence of symbols, one after another, from what the recurrent layers read."""
+    """The decoder, which writes a sequence of tokens from what the recurrent layers read."""
 
-    num_symbols: int  # the size of its vocabulary
-    attention: str  # `none`, or `luong`: see train/decoder.py
+    num_symbols: int  # size of its vocabulary
+    attention: str  # `none`, or `luong`: see model/attention.py
 
 
 class ModelSpec(NamedTuple):
-    """What a model begins and ends with."""
+    """The inputs and outputs of a model, which a task decides."""
 
-    num_features: int  # numbers in an input row; the size of the vocabulary, if rows are symbols
+    num_features: int  # of the input at a time step; the size of the vocabulary, if it is a token
     num_outputs: int  # of the head
-    per_step_outputs: bool = False  # the head reads the output of every row; otherwise the last one
-    mean_pool: bool = False  # the head reads the mean of the outputs of all rows instead
-    token_inputs: bool = False  # a row is one symbol, int32, which is looked up in a table
-    bucket_lengths: tuple[
-        int, ...
-    ] = ()  # of batches, rising: each is cut to the least that holds it
-    carry_state: bool = False  # a block of scored examples goes on where the one before it ended
+    per_step_outputs: bool = False  # the head reads the output of every time step, not of the last
+    mean_pool: bool = False  # the head reads the mean of the outputs of all time steps instead
+    token_inputs: bool = False  # a time step is one token, int32, which is embedded
+    # Rising sequence lengths: each batch is truncated to the smallest that holds its examples.
+    bucket_lengths: tuple[int, ...] = ()
+    carry_state: bool = False  # in evaluation a block starts from the state of the block before it
     decoder: DecoderSpec | None = None  # it stands between the recurrent layers and the head
 
 
 class Inputs(NamedTuple):
-    """What the first cell reads."""
+    """The inputs of a model for a batch."""
 
-    x_TBI: jax.Array  # symbols are [T,B]
-    lengths_B: jax.Array | None = None  # int32 rows that count; None: all
-    decoder_inputs_SB: jax.Array | None = (
-        None  # of a decoder: int32, the symbol before each to be written
-    )
+    x_TBI: jax.Array  # float32, or tokens, int32 [T,B]
+    lengths_B: jax.Array | None = None  # valid time steps, int32; None: all
+    decoder_inputs_SB: jax.Array | None = None  # int32, the token before each one to be predicted
 
 
 class PerExample(NamedTuple):
-    """What is scored, one entry for each example (or each row of one), float32 [n] each.
+    """Loss and metric of each scored item, float32 [n] each: an example, or a time step of one.
 
-    The sums over them are taken by the training step, in an order that does not depend on the
-    device: a batch's loss is the weighted mean of `loss`, its metric that of `metric`.
+    The training step sums them in an order that does not depend on the device. The loss of a batch
+    is the weighted mean of `loss`, and its metric is that of `metric`.
     """
 
     loss: jax.Array
     metric: jax.Array
-    weight: jax.Array  # 1, or 0 for what does not count
+    weight: jax.Array  # 1, or 0 for an item that does not count
 
 
 @dataclass(frozen=True)
 class Task:
-    """The base of all tasks. Raises `UserError` when a field's value is off."""
+    """The base class of all tasks. Raises `UserError` when the value of a field is invalid."""
 
     name: ClassVar[str]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    online: ClassVar[bool] = False  # training examples are made anew for each step, by `sample`
-    # From which metric on a member's training is called a success; None: nobody says so.
+    online: ClassVar[bool] = False  # `sample` makes new training examples for each step
+    # A member is called successful from this value of the metric on; None: not defined.
     solved_at: ClassVar[float | None] = None
-    causal: ClassVar[bool] = False  # a row's output must not depend on later rows
-    metric_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)  # an interval stays in it
-    # Functions by name, `package.module:function` or `path/to/file.py:function`, loaded when they
-    # are called: what `predict` asks a trained model, and what a report shows of its answers.
+    causal: ClassVar[bool] = False  # an output must not depend on later time steps
+    metric_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)  # bounds of an interval
+    # Functions by name, `package.module:function` or `path/to/file.py:function`, which are loaded
+    # when they are called: for `predict`, and for the answers that a report shows.
     predictor: ClassVar[str | None] = None
     figures: ClassVar[str | None] = None
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Raises UserError for a class with fields that `@dataclass` has not seen."""
+        for base in cls.__mro__:
+            names = [n for n, value in vars(base).items() if isinstance(value, dataclasses.Field)]
+            if names:
+                raise UserError(
+                    f"task: {base.__name__} is no dataclass, so its fields ({', '.join(names)}) "
+                    "are not known; write @dataclass(frozen=True) above the class"
+                )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        for name, spec in field_specs(self).items():
+        specs = field_specs(self)
+        for field in dataclasses.fields(self):
+            if field.name not in specs:
+                raise UserError(
+                    f"task: {type(self).__name__}.{field.name} is not declared with axis(...), so "
+                    "no record would hold it"
+                )
+        for name, spec in specs.items():
             value = check_value(f"task.{name}", getattr(self, name), spec)
             object.__setattr__(self, name, value)
 
     @classmethod
     def spec_string(cls) -> str:
-        """Returns what a record calls this task: its name, or `path/to/file.py:Class` of a task in
-        a user's file.
-        """
+        """Returns the name of this task, or `path/to/file.py:Class` for a task in a user's file."""
         if cls.__module__.startswith("lstm_jax."):
             return cls.name
-        # The module of a file that was run is none; a function that stands in it knows the file.
+        # The module of a file that `runpy` has run is gone; the code of a function names the file.
         codes = [value.__code__ for value in vars(cls).values() if inspect.isfunction(value)]
         for code in codes:
             file = code.co_filename
@@ -110,71 +127,71 @@ class Task:
     @property
     def data_key(self) -> str:
         """Names the data: the values of the fields that decide what is loaded."""
-        decide = [name for name, spec in field_specs(self).items() if spec.data]
-        return ", ".join(f"{name} {getattr(self, name)}" for name in decide)
+        names = [name for name, spec in field_specs(self).items() if spec.data]
+        return ", ".join(f"{name} {getattr(self, name)}" for name in names)
 
     def load(self, say: Say) -> Dataset:
-        """Returns the data, which the fields declared with `data` alone decide.
+        """Returns the data, which depend only on the fields that are declared with `data`.
 
-        `say` hears what takes time, a line at a time.
-        Raises UserError for a name that is none, and EnvironmentProblem when the data is damaged or
-        not to be had.
+        `say` prints a line about a step that takes time. Raises UserError for an unknown name, and
+        EnvironmentProblem when the data are damaged or cannot be had.
         """
         raise NotImplementedError
 
     def check_data(self, dataset: Dataset) -> None:
-        """Raises UserError where a data set that a user made of arrays is not what is read here."""
+        """Raises UserError where a data set that a user made of arrays does not fit this task."""
 
     def built_in(self) -> Task | None:
-        """Returns the same task on data that needs no network; None where there is none."""
+        """Returns the same task on data that need no network; None where there are none."""
         return None
 
     def trivial_score(self, dataset: Dataset) -> float:
-        """Returns what the best answer that ignores the input gets in the metric, on the test."""
+        """Returns the test metric of the best answer that does not read the input."""
         raise NotImplementedError
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
-        """Returns the ends of a model for data of these metadata (`Dataset.metadata`).
+        """Returns the inputs and outputs of a model for data with these `Dataset.metadata`.
 
         Raises UserError when the fields do not fit the data.
         """
         raise NotImplementedError
 
     def sample(self, key: jax.Array, count: int) -> Batch:
-        """Returns so many new training examples, a function of the key, if the task is `online`."""
+        """Returns `count` new training examples, a function of the key. `online` tasks only."""
         raise NotImplementedError
 
     def example_lengths(self, batch: Batch) -> Any:
-        """Returns how many rows each example needs, [B], where `ModelSpec.widths` cut batches."""
+        """Returns the sequence length of each example, int32 [B]. Needed for `bucket_lengths`."""
         raise NotImplementedError
 
     def truncate(self, batch: Batch, length: int) -> Batch:
-        """Returns the batch with so many rows, where `ModelSpec.widths` cut batches."""
+        """Returns the batch cut to `length` time steps. Needed for `bucket_lengths`."""
         raise NotImplementedError
 
     def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
-        """Returns the examples of these indices, as arrays by name, without shared arrays."""
+        """Returns the examples at these indices, as arrays by name, without shared arrays."""
         return gather_examples(examples, index_B)
 
     @property
     def time_step_name(self) -> str:
-        """What the model reads at a time."""
+        """What the model reads at a time step, in a word."""
         return "row"
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
-        """Returns the batch as it is trained on; scores are taken without."""
+        """Returns the batch that is trained on; evaluation does not augment."""
         return batch
 
     def total_weight(self, batch: Batch) -> Any:
-        """Returns the sum of the weights of a whole batch: a number, or an exact float32 []."""
+        """Returns the sum of all weights of a batch: an int, or an exact float32 []."""
         return len(next(iter(batch.values())))
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Returns the rows that the model reads."""
+        """Returns the inputs of the model."""
         raise NotImplementedError
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        """Scores the outputs, [B,O], or [T,B,O] of every row (of a decoder's too), of a batch or of
-        a part of one.
+        """Returns the scores of the outputs of a batch, or of a microbatch.
+
+        The outputs are [B,O], or [T,B,O] of every time step, or [S,B,O] of a decoder.
         """
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""Which class a text is of, read a word or a character at a time.
+"""Text classification, a word or a character at each time step.
 
-Axes: N texts, B batch, T symbols that are read, C classes.
+Axes: N texts, B batch, T tokens of a text, C classes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import commonest_class_accuracy, cross_entropy_per_example
+from lstm_jax.tasks.classification import (
+    LABEL_SMOOTHING,
+    cross_entropy_per_example,
+    majority_accuracy,
+)
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Text(Task):
-    """Which class a text is of."""
+    """Text classification."""
 
     name: ClassVar[str] = "text"
     predictor: ClassVar[str | None] = "lstm_jax.predict.text:predict"
@@ -29,64 +33,68 @@ class Text(Task):
 
     dataset: Axis[str] = axis(
         "imdb_reviews",
-        "a file of lines `label<TAB>text`, or a TFDS text-classification set by its name",
+        "a file of lines `label<TAB>text`, or the name of a TFDS text classification set",
         data=True,
     )
-    unit: Axis[str] = axis(
+    units: Axis[str] = axis(
         "words",
-        "what is read at a time: `words` (in small letters) and signs, or `characters`",
+        "tokens: lower-case `words` and punctuation marks, or `characters`",
         choices=lambda: ("words", "characters"),
         data=True,
     )
-    vocabulary: Axis[int] = axis(
-        20_000, "symbols at most, the commonest of training", low=3, high=10**7, data=True
+    max_vocabulary: Axis[int] = axis(
+        20_000,
+        "maximum size of the vocabulary: the most frequent tokens of training",
+        low=3,
+        high=10**7,
+        data=True,
     )
-    least_count: Axis[int] = axis(
-        2, "times that a symbol must occur in training to be known", low=1, high=10**9, data=True
+    min_count: Axis[int] = axis(
+        2,
+        "minimum number of occurrences in training of a token of the vocabulary",
+        low=1,
+        high=10**9,
+        data=True,
     )
-    longest: Axis[int] = axis(
-        400, "symbols that are read of a text, the last ones", low=1, high=10**6, data=True
+    max_length: Axis[int] = axis(
+        400,
+        "maximum number of tokens of a text; of a longer text the last ones are read",
+        low=1,
+        high=10**6,
+        data=True,
     )
-    answer: Axis[str] = axis(
+    pooling: Axis[str] = axis(
         "last",
-        "what the answer is given by: the `last` output, or the `mean` over all",
+        "what the head reads: the `last` output, or the `mean` over all time steps",
         choices=lambda: ("last", "mean"),
     )
     word_dropout: Axis[float | None] = axis(
         None,
-        "probability that a symbol is read as unknown in training; none: off",
+        "probability in training that a token is replaced by the unknown token; none: off",
         value_type=float,
         low=0.0,
         high=0.999,
         traced=True,
         optional=True,
     )
-    label_smoothing: Axis[float] = axis(
-        0.0,
-        "share of the training target spread evenly over all classes",
-        low=0.0,
-        high=0.999,
-        traced=True,
-    )
+    label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data.text import load_texts
 
         return load_texts(
-            self.dataset, self.unit, self.vocabulary, self.least_count, self.longest, say
+            self.dataset, self.units, self.max_vocabulary, self.min_count, self.max_length, say
         )
 
-    def built_in(self) -> Task | None:
-        return None
-
     def trivial_score(self, dataset: Dataset) -> float:
-        return commonest_class_accuracy(dataset)
+        """Returns the test accuracy of the class that is most frequent in training."""
+        return majority_accuracy(dataset)
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(
             num_features=len(metadata["vocabulary"]),
             num_outputs=len(metadata["classes"]),
-            mean_pool=self.answer == "mean",
+            mean_pool=self.pooling == "mean",
             token_inputs=True,
             bucket_lengths=tuple(metadata["widths"]),
         )
@@ -105,10 +113,10 @@ class Text(Task):
 
         from lstm_jax.data.tokens import TEXT_UNKNOWN
 
-        symbols_BT = batch["symbols"]
-        dropped_BT = jax.random.uniform(key, symbols_BT.shape) < self.word_dropout
-        unknown = jnp.asarray(TEXT_UNKNOWN, symbols_BT.dtype)
-        return {**batch, "symbols": jnp.where(dropped_BT, unknown, symbols_BT)}
+        tokens_BT = batch["symbols"]
+        is_dropped_BT = jax.random.uniform(key, tokens_BT.shape) < self.word_dropout
+        unknown = jnp.asarray(TEXT_UNKNOWN, tokens_BT.dtype)
+        return {**batch, "symbols": jnp.where(is_dropped_BT, unknown, tokens_BT)}
 
     def inputs(self, batch: Batch) -> Inputs:
         import jax.numpy as jnp
@@ -116,10 +124,9 @@ class Text(Task):
         return Inputs(batch["symbols"].T.astype(jnp.int32), batch["lengths"])
 
     def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
-        return cross_entropy_per_example(
-            outputs, batch["labels"], self.label_smoothing if training else None
-        )
+        smoothing = self.label_smoothing if training else None
+        return cross_entropy_per_example(outputs, batch["labels"], smoothing)
 
     @property
     def time_step_name(self) -> str:
-        return self.unit.rstrip("s")
+        return self.units.rstrip("s")

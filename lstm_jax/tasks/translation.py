@@ -1,6 +1,6 @@
-"""A sentence of one language into one of another, by an encoder and a decoder.
+"""Translation of sentences, by an encoder and a decoder.
 
-Axes: B batch, W symbols of the widest sentence.
+Axes: B batch, W tokens of the longest sentence.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 if TYPE_CHECKING:
     import jax
 
-SENTENCES = ("source", "target", "shown")  # the arrays of a batch that have an axis of symbols
+TOKEN_ARRAYS = ("source", "target", "shown")  # arrays of a batch, [B,W]
 
 
 @dataclass(frozen=True)
 class Translation(Seq2SeqTask):
-    """What a sentence is in another language."""
+    """Translation of sentences."""
 
     name: ClassVar[str] = "translation"
     predictor: ClassVar[str | None] = "lstm_jax.predict.sequence:translate"
@@ -29,39 +29,47 @@ class Translation(Seq2SeqTask):
 
     dataset: Axis[str] = axis(
         "dates",
-        "`dates` (dates and numbers in words and in figures: made, no network), a file of two "
-        "columns FILE.tsv or FILE.tsv.gz, or a TFDS translation set such as "
+        "`dates` (dates and numbers in words and in figures, generated, no network), a file of "
+        "two columns FILE.tsv or FILE.tsv.gz, or the name of a TFDS translation set such as "
         "ted_hrlr_translate/pt_to_en",
         data=True,
     )
-    swapped: Axis[bool] = axis(False, "from the second language into the first", data=True)
+    swapped: Axis[bool] = axis(
+        False, "translate from the second language into the first", data=True
+    )
     units: Axis[str] = axis(
         "words",
-        "what a symbol is: `words` (digits and marks apart) or `characters`",
+        "tokens: `words`, with each digit and mark as a token of its own, or `characters`",
         choices=lambda: ("words", "characters"),
         data=True,
     )
-    lowercase: Axis[bool] = axis(False, "capital letters are read as small ones", data=True)
+    lowercase: Axis[bool] = axis(False, "convert all letters to lower case", data=True)
     max_words: Axis[int] = axis(
-        50, "longer sentences, of either side, are left out", low=1, high=1000, data=True
+        50,
+        "maximum number of words; pairs with a longer sentence are left out",
+        low=1,
+        high=1000,
+        data=True,
     )
     max_vocabulary: Axis[int] = axis(
         10_000,
-        "symbols of each side that are known: the commonest in training",
+        "maximum size of each vocabulary: the most frequent tokens of training",
         low=1,
         high=10**6,
         data=True,
     )
     validation: Axis[str] = axis(
         "by-rule",
-        "of a file: its pairs that are held out, by their places, such as 1-400,9001-9200; "
-        "by-rule: every tenth stretch of forty",
+        "line numbers of the validation pairs of a file, such as 1-400,9001-9200; by-rule: every "
+        "tenth block of forty pairs",
         data=True,
     )
-    test: Axis[str] = axis("by-rule", "as `validation`, for the test", data=True)
+    test: Axis[str] = axis(
+        "by-rule", "line numbers of the test pairs, as for validation", data=True
+    )
     word_dropout: Axis[float] = axis(
         0.0,
-        "share of the symbols of a source that training does not show",
+        "probability in training that a source token is replaced by the unknown token",
         low=0.0,
         high=0.999,
         traced=True,
@@ -94,7 +102,7 @@ class Translation(Seq2SeqTask):
         return jnp.maximum(batch["source_lengths"], batch["target_lengths"])
 
     def truncate(self, batch: Batch, length: int) -> Batch:
-        return {n: a[:, :length] if n in SENTENCES else a for n, a in batch.items()}
+        return {n: a[:, :length] if n in TOKEN_ARRAYS else a for n, a in batch.items()}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         import jax
@@ -103,8 +111,8 @@ class Translation(Seq2SeqTask):
         from lstm_jax.data.tokens import UNKNOWN
 
         batch = super().augment(batch, key)
-        shown_BW = jax.random.uniform(key, batch["source"].shape) >= self.word_dropout
-        return {**batch, "source": jnp.where(shown_BW, batch["source"], jnp.int32(UNKNOWN))}
+        is_kept_BW = jax.random.uniform(key, batch["source"].shape) >= self.word_dropout
+        return {**batch, "source": jnp.where(is_kept_BW, batch["source"], jnp.int32(UNKNOWN))}
 
     def inputs(self, batch: Batch) -> Inputs:
         return Inputs(
@@ -113,5 +121,5 @@ class Translation(Seq2SeqTask):
 
     @property
     def time_step_name(self) -> str:
-        """What the encoder reads at a time."""
+        """What the encoder reads at a time step, in a word."""
         return "word" if self.units == "words" else "character"

@@ -10,7 +10,7 @@ from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report.drawing import Table
 from lstm_jax.report.figures.model import first_examples
-from lstm_jax.tasks.memory import BLANK, REMEMBERED
+from lstm_jax.tasks.memory import BLANK, NUM_REMEMBERED
 
 SHOWN = 5
 
@@ -18,7 +18,7 @@ SHOWN = 5
 def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Table]:
     """Yields the first examples of validation beside what is recalled of them."""
     batch = first_examples(trained, dataset, SHOWN)
-    said = trained.outputs(batch)[-REMEMBERED:].argmax(axis=-1).T
+    said = trained.outputs(batch)[-NUM_REMEMBERED:].argmax(axis=-1).T
     symbols = np.asarray(batch["symbols"])
     yield Table(
         "answers",
