@@ -1,4 +1,4 @@
-"""The notebook of the documents, run as somebody does who opens it."""
+"""docs/quickstart.ipynb runs as for a user who opens it."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ import pytest
 from fast_compile import OPTIONS
 
 QUICKSTART = Path(__file__).parent.parent / "docs" / "quickstart.ipynb"
-# What this process has set for itself: a notebook has none of it.
+# Settings of this process that the notebook of a user does not have.
 STRICT = ("JAX_NUMPY_DTYPE_PROMOTION", "JAX_NUMPY_RANK_PROMOTION", "JAX_NUM_CPU_DEVICES")
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """The cells' outputs, in the order of the cells."""
+    """The outputs of all cells, in their order."""
     notebook = nbformat.read(QUICKSTART, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "clear its outputs"
     folder = {"metadata": {"path": str(tmp_path_factory.mktemp("quickstart"))}}
@@ -26,17 +26,19 @@ def outputs(tmp_path_factory):
     return [output for cell in notebook.cells for output in cell.get("outputs", ())]
 
 
-def said(outputs):
+def printed_text(outputs):
+    """Returns all that the cells printed."""
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
 
-def test_nothing_is_complained_about(outputs):
+def test_there_are_no_warnings(outputs):
     assert {output.get("name", "stdout") for output in outputs} == {"stdout"}
-    assert "Warning" not in said(outputs)
+    assert "Warning" not in printed_text(outputs)
 
 
 def test_it_trains_and_plots(outputs):
-    text = said(outputs)
+    """The accuracy of the predictions is the one on record."""
+    text = printed_text(outputs)
     (right,) = [line for line in text.splitlines() if line.startswith("right on")]
     (record,) = [line for line in text.splitlines() if line.startswith("on record")]
     assert right.split()[2] == record.split()[2]
@@ -44,6 +46,6 @@ def test_it_trains_and_plots(outputs):
 
 
 def test_the_recurrence_learns_in_nnx(outputs):
-    (line,) = [line for line in said(outputs).splitlines() if line.startswith("loss")]
-    first, last = (float(line.split()[place]) for place in (1, 4))
+    (line,) = [line for line in printed_text(outputs).splitlines() if line.startswith("loss")]
+    first, last = (float(line.split()[index]) for index in (1, 4))
     assert last < 0.5 * first
