@@ -35,12 +35,7 @@ EXPERIMENTS = {
     ],
     "pixels": [
         *DIGITS,
-        "--task.reading",
-        "pixels",
-        "--hidden-size",
-        "32",
-        "--learning-rate",
-        "3e-3",
+        *("--task.reading", "pixels", "--hidden-size", "32", "--learning-rate", "3e-3"),
     ],
     "two GRUs": [
         *DIGITS,
@@ -81,7 +76,7 @@ class Row:
 
 
 def rows(scratch: Path) -> Iterator[Row]:
-    """The first is the one that the others are held against."""
+    """Yields all ways to run. The others are compared with the first one."""
     yield Row("nothing", "as it comes", tasks=True)
     yield Row("process", "once more")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -98,9 +93,11 @@ def rows(scratch: Path) -> Iterator[Row]:
         argv = ("--checkpoint-every", steps)
         yield Row("segments", f"of {steps} steps", argv=argv, tasks=steps == "7")
     for seeds in (("0", "1"), ("1", "0"), ("2", "1", "0")):
-        given = " ".join(seeds)
         yield Row(
-            "members beside it", f"seeds {given}", argv=("--seed", *seeds), tasks=len(seeds) > 2
+            "members beside it",
+            f"seeds {' '.join(seeds)}",
+            argv=("--seed", *seeds),
+            tasks=len(seeds) > 2,
         )
     yield Row("kill", "after step 40", argv=("--checkpoint-every", "20"), kill_after="step 40/")
     one = {"JAX_NUM_CPU_DEVICES": "1"}
@@ -112,16 +109,16 @@ def rows(scratch: Path) -> Iterator[Row]:
 
 
 def write_lines(path: Path) -> None:
-    """Writes lines of Python for a task of texts: each after whether it assigns a value."""
+    """Writes lines of Python for a text task, each labelled with whether it assigns a value."""
     lines = [line.strip() for line in Path(subprocess.__file__).read_text().splitlines()]
-    found = dict.fromkeys(line for line in lines if line and "\t" not in line)
-    path.write_text("".join(f"{int('=' in line)}\t{line}\n" for line in found))
+    unique = dict.fromkeys(line for line in lines if line and "\t" not in line)
+    path.write_text("".join(f"{int('=' in line)}\t{line}\n" for line in unique))
 
 
-def digest(row: Row, switches: list[str], scratch: Path) -> str:
-    """Of the member with seed 0, after the run of a row."""
+def digest(row: Row, options: list[str], scratch: Path) -> str:
+    """Runs a row and returns the SHA-256 of the parameters of the member with seed 0."""
     runs = scratch / "runs"
-    argv = [*row.starter, sys.executable, "-m", "lstm_jax", "run", *switches]
+    argv = [*row.starter, sys.executable, "-m", "lstm_jax", "run", *options]
     argv += ["--runs-dir", str(runs), "--no-report", *row.argv]
     argv += [] if "--seed" in row.argv else ["--seed", "0"]
     env = os.environ | row.env
@@ -146,20 +143,20 @@ def main() -> int:
     console, differing, count = Console(width=220, highlight=False), 0, 0
     table = Table("varied", "how", *EXPERIMENTS, *TASKS)
     with tempfile.TemporaryDirectory(prefix="bits-") as name, console.status("") as status:
-        scratch, wanted = Path(name), dict[str, str]()
+        scratch, expected = Path(name), dict[str, str]()
         write_lines(scratch / "lines.tsv")
         for row in rows(scratch):
             cells = []
-            for title, switches in (EXPERIMENTS | (TASKS if row.tasks else {})).items():
+            for title, options in (EXPERIMENTS | (TASKS if row.tasks else {})).items():
                 status.update(f"{row.varied}: {row.how}, {title}")
-                found = digest(row, switches, scratch)
+                sha = digest(row, options, scratch)
                 shutil.rmtree(scratch / "runs")
-                same = found == wanted.setdefault(title, found)
+                same = sha == expected.setdefault(title, sha)
                 differing += not same
                 count += 1
-                cells.append(f"{found[:12]} {'' if same else 'DIFFERS'}")
+                cells.append(f"{sha[:12]} {'' if same else 'DIFFERS'}")
             table.add_row(row.varied, row.how, *cells)
-            # A verdict takes a quarter of an hour: what is known of it is kept as it comes.
+            # All rows take a quarter of an hour, so the result of each is printed at once.
             print(f"{row.varied}: {row.how}, {count} runs, {differing} differ", file=sys.stderr)
     console.print(table)
     console.print(f"{differing} of {count} runs differ in their bits")

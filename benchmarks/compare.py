@@ -48,7 +48,7 @@ LIBRARIES = ("jax", "flax", "optax", "torch", "tensorflow", "tensorflow-cpu", "t
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    # Wide enough that no column is cut, also where there is no terminal.
+    # Without a terminal the width is set, so that no column is cut.
     console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
     cores = available_cores()
     cases = [
@@ -115,8 +115,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[str, int]]:
-    """Pixels, which take 28 times as long, and other models for one hidden size only: 128, or the
-    first.
+    """Returns the pairs of mode and hidden size to measure.
+
+    Pixels, which take 28 times as long, and the other models are measured at one hidden size only:
+    128, or the first one.
     """
     pairs = [(mode, hidden) for mode in options.modes for hidden in options.hidden]
     one = 128 if 128 in options.hidden else options.hidden[0]
@@ -126,7 +128,7 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, int]]:
 
 
 def prepare(folder: Path) -> str:
-    """Has the batches written by a process of its own, so that this one stays idle and small."""
+    """Writes the batches in another process, so that this one stays small; returns their source."""
     subprocess.run(
         [sys.executable, "-m", "benchmarks.data", str(folder)],
         check=True,
@@ -140,7 +142,7 @@ def available_cores() -> int:
 
 
 def machine(cores: int, platform_asked: str) -> dict[str, Any]:
-    """What the numbers were taken on."""
+    """Returns a description of the machine and of the versions in use."""
     versions = {}
     for name in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -158,7 +160,7 @@ def machine(cores: int, platform_asked: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name where Linux tells it."""
+    """Returns the processor's name."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -167,7 +169,7 @@ def processor() -> str:
 
 
 def gpu() -> str:
-    """What NVIDIA's driver calls it."""
+    """Returns the GPU's name and driver version, as `nvidia-smi` prints them."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -175,7 +177,7 @@ def gpu() -> str:
 
 
 def as_json(case: Case, source: str, measured: Sequence[Measured]) -> dict[str, Any]:
-    """Everything measured; infinities and NaNs, which JSON lacks, as null."""
+    """Returns all measurements of a case as JSON values; NaN, which JSON lacks, becomes null."""
     ours = next((row.rates for row in measured if row.peer == OURS), [])
     rows = []
     for row in measured:
@@ -198,7 +200,7 @@ def as_json(case: Case, source: str, measured: Sequence[Measured]) -> dict[str, 
 
 
 def write(path: Path, report: dict[str, Any]) -> None:
-    """After every case, so that an interrupted run keeps what it has."""
+    """Writes the report after each case, so that an interrupted run keeps its results."""
     path.write_text(json.dumps(report, indent=1, default=str) + "\n")
 
 

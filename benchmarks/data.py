@@ -19,7 +19,7 @@ from lstm_jax.train.batches import epoch_order, streams
 
 
 def training_data() -> tuple[str, Arrays]:
-    """The training split of MNIST, or of the same shape a synthetic one."""
+    """Returns the name and the training split of MNIST, or of synthetic data of the same shape."""
     try:
         return "mnist", load_images("mnist", lambda line: print(line, file=sys.stderr)).train
     except EnvironmentProblem as error:
@@ -33,7 +33,9 @@ def training_data() -> tuple[str, Arrays]:
 
 
 def write(folder: Path, source: str, split: Arrays) -> None:
-    """`whole.npz`, and for the peers `batches.npz`: its first batches in seed 0's order."""
+    """Writes the split to `whole.npz`, and its first batches in the order of seed 0 to
+    `batches.npz`.
+    """
     order = epoch_order(streams(jax.numpy.uint32(0))["order"], 0, len(split["labels"]))
     first = np.asarray(order)[: NUM_BATCHES * Case().batch_size]
     images, labels = split["images"], split["labels"]

@@ -3,7 +3,7 @@
 Every peer is a function from a `Task` to its settings. All share the loss, optax's Adam, and the
 three ways that JAX offers to run a step: a Python loop over a jitted, donating step; the loop
 inside the jitted call; and this with the batch sharded over one host device per core. Forward
-only, the batch may also be taken in smaller parts.
+only, the batch may also be taken in smaller chunks.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Logits = Callable[[Any, jax.Array], jax.Array]  # (params, images [B,T,I]) to [B
 
 
 def linen(task: Task) -> dict[str, Setting]:
-    """Flax Linen: nn.RNN around nn.OptimizedLSTMCell, nn.GRUCell or nn.SimpleCell."""
+    """Returns Flax Linen: nn.RNN around nn.OptimizedLSTMCell, nn.GRUCell or nn.SimpleCell."""
     from flax import linen as nn
 
     case = task.case
-    kinds: dict[str, Any] = {
+    cells: dict[str, Any] = {
         "lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell, "rnn": nn.SimpleCell,
     }  # fmt: skip
 
@@ -46,7 +46,7 @@ def linen(task: Task) -> dict[str, Setting]:
         def __call__(self, x: jax.Array) -> jax.Array:
             x = nn.Dense(case.hidden_size, name="hidden")(x)
             for name in case.cell_names:
-                cell = kinds[case.cell](case.hidden_size, name=name)
+                cell = cells[case.cell](case.hidden_size, name=name)
                 carry, x = nn.RNN(cell, return_carry=True)(x)
             h = x if case.per_step_outputs else jax.tree.leaves(carry)[-1]
             return nn.Dense(NUM_CLASSES, name="output")(h)
@@ -92,7 +92,7 @@ _LINEN = {"lstm": _linen_lstm, "gru": _linen_gru, "rnn": _linen_rnn}
 
 
 def nnx(task: Task) -> dict[str, Setting]:
-    """Flax NNX: nnx.RNN(nnx.OptimizedLSTMCell), split into a pure function as its guide advises."""
+    """Returns Flax NNX: nnx.RNN(nnx.OptimizedLSTMCell), as a pure function, as in its guide."""
     from flax import nnx
 
     hidden_size, weights = task.case.hidden_size, task.weights
@@ -129,7 +129,7 @@ def nnx(task: Task) -> dict[str, Setting]:
 
 
 def cudnn(task: Task) -> dict[str, Setting]:
-    """jax.experimental.rnn: cuDNN's LSTM between two dense layers, as its docstring calls it."""
+    """Returns jax.experimental.rnn: cuDNN's LSTM between two dense layers, as in its docstring."""
     from jax.experimental import rnn
 
     case, weights = task.case, task.weights
@@ -158,7 +158,7 @@ def cudnn(task: Task) -> dict[str, Setting]:
 
 
 def haiku(task: Task) -> dict[str, Setting]:
-    """Haiku: hk.LSTM under hk.dynamic_unroll. Its gates are i, j, f, o with +1 on f, as ours."""
+    """Returns Haiku: hk.LSTM under hk.dynamic_unroll, with our gates i, j, f, o and +1 on f."""
     import haiku as hk
 
     hidden_size, weights = task.case.hidden_size, task.weights
@@ -179,7 +179,7 @@ def haiku(task: Task) -> dict[str, Setting]:
 
 
 def equinox(task: Task) -> dict[str, Setting]:
-    """Equinox: eqx.nn.LSTMCell under lax.scan, for one sequence, under vmap; as in its examples."""
+    """Returns Equinox: eqx.nn.LSTMCell under lax.scan for a sequence, under vmap, as it advises."""
     import equinox as eqx
 
     hidden_size, weights = task.case.hidden_size, task.weights
@@ -225,40 +225,42 @@ def _dense(task: Task, name: str) -> dict[str, np.ndarray]:
 
 
 def settings(task: Task, params: Any, logits_of: Logits) -> dict[str, Setting]:
-    """The three ways to run a model's steps; the last where there are several devices."""
+    """Returns the ways to run a model's steps; a sharded one where there are several devices."""
     advance = forward_step(logits_of) if task.case.forward else train_step(logits_of)
     state = (params, () if task.case.forward else optax.adam(LEARNING_RATE).init(params))
     state = jax.tree.map(np.asarray, state)  # on the host: a setting's donations touch no other's
     one = Mesh(np.asarray(jax.devices()[:1]), ("batch",))
     every = Mesh(np.asarray(jax.devices()), ("batch",))
-    found: dict[str, Setting] = {
+    ways: dict[str, Setting] = {
         "jitted loop": partial(stepper, task, state, advance, one, True),
         "jitted loop, sharded": partial(stepper, task, state, advance, every, True),
         "jitted step": partial(stepper, task, state, advance, one, False),
     }
     if len(jax.devices()) == 1:
-        del found["jitted loop, sharded"]
-    if task.case.forward:  # also on one device: smaller parts stay in the cache
-        for parts in (4, 2):
-            step = forward_step(in_parts(logits_of, parts, every))
-            found[f"{parts} parts a device"] = partial(stepper, task, state, step, every, True)
-    return found
+        del ways["jitted loop, sharded"]
+    if task.case.forward:  # also on one device: smaller chunks stay in the cache
+        for chunks in (4, 2):
+            step = forward_step(in_chunks(logits_of, chunks, every))
+            ways[f"{chunks} chunks a device"] = partial(stepper, task, state, step, every, True)
+    return ways
 
 
-def in_parts(logits_of: Logits, parts: int, mesh: Mesh) -> Logits:
-    """The batch spread over the devices and there taken in parts, which stay in the cache."""
+def in_chunks(logits_of: Logits, chunks: int, mesh: Mesh) -> Logits:
+    """Returns the model with its batch spread over devices, in chunks that fit the cache."""
 
-    def own(params: Any, images: jax.Array) -> jax.Array:
-        images = images.reshape(parts, -1, *images.shape[1:])
+    def on_device(params: Any, images: jax.Array) -> jax.Array:
+        images = images.reshape(chunks, -1, *images.shape[1:])
         return jax.lax.map(partial(logits_of, params), images).reshape(-1, NUM_CLASSES)
 
     batch, whole = PartitionSpec("batch"), PartitionSpec()
     # check_vma: the peers' zero states are alike on all devices, what follows is not.
-    return jax.shard_map(own, mesh=mesh, in_specs=(whole, batch), out_specs=batch, check_vma=False)
+    return jax.shard_map(
+        on_device, mesh=mesh, in_specs=(whole, batch), out_specs=batch, check_vma=False
+    )
 
 
 def train_step(logits_of: Logits) -> Callable[..., Any]:
-    """(state, images, labels) to the next state and the loss before it."""
+    """Returns a function from (state, images, labels) to the next state and the loss before it."""
     optimizer = optax.adam(LEARNING_RATE)
 
     def loss_of(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -276,7 +278,7 @@ def train_step(logits_of: Logits) -> Callable[..., Any]:
 
 
 def forward_step(logits_of: Logits) -> Callable[..., Any]:
-    """(state, images, labels) to the same state and the mean absolute logit."""
+    """Returns a function from (state, images, labels) to the same state and the mean |logit|."""
 
     def step(state: Any, images: jax.Array, _labels: jax.Array) -> Any:
         return state, jnp.abs(logits_of(state[0], images)).mean()
@@ -285,7 +287,7 @@ def forward_step(logits_of: Logits) -> Callable[..., Any]:
 
 
 def stepper(task: Task, state: Any, advance: Callable[..., Any], mesh: Mesh, loop: bool) -> Run:
-    """The state and the batches on their devices, and the compiled steps."""
+    """Puts the state and the batches on their devices and returns the compiled steps."""
     whole, spread = PartitionSpec(), PartitionSpec(None, "batch")
     batches = jax.device_put((task.images_SBTI, task.labels_SB), NamedSharding(mesh, spread))
     carry = jax.device_put((state, np.float32(0)), NamedSharding(mesh, whole))

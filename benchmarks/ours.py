@@ -27,8 +27,8 @@ SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
 Params = Any
 
 
-class _EveryRow(Images):
-    """The class is asked for at every row."""
+class _PerStepImages(Images):
+    """Images whose class is predicted at every row."""
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return super().model_spec(metadata)._replace(per_step_outputs=True)
@@ -44,24 +44,24 @@ class _EveryRow(Images):
 
 
 def _cell(case: Case) -> str:
-    """Its name, or where its file is."""
+    """Returns the cell's name, or the file and name of a cell from outside the package."""
     return case.cell if case.cell in CELLS else f"{Path(__file__).with_name('ugrnn.py')}:ugrnn"
 
 
 def ours(task: Task) -> dict[str, Setting]:
-    """The runner's own segments, in microbatches of several sizes; forward only, the model as a
-    pure function.
+    """Returns the segments of a run, with several numbers of microbatches; in `forward` mode, the
+    model as a pure function.
 
     A sweep has members with seeds 0, 1, ...; the first of them sees the batches of all peers.
     """
     if task.case.forward:
         return plain(task)
-    several = (1, 8) if task.case.platform == "gpu" else (8, 4)
-    return {f"{count} microbatches": partial(_train, task, count, "scan") for count in several}
+    counts = (1, 8) if task.case.platform == "gpu" else (8, 4)
+    return {f"{count} microbatches": partial(_train, task, count, "scan") for count in counts}
 
 
 def by_cudnn(task: Task) -> dict[str, Setting]:
-    """The same with cuDNN's recurrence."""
+    """Returns the same as `ours`, with cuDNN's recurrence."""
     if task.case.forward:
         return plain(task, "cudnn")
     return {"1 microbatch": partial(_train, task, 1, "cudnn")}
@@ -70,7 +70,7 @@ def by_cudnn(task: Task) -> dict[str, Setting]:
 def _train(task: Task, microbatches: int, backend: str) -> Run:
     case, split = task.case, dict(zip(("images", "labels"), load_whole(task), strict=True))
     experiment = Experiment(
-        task=_EveryRow() if case.per_step_outputs else Images(),
+        task=_PerStepImages() if case.per_step_outputs else Images(),
         cell=_cell(case),
         layers=case.layers,
         hidden_size=case.hidden_size,
@@ -111,7 +111,7 @@ def _params(task: Task) -> Params:
 
 
 def plain(task: Task, backend: str = "scan") -> dict[str, Setting]:
-    """The model in exactly the settings that every other peer on JAX is given."""
+    """Returns our model in exactly the settings of the other JAX peers."""
     case = task.case
     member = Experiment(
         cell=_cell(case), layers=case.layers, hidden_size=case.hidden_size, backend=backend
@@ -127,16 +127,16 @@ def plain(task: Task, backend: str = "scan") -> dict[str, Setting]:
 
 
 def ceiling(task: Task) -> dict[str, Setting]:
-    """The products of `task.products` on every device, batches in parts as ours or larger."""
+    """Returns `task.products` alone, on all devices, in chunks as ours or larger."""
     devices = len(jax.devices())
-    parts = sorted({max(parts // devices, 1) for parts in (1, 2, 4, 8)}, reverse=True)
-    return {f"{count} parts a device": partial(_ceiling, task, count) for count in parts}
+    counts = sorted({max(total // devices, 1) for total in (1, 2, 4, 8)}, reverse=True)
+    return {f"{count} chunks a device": partial(_ceiling, task, count) for count in counts}
 
 
-def _ceiling(task: Task, parts: int) -> Run:
-    """XLA's rate on the products alone; what they produce is dropped, so nothing else is stored."""
+def _ceiling(task: Task, chunks: int) -> Run:
+    """Runs the products alone. Their results are dropped, so that nothing else is stored."""
     case, devices = task.case, len(jax.devices())
-    share, gates = case.batch_size // devices // parts, 4 * case.hidden_size
+    share, gates = case.batch_size // devices // chunks, 4 * case.hidden_size
     width = case.features + 1 + case.hidden_size
     shapes = ((case.rows, share, width), (width, gates), (case.rows, share, gates),
               (gates, case.hidden_size))  # fmt: skip
@@ -146,8 +146,8 @@ def _ceiling(task: Task, parts: int) -> Run:
     arrays = tuple(rng.normal(size=(devices, *s)).astype(np.float32) for s in shapes)
     arrays = jax.device_put(arrays, spread)
 
-    def part(_index: Any, results: Any, arrays: Any) -> Any:
-        # Tied to the last results, or XLA would see that every part computes the same.
+    def chunk(_index: Any, results: Any, arrays: Any) -> Any:
+        # Tied to the last results, or XLA would see that every chunk computes the same.
         (v_TBK, kernel_KG, dz_TBG, recurrent_GH), _ = jax.lax.optimization_barrier(
             (arrays, results)
         )
@@ -163,12 +163,12 @@ def _ceiling(task: Task, parts: int) -> Run:
         shapes = ((share, gates), (share, case.hidden_size), (width, gates))
         zeros = jax.tree.map(jnp.zeros, shapes, is_leaf=lambda s: isinstance(s[0], int))
         zeros = jax.lax.pcast(zeros, "batch", to="varying")
-        results = jax.lax.fori_loop(0, steps * parts, partial(part, arrays=arrays), zeros)
+        results = jax.lax.fori_loop(0, steps * chunks, partial(chunk, arrays=arrays), zeros)
         return sum(result.ravel()[:1] for result in results)
 
-    field_specs = (PartitionSpec(), PartitionSpec("batch"))
+    in_specs = (PartitionSpec(), PartitionSpec("batch"))
     jitted = jax.jit(
-        jax.shard_map(every, mesh=mesh, in_specs=field_specs, out_specs=PartitionSpec("batch"))
+        jax.shard_map(every, mesh=mesh, in_specs=in_specs, out_specs=PartitionSpec("batch"))
     )
 
     def run(start: int, stop: int) -> float:

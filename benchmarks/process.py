@@ -13,13 +13,13 @@ from typing import Any
 from benchmarks.registry import Peer
 from benchmarks.task import Case
 
-PATIENCE = 900.0  # seconds for one answer
+ANSWER_TIMEOUT = 900.0  # seconds
 
 Reply = dict[str, Any]
 
 
 class PeerError(Exception):
-    """A peer died or does not answer; the message is the last that it said."""
+    """A peer died or does not answer. The message is its last line of stderr."""
 
 
 class Fleet:
@@ -28,12 +28,12 @@ class Fleet:
     def __init__(self, peer: Peer, case: Case, folder: Path, cores: int):
         self.peer, self.case = peer, case
         count = cores if peer.one_process_per_core else 1
-        self._own_cores = 1 if peer.one_core else cores
+        self._cores = 1 if peer.one_core else cores
         self._errors = [folder / f"{peer.name}_{index}.stderr" for index in range(count)]
         self._processes = [self._start(path, folder) for path in self._errors]
 
     def _start(self, errors: Path, folder: Path) -> subprocess.Popen[bytes]:
-        command = (self.peer.function, self.case.to_json(), str(folder), str(self._own_cores))
+        command = (self.peer.function, self.case.to_json(), str(folder), str(self._cores))
         with errors.open("wb") as stderr:
             return subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.worker", *command],
@@ -41,20 +41,20 @@ class Fleet:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 bufsize=0,
-                env=environment(self.peer, self._own_cores, self.case.platform),
+                env=environment(self.peer, self._cores, self.case.platform),
             )
 
     def wait_ready(self) -> Reply:
         return self._answers()[0]
 
     def build(self) -> Reply:
-        """What the first process says, with the examples of a step over all of them."""
+        """Builds the peer and returns the first reply, with the examples a step of all processes."""
         reply = self._ask({"do": "build"})[0]
         members = len(self._processes) if self.peer.one_process_per_core else self.case.members
         return {**reply, "examples_per_step": self.case.batch_size * members}
 
     def run(self, steps: int) -> Reply:
-        """Side by side; the slowest process sets the time."""
+        """Takes so many steps in all processes at once. The slowest one sets the time."""
         replies = self._ask({"do": "run", "steps": steps})
         slowest = max(reply["seconds"] for reply in replies)
         memory = sum(reply["mib"] for reply in replies)
@@ -76,7 +76,7 @@ class Fleet:
             try:
                 process.stdin.write(line)
             except BrokenPipeError:
-                raise PeerError(self._last_words(index)) from None
+                raise PeerError(self._last_error(index)) from None
         return self._answers()
 
     def _answers(self) -> list[Reply]:
@@ -85,19 +85,19 @@ class Fleet:
     def _answer(self, index: int) -> Reply:
         pipe = self._processes[index].stdout
         assert pipe is not None
-        readable, _, _ = select.select([pipe], [], [], PATIENCE)
+        readable, _, _ = select.select([pipe], [], [], ANSWER_TIMEOUT)
         if not readable:
-            raise PeerError(f"no answer in {PATIENCE:.0f} s")
+            raise PeerError(f"no answer in {ANSWER_TIMEOUT:.0f} s")
         line = pipe.readline()
         if not line:
-            raise PeerError(self._last_words(index))
+            raise PeerError(self._last_error(index))
         reply: Reply = json.loads(line)
         return reply
 
-    def _last_words(self, index: int) -> str:
+    def _last_error(self, index: int) -> str:
         lines = self._errors[index].read_text(errors="replace").strip().splitlines()
-        told = [line for line in lines if "Error" in line] or lines or ["died without a word"]
-        return told[-1][:300]
+        errors = [line for line in lines if "Error" in line] or lines or ["died without a message"]
+        return errors[-1][:300]
 
 
 def environment(peer: Peer, cores: int, platform: str = "cpu") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who is measured: where a peer's code is, what it needs, how many cores and processes it has."""
+"""The peers: where their code is, what they need, how many cores and processes they have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Peer:
     gpu_env: Mapping[str, str] = field(default_factory=dict)  # beside env, on a GPU
 
     def absent(self, platform: str) -> str:
-        """Why it cannot be measured on "cpu" or "gpu": a package it needs, or no such device."""
+        """Returns why the peer cannot be measured on "cpu" or "gpu"; an empty string if it can."""
         if self.gpu_only and platform != "gpu":
             return "needs a GPU"
         if (self.cpu_only or self.one_core) and platform == "gpu":
@@ -83,7 +83,7 @@ SWEEP_PEERS = (
 )
 
 
-# Those that have every model of `task.MODELS`; of the cell from outside the package its plain form.
+# The peers that have every model of `task.MODELS`. Our outside cell is compared with a plain scan.
 _HAVE_ALL = (OURS, BITS_FREE, "torch", "flax_linen")
 MODEL_PEERS = tuple(peer for peer in PEERS if peer.name in _HAVE_ALL)
 OUTSIDE_PEERS = (*MODEL_PEERS[:2], Peer("plain_scan", "benchmarks.ugrnn:plain_scan"))

@@ -1,4 +1,4 @@
-"""One case, measured: peers started, built one after the other, then taking turns."""
+"""Measures one case: peers are started, built one after the other, and then take turns."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ PAUSE = 0.05  # seconds between two turns, for the last one's threads to fall as
 
 
 class Turns(NamedTuple):
+    """How many rounds there are, and how long a turn is."""
+
     rounds: int
     seconds: float  # of one peer's turn
 
@@ -28,7 +30,10 @@ def measure(
     turns: Turns,
     say: Callable[[str], None],
 ) -> list[Measured]:
-    """A row for each peer, in their order. A peer that fails is left out from then on."""
+    """Measures all peers and returns a row for each, in their order.
+
+    A peer that fails is left out from then on.
+    """
     rows = {peer.name: Measured(peer.name, peer.has_loss) for peer in peers}
     fleets: dict[str, Fleet] = {}
     try:
@@ -54,7 +59,9 @@ def measure(
 
 
 def in_turn(names: list[str], index: int) -> list[str]:
-    """Each round begins with another peer, so that none always follows the same one's heat."""
+    """Returns the peers in the order of a round. Each round begins with another peer, so that none
+    always runs after the same one.
+    """
     first = index % max(len(names), 1)
     return names[first:] + names[:first]
 
@@ -84,7 +91,7 @@ def _build(fleet: Fleet, row: Measured) -> None:
 
 
 def _turn(fleet: Fleet, row: Measured, seconds: float) -> None:
-    """About as many seconds for every peer, however many steps it takes in them."""
+    """Runs a peer for about so many seconds and records its rate."""
     time.sleep(PAUSE)
     steps = max(1, round(seconds * row.steps_per_second))
     reply = fleet.run(steps)

@@ -1,4 +1,4 @@
-"""From rounds to numbers to a table. Pure, but for what rich draws."""
+"""Turns the rates of the rounds into numbers and a table. Nothing here reads or writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from benchmarks.task import Case, flop
 TOLERANCE = 1e-3  # of losses after the same steps, relative; float32 in another order of sums
 
 
-class MeshAxis(NamedTuple):
+class Spread(NamedTuple):
+    """The median and the range of a number over all rounds."""
+
     median: float
     low: float
     high: float
@@ -23,7 +25,7 @@ class MeshAxis(NamedTuple):
 
 @dataclass
 class Measured:
-    """A peer in one case. `problem` is why there is no number: not installed, or it failed."""
+    """The measurements of a peer in one case. `problem` says why there are none."""
 
     peer: str
     has_loss: bool = True
@@ -41,17 +43,18 @@ class Measured:
     tried: dict[str, Any] = field(default_factory=dict)
 
 
-def spread(values: Sequence[float]) -> MeshAxis:
-    return MeshAxis(median(values), min(values), max(values))
+def spread(values: Sequence[float]) -> Spread:
+    """Returns the median and the range of the values."""
+    return Spread(median(values), min(values), max(values))
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Round by round: what drifts from round to round falls out."""
+    """Returns the ratio of each round, so that a drift of the machine between rounds cancels."""
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def disagreements(measured: Sequence[Measured]) -> list[str]:
-    """A line for each peer whose loss is not that of ours (or, without ours, of the median)."""
+    """Returns a line for each peer whose loss differs from ours (without ours, from the median)."""
     losses = {row.peer: row.loss for row in measured if row.has_loss and row.rates}
     if not losses:
         return []
@@ -63,8 +66,8 @@ def disagreements(measured: Sequence[Measured]) -> list[str]:
     ]
 
 
-def shares_of_ceiling(measured: Sequence[Measured]) -> dict[str, MeshAxis]:
-    """Ours as a fraction of the products alone, on all cores and on one."""
+def shares_of_ceiling(measured: Sequence[Measured]) -> dict[str, Spread]:
+    """Returns our rate as a fraction of that of the products alone, on all cores and on one."""
     rates = {row.peer: row.rates for row in measured if row.rates}
     pairs = {"all cores": (OURS, CEILING), "one core": (ONE_CORE[OURS], ONE_CORE[CEILING])}
     return {
@@ -75,14 +78,14 @@ def shares_of_ceiling(measured: Sequence[Measured]) -> dict[str, MeshAxis]:
 
 
 def fastest_peer(measured: Sequence[Measured]) -> Measured | None:
-    """Of the others, by the median of their rounds."""
+    """Returns the fastest of the other peers, by the median of its rounds."""
     own = {OURS, OURS_CUDNN, BITS_FREE, CEILING, *ONE_CORE.values()}
     others = [row for row in measured if row.rates and row.peer not in own]
     return max(others, key=lambda row: median(row.rates), default=None)
 
 
 def draw(case: Case, source: str, measured: Sequence[Measured]) -> Table:
-    """One case as a table: examples a second, and how many times as fast ours is."""
+    """Returns the table of a case: examples a second, and how many times as fast ours is."""
     value = "mean |logit|" if case.forward else "loss"
     table = Table(
         title=f"{case.name}, batch {case.batch_size}, {case.rows} rows of {case.features}, "
@@ -115,7 +118,7 @@ def _cells(row: Measured, ours: Sequence[float]) -> list[str]:
 
 
 def remarks(case: Case, measured: Sequence[Measured]) -> list[str]:
-    """What the table shows, in lines: the fastest peer, the ceiling, what is wrong."""
+    """Returns lines on the fastest peer, the ceiling, and what the promise of bits costs."""
     lines = []
     rates = {row.peer: row.rates for row in measured if row.rates}
     best = fastest_peer(measured)

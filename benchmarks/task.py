@@ -1,4 +1,4 @@
-"""What every peer is given: one model, its first weights, the same batches. NumPy only.
+"""The task of every peer: the same model, first weights and batches. It needs NumPy alone.
 
 Axes: S batches kept, B batch, T rows, I pixels a row, H hidden, G = H for each gate (of the LSTM i,
 j, f, o), C classes.
@@ -38,7 +38,7 @@ Setting = Callable[[], Run]
 
 @dataclass(frozen=True)
 class Case:
-    """One table: what is trained, how large, and how many steps are compared."""
+    """A case, which is one table: the model, its sizes, and the number of steps compared."""
 
     mode: str = "train"  # or forward, pixels, sweep, one of MODELS
     hidden_size: int = 128
@@ -74,8 +74,10 @@ class Case:
 def make_case(
     mode: str, hidden_size: int, cores: int, quick: bool = False, platform: str = "cpu"
 ) -> Case:
-    """`pixels` reads 784 rows of one pixel; `sweep` trains a member on each core; the others are
-    another model.
+    """Returns the case of a mode.
+
+    `pixels` reads 784 rows of one pixel, `sweep` trains a member on each core, and a name of
+    `MODELS` is another model.
     """
     case = Case(mode, hidden_size, platform=platform, **MODELS.get(mode, {}))
     if quick:
@@ -96,7 +98,7 @@ class Task(NamedTuple):
 
 
 def make_weights(case: Case, seed: int) -> dict[str, np.ndarray]:
-    """The notebook's first weights; a cell's kernel is [inputs; recurrent], all its biases zero."""
+    """Returns the notebook's first weights. A cell's kernel is [inputs; recurrent], its bias 0."""
     rng = np.random.default_rng(seed)
     hidden, (gates, biases) = case.hidden_size, CELLS[case.cell]
     limit = np.sqrt(6 / (2 * hidden + gates * hidden))  # Glorot, uniform
@@ -118,7 +120,7 @@ def weights_file(case: Case) -> str:
 
 
 def load_task(case: Case, folder: Path) -> Task:
-    """The case's arrays from what `benchmarks.data` and the driver wrote into `folder`."""
+    """Returns a case with its arrays, from the files that `compare` wrote to `folder`."""
     with np.load(folder / "batches.npz") as arrays:
         images, labels = arrays["images"], arrays["labels"]
     with np.load(folder / weights_file(case)) as arrays:
@@ -129,22 +131,22 @@ def load_task(case: Case, folder: Path) -> Task:
 
 
 def load_whole(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """The whole training split as lstm_jax holds it: uint8 [N,T,I], int32 [N]."""
+    """Returns the whole training split as lstm_jax holds it: uint8 [N,T,I] and int32 [N]."""
     with np.load(task.folder / "whole.npz") as arrays:
         images, labels = arrays["images"], arrays["labels"]
     return images.reshape(-1, task.case.rows, task.case.features), labels
 
 
 def gates_in_order(array: np.ndarray, order: str) -> np.ndarray:
-    """The last axis, gates i, j, f, o, rearranged: `order` names them, such as "ifjo"."""
+    """Returns the array with gates i, j, f, o of its last axis in another order, as "ifjo"."""
     parts = dict(zip("ijfo", np.split(array, 4, axis=-1), strict=True))
     return np.concatenate([parts[gate] for gate in order], axis=-1)
 
 
 def forget_plus_one(bias_G: np.ndarray, order: str) -> np.ndarray:
-    """The LSTM's bias, rearranged, with the notebook's constant +1 moved into the forget gate's.
+    """Returns the LSTM's bias in another order of gates, with the notebook's +1 on the forget gate.
 
-    The same function and the same training: Adam sees gradients, never the value of a bias.
+    Function and training stay the same: Adam sees gradients, never the value of a bias.
     """
     parts = dict(zip("ijfo", np.split(bias_G, 4), strict=True))
     parts["f"] = parts["f"] + 1
@@ -152,7 +154,7 @@ def forget_plus_one(bias_G: np.ndarray, order: str) -> np.ndarray:
 
 
 def spans(start: int, stop: int) -> Iterator[slice]:
-    """Steps `start` to `stop` as slices of the kept batches, which are gone through in circles."""
+    """Yields steps `start` to `stop` as slices of the kept batches, which repeat."""
     while start < stop:
         first = start % NUM_BATCHES
         length = min(stop - start, NUM_BATCHES - first)
@@ -174,25 +176,25 @@ class Product(NamedTuple):
 
 
 def products(case: Case) -> tuple[Product, ...]:
-    """The matrix products of the fused model, of one step: what no implementation can leave out.
+    """Returns the matrix products of a step of the fused model, which no implementation can omit.
 
-    Of each layer, per row [x, 1, h] times the stacked kernel; backwards per row the gates' gradient
-    times the recurrent kernel; and all rows at once the gradient of the stacked kernel, and of the
-    layer below.
+    Each layer multiplies [x, 1, h] by the stacked kernel at each row. The backward pass multiplies
+    the gates' gradient by the recurrent kernel at each row. The gradients of the stacked kernel and
+    of the layer below are one product over all rows.
     """
     gates, rows, batch = CELLS[case.cell][0] * case.hidden_size, case.rows, case.batch_size
-    found = []
+    result = []
     for index in range(case.layers):
         width = (case.hidden_size if index else case.features) + 1 + case.hidden_size
-        found.append(Product(rows, batch, width, gates))
+        result.append(Product(rows, batch, width, gates))
         if not case.forward:
-            found.append(Product(rows, batch, gates, case.hidden_size))
-            found.append(Product(1, width, rows * batch, gates))
+            result.append(Product(rows, batch, gates, case.hidden_size))
+            result.append(Product(1, width, rows * batch, gates))
             if index:
-                found.append(Product(1, rows * batch, gates, case.hidden_size))
-    return tuple(found)
+                result.append(Product(1, rows * batch, gates, case.hidden_size))
+    return tuple(result)
 
 
 def flop(case: Case) -> int:
-    """Floating-point operations of these products in one step."""
+    """Returns the floating-point operations of these products in one step."""
     return sum(product.flop for product in products(case))

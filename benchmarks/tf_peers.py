@@ -21,7 +21,7 @@ from benchmarks.task import (
 
 
 def notebook(task: Task) -> dict[str, Setting]:
-    """The notebook: a static graph of BasicLSTMCell(H), a session, one feed_dict a step."""
+    """Returns the notebook: a static graph of BasicLSTMCell(H), a session, one feed_dict a step."""
     return {"session": partial(_notebook, task)}
 
 
@@ -58,7 +58,7 @@ def _notebook(task: Task) -> Run:
 
 
 def _notebook_logits(task: Task, x: Any) -> Any:
-    """The graph of the notebook; for pixels its loop, as nobody unrolls 784 steps."""
+    """Builds the graph of the notebook. Pixels use a loop, because nobody unrolls 784 steps."""
     import tensorflow as tf
 
     v1, case = tf.compat.v1, task.case
@@ -93,7 +93,7 @@ KERAS_SETTINGS = {
 
 
 def keras(task: Task) -> dict[str, Setting]:
-    """Keras 3 on the backend that KERAS_BACKEND names, in the settings that are worth trying."""
+    """Returns Keras 3 on the backend that KERAS_BACKEND names, in the settings worth trying."""
     import keras
 
     return {

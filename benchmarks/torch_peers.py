@@ -36,7 +36,7 @@ class Model(nn.Module):
         self.output = nn.Linear(hidden, NUM_CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [B,C], or [B,T,C]."""
+        """Returns logits [B,C], or [B,T,C]."""
         if not self.batch_first:
             x = x.transpose(0, 1)
         outputs, state = self.cells(self.hidden(x))
@@ -47,17 +47,17 @@ class Model(nn.Module):
 
 
 def eager(task: Task) -> dict[str, Setting]:
-    """As its tutorials run it; all cores (PyTorch's default) or one thread."""
+    """Returns PyTorch as in its tutorials, on all cores (its default) or one thread."""
     return _settings(task, compiled=False)
 
 
 def compiled(task: Task) -> dict[str, Setting]:
-    """The same under torch.compile, which leaves its layers to their eager kernels."""
+    """Returns the same under torch.compile, which leaves the layers to their eager kernels."""
     return _settings(task, compiled=True)
 
 
 def single_thread(task: Task) -> dict[str, Setting]:
-    """One of several processes side by side."""
+    """Returns one thread, for one of several processes side by side."""
     return {"rows first": partial(_run, task, False, False, 1)}
 
 
@@ -74,8 +74,10 @@ def _settings(task: Task, compiled: bool) -> dict[str, Setting]:
 
 
 def _load(model: Model, case: Case, weights: dict[str, np.ndarray]) -> None:
-    """Gates i, f, g, o of the LSTM. Of two equal biases one stays zero, or Adam would count it
-    twice; the GRU's two biases of n are not equal.
+    """Loads the first weights, in PyTorch's order of gates: i, f, g, o for the LSTM.
+
+    One of two equal biases stays zero, or Adam would count it twice. The GRU's two biases of n are
+    not equal.
     """
     values = {
         "hidden.weight": weights["hidden_kernel"].T,

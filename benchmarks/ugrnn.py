@@ -26,7 +26,7 @@ ugrnn = Cell(name="ugrnn", columns=("g", "n"), pointwise=_pointwise)
 
 
 def plain_scan(task: Task) -> dict[str, Setting]:
-    """As one writes it first: the inputs' product for all rows at once, a scan over the rest."""
+    """Returns the cell as a plain scan, after one product of the inputs for all rows."""
 
     def logits_of(params: Any, images: jax.Array) -> jax.Array:
         inputs, recurrent = jnp.split(params["ugrnn_kernel"], 2)

@@ -1,7 +1,7 @@
-"""A peer as a process: a JSON line in, a JSON line out; idle, it waits for the next line.
+"""A peer's process: it reads a JSON line, answers with a JSON line, and waits for the next.
 
 `python -m benchmarks.worker FUNCTION CASE FOLDER CORES` where FUNCTION, such as
-`benchmarks.peers:torch_eager`, makes the settings of a peer from a `Task`.
+`benchmarks.torch_peers:eager`, makes the settings of a peer from a `Task`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(function: str, case_json: str, folder: str, cores: str) -> None:
 
 
 def _keep_stdout() -> TextIO:
-    """Replies go where stdout went; whatever a library prints goes to stderr."""
+    """Returns the real stdout, for replies alone; what libraries print goes to stderr."""
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     return replies
@@ -81,7 +81,7 @@ def build(settings: dict[str, Setting], case: Case) -> tuple[Run, Reply]:
 
 
 def check(run: Run, case: Case) -> tuple[float, float]:
-    """Steps a second, the better of two halves of the steps compared, and their mean loss."""
+    """Returns the steps a second of the faster half of the compared steps, and their mean loss."""
     first, last = case.warmup_steps, case.check_steps
     middle = (first + last) // 2
     rates, total = [], 0.0
@@ -93,14 +93,14 @@ def check(run: Run, case: Case) -> tuple[float, float]:
 
 
 def timed(run: Run, start: int, stop: int) -> tuple[float, float]:
-    """Seconds, and what the run returned."""
+    """Returns the seconds that a run takes, and its result."""
     clock = time.perf_counter()
     value = run(start, stop)
     return time.perf_counter() - clock, value
 
 
 def peak_mib() -> float:
-    """The most memory that this process ever had resident."""
+    """Returns the peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
