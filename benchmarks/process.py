@@ -48,7 +48,7 @@ class Fleet:
         return self._answers()[0]
 
     def build(self) -> Reply:
-        """Builds the peer and returns the first reply, with the examples a step of all processes."""
+        """Builds the peer and returns the first reply, with the examples a step of them all."""
         reply = self._ask({"do": "build"})[0]
         members = len(self._processes) if self.peer.one_process_per_core else self.case.members
         return {**reply, "examples_per_step": self.case.batch_size * members}
