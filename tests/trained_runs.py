@@ -1,18 +1,17 @@
-"""A run directory made without the runner: trained members, their checkpoints and metrics."""
-
-import numpy as np
+"""A run directory made without `run`: trained members, their checkpoints and metrics."""
 
 from lstm_jax import Experiment
 from lstm_jax.config.search import Study
 from lstm_jax.errors import UserError
 from lstm_jax.runs import checkpoints
+from lstm_jax.runs.evaluation import metric_rows
 from lstm_jax.runs.metrics_file import append_metrics
 from lstm_jax.runs.record import Record
-from lstm_jax.runs.results import Result
+from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.sweep import build_programs, make_placements, named_leaves
+from lstm_jax.train.sweep import make_placements
 
-# One microbatch: half the time to compile.
+# One microbatch compiles in half the time.
 SWEEP = Experiment(
     task=Images(dataset="digits"),
     hidden_size=8,
@@ -24,33 +23,20 @@ SWEEP = Experiment(
 
 
 def train(directory, experiment, *, steps=None, name="digits"):
-    """Returns the record of the members trained for so many steps; finished where that is all."""
+    """Trains all members for `steps` steps, or to their end, and returns the record."""
     directory.mkdir(parents=True)
     dataset, study, results = experiment.task.load(print), Study(experiment), {}
     for placement in make_placements(study.members(), 1, lambda _: 1):
-        until = steps or placement.static_key.num_steps
-        programs = build_programs(placement, dataset, placement.static_key.num_steps)
-        state, metrics = programs.segment(programs.init(), 0, until)
-        digests = tuple(member.digest for member in placement.members)
-        arrays = {n: np.asarray(leaf)[: len(digests)] for n, leaf in named_leaves(state).items()}
-        seconds = [0.5] * len(digests)
-        checkpoints.save(directory, digests, checkpoints.Saved(until, arrays, "i", seconds))
-        append_metrics(directory, metric_rows(placement, metrics, until))
+        last = placement.static_key.num_steps
+        group = TrainGroup(placement, dataset, last, evaluate=False)
+        group.identity = "i"
+        (segment,) = group.segments(steps or last)
+        append_metrics(
+            directory, metric_rows(group.members, segment.metrics, segment.start, segment.stop)
+        )
+        checkpoints.save(directory, tuple(m.digest for m in group.members), group.saved())
         if steps is None:
-            splits = (dataset.validation, dataset.test)
-            scores = [programs.score(state.params, split) for split in splits]
-            for row, member in enumerate(placement.members):
-                validation, test = (score(member, sums, row) for sums in scores)
-                own = {
-                    n.removeprefix("params/"): array[row]
-                    for n, array in arrays.items()
-                    if n.startswith("params/")
-                }
-                bad = int(arrays["diverged_at"][row])
-                results[member.digest] = Result(
-                    member, until, validation, test, None if bad < 0 else bad, 0.5, "i",
-                    checkpoints.fingerprint(own), "2026-01-01",
-                )  # fmt: skip
+            results |= {result.member.digest: result for result in group.finished(dataset)}
     session = {"command": ["run", name], "started": "2026-01-01", "commit": "0" * 40}
     identities = {"i": {"jax": "0", "data": dataset.fingerprint}}
     return Record(
@@ -59,26 +45,8 @@ def train(directory, experiment, *, steps=None, name="digits"):
     )  # fmt: skip
 
 
-def metric_rows(placement, metrics, until):
-    task = placement.static_key.task
-    columns = dict(zip(("loss", task.metric, "gradient_norm", "update_norm"), metrics, strict=True))
-    for row, member in enumerate(placement.members):
-        for step in range(0, until, member.log_every):
-            numbers = {name: finite(np.asarray(c)[row, step]) for name, c in columns.items()}
-            yield {"member": member.digest, "step": step} | numbers
-
-
-def score(member, sums, row):
-    loss, metric, weight = (np.asarray(total)[row] for total in sums)
-    return {"loss": finite(loss / weight), member.task.metric: finite(metric / weight)}
-
-
-def finite(value):
-    return float(value) if np.isfinite(value) else None
-
-
 def reading(records):
-    """Returns what stands in for `read_run`: records by directory."""
+    """Returns a substitute for `read_run` that looks records up by directory."""
 
     def read_run(directory):
         if directory not in records:
