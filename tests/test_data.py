@@ -1,4 +1,4 @@
-"""The data as arrays: the same bits every time, and damage found. (TFDS: `test_tfds.py`.)"""
+"""Data as arrays: the same bits every time, lengths that agree, damage that is found."""
 
 import os
 import subprocess
@@ -89,7 +89,7 @@ def test_the_fingerprint_notices_every_byte_of_every_array():
     assert make_dataset("a", *splits, classes=3).fingerprint == whole
 
 
-def test_the_fingerprint_notices_names_shapes_types_and_facts():
+def test_the_fingerprint_notices_names_shapes_types_and_metadata():
     def changed(change):
         splits, metadata = small_splits(), {"classes": 3}
         change(splits, metadata)
@@ -107,7 +107,7 @@ def test_the_fingerprint_notices_names_shapes_types_and_facts():
     assert len({changed(change) for change in changes}) == len(changes)
 
 
-def test_the_bytes_of_an_array_count_and_not_how_it_lies_in_memory():
+def test_the_fingerprint_does_not_depend_on_the_memory_layout():
     splits = small_splits()
     turned = [{k: np.asfortranarray(a) for k, a in split.items()} for split in splits]
     assert make_dataset("a", *turned).fingerprint == make_dataset("a", *splits).fingerprint
@@ -214,7 +214,7 @@ def test_a_reading_is_an_order_of_the_same_numbers(reading):
         np.testing.assert_array_equal(order, np.random.RandomState(0).permutation(12))
 
 
-def test_the_floor_is_the_share_of_the_commonest_class():
+def test_the_trivial_score_is_the_share_of_the_commonest_class():
     labels = [np.int32(values) for values in ([0, 1, 1], [0], [1, 1, 0, 2])]
     made = make_dataset("few", *({"labels": some} for some in labels))
     assert Images().trivial_score(made) == 0.5
@@ -232,7 +232,7 @@ def test_the_floor_is_the_share_of_the_commonest_class():
         (np.zeros((11, 8, 8), np.uint8), np.zeros(11, np.int32), "no images in its validation"),
     ],
 )
-def test_arrays_that_are_off_are_named(images, labels, problem):
+def test_wrong_arrays_are_named(images, labels, problem):
     good = data.load_images("digits").test
     with pytest.raises(EnvironmentProblem, match=f"^odd: .*{problem}"):
         data._dataset("odd", {"images": images, "labels": labels}, good, 10)
@@ -251,7 +251,7 @@ def kept(tmp_path, monkeypatch):
     return path
 
 
-def test_kept_arrays_come_back_to_the_bit(kept):
+def test_decoded_arrays_are_read_back_bit_for_bit(kept):
     digits, back = data.load_images("digits"), data.load_images("made_up", pytest.fail)
     assert back.fingerprint == digits.fingerprint
     assert back.name == "made_up"
@@ -302,7 +302,7 @@ def test_a_failed_write_leaves_nothing_behind(kept, monkeypatch):
     assert kept.read_bytes() == whole
 
 
-def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
+def test_a_read_only_folder_does_not_prevent_loading(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "missing"))
     monkeypatch.setattr(data, "_from_tfds", lambda *_: data.load_images("digits"))
     remarks = []

@@ -100,7 +100,7 @@ def test_no_forecast_moves_when_every_future_value_changes(trained, tmp_path):
     assert not np.array_equal(said(ROWS)[0], said(row - 1)[0])
 
 
-def test_the_scale_is_that_of_training_alone_and_a_window_asks_for_its_own_split(tmp_path):
+def test_scales_are_those_of_training_and_the_targets_of_a_window_lie_in_its_split(tmp_path):
     columns = waves()
     plain = task_of(written(tmp_path / "a.csv", columns)).load(say_nothing)
     first = ROWS - 2 * (ROWS // 10)
@@ -187,7 +187,7 @@ def test_a_bad_table_is_one_line_that_says_where(content, says, tmp_path):
     assert str(path) in str(raised.value)
 
 
-def test_what_is_no_mistake_is_read(tmp_path):
+def test_unusual_but_correct_tables_are_read(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes('\ufeffa;"b"; c\r\n1;"2";x\r\n\r\n;;\r\n3;4e0;y\r\n'.encode())
     table = read_table(path, ["a", "b"], ["c"])

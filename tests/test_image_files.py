@@ -1,4 +1,4 @@
-"""Images of a user's own: arrays in an .npz, pictures in folders. What is off is one line."""
+"""A user's own images: arrays in an .npz, pictures in folders. A mistake is one line."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def every(dataset, name):
 
 
 @pytest.mark.parametrize("pixels", [DRAWN, DRAWN[..., 0]], ids=["colour", "grey"])
-def test_nothing_of_what_is_given_is_lost_or_changed(tmp_path, pixels):
+def test_no_image_is_lost_or_changed(tmp_path, pixels):
     """By rule, from an .npz and from a folder; each class is split by itself."""
     flat, channels = pixels.reshape(60, 5, -1), pixels.size // (60 * 5 * 4)
     wanted = {(image.tobytes(), label) for image, label in zip(flat, LABELS, strict=True)}
@@ -67,7 +67,7 @@ def test_nothing_of_what_is_given_is_lost_or_changed(tmp_path, pixels):
         "x_train y_train x_val y_val x_test y_test",
     ],
 )
-def test_splits_that_are_given_stay(tmp_path, names):
+def test_existing_splits_are_kept(tmp_path, names):
     """By the names of MedMNIST, whose labels are [N,1], and of Keras; in folders too."""
     cuts = (slice(0, 40), slice(40, 50), slice(50, 60))
     arrays = [a for cut in cuts for a in (DRAWN[cut], LABELS[cut, None])]
@@ -86,7 +86,7 @@ def test_splits_that_are_given_stay(tmp_path, names):
 
 
 @pytest.mark.parametrize("kept", ["val", "test"])
-def test_one_split_that_is_given_stays_and_the_other_is_taken_from_training(tmp_path, kept):
+def test_an_existing_split_is_kept_and_the_missing_one_is_taken_from_training(tmp_path, kept):
     own = {"x_train": DRAWN[:50], "y_train": LABELS[:50]}
     own |= {f"x_{kept}": DRAWN[50:], f"y_{kept}": LABELS[50:]}
     dataset = saved(tmp_path / "own.npz", **own)
@@ -97,7 +97,7 @@ def test_one_split_that_is_given_stays_and_the_other_is_taken_from_training(tmp_
     np.testing.assert_array_equal(there["labels"], LABELS[50:])
 
 
-def test_an_image_of_training_is_in_no_test(tmp_path):
+def test_an_image_of_training_is_removed_from_the_test(tmp_path):
     heard = []
     own = {"x_train": DRAWN, "y_train": LABELS, "x_test": DRAWN[:9], "y_test": LABELS[:9]}
     np.savez(tmp_path / "own.npz", **own, x_val=DRAWN[:0], y_val=LABELS[:0])
@@ -130,14 +130,14 @@ def test_an_image_of_training_is_in_no_test(tmp_path):
         ({"x_train": DRAWN, "y_train": LABELS, "x_test": DRAWN}, "has x_test and no y_test"),
     ],
 )  # fmt: skip
-def test_an_archive_that_is_off_is_one_line(tmp_path, arrays, says):
+def test_a_wrong_archive_is_one_line(tmp_path, arrays, says):
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(UserError, match=says) as error:
         images.load_images(str(tmp_path / "own.npz"), say_nothing)
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_none_or_a_folder_that_is_off_is_one_line(tmp_path):
+def test_a_missing_or_wrong_file_or_folder_is_one_line(tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
     (tmp_path / "empty").mkdir()
@@ -161,7 +161,7 @@ def test_a_file_that_is_none_or_a_folder_that_is_off_is_one_line(tmp_path):
         images.load_images("~nobody-of-this-name/own.npz", say_nothing)
 
 
-def test_pictures_and_folders_that_are_left_out_are_said(tmp_path):
+def test_pictures_and_folders_that_are_left_out_are_reported(tmp_path):
     written(tmp_path, DRAWN, KINDS[LABELS])
     written(tmp_path / "ant", 255 - DRAWN[:2], ["deep", "deep"])  # these are ants
     (tmp_path / "dog").mkdir()
@@ -175,7 +175,7 @@ def test_pictures_and_folders_that_are_left_out_are_said(tmp_path):
     ]
 
 
-def test_the_order_of_classes_is_that_of_numbers_and_words():
+def test_classes_are_sorted_as_numbers_then_words():
     """`nan` is a word: it would stand anywhere among numbers, by the order in which they came."""
     for labels in (["nan", "10", "2"], ["2", "nan", "10"], ["10", "2", "nan"]):
         splits = {name: [(label, 0) for label in labels] for name in SPLITS}
@@ -183,7 +183,7 @@ def test_the_order_of_classes_is_that_of_numbers_and_words():
 
 
 @pytest.mark.parametrize("pixels", [DRAWN, DRAWN[..., 0]], ids=["colour", "grey"])
-def test_a_picture_is_asked_as_it_was_learnt_and_answered_by_its_class(tmp_path, pixels):
+def test_a_picture_is_predicted_as_it_was_trained_on_and_its_class_is_named(tmp_path, pixels):
     """Whoever learnt from a folder predicts from it, to the byte; another size is brought to it."""
     written(tmp_path, pixels, KINDS[LABELS])
     dataset = images.load_images(str(tmp_path), say_nothing)

@@ -54,7 +54,7 @@ def trained(programs):
 
 
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])
-def test_windows_hold_the_text_and_each_byte_is_foretold_once(count):
+def test_windows_hold_the_text_and_each_byte_is_predicted_once(count):
     text = np.random.RandomState(count).bytes(count)
     scored = language.stream_windows(text, LENGTH)
     assert language.streams_text(scored) == text
@@ -66,7 +66,7 @@ def test_windows_hold_the_text_and_each_byte_is_foretold_once(count):
     assert 0 <= count - 1 - learnt["lengths"].sum() < LENGTH
 
 
-def test_a_texts_parts_follow_each_other_and_modules_are_whole(programs):
+def test_the_splits_follow_each_other_and_modules_stay_whole(programs):
     _, dataset, _ = programs
     parts = [language.windows_text(dataset.train)] + [
         language.streams_text(split) for split in (dataset.validation, dataset.test)
@@ -149,7 +149,7 @@ def test_what_is_written_is_the_same_each_time_and_follows_the_model(trained):
         write(options, b"", 8, 1.0, 0)
 
 
-def test_counted_probabilities_are_some_and_more_past_foretells_more():
+def test_ngram_probabilities_sum_to_one_and_longer_contexts_predict_better():
     train = (b"the cat sat on the mat, " * 40)[:900]
     before = 2 * language.ngram_bits_per_byte(train, b"th", 3)[2]
     after = [3 * language.ngram_bits_per_byte(train, b"th" + bytes([c]), 3)[2] for c in range(256)]

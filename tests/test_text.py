@@ -80,7 +80,7 @@ def trained(file):
         (b"1\t" + b"x" * 1_000_001, "line 1 has 1,000,003 characters"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_one_line_that_says_where(tmp_path, content, said):
+def test_a_mistake_in_a_file_is_one_line_that_says_where(tmp_path, content, said):
     path = tmp_path / "bad.tsv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=said) as caught:
@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_file_is_one_line_that_says_where(tmp_path, content
     assert "\n" not in str(caught.value)
 
 
-def test_lines_are_the_same_packed_or_not_and_what_is_left_out_is_said(tmp_path):
+def test_packed_lines_are_read_alike_and_omissions_are_reported(tmp_path):
     content = "\ufeff1\tgood \r\n\r\n0\tbad\r\n0\t\r\n1\tgood\r\n0\tbad".encode()
     plain, packed = tmp_path / "a.tsv", tmp_path / "a.tsv.gz"
     plain.write_bytes(content)
@@ -137,7 +137,7 @@ def test_the_vocabulary_sees_training_text_alone(tmp_path, trained):
         np.testing.assert_array_equal(array, dataset.train[name])
 
 
-def test_a_text_of_training_is_taken_out_of_the_test_and_that_is_said(tmp_path):
+def test_a_text_of_training_is_removed_from_the_test_and_that_is_reported(tmp_path):
     there = lines(40)
     there[9] = ("1", there[0][1].upper())  # line 9 is test, line 4 validation, both are known
     there[4] = ("0", f" {there[1][1]}")
@@ -163,7 +163,7 @@ def test_a_file_without_classes_or_too_short_is_refused(tmp_path):
         read_texts(str(path), say_nothing)
 
 
-def test_words_and_characters_and_what_is_rare_or_too_long():
+def test_tokens_vocabulary_and_truncation():
     words = tokens.tokenize_text("It's  GOOD, isn't it?", "words")
     assert words == ["it's", "good", ",", "isn't", "it", "?"]
     assert tokens.tokenize_text("a \n b", "characters") == ["a", " ", "b"]

@@ -134,7 +134,7 @@ def in_a_fresh_python(code, **environment):
         ("../mnist", "is not there"),
         ("mnist/..", "expected a name"),
         ("", "expected a name"),
-        ("imdb_reviews", "no image classification"),
+        ("imdb_reviews", "not for image classification"),
         ("cats_vs_dogs", "one fixed size"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_wrong_name_is_the_users_mistake(nowhere, name, answer):
 
 
 @pytest.mark.parametrize("name", ["mnist", "kmnist"])
-def test_offline_is_answered_at_once_with_the_ways_out(nowhere, name):
+def test_offline_the_error_comes_at_once_and_says_the_ways_out(nowhere, name):
     start = time.monotonic()
     with pytest.raises(EnvironmentProblem) as caught:
         data.load_images(name, pytest.fail)
@@ -227,7 +227,7 @@ def test_a_damaged_manual_file_is_named(manual_files, nowhere, damage):
     assert os.listdir(nowhere) == ["downloads"]
 
 
-def test_no_room_to_prepare_is_said(manual_files, nowhere, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported(manual_files, nowhere, monkeypatch):
     def fail(*args, **options):
         raise PermissionError("read-only")
 
@@ -336,7 +336,7 @@ def test_a_set_appears_whole_and_nothing_is_left_beside_it(preparing):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 @pytest.mark.parametrize("name", ["slow", "deaf"])
-def test_it_ends_with_its_parent_and_the_next_start_clears_what_is_stale(preparing, name):
+def test_the_child_ends_with_its_parent_and_the_next_start_removes_its_folder(preparing, name):
     """And only that: what a living process prepares stays."""
     home, start = preparing
     parent = start(name)
@@ -355,7 +355,7 @@ def test_it_ends_with_its_parent_and_the_next_start_clears_what_is_stale(prepari
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("to", ["the parent", "the child", "both"])
-def test_the_first_signal_stops_it(preparing, number, to):
+def test_the_first_signal_stops_the_child(preparing, number, to):
     home, start = preparing
     parent = start("slow")
     child, _ = child_in(home)
@@ -385,7 +385,9 @@ def test_a_folder_that_is_a_link_is_not_cleared(tmp_path):
 # A set that TFDS has prepared. The real MNIST is prepared in tests/faults.
 
 
-def test_what_was_prepared_is_what_is_loaded_and_is_kept_beside_it(tiny_dir, tmp_path, monkeypatch):
+def test_a_prepared_set_is_loaded_and_its_arrays_are_kept_beside_it(
+    tiny_dir, tmp_path, monkeypatch
+):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     shutil.copytree(tiny_dir, tmp_path, dirs_exist_ok=True)
     said = []
@@ -405,7 +407,7 @@ def test_what_was_prepared_is_what_is_loaded_and_is_kept_beside_it(tiny_dir, tmp
 
 
 @pytest.mark.parametrize("installed", ["", WITHOUT_TENSORFLOW], ids=["installed", "absent"])
-def test_reading_what_is_prepared_needs_no_tensorflow(tiny_dir, tmp_path, installed):
+def test_reading_a_prepared_set_needs_no_tensorflow(tiny_dir, tmp_path, installed):
     """Where it is installed it is not imported either."""
     shutil.copytree(tiny_dir, tmp_path, dirs_exist_ok=True)
     said = in_a_fresh_python(installed + LOAD_TINY, TFDS_DATA_DIR=str(tmp_path))

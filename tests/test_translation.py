@@ -250,7 +250,7 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
 
 @pytest.mark.parametrize("text", ["¿Quién, yo?  No: don\u2019t.", "12 of 1905, a_b"])
 @pytest.mark.parametrize("units", ["words", "characters"])
-def test_symbols_give_the_text_back(text, units):
+def test_joined_tokens_give_the_text_back(text, units):
     symbols = tokens.tokenize_sentence(text, units)
     assert tokens.join_sentence(symbols) == " ".join(text.split())
     known, others = tokens.sentence_vocabulary({"train": [symbols], "test": [[" new"], symbols]}, 5)
@@ -262,7 +262,7 @@ def test_symbols_give_the_text_back(text, units):
         assert row[len(want)] == tokens.END
 
 
-def test_dates_are_in_one_split_alone_and_each_side_decides_the_other():
+def test_a_date_is_in_one_split_and_each_side_determines_the_other():
     splits = dates.make_dates()
     for side in (0, 1):
         found = [{pair[side] for pair in split} for split in splits]
@@ -285,7 +285,7 @@ def reading(**fields):
     return pairs.PairOptions(*(getattr(task, name) for name in pairs.PairOptions._fields))
 
 
-def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(tmp_path):
+def test_a_file_is_split_by_position_and_neighbours_and_known_sources_are_left_out(tmp_path):
     path = tmp_path / "lines.tsv"
     path.write_text("".join(f"w{i}\tx{i}\n" for i in range(400)) + "w1\tother\n")
     heard = []
@@ -328,7 +328,7 @@ def test_a_file_is_split_by_place_and_no_neighbour_or_known_source_is_held_out(t
         ({"max_words": 1}, "task.max_words: no pair of .* has at most 1 words on each side"),
     ],
 )
-def test_what_does_not_fit_a_file_is_one_line(tmp_path, fields, complaint):
+def test_options_that_do_not_fit_a_file_are_one_line(tmp_path, fields, complaint):
     path = tmp_path / "lines.tsv"
     path.write_text("".join(f"a w{i}\tb\n" for i in range(60)))
     with pytest.raises(UserError, match=f"^{complaint}") as caught:
