@@ -48,7 +48,7 @@ class Sums(Task):
     def example_lengths(self, batch):
         return batch["lengths"]
 
-    def cut(self, batch, width):
+    def truncate(self, batch, width):
         return {**batch, "x": batch["x"][:, :width]}
 
     def inputs(self, batch):
@@ -66,7 +66,7 @@ class Cut(Sums):
 class Fresh(Sums):
     online = True
 
-    def make(self, key, count):
+    def sample(self, key, count):
         x = jax.random.randint(key, (count, ROWS), 0, 9)
         lengths = jnp.full(count, ROWS, jnp.int32)
         return {"x": x, "lengths": lengths, "y": x.sum(axis=1).astype(jnp.float32)}
@@ -215,7 +215,7 @@ def test_batches_cut_to_their_width_train_the_same_model(trained):
     dataset = data()
     examples = {name: jnp.asarray(array) for name, array in dataset.test.items()}
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    want = _outputs(Sums().ends({}), member, params, Inputs(examples["x"].T, examples["lengths"]),
+    want = _outputs(Sums().model_spec({}), member, params, Inputs(examples["x"].T, examples["lengths"]),
                     None)  # fmt: skip
     sums = programs.score(state.params, dataset.test)
     error = np.sum((np.asarray(want)[:, 0] - dataset.test["y"]) ** 2)

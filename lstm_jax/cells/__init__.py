@@ -1,6 +1,6 @@
-"""The table of cells: what an experiment can name. A new cell is a file and a line here.
+"""The table of cells that an experiment can name. A new cell is one file and one line here.
 
-Nothing here starts JAX: the command line asks for the names at once.
+This file does not import JAX: the command line needs the names before JAX starts.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ CELLS = {
 
 @cache
 def get_cell(name: str) -> Cell:
-    """Returns the cell of a name in the table, or of `path/to/file.py:attribute`.
+    """Returns the cell with a name in the table, or of `path/to/file.py:attribute`.
 
-    The same name gives the same object, so that a program is compiled once for it.
+    The same name gives the same object, so that its programs are compiled once. Raises UserError
+    where there is no such cell.
     """
     from lstm_jax.cells.cell import Cell
 
-    found: Cell = load_attribute(
-        "cell", CELLS.get(name) or check_cell(name), lambda value: isinstance(value, Cell)
-    )
-    return found
+    path = CELLS.get(name) or check_cell(name)
+    cell: Cell = load_attribute("cell", path, lambda value: isinstance(value, Cell))
+    return cell
 
 
 def check_cell(name: str) -> str:
-    """Returns the name of a cell. Raises UserError where it cannot be one; imports no file."""
+    """Returns the name. Raises UserError where no cell can have it. Imports no file."""
     if name not in CELLS and not is_file_attribute(name):
         raise UserError(
             f"cell: no cell {name!r}.{did_you_mean(name, CELLS)} There are {', '.join(CELLS)}; "

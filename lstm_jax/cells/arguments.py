@@ -1,4 +1,4 @@
-"""Arguments of the recurrence: checked, of one dtype, varying over the same axes of a mesh."""
+"""Checks of the recurrence's arguments, and conversions to one dtype and one set of mesh axes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Tree = TypeVar("Tree")
 
 
 def expect_shape(name: str, array: Any, shape: tuple[int, ...], **known: Any) -> None:
-    """Raises a ValueError that names the argument, unless the array has the shape."""
+    """Raises ValueError with the argument's name, and the shapes of `known`, for another shape."""
     if array.shape != shape:
         beside = "".join(f", beside {other} {a.shape}" for other, a in known.items())
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}{beside}")
 
 
-def expect_rows(x_TBI: Any) -> None:
-    """Raises a ValueError unless there is at least one row of one sequence."""
+def expect_time_steps(x_TBI: Any) -> None:
+    """Raises ValueError unless there are one or more time steps of one or more sequences."""
     if x_TBI.ndim != 3 or 0 in x_TBI.shape[:2]:
         raise ValueError(f"x_TBI has shape {x_TBI.shape}; expected [T, B, I], T and B at least 1")
 
@@ -28,25 +28,28 @@ def expect_rows(x_TBI: Any) -> None:
 def expect_state(
     names: Sequence[str], state: Sequence[Any] | None, hidden: int, x_TBI: Any, **known: Any
 ) -> None:
-    """Raises a ValueError or TypeError that names the part of the initial state."""
+    """Raises ValueError or TypeError with the name of the array of an initial state that is wrong.
+
+    None, which stands for zeros, passes.
+    """
     if state is None:
         return
     if len(state) != len(names):
-        raise ValueError(f"carry has {len(state)} parts; expected {', '.join(names)}")
+        raise ValueError(f"carry has {len(state)} arrays; expected {', '.join(names)}")
     for name, array in zip(names, state, strict=True):
         expect_shape(f"carry {name}_BH", array, (x_TBI.shape[1], hidden), x_TBI=x_TBI, **known)
         expect_floats(**{f"carry {name}_BH": array})
 
 
 def expect_floats(**arrays: Any) -> None:
-    """Raises a TypeError that names the first array of another kind."""
+    """Raises TypeError with the name of the first array that does not hold floats."""
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"{name} of shape {array.shape} is {array.dtype}; expected floats")
 
 
 def expect_lengths(lengths_B: Any, x_TBI: Any) -> None:
-    """Raises a ValueError or TypeError unless there is an integer for each sequence."""
+    """Raises ValueError or TypeError unless there is one integer for each sequence, or None."""
     if lengths_B is None:
         return
     expect_shape("lengths_B", lengths_B, (x_TBI.shape[1],), x_TBI=x_TBI)
@@ -54,23 +57,22 @@ def expect_lengths(lengths_B: Any, x_TBI: Any) -> None:
         raise TypeError(f"lengths_B is {lengths_B.dtype}; expected integers")
 
 
-def of_one_dtype(tree: Tree) -> Tree:
-    """Returns all arrays as float64 where any is, else all as float32."""
+def promote_floats(tree: Tree) -> Tree:
+    """Returns all arrays as float64 where any of them is float64, otherwise as float32."""
     double = any(array.dtype == jnp.float64 for array in jax.tree.leaves(tree))
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64 if double else jnp.float32), tree)
 
 
 def vary_alike(tree: Tree) -> Tree:
-    """Returns the arrays varying over the union of their mesh axes.
+    """Returns the arrays, each varying over all mesh axes over which any of them varies.
 
-    Inside `shard_map` a scan's carry must vary over the same axes before and after a row.
+    Inside `shard_map` a scan's carry must vary over the same axes before and after a time step.
     """
     varying = [jax.typeof(a).manual_axis_type.varying for a in jax.tree.leaves(tree)]
     axes = frozenset().union(*varying)
 
     def vary(array: jax.Array) -> jax.Array:
-        return lax.pcast(
-            array, tuple(axes - jax.typeof(array).manual_axis_type.varying), to="varying"
-        )
+        missing = axes - jax.typeof(array).manual_axis_type.varying
+        return lax.pcast(array, tuple(missing), to="varying")
 
     return jax.tree.map(vary, tree)

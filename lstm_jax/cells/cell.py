@@ -1,6 +1,6 @@
-"""What a cell is: the part of a recurrent network that is its own, its pointwise formula.
+"""A cell: the pointwise formula of a recurrent network, as data and pure functions.
 
-Axes: B batch, H hidden, G = blocks * H. All products belong to `recurrence.py`.
+Axes: B batch, I input, H hidden, G = blocks * H. `scan.py` owns all matrix products.
 """
 
 from __future__ import annotations
@@ -14,98 +14,114 @@ import jax.numpy as jnp
 from jax import lax
 
 State = tuple[jax.Array, ...]  # [B,H] each, in the order of `Cell.state`
-Extra = dict[str, jax.Array]  # per-unit weights, [H]; inside a cell [B,H]
-Activations = dict[str, jax.Array]
+Extra = dict[str, jax.Array]  # weights of the pointwise formula: [H]; inside a cell [B,H]
+Activations = dict[str, jax.Array]  # values to look at, by name, [B,H] each
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block of pre-activations, H wide: a part of the product [x, 1, r] @ kernel.
+    """One block of pre-activations, [B,H]: a sum of products of the input, 1 and the state.
 
-    `takes` has a letter for each source: x, the input, and names of state that is read back.
-    Blocks that take from different sources may share a column of the parameters. Blocks that take
-    from x alone come last: they are computed for all rows at once.
+    `sources` has one letter for each array that the products read: x, the input, and names of
+    states. Blocks with different sources may share a column of the parameters. Blocks that read
+    only x come last: they are computed for all time steps at once.
     """
 
     column: str
-    takes: str = "xh"
-    scale: float = 1.0  # fused into the kernel; 0.5 for what `gate` is applied to
+    sources: str = "xh"
+    scale: float = 1.0  # multiplied into the kernel; 0.5 for the argument of `gate`
 
 
 @dataclass(frozen=True)
 class Cell:
     """A recurrent cell: plain data and pure functions.
 
-    Its parameters are a kernel [I + num_read * H, columns * H], inputs before state, a bias
+    Its parameters are a kernel [I + num_read * H, columns * H], inputs before states, a bias
     [blocks * H], and a vector [H] for each name in `extra`.
+
+    Raises ValueError where the fields contradict each other.
     """
 
     name: str
-    columns: tuple[str, ...]  # of the kernel, H wide each
-    pointwise: Callable[[jax.Array, State, Extra], State]  # (z_BG, state, extra) -> new state
-    blocks: tuple[Block, ...] = ()  # none: one for each column, of everything, not scaled
-    state: tuple[str, ...] = ("h",)  # single letters; h is the output
-    read: tuple[str, ...] = ("h",)  # the state that is read back, r = its parts side by side
-    extra: tuple[str, ...] = ()
-    forget: str | None = None  # the column to whose bias a forget bias is added
-    # The column of the gate that keeps the state as it is, where that is no forget gate: it is what
-    # chrono initialisation opens.
+    columns: tuple[str, ...]  # names of the kernel's columns, H wide each
+    # (z_BG, state, extra) -> new state. z_BG: the pre-activations, block beside block.
+    pointwise: Callable[[jax.Array, State, Extra], State]
+    blocks: tuple[Block, ...] = ()  # default: one for each column, which reads x and all of `read`
+    state: tuple[str, ...] = ("h",)  # names of the states, one letter each; h is the output
+    read: tuple[str, ...] = ("h",)  # the states that the products read
+    extra: tuple[str, ...] = ()  # names of further weights, [H] each
+    forget: str | None = None  # the column to whose bias the forget bias is added
+    # The column of the gate that keeps the state, where that is not `forget`. Chrono
+    # initialisation opens it.
     keeps: str | None = None
-    recurrent_init: str | None = None  # "identity" where the cell's paper starts from it
-    # (z_BG, state before, state after, extra) -> what a report draws, gates after activation.
+    recurrent_init: str | None = None  # "identity", where the cell's paper starts from it
+    # (z_BG, state before, state after, extra) -> values for a report, gates after activation.
     activations: Callable[[jax.Array, State, State, Extra], Activations] | None = None
-    # A gradient by hand, for a cell without `extra`; `jax.vjp` of `pointwise` serves the others.
-    # slopes: (z_BG, state) -> (new state, arrays that fill [B,G] side by side, other arrays);
-    # backward: (those [B,G], the others, cotangents of the new state) -> (dz_BG, cotangents of
-    # the state, None for a part that only the product reads).
+    # A gradient by hand, for a cell without `extra`; other cells use `jax.vjp` of `pointwise`.
+    # pointwise_fwd: (z_BG, state) -> (new state, derivatives, residuals). The derivatives fill
+    # [B,G] side by side; the residuals are [B,H] each.
     pointwise_fwd: Callable[[jax.Array, State], tuple[State, State, State]] | None = None
+    # pointwise_bwd: (derivatives_BG, residuals, gradient by the new state) -> (gradient by z_BG,
+    # gradient by the state before). None stands for a state that only the products read.
     pointwise_bwd: Callable[[jax.Array, State, State], tuple[jax.Array, tuple[Any, ...]]] | None = (
         None
     )
 
     def __post_init__(self) -> None:
         if not self.blocks:
-            everything = "".join(("x", *self.read))
-            object.__setattr__(self, "blocks", tuple(Block(c, everything) for c in self.columns))
-        self._expect("h" in self.state, "its state has no output h")
+            sources = "".join(("x", *self.read))
+            object.__setattr__(self, "blocks", tuple(Block(c, sources) for c in self.columns))
+        for name in self.state:
+            self._expect(
+                len(name) == 1 and name != "x",
+                f"the name of a state is one letter other than x, which is the input; got {name!r}",
+            )
+        self._expect(len(set(self.state)) == len(self.state), f"two states in {self.state} are one")
+        self._expect("h" in self.state, f"its states {self.state} have no output h")
         self._expect(set(self.read) <= set(self.state), f"reads {self.read} of {self.state}")
-        self._expect({b.column for b in self.blocks} == set(self.columns), "blocks are not columns")
-        unread = {source for block in self.blocks for source in block.takes} - {"x", *self.read}
-        self._expect(not unread, f"a block takes {unread}, which is not read back")
-        alone = [block.takes == "x" for block in self.blocks]
-        self._expect(alone == sorted(alone), "blocks that take from x alone come last")
+        columns = {block.column for block in self.blocks}
+        self._expect(columns == set(self.columns), f"blocks of {columns}, columns {self.columns}")
+        unread = {source for block in self.blocks for source in block.sources} - {"x", *self.read}
+        self._expect(not unread, f"a block takes {unread}, which is not in `read`, {self.read}")
+        only_x = [block.sources == "x" for block in self.blocks]
+        self._expect(only_x == sorted(only_x), "blocks that read only x come last")
         for column in (self.forget, self.keeps):
-            self._expect(column in (None, *self.columns), f"no column {column!r} to keep by")
-        self._expect((self.pointwise_fwd is None) == (self.pointwise_bwd is None), "half a pair")
-        self._expect(self.pointwise_fwd is None or not self.extra, "a pair has no extra weights")
+            self._expect(column in (None, *self.columns), f"no column {column!r} in {self.columns}")
+        self._expect(
+            (self.pointwise_fwd is None) == (self.pointwise_bwd is None),
+            "pointwise_fwd and pointwise_bwd need each other",
+        )
+        self._expect(
+            self.pointwise_fwd is None or not self.extra, "pointwise_fwd allows no extra weights"
+        )
 
-    def _expect(self, holds: bool, problem: str) -> None:
-        if not holds:
+    def _expect(self, condition: bool, problem: str) -> None:
+        if not condition:
             raise ValueError(f"cell {self.name}: {problem}")
 
     @property
     def num_read(self) -> int:
-        """Returns how many parts of the state, H wide each, are read back."""
+        """Returns the number of states that the products read."""
         return len(self.read)
 
     @property
-    def num_reading(self) -> int:
-        """Returns how many blocks, the first ones, take from more than x."""
-        return sum(block.takes != "x" for block in self.blocks)
+    def num_state_blocks(self) -> int:
+        """Returns the number of blocks that read a state; they come first."""
+        return sum(block.sources != "x" for block in self.blocks)
 
     @property
-    def output(self) -> int:
-        """Returns the place of the output h in the state."""
+    def output_index(self) -> int:
+        """Returns the index of the output h in the state."""
         return self.state.index("h")
 
     @property
-    def read_places(self) -> tuple[int, ...]:
-        """Returns the places in the state of what is read back."""
+    def read_indices(self) -> tuple[int, ...]:
+        """Returns the indices in the state of the states that the products read."""
         return tuple(self.state.index(name) for name in self.read)
 
 
 def gate(z_BH: jax.Array) -> jax.Array:
-    """Returns sigmoid(2 z): the sigmoid of a block whose scale is 0.5.
+    """Returns sigmoid(2 z), [B,H]: the sigmoid of a block whose scale is 0.5.
 
     XLA's CPU backend would compute the tanh again in every consumer; the barrier prevents it.
     """

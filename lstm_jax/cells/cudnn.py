@@ -1,7 +1,8 @@
-"""The recurrence as NVIDIA's cuDNN runs it, by `jax.experimental.rnn`: on a GPU, chosen by name.
+"""The LSTM by NVIDIA's cuDNN, through `jax.experimental.rnn`: for GPUs, with `--backend cudnn`.
 
-Axes as in `recurrence.py`. cuDNN has no batching rule: members, and microbatches, go one after
-another.
+cuDNN has no batching rule in JAX, so members and microbatches run one after another.
+
+Axes: T time steps, B batch, I input, H hidden, G = 4H, K = I + 1 + H.
 """
 
 from __future__ import annotations
@@ -13,35 +14,36 @@ from lstm_jax.cells.lstm import Carry
 
 
 def flat_weights(kernel_KG: jax.Array, num_features: int) -> jax.Array:
-    """Returns the LSTM's kernel of `recurrence.stack_kernels` as cuDNN's one vector.
+    """Returns the LSTM's kernel from `scan.stack_kernels` as the one vector that cuDNN reads.
 
-    Input kernel [G,I], recurrent kernel [G,H], then two biases [G], of which the second is zeros;
-    gates in the order i, f, g, o, none of them halved.
+    It holds the input kernel [G,I], the recurrent kernel [G,H] and two biases [G], the second of
+    zeros. Gates are in the order i, f, g, o, and their z is not halved.
     """
     i, g, f, o = jnp.split(kernel_KG, 4, axis=1)
     kernel_GK = jnp.concatenate([2 * i, 2 * f, g, 2 * o], axis=1).T
     bias_G = kernel_GK[:, num_features]
-    parts = kernel_GK[:, :num_features], kernel_GK[:, num_features + 1 :], bias_G
-    return jnp.concatenate([*(part.ravel() for part in parts), jnp.zeros_like(bias_G)])
+    weights = kernel_GK[:, :num_features], kernel_GK[:, num_features + 1 :], bias_G
+    return jnp.concatenate([*(array.ravel() for array in weights), jnp.zeros_like(bias_G)])
 
 
 def lstm_last_cudnn(x_TBI: jax.Array, kernel_KG: jax.Array) -> Carry:
-    """Returns the LSTM's final carry from zeros, in an order of additions of its own.
+    """Returns the LSTM's final carry (c, h), [B,H] each, from zeros.
 
-    Products are taken as JAX's default precision allows: TF32, as XLA's own are on such GPUs.
+    The results differ from `scan.run` by rounding: cuDNN adds up in another order. Its products
+    have JAX's default precision, TF32 on recent GPUs, as XLA's own.
     """
-    from jax.experimental import rnn  # here: an experimental module, which no CPU needs
+    from jax.experimental import rnn  # imported here: it is experimental, and no CPU needs it
 
-    rows, batch, features = x_TBI.shape
+    num_steps, batch, num_features = x_TBI.shape
     hidden = kernel_KG.shape[1] // 4
     zeros_1BH = jnp.zeros((1, batch, hidden), kernel_KG.dtype)
     _, h_1BH, c_1BH = rnn.lstm(
         x_TBI.swapaxes(0, 1),
         zeros_1BH,
         zeros_1BH,
-        flat_weights(kernel_KG, features),
-        jnp.full(batch, rows, jnp.int32),
-        input_size=features,
+        flat_weights(kernel_KG, num_features),
+        jnp.full(batch, num_steps, jnp.int32),
+        input_size=num_features,
         hidden_size=hidden,
         num_layers=1,
         dropout=0.0,

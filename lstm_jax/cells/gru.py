@@ -5,12 +5,13 @@
     n = tanh(x @ Wx + bx + r * (h @ Wh + bh))
     h = (1 - u) * n + u * h
 
-The reset gate r is applied after the product, as in cuDNN, Flax and ONNX (linear_before_reset=1),
-so n has a block that takes from h and one that takes from x. Axes as in `passes.py`; G = 4H, the
-blocks are r, u, n of h, n of x.
+The reset gate r is applied after the product, as in cuDNN, Flax and ONNX (linear_before_reset=1).
+So n has one block that reads h and one that reads x.
 
-All of it goes through h, whose slope by each z is kept: faster by 15 % than the gradient of the
-formula (measured on CPU).
+Axes: B batch, H hidden, G = 4H; the blocks are r, u, n of h, n of x.
+
+The forward pass keeps the derivatives of h by each z. This is 15 % faster than the gradient that
+JAX derives (measured on CPU).
 """
 
 from __future__ import annotations
@@ -24,47 +25,48 @@ from jax import lax
 from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State
 
 
-class _Gates(NamedTuple):
+class _TimeStep(NamedTuple):
+    """All values of one time step, [B,H] each: gates after their activations, n, the new h."""
+
     r: jax.Array
     u: jax.Array
-    n_h: jax.Array
+    n_h: jax.Array  # h @ Wh + bh
     n: jax.Array
     h: jax.Array
 
 
-def _gates(z_BG: jax.Array, h_BH: jax.Array) -> _Gates:
-    """Returns the gates after their activations, both forms of n, and the new h."""
+def _time_step(z_BG: jax.Array, h_BH: jax.Array) -> _TimeStep:
     z_r, z_u, n_h, n_x = jnp.split(z_BG, 4, axis=1)
     gates = 0.5 * lax.optimization_barrier(jnp.tanh(jnp.concatenate([z_r, z_u], axis=1))) + 0.5
     r, u = jnp.split(gates, 2, axis=1)
     n = lax.optimization_barrier(jnp.tanh(n_x + r * n_h))
-    return _Gates(r, u, n_h, n, (1 - u) * n + u * h_BH)
+    return _TimeStep(r, u, n_h, n, (1 - u) * n + u * h_BH)
 
 
 def _pointwise(z_BG: jax.Array, state: State, extra: Extra) -> State:
-    return (_gates(z_BG, *state).h,)
+    return (_time_step(z_BG, *state).h,)
 
 
 def _activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
-    gates = _gates(z_BG, *before)
-    return {"reset gate": gates.r, "update gate": gates.u}
+    now = _time_step(z_BG, *before)
+    return {"reset gate": now.r, "update gate": now.u}
 
 
 def _pointwise_fwd(z_BG: jax.Array, state: State) -> tuple[State, State, State]:
-    """Returns the new state; the slopes of h by r, u, n of h and n of x; its slope by h before."""
-    r, u, n_h, n, h_BH = _gates(z_BG, *state)
-    s_n = (1 - u) * (1 - n * n)
-    # The inputs of r and u are halved, so their slopes are doubled.
-    slopes = s_n * n_h * 2 * r * (1 - r), 2 * u * (1 - u) * (state[0] - n), s_n * r, s_n
-    return (h_BH,), slopes, (u,)
+    """Returns the new state, the derivatives of h by each z, and its derivative by the old h."""
+    r, u, n_h, n, h_BH = _time_step(z_BG, *state)
+    h_by_n = (1 - u) * (1 - n * n)
+    # z of r and of u is halved, so these derivatives are doubled.
+    h_by_r, h_by_u = h_by_n * n_h * 2 * r * (1 - r), 2 * u * (1 - u) * (state[0] - n)
+    return (h_BH,), (h_by_r, h_by_u, h_by_n * r, h_by_n), (u,)
 
 
 def _pointwise_bwd(
-    forward_BG: jax.Array, residuals: State, dstate: State
+    derivatives_BG: jax.Array, residuals: State, dstate: State
 ) -> tuple[jax.Array, tuple[Any, ...]]:
     (u,), (dh_BH,) = residuals, dstate
-    dz_BG = jnp.concatenate([dh_BH * slope for slope in jnp.split(forward_BG, 4, axis=1)], axis=1)
-    return dz_BG, (dh_BH * u,)
+    gradients = [dh_BH * h_by_z for h_by_z in jnp.split(derivatives_BG, 4, axis=1)]
+    return jnp.concatenate(gradients, axis=1), (dh_BH * u,)
 
 
 gru_cell = Cell(

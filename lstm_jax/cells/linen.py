@@ -1,6 +1,6 @@
-"""Flax Linen modules that stand where `nn.RNN(cell)` stands: `LSTM`, `GRU` and `RNN`.
+"""Flax Linen modules that replace `nn.RNN(cell)`: `LSTM`, `GRU` and `RNN`.
 
-Axes: T rows, B batch, I input, H hidden, G = blocks * H.
+Axes: T time steps, B batch, I input, H hidden, W = gates * H, G = blocks * H.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Initializer = initializers.Initializer
 
 
 class DenseParams(nn.Module):
-    """Declares a kernel and, where it has an initialiser, a bias."""
+    """Declares a kernel, and a bias where `bias_init` is given."""
 
     shape: tuple[int, int]
     kernel_init: Initializer
@@ -34,7 +34,7 @@ class DenseParams(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, Any]:
-        """Returns the kernel and the bias, or None."""
+        """Returns the kernel, and the bias or None."""
         kernel = self.param("kernel", self.kernel_init, self.shape, self.param_dtype)
         if self.bias_init is None:
             return kernel, None
@@ -42,13 +42,14 @@ class DenseParams(nn.Module):
 
 
 class FlaxCellParams(nn.Module):
-    """Declares what a cell of Flax declares, under the same names: for each of its gates a layer
-    of the input, i + gate, and one of the state, h + gate.
+    """Declares the parameters of a cell of Flax, under the same names.
+
+    For each gate there is a dense layer of the input, "i" + gate, and one of the state, "h" + gate.
     """
 
     features: int
     gates: tuple[str, ...]  # Flax's names, in the order of our columns
-    biases: tuple[str, ...]  # the layers that have one, in the order of our blocks
+    biases: tuple[str, ...]  # dense layers that have a bias, in the order of our blocks
     kernel_init: Initializer
     recurrent_kernel_init: Initializer
     bias_init: Initializer
@@ -63,22 +64,22 @@ class FlaxCellParams(nn.Module):
             ("i", num_inputs, self.kernel_init),
             ("h", hidden, self.recurrent_kernel_init),
         ):
-            layers = []
+            columns = []
             for name in (source + gate for gate in self.gates):
                 bias_init = self.bias_init if name in self.biases else None
-                affine = DenseParams((width, hidden), init, bias_init, self.param_dtype, name=name)
-                kernel, biases[name] = affine()
-                layers.append(kernel)
-            kernels.append(jnp.concatenate(layers, axis=1))
+                dense = DenseParams((width, hidden), init, bias_init, self.param_dtype, name=name)
+                kernel, biases[name] = dense()
+                columns.append(kernel)
+            kernels.append(jnp.concatenate(columns, axis=1))
         return kernels[0], kernels[1], jnp.concatenate([biases[name] for name in self.biases])
 
 
 class _Layer(nn.Module):
-    """Stands where `nn.RNN(cell)` stands.
+    """The base of modules that replace `nn.RNN(cell)`.
 
-    Its parameters have the same names, shapes and initial values, so checkpoints load; arguments
-    and results are those of `nn.RNN`. Two differences: the state is float32 also where all else is
-    bfloat16, and the final carry of a sequence of length 0 is its initial one.
+    The parameters have the same names, shapes and initial values, so checkpoints load. Arguments
+    and results are those of `nn.RNN`, with two differences. The state is float32 even where all
+    else is bfloat16. The final carry of a sequence of length 0 is its initial carry.
     """
 
     cell: ClassVar[Cell]
@@ -111,10 +112,14 @@ class _Layer(nn.Module):
     ) -> Any:
         """Returns outputs [*batch, T, H], or with `return_carry` (carry, outputs).
 
-        Inputs are [*batch, T, I], time-major [T, *batch, I] (so are the outputs); lengths [*batch];
-        a carry is that of Flax's cell, each of its arrays [*batch, H].
+        inputs: [*batch, T, I]; with `time_major` [T, *batch, I], and the outputs [T, *batch, H].
+        initial_carry: the carry of Flax's cell, each array [*batch, H]; None stands for zeros.
+        seq_lengths: integers [*batch], the time steps of each sequence; None: all T.
+        return_carry, time_major, reverse, keep_order: take the place of the module's fields.
+
+        Raises ValueError with the name of an argument whose shape does not fit.
         """
-        del init_key  # the initial carry is zeros, not drawn
+        del init_key  # the initial carry is zeros, not random
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
@@ -122,45 +127,35 @@ class _Layer(nn.Module):
         if inputs.ndim < 2:
             raise ValueError(f"inputs has shape {inputs.shape}; expected [*batch, T, I]")
         x = inputs if time_major else jnp.moveaxis(inputs, -2, 0)
-        rows, *batch, features = x.shape
-        x_TBI = x.reshape(rows, math.prod(batch), features)
+        num_steps, *batch, num_inputs = x.shape
+        x_TBI = x.reshape(num_steps, math.prod(batch), num_inputs)
         state, lengths_B = None, seq_lengths
         if initial_carry is not None:
             shape = *batch, self.features
             leaves = jax.tree.leaves(initial_carry)
-            state = tuple(_flat("initial_carry", leaf, shape, 1) for leaf in leaves)
+            state = tuple(_flatten_batch("initial_carry", leaf, shape, 1) for leaf in leaves)
         if lengths_B is not None:
-            lengths_B = _flat("seq_lengths", lengths_B, batch, 0)
-        kernels = self._kernels(features)
+            lengths_B = _flatten_batch("seq_lengths", lengths_B, batch, 0)
+        kernels = FlaxCellParams(
+            self.features, self.gates, self.biases, self.kernel_init, self.recurrent_kernel_init,
+            self.bias_init, self.param_dtype, name="cell",
+        )(num_inputs)  # fmt: skip
         if self.dtype is not None:
             x_TBI, *cast = promote_dtype(x_TBI, *kernels, dtype=self.dtype)
             kernels = cast[0], cast[1], cast[2]
         h_TBH, state = run_unstacked(self.cell, x_TBI, *kernels, state, lengths_B, reverse=reverse)
         if reverse and keep_order:
             h_TBH = flip(h_TBH, lengths_B)
-        outputs = h_TBH.reshape(rows, *batch, self.features)
+        outputs = h_TBH.reshape(num_steps, *batch, self.features)
         outputs = outputs if time_major else jnp.moveaxis(outputs, 0, -2)
         if not return_carry:
             return outputs
         carry = tuple(a_BH.reshape(*batch, self.features) for a_BH in state)
         return (carry if len(carry) > 1 else carry[0]), outputs
 
-    def _kernels(self, num_inputs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        cell = FlaxCellParams(
-            self.features,
-            self.gates,
-            self.biases,
-            self.kernel_init,
-            self.recurrent_kernel_init,
-            self.bias_init,
-            self.param_dtype,
-            name="cell",
-        )
-        return cell(num_inputs)
-
 
 class LSTM(_Layer):
-    """Stands where `nn.RNN(cell)` stands, the cell `nn.OptimizedLSTMCell` or `nn.LSTMCell`."""
+    """A layer that replaces `nn.RNN(nn.OptimizedLSTMCell(features))`, or `nn.LSTMCell`."""
 
     cell = lstm_cell
     gates = ("i", "g", "f", "o")
@@ -168,7 +163,7 @@ class LSTM(_Layer):
 
 
 class GRU(_Layer):
-    """Stands where `nn.RNN(nn.GRUCell(features))` stands."""
+    """A layer that replaces `nn.RNN(nn.GRUCell(features))`."""
 
     cell = gru_cell
     gates = ("r", "z", "n")
@@ -176,15 +171,18 @@ class GRU(_Layer):
 
 
 class RNN(_Layer):
-    """Stands where `nn.RNN(nn.SimpleCell(features))` stands."""
+    """A layer that replaces `nn.RNN(nn.SimpleCell(features))`."""
 
     cell = rnn_cell
     gates = ("",)
     biases = ("i",)
 
 
-def _flat(name: str, array: jax.Array, shape: Sequence[int], num_kept: int) -> jax.Array:
-    """Returns `array` of `shape` with its leading axes made one, all but the last `num_kept`."""
+def _flatten_batch(name: str, array: jax.Array, shape: Sequence[int], num_kept: int) -> jax.Array:
+    """Returns the array with all axes but the last `num_kept` made one.
+
+    Raises ValueError with its name where it does not have the shape.
+    """
     if array.shape != tuple(shape):
         raise ValueError(f"{name} has shape {array.shape}; expected {tuple(shape)}")
     return array.reshape(-1, *array.shape[array.ndim - num_kept :])

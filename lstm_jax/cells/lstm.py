@@ -4,14 +4,15 @@
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     h = sigmoid(o) * tanh(c)
 
-Axes as in `passes.py`; here G = 4H. The gates lie along G in the order i, g, f, o, which
-TensorFlow's `BasicLSTMCell` calls i, j, f, o. There is no hidden forget bias: a caller adds it.
+Axes: T time steps, B batch, I input, H hidden, G = 4H. The gates lie along G in the order i, g, f,
+o, which TensorFlow's `BasicLSTMCell` calls i, j, f, o. No forget bias is hidden: a caller adds it.
 
-Why it is faster than the formula alone (measured on CPU with `jax.profiler`):
-- sigmoid(z) = tanh(z/2)/2 + 1/2. With the halves fused into the kernel one tanh does all gates.
-- XLA's CPU backend would compute a tanh again in every consumer; `optimization_barrier` holds the
-  gates, the new cell state and its tanh apart.
-- The forward pass keeps the slopes of a row, not its gates: the backward scan only multiplies.
+Reasons for its form, measured on CPU with `jax.profiler`:
+- sigmoid(z) = tanh(z/2)/2 + 1/2. With the halves multiplied into the kernel, one tanh computes all
+  gates.
+- XLA's CPU backend would compute a tanh again in every consumer. `optimization_barrier` keeps the
+  gates, the new c and its tanh.
+- The forward pass keeps derivatives, not gates: the backward scan only multiplies.
 """
 
 from __future__ import annotations
@@ -38,74 +39,81 @@ def lstm(
     *,
     reverse: bool = False,
 ) -> tuple[jax.Array, Carry]:
-    """Runs an LSTM over T rows: all outputs h_TBH and the final carry (c_BH, h_BH).
+    """Runs an LSTM over T time steps: returns all outputs [T,B,H] and the final carry (c, h),
+    [B,H] each.
 
-    Inputs are float32, bfloat16 or float16, or, if any is float64, all are taken as float64; state,
-    outputs and sums are float32 (float64). No carry stands for zeros.
+    x_TBI, kernels and bias may be float32, bfloat16 or float16; they are converted to float32, or,
+    where any is float64, to float64. Outputs and carry have that dtype.
 
-    With integer lengths_B the final carry is the one after that many rows (the initial one for
-    none), and the outputs run on through the padding, as in `flax.linen.RNN`. `reverse` reads each
-    sequence from its last row to its first, padding still at the end; the outputs are in the order
-    of reading (`recurrence.flip` puts them back).
+    carry: (c, h) before the first time step, [B,H] each; None stands for zeros.
+    lengths_B: integers, the time steps of each sequence. The final carry is then the one after so
+        many time steps (the initial one for 0). The outputs continue through the padding, as in
+        `flax.linen.RNN`. None: all T.
+    reverse: reads each sequence from its last time step to its first; padding stays at the end. The
+        outputs are in the order of reading (`lstm_jax.cells.scan.flip` puts them back).
 
-    Differentiable in reverse mode, to any order. Forward mode (`jax.jvp`) is a TypeError, as are
-    integer inputs; a ValueError names the argument whose shape does not fit.
+    The function is differentiable in reverse mode, to any order. Raises ValueError with the name of
+    an argument whose shape does not fit, and TypeError for integer inputs and for forward mode
+    (`jax.jvp`).
     """
-    given = x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G, carry, lengths_B
-    h_TBH, (c_BH, h_BH) = run_unstacked(lstm_cell, *given, reverse=reverse)
+    arguments = x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G, carry, lengths_B
+    h_TBH, (c_BH, h_BH) = run_unstacked(lstm_cell, *arguments, reverse=reverse)
     return h_TBH, (c_BH, h_BH)
 
 
-class _Gates(NamedTuple):
+class _TimeStep(NamedTuple):
+    """All values of one time step, [B,H] each: gates after their activations and the new state."""
+
     i: jax.Array
     g: jax.Array
     f: jax.Array
     o: jax.Array
     tanh_c: jax.Array
-    new: State
+    state: State
 
 
-def _gates(z_BG: jax.Array, state: State) -> _Gates:
-    """Returns the gates after their activations, the tanh of the new cell, and the new state."""
-    u_BG = lax.optimization_barrier(jnp.tanh(z_BG))
-    u_i, g, u_f, u_o = jnp.split(u_BG, 4, axis=1)
-    i, f, o = (0.5 * u + 0.5 for u in (u_i, u_f, u_o))
+def _time_step(z_BG: jax.Array, state: State) -> _TimeStep:
+    tanh_BG = lax.optimization_barrier(jnp.tanh(z_BG))
+    tanh_i, g, tanh_f, tanh_o = jnp.split(tanh_BG, 4, axis=1)
+    i, f, o = (0.5 * half + 0.5 for half in (tanh_i, tanh_f, tanh_o))
     c_BH = lax.optimization_barrier(f * state[0] + i * g)
     tanh_c = lax.optimization_barrier(jnp.tanh(c_BH))
-    return _Gates(i, g, f, o, tanh_c, (c_BH, o * tanh_c))
+    return _TimeStep(i, g, f, o, tanh_c, (c_BH, o * tanh_c))
 
 
 def _pointwise(z_BG: jax.Array, state: State, extra: Extra) -> State:
-    return _gates(z_BG, state).new
+    return _time_step(z_BG, state).state
 
 
 def _activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
-    gates = _gates(z_BG, before)
-    return {"input gate": gates.i, "forget gate": gates.f, "output gate": gates.o, "cell": after[0]}
+    now = _time_step(z_BG, before)
+    return {"input gate": now.i, "forget gate": now.f, "output gate": now.o, "cell": after[0]}
 
 
 def _pointwise_fwd(z_BG: jax.Array, state: State) -> tuple[State, State, State]:
-    """Returns the new state; the slopes of c by the inputs of i, g, f and of h by that of o; the
-    slopes of h by c and of c by the c before.
+    """Returns the new state, derivatives by z, and residuals.
+
+    The derivatives are those of the new c by z of i, g and f, and of h by z of o. The residuals are
+    the derivatives of h by the new c, and of the new c by the old one.
     """
-    i, g, f, o, tanh_c, new = _gates(z_BG, state)
-    slopes = (  # the inputs of i, f, o are halved, so their slopes are doubled
+    i, g, f, o, tanh_c, new = _time_step(z_BG, state)
+    derivatives = (  # z of i, f, o is halved, so these derivatives are doubled
         2 * i * (1 - i) * g,
         i * (1 - g * g),
         2 * f * (1 - f) * state[0],
         2 * o * (1 - o) * tanh_c,
     )
-    return new, slopes, (o * (1 - tanh_c * tanh_c), f)
+    return new, derivatives, (o * (1 - tanh_c * tanh_c), f)
 
 
 def _pointwise_bwd(
-    forward_BG: jax.Array, residuals: State, dstate: State
+    derivatives_BG: jax.Array, residuals: State, dstate: State
 ) -> tuple[jax.Array, tuple[Any, ...]]:
-    (slope_BH, f_BH), (dc_BH, dh_BH) = residuals, dstate
-    dc_BH = dc_BH + dh_BH * slope_BH
-    s_i, s_g, s_f, s_o = jnp.split(forward_BG, 4, axis=1)
-    dz_BG = jnp.concatenate([dc_BH * s_i, dc_BH * s_g, dc_BH * s_f, dh_BH * s_o], axis=1)
-    return dz_BG, (dc_BH * f_BH, None)
+    (h_by_c, f), (dc_BH, dh_BH) = residuals, dstate
+    dc_BH = dc_BH + dh_BH * h_by_c
+    c_by_i, c_by_g, c_by_f, h_by_o = jnp.split(derivatives_BG, 4, axis=1)
+    gradients = dc_BH * c_by_i, dc_BH * c_by_g, dc_BH * c_by_f, dh_BH * h_by_o
+    return jnp.concatenate(gradients, axis=1), (dc_BH * f, None)
 
 
 lstm_cell = Cell(

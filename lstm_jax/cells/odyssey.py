@@ -1,16 +1,17 @@
 """Variants of the LSTM: Greff et al., "LSTM: A Search Space Odyssey" (2015), section 3.
 
-Each changes one thing of our LSTM, which has no peepholes (the paper's NP; the paper's variants
-start from `lstm_peephole`, its "vanilla"):
+Each variant changes one thing of our LSTM, which has no peepholes (the paper's NP). The paper's own
+variants start from its "vanilla", our `lstm_peephole`.
 
-    lstm_nig, lstm_nfg, lstm_nog   no input, forget, output gate: it is 1
-    lstm_niaf, lstm_noaf           no input, output activation function: g, c instead of tanh of it
+    lstm_nig, lstm_nfg, lstm_nog   no input, forget, output gate: the gate is 1
+    lstm_niaf, lstm_noaf           no input, output activation function: g, c instead of its tanh
     lstm_cifg                      coupled gates: i = 1 - f (the paper learns i, which is the same)
-    lstm_peephole                  i and f see the cell before, o the new one, by weights per unit;
+    lstm_peephole                  i and f also read the old c, o the new c, by one weight a unit;
                                    Gers and Schmidhuber, "Recurrent nets that time and count" (2000)
-    lstm_fgr                       full gate recurrence: i, f, o also read the three gates before
+    lstm_fgr                       full gate recurrence: i, f, o also read i, f, o of the time step
+                                   before
 
-Axes as in `passes.py`. Columns keep the LSTM's order i, g, f, o.
+Axes: B batch, H hidden, G = blocks * H. Columns have the LSTM's order i, g, f, o.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from jax import lax
 from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State, gate
 
 Function = Callable[[jax.Array], jax.Array]
-NAMES = {"i": "input gate", "f": "forget gate", "o": "output gate"}
+GATE_NAMES = {"i": "input gate", "f": "forget gate", "o": "output gate"}
 
 
 def _tanh(array: jax.Array) -> jax.Array:
-    return lax.optimization_barrier(jnp.tanh(array))  # not again in every consumer
+    # The barrier keeps XLA from computing the tanh again in every consumer.
+    return lax.optimization_barrier(jnp.tanh(array))
 
 
-def _same(array: jax.Array) -> jax.Array:
+def _identity(array: jax.Array) -> jax.Array:
     return array
 
 
@@ -46,23 +48,24 @@ def _variant(
     input_function: Function = _tanh,
     output_function: Function = _tanh,
 ) -> Cell:
-    """Returns the LSTM whose gates are those among its columns; a gate that is not there is 1."""
+    """Returns an LSTM with the gates that are among its columns; any other gate is 1."""
 
-    def gates(z_BG: jax.Array) -> dict[str, jax.Array]:
+    def activate(z_BG: jax.Array) -> dict[str, jax.Array]:
         z = dict(zip(columns, jnp.split(z_BG, len(columns), axis=1), strict=True))
-        found = {column: gate(z[column]) for column in columns if column != "g"}
+        gates = {column: gate(z[column]) for column in columns if column != "g"}
         if coupled:
-            found["i"] = 1 - found["f"]
-        return found | {"g": input_function(z["g"])}
+            gates["i"] = 1 - gates["f"]
+        return gates | {"g": input_function(z["g"])}
 
     def pointwise(z_BG: jax.Array, state: State, extra: Extra) -> State:
-        u = gates(z_BG)
-        c = u.get("f", 1.0) * state[0] + u.get("i", 1.0) * u["g"]
-        return c, u.get("o", 1.0) * output_function(c)
+        gates = activate(z_BG)
+        c = gates.get("f", 1.0) * state[0] + gates.get("i", 1.0) * gates["g"]
+        return c, gates.get("o", 1.0) * output_function(c)
 
     def activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
-        u = gates(z_BG)
-        return {NAMES[column]: u[column] for column in NAMES if column in u} | {"cell": after[0]}
+        gates = activate(z_BG)
+        named = {GATE_NAMES[column]: gates[column] for column in GATE_NAMES if column in gates}
+        return named | {"cell": after[0]}
 
     return Cell(
         name=name,
@@ -78,12 +81,12 @@ def _variant(
 nig_cell = _variant("lstm_nig", "gfo")
 nfg_cell = _variant("lstm_nfg", "igo")
 nog_cell = _variant("lstm_nog", "igf")
-niaf_cell = _variant("lstm_niaf", input_function=_same)
-noaf_cell = _variant("lstm_noaf", output_function=_same)
+niaf_cell = _variant("lstm_niaf", input_function=_identity)
+noaf_cell = _variant("lstm_noaf", output_function=_identity)
 cifg_cell = _variant("lstm_cifg", "gfo", coupled=True)
 
 
-# The inputs of the gates are halved, so what the peepholes add is halved as well.
+# z of the gates is halved, so the terms of the peepholes are halved as well.
 def _peephole(z_BG: jax.Array, state: State, extra: Extra) -> State:
     i, g, f, o = jnp.split(z_BG, 4, axis=1)
     half = 0.5 * state[0]
@@ -116,14 +119,16 @@ peephole_cell = Cell(
 )
 
 
-def _full(z_BG: jax.Array, state: State, extra: Extra) -> State:
+def _full_gate(z_BG: jax.Array, state: State, extra: Extra) -> State:
     i, g, f, o = jnp.split(z_BG, 4, axis=1)
     i, f, o = gate(i), gate(f), gate(o)
     c = f * state[0] + i * _tanh(g)
     return c, o * _tanh(c), i, f, o
 
 
-def _full_activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
+def _full_gate_activations(
+    z_BG: jax.Array, before: State, after: State, extra: Extra
+) -> Activations:
     c, _, i, f, o = after
     return {"input gate": i, "forget gate": f, "output gate": o, "cell": c}
 
@@ -134,7 +139,7 @@ fgr_cell = Cell(
     blocks=tuple(Block(c, "xh") if c == "g" else Block(c, "xhifo", 0.5) for c in "igfo"),
     state=("c", "h", "i", "f", "o"),
     read=("h", "i", "f", "o"),
-    pointwise=_full,
+    pointwise=_full_gate,
     forget="f",
-    activations=_full_activations,
+    activations=_full_gate_activations,
 )

@@ -1,4 +1,4 @@
-"""The recurrent networks without gates; axes as in `passes.py`, G = H.
+"""The recurrent networks without gates. Axes: B batch, G = H hidden.
 
 rnn:   h = tanh(x @ W + h @ U + b)      Elman, "Finding structure in time" (1990)
 irnn:  h = relu(x @ W + h @ U + b)      Le, Jaitly and Hinton, "A simple way to initialize

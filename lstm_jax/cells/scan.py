@@ -1,11 +1,11 @@
-"""The recurrence of all cells: pure functions on arrays, with exact gradients.
+"""The recurrence of all cells: pure functions of arrays, with exact gradients.
 
-Axes: T rows (steps), B batch, I input, H hidden, R = num_read * H read back of the state,
-W = columns * H, G = blocks * H, K = I + 1 + R.
+At each time step z = [x, 1, r] @ [input kernel; bias; recurrent kernel] and then
+state = pointwise(z, state), with the cell's own pointwise formula. r are the states that the
+products read, for most cells h. `scan_vjp.py` holds both passes and the reasons for their form.
 
-A row is z = [x, 1, r] @ [input kernel; bias; recurrent kernel] and the cell's own pointwise part,
-state = pointwise(z, state), where r is what the cell reads back of its state, as a rule h.
-How both passes are computed, and why so, stands in `passes.py`.
+Axes: T time steps, B batch, I input, H hidden, R = num_read * H, K = I + 1 + R, W = columns * H
+(the parameters), G = blocks * H (the pre-activations).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from jax import lax
 from lstm_jax.cells.arguments import (
     expect_floats,
     expect_lengths,
-    expect_rows,
     expect_shape,
     expect_state,
-    of_one_dtype,
+    expect_time_steps,
+    promote_floats,
     vary_alike,
 )
 from lstm_jax.cells.cell import Activations, Cell, Extra, State
-from lstm_jax.cells.scan_vjp import broadcast_to_batch, recur, with_state
+from lstm_jax.cells.scan_vjp import append_state, broadcast_to_batch, recur
 
 FORWARD_MODE = (
     "the recurrence is a custom_vjp function, with gradients in reverse mode alone: take jax.grad, "
@@ -45,23 +45,28 @@ def run(
     reverse: bool = False,
     keep_outputs: bool = True,
 ) -> tuple[Any, State]:
-    """Runs a cell over T rows: returns all outputs h_TBH, if kept, and the final state.
+    """Runs a cell over T time steps: returns all outputs [T,B,H] and the final state, [B,H] each.
 
-    The kernel is of `stack_kernels`. Inputs are float32, bfloat16 or float16, or, if any is
-    float64, all are taken as float64; state, outputs and sums are float32 (float64). No initial
-    state stands for zeros.
+    Without `keep_outputs` the outputs are None, which saves their memory.
 
-    With integer lengths_B the final state is the one after that many rows (the initial one for
-    none), and the outputs run on through the padding, as in `flax.linen.RNN`. `reverse` reads each
-    sequence from its last row to its first, padding still at the end; the outputs are in the order
-    of reading (`flip` puts them back).
+    kernel_KG: from `stack_kernels`.
+    x_TBI: the inputs. All arrays may be float32, bfloat16 or float16; they are converted to
+        float32, or, where any is float64, to float64. Outputs and states have that dtype.
+    extra: the weights that `cell.extra` names, [H] each.
+    initial: the state before the first time step, [B,H] each; None stands for zeros.
+    lengths_B: integers, the time steps of each sequence. The final state is then the one after so
+        many time steps (the initial one for 0). The outputs continue through the padding, as in
+        `flax.linen.RNN`. None: all T.
+    reverse: reads each sequence from its last time step to its first; padding stays at the end. The
+        outputs are in the order of reading (`flip` puts them back).
 
-    Differentiable in reverse mode, to any order. Forward mode (`jax.jvp`) is a TypeError, as are
-    integer inputs; a ValueError names the argument whose shape does not fit.
+    The function is differentiable in reverse mode, to any order. Raises ValueError with the name of
+    an argument whose shape does not fit, and TypeError for integer inputs and for forward mode
+    (`jax.jvp`).
     """
-    expect_rows(x_TBI)
-    (rows, batch, features), hidden = x_TBI.shape, kernel_KG.shape[-1] // len(cell.blocks)
-    shape = features + 1 + cell.num_read * hidden, len(cell.blocks) * hidden
+    expect_time_steps(x_TBI)
+    (num_steps, batch, num_inputs), hidden = x_TBI.shape, kernel_KG.shape[-1] // len(cell.blocks)
+    shape = num_inputs + 1 + cell.num_read * hidden, len(cell.blocks) * hidden
     expect_shape("kernel_KG", kernel_KG, shape, x_TBI=x_TBI)
     extra = {} if extra is None else extra
     if set(extra) != set(cell.extra):
@@ -73,10 +78,10 @@ def run(
     expect_lengths(lengths_B, x_TBI)
     if initial is None:
         initial = (jnp.zeros((batch, hidden), jnp.float32),) * len(cell.state)
-    given = vary_alike((of_one_dtype((kernel_KG, x_TBI, extra, tuple(initial))), lengths_B))
-    (kernel_KG, x_TBI, extra, initial), lengths_B = given
+    floats = promote_floats((kernel_KG, x_TBI, extra, tuple(initial)))
+    (kernel_KG, x_TBI, extra, initial), lengths_B = vary_alike((floats, lengths_B))
     if lengths_B is not None:
-        lengths_B = jnp.clip(jnp.asarray(lengths_B, jnp.int32), 0, rows)
+        lengths_B = jnp.clip(jnp.asarray(lengths_B, jnp.int32), 0, num_steps)
     if reverse:
         x_TBI = flip(x_TBI, lengths_B)
     try:
@@ -99,11 +104,12 @@ def run_unstacked(
     reverse: bool = False,
     keep_outputs: bool = True,
 ) -> tuple[Any, State]:
-    """Runs a cell that has no extra weights as `run` does, its kernels given one by one.
+    """Runs a cell without extra weights as `run` does, on kernels that are not stacked yet.
 
-    Input kernel [I,W], recurrent kernel [R,W], bias [G].
+    They are the input kernel [I,W], the recurrent kernel [R,W] and the bias [G]. `carry` is the
+    initial state.
     """
-    expect_rows(x_TBI)
+    expect_time_steps(x_TBI)
     hidden = recurrent_kernel_HG.shape[0] // cell.num_read
     width = len(cell.columns) * hidden
     expect_shape("recurrent_kernel_HG", recurrent_kernel_HG, (cell.num_read * hidden, width))
@@ -112,29 +118,13 @@ def run_unstacked(
     expect_shape("bias_G", bias_G, (len(cell.blocks) * hidden,), **known)
     expect_floats(**known, input_kernel_IG=input_kernel_IG, bias_G=bias_G)
     expect_state(cell.state, carry, hidden, **known)
-    given = x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G, carry
-    x_TBI, *kernels, carry = of_one_dtype(given)
-    return run(
-        cell,
-        stack_kernels(cell, *kernels),
-        x_TBI,
-        initial=carry,
-        lengths_B=lengths_B,
-        reverse=reverse,
-        keep_outputs=keep_outputs,
+    x_TBI, *kernels, carry = promote_floats(
+        (x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G, carry)
     )
-
-
-def last(
-    cell: Cell,
-    kernel_KG: jax.Array,
-    x_TBI: jax.Array,
-    extra: Extra | None = None,
-    lengths_B: jax.Array | None = None,
-) -> jax.Array:
-    """Returns the last output h_BH of each sequence, from zeros; no other output is kept."""
-    _, end = run(cell, kernel_KG, x_TBI, extra, lengths_B=lengths_B, keep_outputs=False)
-    return end[cell.output]
+    return run(
+        cell, stack_kernels(cell, *kernels), x_TBI, initial=carry, lengths_B=lengths_B,
+        reverse=reverse, keep_outputs=keep_outputs,
+    )  # fmt: skip
 
 
 def trace(
@@ -144,60 +134,55 @@ def trace(
     extra: Extra | None = None,
     perturbation_TBH: jax.Array | None = None,
 ) -> Activations:
-    """Returns what may be looked at in each row, [T,B,H] each, "h" among it: not to train with.
+    """Returns the activations at all time steps, [T,B,H] each, with the outputs as "h".
 
-    perturbation_TBH is added to the output of each row, before the next row sees it: the gradient by it,
-    at zero, is the gradient by the outputs themselves.
+    It serves figures, not training: it is slower than `run`. `perturbation_TBH` is added to the
+    output of each time step before the next one reads it. The gradient by it, at zero, is the
+    gradient by the outputs themselves.
     """
-    rows, batch, _ = x_TBI.shape
+    num_steps, batch, _ = x_TBI.shape
     hidden = kernel_KG.shape[1] // len(cell.blocks)
     if perturbation_TBH is None:
-        perturbation_TBH = jnp.zeros((rows, batch, hidden), kernel_KG.dtype)
+        perturbation_TBH = jnp.zeros((num_steps, batch, hidden), kernel_KG.dtype)
     extra_BH = broadcast_to_batch(extra or {}, batch)
-    output = cell.output
+    output = cell.output_index
 
-    def body(state: State, row: tuple[jax.Array, jax.Array]) -> tuple[State, Activations]:
-        x_BI, perturbation_BH = row
-        z_BG = with_state(cell, x_BI, state) @ kernel_KG
+    def time_step(state: State, inputs: tuple[jax.Array, jax.Array]) -> tuple[State, Activations]:
+        x_BI, perturbation_BH = inputs
+        z_BG = append_state(cell, x_BI, state) @ kernel_KG
         new = cell.pointwise(z_BG, state, extra_BH)
-        activations = (
-            {} if cell.activations is None else cell.activations(z_BG, state, new, extra_BH)
-        )
+        activations = {}
+        if cell.activations is not None:
+            activations = cell.activations(z_BG, state, new, extra_BH)
         h_BH = new[output] + perturbation_BH
         return (*new[:output], h_BH, *new[output + 1 :]), activations | {"h": h_BH}
 
     zeros = (jnp.zeros_like(perturbation_TBH[0]),) * len(cell.state)
-    _, activations = lax.scan(body, zeros, (x_TBI, perturbation_TBH))
+    _, activations = lax.scan(time_step, zeros, (x_TBI, perturbation_TBH))
     return activations
 
 
 def stack_kernels(
     cell: Cell, input_kernel_IW: jax.Array, recurrent_kernel_RW: jax.Array, bias_G: jax.Array
 ) -> jax.Array:
-    """Returns [input; bias; recurrent] as kernel_KG, its blocks side by side and scaled.
-
-    A block has zeros in the rows of a source that it does not take from.
-    """
-    parts = jnp.split(recurrent_kernel_RW, cell.num_read)
-    recurrent = [
-        columns_to_blocks(cell, name, part) for name, part in zip(cell.read, parts, strict=True)
-    ]
-    kernel_KG = jnp.concatenate(
-        [columns_to_blocks(cell, "x", input_kernel_IW), bias_G[None], *recurrent]
-    )
+    """Returns [input kernel; bias; recurrent kernel], [K,G], by blocks and scaled for `run`."""
+    kernels = jnp.split(recurrent_kernel_RW, cell.num_read)
+    recurrent = [columns_to_blocks(cell, *pair) for pair in zip(cell.read, kernels, strict=True)]
+    input_kernel_IG = columns_to_blocks(cell, "x", input_kernel_IW)
+    kernel_KG = jnp.concatenate([input_kernel_IG, bias_G[None], *recurrent])
     scales = [block.scale for block in cell.blocks]
     if scales == [1.0] * len(scales):
         return kernel_KG
-    scale_G = jnp.repeat(jnp.array(scales, kernel_KG.dtype), len(parts[0]))
+    scale_G = jnp.repeat(jnp.array(scales, kernel_KG.dtype), len(kernels[0]))
     return kernel_KG * scale_G[None]
 
 
 def columns_to_blocks(cell: Cell, source: str, kernel: jax.Array) -> jax.Array:
     """Returns the weights of one source, [..., W] or [W], by blocks, [..., G] or [G].
 
-    A block that does not take from the source has zeros.
+    A block that does not read the source gets zeros.
     """
-    names = tuple(block.column if source in block.takes else None for block in cell.blocks)
+    names = tuple(block.column if source in block.sources else None for block in cell.blocks)
     if names == cell.columns:
         return kernel
     columns = dict(zip(cell.columns, jnp.split(kernel, len(cell.columns), axis=-1), strict=True))
@@ -206,9 +191,9 @@ def columns_to_blocks(cell: Cell, source: str, kernel: jax.Array) -> jax.Array:
 
 
 def flip(x_TBI: jax.Array, lengths_B: jax.Array | None = None) -> jax.Array:
-    """Returns each sequence backwards, its padding still at the end."""
+    """Returns each sequence backwards, [T,B,I], with its padding still at the end."""
     if lengths_B is None:
         return jnp.flip(x_TBI, axis=0)
-    rows_T1 = jnp.arange(len(x_TBI) - 1, -1, -1, dtype=jnp.int32)[:, None]
-    rows_TB = (rows_T1 + lengths_B.astype(jnp.int32)[None]) % len(x_TBI)
-    return jnp.take_along_axis(x_TBI, rows_TB[:, :, None], axis=0)
+    t_T1 = jnp.arange(len(x_TBI) - 1, -1, -1, dtype=jnp.int32)[:, None]
+    t_TB = (t_T1 + lengths_B.astype(jnp.int32)[None]) % len(x_TBI)
+    return jnp.take_along_axis(x_TBI, t_TB[:, :, None], axis=0)

@@ -213,7 +213,7 @@ def _biases(cell: Cell, bias_G: np.ndarray, forget_bias: float) -> tuple[np.ndar
 
     def of(column: str, takes_x: bool) -> np.ndarray:
         biases = [
-            b for block, b in blocks if block.column == column and ("x" in block.takes) == takes_x
+            b for block, b in blocks if block.column == column and ("x" in block.sources) == takes_x
         ]
         bias = biases[0] if biases else np.zeros(len(bias_G) // len(cell.blocks), bias_G.dtype)
         return bias + forget_bias if takes_x and column == cell.forget else bias

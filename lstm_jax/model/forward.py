@@ -137,7 +137,7 @@ def run_layers(
             outputs.append(scan.flip(h_TBH, lengths_B) if keep and reverse else h_TBH)
             states.append(state)
         h_TBW = _side_by_side(outputs) if keep else None
-        last_BW = _side_by_side([state[cell.output] for state in states])
+        last_BW = _side_by_side([state[cell.output_index] for state in states])
         if member.residual and index:
             h_TBW = h_TBW + x_TBW if keep else None
             last_BW = last_BW + last_time_step(x_TBW, lengths_B)
