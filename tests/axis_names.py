@@ -1,6 +1,6 @@
-"""Array axes held against their names: of arguments `x_TBI` and `h_BH`, B is one size.
+"""Checks of array axes by argument names: B has the same size in `x_TBI` and in `h_BH`.
 
-Around a function for the length of a test; what jaxtyping and beartype check while it is traced.
+A test wraps a function in `checked`. jaxtyping and beartype check its arguments while it is traced.
 """
 
 import functools
@@ -15,29 +15,31 @@ NAMED = re.compile(r"[a-z0-9_]*_([A-Z][A-Z0-9]*|[a-z])")
 
 
 def annotation(name):
-    """`x_TBI` -> Shaped[Array, "T B I"]; digits stand for themselves, or None."""
+    """Returns Shaped[Array, "T B I"] for `x_TBI`, and None for a name without axes.
+
+    Digits stand for themselves.
+    """
     match = NAMED.fullmatch(name)
     return None if match is None else Shaped[jax.Array, " ".join(match[1])]
 
 
 def checked(function):
-    """The function, its arguments' axes checked in each call; an argument may be None."""
+    """Returns the function with its arguments' axes checked in each call; None passes."""
     signature = inspect.signature(function)
-    named = {name: annotation(name) for name in signature.parameters}
-    kinds = {name: kind | None for name, kind in named.items() if kind is not None}
-    assert kinds, f"{function.__name__} names no axes"
+    types = {name: annotation(name) for name in signature.parameters}
+    types = {name: shaped | None for name, shaped in types.items() if shaped is not None}
+    assert types, f"{function.__name__} names no axes"
 
-    source = f"def check(*, {', '.join(kinds)}): pass"
     scope = {}
-    exec(source, scope)
-    scope["check"].__annotations__ = kinds
+    exec(f"def check(*, {', '.join(types)}): pass", scope)
+    scope["check"].__annotations__ = types
     check = jaxtyped(typechecker=beartype)(scope["check"])
 
     @functools.wraps(function)
     def wrapped(*args, **options):
         bound = signature.bind(*args, **options)
         bound.apply_defaults()
-        check(**{name: bound.arguments[name] for name in kinds})
+        check(**{name: bound.arguments[name] for name in types})
         return function(*args, **options)
 
     return wrapped

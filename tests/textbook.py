@@ -1,8 +1,8 @@
-"""Every cell of the table as its paper has it, and the plain scan over it: what autodiff derives.
+"""The formula of every cell in the table, as its paper writes it, and a plain scan over it.
 
-A formula takes x[column], the product of the input; r[part][column], that of each part of the
-state that is read back; b[block], the biases in the order of the cell's blocks; the extra weights;
-and the state before.
+A formula takes x[column], the product of the input; r[state][column], the product of each state
+that is read; b[block], the biases in the order of the cell's blocks; the extra weights; and the
+state before.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
 
 
 def summed(x, r, b):
-    """One sum for each column, where each block takes from x and h."""
+    """Returns one sum for each column, of a cell whose blocks all read x and h."""
     return [x[k] + r["h"][k] + b[n] for n, k in enumerate(x)]
 
 
@@ -100,65 +100,64 @@ FORMULAS = {"lstm": lstm, "gru": gru, "rnn": rnn, "irnn": irnn} | {
 }
 
 
-def textbook(name, params, x_TBI, state=None, lengths_B=None, reverse=False):
-    """All outputs and the state at the end of each sequence."""
+def textbook(name, params, x_TBI, state=None, lengths=None, reverse=False):
+    """Returns all outputs [T,B,H] and the final state of each sequence, [B,H] each."""
     cell, (input_kernel, recurrent_kernel, bias, extra) = get_cell(name), params
-    rows, batch, _ = x_TBI.shape
+    num_steps, batch, _ = x_TBI.shape
     hidden = len(recurrent_kernel) // cell.num_read
-    lengths = jnp.full(batch, rows, jnp.int32) if lengths_B is None else lengths_B
-    t_T = jnp.arange(rows, dtype=jnp.int32)
+    lengths = jnp.full(batch, num_steps, jnp.int32) if lengths is None else lengths
+    t_T = jnp.arange(num_steps, dtype=jnp.int32)
     if reverse:
-        order = (t_T[::-1, None] + lengths[None]) % rows
+        order = (t_T[::-1, None] + lengths[None]) % num_steps
         x_TBI = x_TBI[order, jnp.arange(batch, dtype=jnp.int32)[None]]
     if state is None:
         state = (jnp.zeros((batch, hidden), x_TBI.dtype),) * len(cell.state)
 
     def columns(product):
-        parts = jnp.split(product, len(cell.columns), axis=1)
-        return dict(zip(cell.columns, parts, strict=True))
+        sums = jnp.split(product, len(cell.columns), axis=1)
+        return dict(zip(cell.columns, sums, strict=True))
 
-    def step(carry, row):
-        before, end = carry
-        t, x = row
-        r = {
-            part: columns(before[cell.state.index(part)] @ kernel)
-            for part, kernel in zip(
-                cell.read, jnp.split(recurrent_kernel, cell.num_read), strict=True
-            )
-        }
-        b = [part[None] for part in jnp.split(bias, len(cell.blocks))]
+    kernels = dict(zip(cell.read, jnp.split(recurrent_kernel, cell.num_read), strict=True))
+    b = [block_H[None] for block_H in jnp.split(bias, len(cell.blocks))]
+
+    def time_step(carry, inputs):
+        (before, final), (t, x) = carry, inputs
+        r = {s: columns(before[cell.state.index(s)] @ kernel) for s, kernel in kernels.items()}
         new = FORMULAS[name](columns(x @ input_kernel), r, b, extra, before)
-        end = jax.tree.map(partial(jnp.where, (t < lengths)[:, None]), new, end)
-        return (new, end), new[cell.state.index("h")]
+        final = jax.tree.map(partial(jnp.where, (t < lengths)[:, None]), new, final)
+        return (new, final), new[cell.state.index("h")]
 
-    (_, end), outputs = jax.lax.scan(step, (state, state), (t_T, x_TBI))
-    return outputs, end
+    (_, final), outputs = jax.lax.scan(time_step, (state, state), (t_T, x_TBI))
+    return outputs, final
 
 
 def arguments(name, shape=(5, 4, 3, 6), seed=0, dtype="float32"):
-    """(Input kernel, recurrent kernel, bias, extra), x, state; of standard normal numbers."""
-    cell, (rows, batch, features, hidden) = get_cell(name), shape
+    """Returns (input kernel, recurrent kernel, bias, extra), x, state: random normal numbers.
+
+    The shape is (T, B, I, H).
+    """
+    cell, (num_steps, batch, num_inputs, hidden) = get_cell(name), shape
     rng = np.random.default_rng(seed)
 
     def normal(*shape):
         return jnp.asarray(rng.normal(size=shape), dtype)
 
     width = len(cell.columns) * hidden
-    kernels = normal(features, width), normal(cell.num_read * hidden, width) / hidden**0.5
+    kernels = normal(num_inputs, width), normal(cell.num_read * hidden, width) / hidden**0.5
     params = *kernels, normal(len(cell.blocks) * hidden), {e: normal(hidden) for e in cell.extra}
     state = tuple(normal(batch, hidden) for _ in cell.state)
-    return params, normal(rows, batch, features), state
+    return params, normal(num_steps, batch, num_inputs), state
 
 
 def weighted(result, seed=1):
-    """A scalar that depends on every number of a result."""
+    """Returns a scalar that depends on every number of a result."""
     rng = np.random.default_rng(seed)
     leaves = jax.tree.leaves(result)
     return sum(jnp.vdot(a, jnp.asarray(rng.normal(size=a.shape), a.dtype)) for a in leaves)
 
 
 def assert_close(actual, expected, tolerance=1e-5):
-    """Each array to `tolerance` of its largest number."""
+    """Asserts that arrays are equal up to `tolerance` times their largest number."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(
             a, b, rtol=0, atol=tolerance * max(1.0, np.max(np.abs(b)))

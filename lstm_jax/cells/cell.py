@@ -82,7 +82,7 @@ class Cell:
         columns = {block.column for block in self.blocks}
         self._expect(columns == set(self.columns), f"blocks of {columns}, columns {self.columns}")
         unread = {source for block in self.blocks for source in block.sources} - {"x", *self.read}
-        self._expect(not unread, f"a block takes {unread}, which is not in `read`, {self.read}")
+        self._expect(not unread, f"a block reads {unread}, which is not in `read`, {self.read}")
         only_x = [block.sources == "x" for block in self.blocks]
         self._expect(only_x == sorted(only_x), "blocks that read only x come last")
         for column in (self.forget, self.keeps):
