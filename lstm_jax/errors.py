@@ -1,4 +1,4 @@
-"""What can go wrong, each with the exit code of the command that ends so."""
+"""Exceptions, with the exit codes of the commands that they end, and helpers for messages."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """The user's mistake, in one line that says what to do. Exit code 2."""
+    """A mistake of the user. The message is one line that says what to do. Exit code 2."""
 
 
 class EnvironmentProblem(Exception):
-    """Data, disk, device or lock: not the user's mistake, not ours. Exit code 3."""
+    """A problem with data, disk, device or a lock. Exit code 3."""
 
 
 class NotReproduced(Exception):
-    """A run made again is not the one on record. Exit code 5.
+    """A reproduced run differs from its record. Exit code 5.
 
-    It was 1, with which Python itself ends at a defect, and XLA when it refuses its flags.
+    The code is not 1, because Python ends with it at a defect, and XLA when it refuses its flags.
     """
 
 
 class DivergedError(Exception):
-    """The loss of every member stopped being finite. Exit code 4. Names the run directory."""
+    """The loss of every member stopped being finite. Exit code 4."""
 
     def __init__(self, message: str, directory: Path) -> None:
         super().__init__(message)
@@ -32,14 +32,14 @@ class DivergedError(Exception):
 
 
 def missing_package(option: str, package: str, extra: str) -> EnvironmentProblem:
-    """What to do when an option needs a package that is not here."""
+    """Returns an error that says how to install the package that an option needs."""
     return EnvironmentProblem(
         f"{option} needs {package}: pip install 'lstm_jax[{extra}]', or `make`, whose .venv has it"
     )
 
 
-# What the extra `experiments` brings, by the name under which it is imported.
-EXPERIMENTS = {
+# The packages of the extra `experiments`, by the names under which they are imported.
+EXPERIMENTS_PACKAGES = {
     "flatbuffers": "flatbuffers",
     "importlib_resources": "importlib_resources",
     "jinja2": "jinja2",
@@ -53,36 +53,41 @@ EXPERIMENTS = {
 
 @contextmanager
 def explain_missing_packages() -> Iterator[None]:
-    """Says what to install where the block misses a package of the extra `experiments`."""
+    """Raises EnvironmentProblem, which says what to install, where the block misses a package of
+    the extra `experiments`.
+    """
     try:
         yield
     except ImportError as error:
-        # JAX says in words of its own that one is missing.
+        # JAX raises an ImportError of its own, whose cause names the package.
         missing = error if error.name else error.__cause__
-        package = EXPERIMENTS.get((getattr(missing, "name", None) or "").partition(".")[0])
+        package = EXPERIMENTS_PACKAGES.get((getattr(missing, "name", None) or "").partition(".")[0])
         if package is None:
             raise
         raise missing_package("this", package, "experiments") from error
 
 
 class Interrupted(Exception):
-    """Stopped by a signal after saving; the same command goes on. Exit code 75."""
+    """Training was stopped and saved; the same command resumes it. Exit code 75."""
 
 
 class NothingToSave(Interrupted):
-    """Stopped by a signal while nothing had to be saved. Exit code 130."""
+    """A command was stopped by a signal while nothing had to be saved. Exit code 130."""
 
 
 def one_line(error: BaseException) -> str:
-    """Returns the kind of an error and what it says, if it can say anything, in one short line."""
+    """Returns the class and the message of an error in one line of limited length."""
     try:
-        said = " ".join(str(error).split())[:200]
-    except Exception:  # of somebody's own class
-        said = ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        message = " ".join(str(error).split())[:200]
+    except Exception:  # raised by the `__str__` of a user's class
+        message = ""
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def did_you_mean(word: str, choices: Iterable[str], prefix: str = "") -> str:
-    """Returns ` Did you mean a, b?`, each choice behind the prefix; "" where none resembles it."""
+    """Returns ` Did you mean a, b?`, or an empty string when no choice resembles the word.
+
+    `prefix` stands before each choice, such as `--`.
+    """
     near = difflib.get_close_matches(word.lower(), list(choices), n=3, cutoff=0.5)
     return f" Did you mean {', '.join(prefix + choice for choice in near)}?" if near else ""

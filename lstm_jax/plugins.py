@@ -1,6 +1,6 @@
-"""Attributes that are looked up by name: `package.module:attribute` or `path/to/file.py:attribute`.
+"""Attributes that are loaded by name: `package.module:attribute` or `path/to/file.py:attribute`.
 
-The second form names what users write in files of their own: a cell, a task, a figure.
+The second form names cells, tasks and figures in users' own files.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def is_file_attribute(name: str) -> bool:
 
 
 def load_attribute(kind: str, name: str, fits: Callable[[Any], bool] = callable) -> Any:
-    """Returns the attribute that a name stands for; a file is run as it is now.
+    """Returns the attribute with this name. A file is run each time.
 
-    `kind` is what the attribute should be, for messages; `fits` tells such values from others.
-    Raises UserError where the file has no such attribute.
+    `kind` says in messages what the attribute should be, such as `cell`. `fits` returns whether a
+    value is of this kind. Raises UserError where the file has no such attribute.
     """
     source, _, attribute = name.rpartition(":")
     if not is_file_attribute(name):
@@ -42,6 +42,6 @@ def load_attribute(kind: str, name: str, fits: Callable[[Any], bool] = callable)
     value = values.get(attribute)
     if not fits(value):
         others = [key for key, other in values.items() if fits(other)]
-        there = f"there are {', '.join(others)}" if others else "there is none"
-        raise UserError(f"{kind} {name!r}: {path} has no {kind} {attribute!r}; {there}")
+        available = f"there are {', '.join(others)}" if others else "there is none"
+        raise UserError(f"{kind} {name!r}: {path} has no {kind} {attribute!r}; {available}")
     return value

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.experiment_files import available, load_study
+from lstm_jax.config.experiment_files import experiment_names, load_study
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.data.windows import SeriesSplit, make_windows
 from lstm_jax.train.memory import estimate_memory
@@ -21,7 +21,7 @@ from lstm_jax.train.step import init_state, train_segment
 from lstm_jax.train.sweep import make_placements, model_spec_of
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-every_experiment = pytest.mark.parametrize("name", available())
+every_experiment = pytest.mark.parametrize("name", experiment_names())
 
 
 def dataset(member):

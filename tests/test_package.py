@@ -11,7 +11,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import lstm_jax
-from lstm_jax.errors import EXPERIMENTS, EnvironmentProblem, explain_missing_packages
+from lstm_jax.errors import EXPERIMENTS_PACKAGES, EnvironmentProblem, explain_missing_packages
 from lstm_jax.runs import provenance
 
 ROOT = Path(__file__).parent.parent
@@ -50,9 +50,9 @@ def test_all_files_of_the_package_and_the_experiments_are_in_the_wheel(installed
 def test_experiments_are_found_in_an_empty_folder(installed, tmp_path):
     program = (
         "from lstm_jax.cli.parse import parse\n"
-        "from lstm_jax.config.experiment_files import folders\n"
+        "from lstm_jax.config.experiment_files import experiment_folders\n"
         "study = parse(['run', 'digits', '--seed', '3']).study\n"
-        "print(study.experiment, folders()[1])"
+        "print(study.experiment, experiment_folders()[1])"
     )
     code, (line,), err = python(program, installed, tmp_path)
     assert (code, err) == (0, [])
@@ -66,7 +66,7 @@ def test_a_layer_needs_jax_and_flax_alone_and_a_command_says_what_else_is_to_be_
 ):
     program = (
         "import sys\n"
-        f"for name in {list(EXPERIMENTS)}: sys.modules[name] = None\n"
+        f"for name in {list(EXPERIMENTS_PACKAGES)}: sys.modules[name] = None\n"
         "import lstm_jax\n"
         "assert not {'jax', 'numpy'} & set(sys.modules)\n"
         "from lstm_jax import GRU, LSTM, RNN, Experiment, lstm\n"
@@ -83,10 +83,10 @@ def test_a_layer_needs_jax_and_flax_alone_and_a_command_says_what_else_is_to_be_
 
 def test_the_extra_is_what_is_said_to_be_missing():
     extra = PROJECT["optional-dependencies"]["experiments"]
-    assert {name.split(">")[0] for name in extra} == set(EXPERIMENTS.values())
+    assert {name.split(">")[0] for name in extra} == set(EXPERIMENTS_PACKAGES.values())
     base = {name.split(">")[0] for name in PROJECT["dependencies"]}
     assert base == {"jax", "flax", "optax", "scipy", "rich"}
-    for module, package in EXPERIMENTS.items():
+    for module, package in EXPERIMENTS_PACKAGES.items():
         with pytest.raises(EnvironmentProblem, match=package), explain_missing_packages():
             raise ModuleNotFoundError(name=f"{module}.inner")
     with pytest.raises(EnvironmentProblem, match="flatbuffers"), explain_missing_packages():

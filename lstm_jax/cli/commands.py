@@ -15,7 +15,11 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from lstm_jax.api import MAX_CHECKPOINT_EVERY, UNNAMED
-from lstm_jax.config.experiment_files import descriptions, experiment_or_default, write_experiment
+from lstm_jax.config.experiment_files import (
+    experiment_docstrings,
+    experiment_or_default,
+    write_experiment,
+)
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import parse_shard
 from lstm_jax.errors import DivergedError, UserError, explain_missing_packages, one_line
@@ -312,7 +316,7 @@ class Experiments(Command):
     """List the experiments at hand: what each shows, what to expect, how long it takes."""
 
     def run(self, console: Console) -> None:
-        for name, text in descriptions().items():
+        for name, text in experiment_docstrings().items():
             title, *rest = text.split("\n\n")
             console.print(f"{name}: {title}", style="bold", highlight=False, markup=False)
             for paragraph in rest:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from lstm_jax.cli.commands import COMMANDS, Command, OnRun, OnStudy
 from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
-from lstm_jax.config.experiment_files import available, listing, load_study
+from lstm_jax.config.experiment_files import experiment_names, load_study, name_all_experiments
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.fields import FieldSpec, check_value, field_specs, parse_value
@@ -62,7 +62,7 @@ def parse(words: Sequence[str]) -> Command:
         )
         for command_name, command in COMMANDS.items():
             print(f"  {command_name:12}{(command.__doc__ or '').splitlines()[0]}")
-        print(f"\n{listing()}")
+        print(f"\n{name_all_experiments()}")
         sys.exit(0)
     if name == "--version":
         import lstm_jax
@@ -81,7 +81,7 @@ def parse(words: Sequence[str]) -> Command:
         return command(**_values(parser, _options_first(command, words[1:])))
     rest = _name_first(command, words[1:])
     if not rest:  # options alone are laid over `Experiment()`
-        raise UserError(f"{name}: which experiment? {listing()}")
+        raise UserError(f"{name}: which experiment? {name_all_experiments()}")
     study = Study() if rest[0].startswith("-") else load_study(rest[0])
     _add_fields(parser, study)
     values = _values(parser, rest)
@@ -190,7 +190,7 @@ def _name_first(command: type[OnStudy], words: Sequence[str]) -> list[str]:
             values_left = math.inf if path in fields else takes_one
         elif values_left and (path not in specs or _is_value(path, word, specs[path])):
             values_left -= 1
-        elif word in available() or word.endswith(".py"):
+        elif word in experiment_names() or word.endswith(".py"):
             return [word, *words[:index], *words[index + 1 :]]
     return list(words)
 

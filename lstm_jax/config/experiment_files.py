@@ -1,4 +1,4 @@
-"""Experiments and runs by name: a file in `experiments/`, a directory in `runs/`."""
+"""Experiment files: they are found by name, run, described, and written from a template."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEMPLATE = '''"""{name}: what it shows, in a line.
 
     lstm-jax run {name}
 
-Expect ... About ... minutes on ...
+Expect ... It takes about ... minutes on ...
 """
 
 from lstm_jax import Experiment, Images
@@ -34,30 +34,48 @@ experiment = Experiment(
 '''
 
 
-def folders() -> list[Path]:
-    """Returns where experiments are looked up: here, then in the package, which an installed one
-    has, or else beside it (a checkout).
+def experiment_folders() -> list[Path]:
+    """Returns the folders of experiment files: `experiments/` here, then that of the package.
+
+    The package's folder lies inside an installed package, and beside it in a checkout.
     """
     package = Path(__file__).parent.parent
     inside = package / "experiments"
     return [Path("experiments"), inside if inside.is_dir() else package.parent / "experiments"]
 
 
-def available() -> list[str]:
-    """Returns the names of the experiments at hand."""
-    return sorted({path.stem for folder in folders() for path in folder.glob("[a-z]*.py")})
+def experiment_names() -> list[str]:
+    """Returns the names of all experiment files, sorted."""
+    folders = experiment_folders()
+    return sorted({path.stem for folder in folders for path in folder.glob("[a-z]*.py")})
 
 
-def listing() -> str:
-    """Returns the names in one sentence."""
-    return f"There are {', '.join(available())}" if available() else "No experiments/ is here"
+def name_all_experiments() -> str:
+    """Returns a sentence with the names of all experiments."""
+    names = experiment_names()
+    return f"There are {', '.join(names)}" if names else "No experiments/ is here"
 
 
 def load_study(name_or_file: str) -> Study:
-    """Returns what a named file holds, or one given by its path: `experiment`, and `search` where
-    it has one.
+    """Returns the study of an experiment file: its `experiment`, and its `search` if it has one.
+
+    The file is given by its name or its path. Raises UserError where it is not found, fails, or
+    defines no experiment.
     """
-    path = _find(name_or_file)
+    if NAME.fullmatch(name_or_file):
+        found = _find(name_or_file)
+        if found is None:
+            near = did_you_mean(name_or_file, experiment_names())
+            raise UserError(f"no experiment {name_or_file!r}.{near} {name_all_experiments()}")
+        path = found
+    else:
+        path = Path(name_or_file)
+        if path.suffix != ".py" or not os.path.isfile(path):  # False also for a name too long
+            why = "is no Python file" if os.path.exists(path) else "does not exist"
+            raise UserError(
+                f"{name_or_file!r} {why}; give a name or the path of a file. "
+                f"{name_all_experiments()}"
+            )
     try:
         values = runpy.run_path(str(path))
     except UserError as error:
@@ -80,28 +98,14 @@ def load_study(name_or_file: str) -> Study:
         raise UserError(f"{path}: {error}") from error
 
 
-def _find(name_or_file: str) -> Path:
-    if NAME.fullmatch(name_or_file):
-        path = _named(name_or_file)
-        if path is None:
-            near = did_you_mean(name_or_file, available())
-            raise UserError(f"no experiment {name_or_file!r}.{near} {listing()}")
-        return path
-    path = Path(name_or_file)
-    if path.suffix != ".py" or not os.path.isfile(path):  # also of a name too long: no
-        why = "is no Python file" if os.path.exists(path) else "does not exist"
-        raise UserError(f"{name_or_file!r} {why}; give a name or the path of a file. {listing()}")
-    return path
-
-
-def _named(name: str) -> Path | None:
-    paths = [folder / f"{name}.py" for folder in folders()]
+def _find(name: str) -> Path | None:
+    paths = [folder / f"{name}.py" for folder in experiment_folders()]
     return next((path for path in paths if path.is_file()), None)
 
 
 def experiment_or_default(name: str) -> Experiment:
-    """Returns the experiment of this name as its file has it, or, where there is none that can be
-    read, the one in which every field has its default.
+    """Returns the experiment of the file with this name, or the default experiment where it cannot
+    be loaded.
     """
     try:
         return load_study(name).experiment
@@ -109,27 +113,27 @@ def experiment_or_default(name: str) -> Experiment:
         return Experiment()
 
 
-def descriptions() -> dict[str, str]:
-    """Returns what the experiments at hand say of themselves: the docstrings of their files."""
-    found = {}
-    for name in available():
-        path = _named(name)
+def experiment_docstrings() -> dict[str, str]:
+    """Returns the docstrings of all experiment files, by name."""
+    docstrings = {}
+    for name in experiment_names():
+        path = _find(name)
         try:
             text = ast.get_docstring(ast.parse(path.read_text())) if path else None
         except (OSError, SyntaxError, ValueError) as error:
             text = f"It cannot be read: {error}"
-        found[name] = text or "It has no docstring."
-    return found
+        docstrings[name] = text or "It has no docstring."
+    return docstrings
 
 
 def write_experiment(name: str) -> Path:
-    """Writes a file to start from into `experiments/` and returns its path.
+    """Writes a template into `experiments/` and returns its path.
 
-    Raises UserError for a name that is taken or cannot be one: nothing is overwritten.
+    Raises UserError for an invalid name or one that is taken: nothing is overwritten.
     """
     if not NAME.fullmatch(name):
-        raise UserError(f"new: {name!r} is no name: use letters, digits, - and _")
-    if taken := _named(name):
+        raise UserError(f"new: {name!r} is not a valid name: use letters, digits, - and _")
+    if taken := _find(name):
         raise UserError(f"new: {name} is an experiment already, {taken}; choose another name")
     path = Path("experiments") / f"{name}.py"
     path.parent.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
-"""A study cut into shards, one for each job of an array: which shard a job is, which members it has.
+"""Shards: a study is split among the jobs of an array, and each job trains its members.
 
-Pure, but for the variables of the environment that are handed in. Beside those of schedulers stand
-the variables by which several processes of one program find each other.
+Pure: environment variables are passed in. Beside the variables of schedulers stand those by which
+the processes of one program find each other.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 
-ALL = "`--shard 1/1` trains all members here"
-ASKED = re.compile(r"([0-9]{0,7})/([0-9]{1,7})")
-# Of a job of an array, by its scheduler: its own number, and that of the first job where it is
-# always the same; else users number the jobs as they like.
+WHOLE_HINT = "`--shard 1/1` trains all members here"
+SHARD = re.compile(r"([0-9]{0,7})/([0-9]{1,7})")
+# The index variable of an array job, by scheduler, and the index of the first job. SLURM users may
+# number their jobs as they like; `/N` counts from 1.
 INDICES = {"SLURM_ARRAY_TASK_ID": 1, "PBS_ARRAY_INDEX": 1, "JOB_COMPLETION_INDEX": 0}
-# What a launcher sets; without them JAX looks for the cluster's own.
+# The variables that a launcher sets; without them JAX looks for those of the cluster.
 COORDINATOR, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-PARENT = "LSTM_JAX_PARENT"  # the launcher's id: without it a process ends
+PARENT = "LSTM_JAX_PARENT"  # the launcher's process id: a process ends when it is gone
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The shard with this index, from 1, of so many."""
+    """One of `count` shards, by its index from 1."""
 
     index: int
     count: int
@@ -36,89 +36,99 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """How the name of its run directory ends."""
+        """The end of the name of its run directory."""
         return f"-{self.index}-of-{self.count}"
 
 
 def work(member: Experiment) -> float:
-    """Returns the work of one step a row, in units of its own: products, and what a step costs.
+    """Returns the work of a training step per time step, in arbitrary units.
 
-    Within 15 % of the times measured on CPU for an LSTM of 32 to 256 units.
+    It counts the matrix products and a fixed cost per step, and is within 15 % of the times that
+    were measured on CPU for an LSTM of 32 to 256 units.
     """
     hidden = member.hidden_size
     return member.batch_size * (member.layers * hidden * (hidden + 30) + 1000.0)
 
 
 def shard_members(members: Sequence[Experiment], shard: Shard) -> tuple[Experiment, ...]:
-    """Returns the members of a shard, in the order that they are given in.
+    """Returns the members of a shard, in the order in which they are given.
 
-    Those with the most work first, each goes to the shard that has the least so far: no shard has
-    more than the mean and one member.
+    Members are assigned from the most work to the least, each to the shard with the least work so
+    far: no shard has more work than the mean and one member.
     """
     costs = [work(member) * member.num_steps for member in members]
     loads = [(0.0, index) for index in range(1, shard.count + 1)]  # a heap
-    own = []
-    for place in sorted(range(len(members)), key=lambda place: -costs[place]):
+    positions = []
+    for position in sorted(range(len(members)), key=lambda position: -costs[position]):
         load, index = loads[0]
-        heapq.heapreplace(loads, (load + costs[place], index))
+        heapq.heapreplace(loads, (load + costs[position], index))
         if index == shard.index:
-            own.append(place)
-    return tuple(members[place] for place in sorted(own))
+            positions.append(position)
+    return tuple(members[position] for position in sorted(positions))
 
 
-def parse_shard(asked: str | None, environ: Mapping[str, str]) -> Shard | None:
-    """Returns the shard that is asked for, None for the whole.
+def parse_shard(text: str | None, environ: Mapping[str, str]) -> Shard | None:
+    """Returns the shard that a text stands for, or None for the whole study.
 
-    `3/16` is said in full; `/16` takes its index from the variable of a job's array; where nothing
-    is asked, both are those of SLURM's array. Raises UserError.
+    `3/16` gives index and count. `/16` takes the index from the variable of an array job. Without a
+    text, a SLURM array decides both. Raises UserError.
     """
-    if asked is None:
-        shard = _of_slurm(environ)
-    elif (match := ASKED.fullmatch(asked)) is None:
-        raise UserError(f"shard: expected 3/16, or /16 in a job of an array, got {asked!r}; {ALL}")
+    if text is None:
+        shard = _slurm_shard(environ)
+    elif (match := SHARD.fullmatch(text)) is None:
+        raise UserError(
+            f"shard: expected 3/16, or /16 in a job of an array, got {text!r}; {WHOLE_HINT}"
+        )
+    elif match[1]:
+        shard = Shard(int(match[1]), int(match[2]))
     else:
-        shard = Shard(int(match[1]) if match[1] else _index(environ, match[2]), int(match[2]))
+        shard = Shard(_job_index(environ, int(match[2])), int(match[2]))
     if shard is None or shard == Shard(1, 1):
         return None
     if not 1 <= shard.index <= shard.count:
         raise UserError(
-            f"shard: {shard} is not one of the shards 1/{shard.count} to {shard.count}/{shard.count}"
+            f"shard: {shard} is not one of the shards 1/{shard.count} to "
+            f"{shard.count}/{shard.count}"
         )
     return shard
 
 
-def _of_slurm(environ: Mapping[str, str]) -> Shard | None:
-    """The shard of a job of SLURM's array, which alone tells how many jobs there are."""
+def _slurm_shard(environ: Mapping[str, str]) -> Shard | None:
+    """Returns the shard of a job of a SLURM array, None outside an array.
+
+    Raises UserError in an array of another scheduler, which does not tell how many jobs there are.
+    """
     name = next((name for name in INDICES if name in environ), None)
     if name is None:
         return None
     if name != "SLURM_ARRAY_TASK_ID":
         raise UserError(
             f"shard: this is a job of an array ({name} is set), which does not tell how many there "
-            f"are: give --shard /N for N jobs; {ALL}"
+            f"are: give --shard /N for N jobs; {WHOLE_HINT}"
         )
-    # The size of the step is not set by every version; jobs that are evenly spaced tell it.
-    own, first, last, count = (
+    # Not every version of SLURM sets the step between job numbers; evenly spaced jobs tell it.
+    job, first, last, count = (
         _number(environ, f"SLURM_ARRAY_TASK_{word}") for word in ("ID", "MIN", "MAX", "COUNT")
     )
     step = max(1, (last - first) // max(1, count - 1))
-    if last - first != step * (count - 1) or (own - first) % step:
+    if last - first != step * (count - 1) or (job - first) % step:
         raise UserError(
-            f"shard: the {count} jobs of this array, from {first} to {last}, are not evenly spaced, "
-            f"as where some run again: give --shard /N for the N shards there are; {ALL}"
+            f"shard: the {count} jobs of this array, from {first} to {last}, are not evenly "
+            "spaced, as where some run again: give --shard /N for the N shards there are; "
+            f"{WHOLE_HINT}"
         )
-    return Shard((own - first) // step + 1, count)
+    return Shard((job - first) // step + 1, count)
 
 
-def _index(environ: Mapping[str, str], count: str) -> int:
-    """The index of a job in its array, from 1."""
+def _job_index(environ: Mapping[str, str], count: int) -> int:
+    """Returns the index of this job in its array, from 1. Raises UserError outside an array."""
     for name, first in INDICES.items():
         if name in environ:
             index = _number(environ, name) - first + 1
-            if not 1 <= index <= int(count):
+            if not 1 <= index <= count:
                 raise UserError(
                     f"shard: {name} is {environ[name]}, and the jobs of an array of {count} are "
-                    f"numbered from {first} to {first + int(count) - 1}"
+                    f"numbered from {first} to {first + count - 1}"
                 )
             return index
     raise UserError(
@@ -130,5 +140,7 @@ def _index(environ: Mapping[str, str], count: str) -> int:
 def _number(environ: Mapping[str, str], name: str) -> int:
     value = environ.get(name, "")
     if not re.fullmatch("[0-9]{1,9}", value):
-        raise UserError(f"shard: {name} is {value!r}, no number; give --shard 3/16 in full; {ALL}")
+        raise UserError(
+            f"shard: {name} is {value!r}, no number; give --shard 3/16 in full; {WHOLE_HINT}"
+        )
     return int(value)
