@@ -86,7 +86,7 @@ def test_a_run_is_named_by_its_path_its_name_a_beginning_or_latest(runs, places)
 def test_the_list_says_of_each_run_what_it_is_and_how_it_did(runs, console):
     list_runs(console, runs, None, experiment_or_default)
     head, first, second, mine, *_ = console.file.getvalue().splitlines()
-    assert head.split()[:2] == ["run", "began"]
+    assert head.split()[:2] == ["run", "started"]
     assert first.split()[1:] == ["2026-01-02", "10:00", "1/1", "finished", "0.8000", "0.7000",
                                  *first.split()[-2:]]  # fmt: skip
     # The setting that is best on validation, and what differs from the file of this name.
@@ -106,7 +106,7 @@ def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, pla
         fcntl.flock(lock, fcntl.LOCK_EX)
         list_runs(console, runs, "mine", experiment_or_default)
     said = console.file.getvalue()
-    assert [word in said for word in ("damaged", "never trained", "running")] == [True] * 3
+    assert [word in said for word in ("unreadable", "never trained", "running")] == [True] * 3
     assert said.index("never trained") < said.index("running")
     with pytest.raises(UserError, match="no runs of absent"):
         list_runs(console, runs, "absent", experiment_or_default)
@@ -201,7 +201,7 @@ def test_leftovers_of_killed_writers_can_go(runs, places, console):
     kept = {path for path in runs.rglob("*") if path.name in ("record.json", "metrics.jsonl")}
     clean(console, runs, None, yes=True)
     said = console.file.getvalue()
-    for why in ("left aside", "never finished", "before it began"):
+    for why in ("temporary file", "never finished", "before it began"):
         assert why in said
     assert all(path.exists() for path in kept)
     assert not (runs / "mine" / ("b" * 12)).exists()

@@ -1,15 +1,18 @@
-"""metrics.jsonl: each row comes back once, and what is no longer as it was written is noticed."""
+"""Metrics on disk: each row comes back once, and a changed line is noticed. TensorBoard's, too."""
 
 import json
 import os
 import random
 
 import pytest
+from event_files import shown_scalars
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs.metrics_file import append_metrics, read_metrics, trim_metrics
+from lstm_jax.runs.tensorboard import TensorBoardWriter
 
 
 def rows(steps, members="ab"):
@@ -144,6 +147,29 @@ def test_a_sealed_row_of_odd_values_is_no_row(folder, row):
 
 @pytest.mark.parametrize("body", ['{"member": ' + "[" * 100_000, '{"member": ' + '{"a":' * 3000])
 def test_nested_brackets_are_no_row(tmp_path, body):
-    (tmp_path / "metrics.jsonl").write_text(f'{body}, "seal": "0123456789abcdef"}}\n')
+    (tmp_path / "metrics.jsonl").write_text(f'{body}, "checksum": "0123456789abcdef"}}\n')
     with pytest.raises(EnvironmentProblem, match="is damaged"):
         read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize("checkpoint", [40, 100, 0])
+def test_tensorboard_does_not_show_twice_what_a_killed_run_wrote_beyond_its_checkpoint(
+    tmp_path, checkpoint
+):
+    member = Experiment()
+
+    def write(steps, loss):
+        writer = TensorBoardWriter(tmp_path, member)
+        writer.add_members([member])
+        writer.write([{"member": member.digest, "step": step, "loss": loss} for step in steps])
+        writer.close()
+
+    write(range(0, 60, 20), 1.0)
+    write(range(60, 160, 20), 2.0)  # the run went on once before
+    write(range(checkpoint, 200, 20), 3.0)  # it was killed at step 160
+    (folder,) = (tmp_path / "tensorboard").iterdir()
+    expected = [
+        (step, 3.0 if step >= checkpoint else 1.0 if step < 60 else 2.0)
+        for step in range(0, 200, 20)
+    ]
+    assert shown_scalars(folder, "loss/training") == expected

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from event_files import read_events
 from fast_compile import fast_programs
 from rich.console import Console
 from run_commands import SMALL, digests, record_of
-from tensorboardX.proto import event_pb2
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from lstm_jax.config.experiment import Experiment
@@ -23,7 +23,7 @@ from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.export.stablehlo import export
 from lstm_jax.report.page import report
 from lstm_jax.runs.metrics_file import read_metrics
-from lstm_jax.runs.tensorboard import Scalars
+from lstm_jax.runs.tensorboard import TensorBoardWriter
 
 
 def test_a_run_prints_its_steps_scores_and_directory(run_command, tmp_path):
@@ -41,7 +41,7 @@ def test_a_run_prints_its_steps_scores_and_directory(run_command, tmp_path):
     assert [row["step"] for row in rows] == list(range(0, 125, 20))
     assert {"loss", "accuracy", "gradient_norm", "update_norm"} <= rows[0].keys()
     identity = record["identities"][result["identity"]]
-    assert {"versions", "device_kind", "instruction_set", "settings", "data"} <= identity.keys()
+    assert {"versions", "processor", "instruction_set", "settings", "data"} <= identity.keys()
     assert {"commit", "dirty", "cores", "settings", "seconds"} <= record["sessions"][0].keys()
     # The table's first column joins it with the metrics.
     (line,) = (directory / "results.csv").read_text().splitlines()[1:]
@@ -144,21 +144,17 @@ def test_a_tpe_search_resumes_to_the_same_bits(run_command, tmp_path):
 
 
 def events(runs):
-    """What TensorBoard would show of the only member: its folder's name; values by step and tag;
-    hyper-parameters by name.
+    """Returns what TensorBoard shows of the only member: its folder's name, its values by step and
+    tag, and its hyper-parameters by name.
     """
     (folder,) = runs.glob("digits/*/tensorboard/*")
-    seen, given = {}, {}
-    for path in sorted(folder.iterdir()):
-        data = path.read_bytes()
-        while data:  # a record: its length (8 bytes), a checksum (4), itself, another checksum (4)
-            length = int.from_bytes(data[:8], "little")
-            event, data = event_pb2.Event.FromString(data[12 : 12 + length]), data[16 + length :]
-            for value in event.summary.value:
-                plugin = HParamsPluginData.FromString(value.metadata.plugin_data.content)
-                given |= plugin.session_start_info.hparams
-                seen[event.step, value.tag] = value.simple_value
-    return folder.name, seen, given
+    values, hyper_parameters = {}, {}
+    for event in read_events(folder):
+        for value in event.summary.value:
+            plugin = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+            hyper_parameters |= plugin.session_start_info.hparams
+            values[event.step, value.tag] = value.simple_value
+    return folder.name, values, hyper_parameters
 
 
 @pytest.mark.parametrize("when", ["while it trains", "half-trained", "finished"])
@@ -190,17 +186,17 @@ def test_tensorboard_opens_files_only_for_members_in_training(tmp_path):
     """There may be many more members than files that can be open."""
     grid = Experiment(seed=tuple(range(5)))
     rows = [{"member": m.digest, "step": 0, "loss": 1.0} for m in grid.members()]
-    scalars = Scalars(tmp_path, grid, rows)
+    writer = TensorBoardWriter(tmp_path, grid, rows)
 
     def num_open():
         return sum(str(tmp_path) in str(path.resolve()) for path in Path("/proc/self/fd").iterdir())
 
-    assert scalars.begin(grid.members()) == {m.digest for m in grid.members()}
-    scalars.write_whole({row["member"]: [row] for row in rows})
+    assert writer.add_members(grid.members()) == {m.digest for m in grid.members()}
+    writer.replace_rows({row["member"]: [row] for row in rows})
     assert num_open() == 0
-    scalars.write(rows[:1])
+    writer.write(rows[:1])
     assert num_open() > 0
-    scalars.close()
+    writer.close()
 
 
 def test_max_minutes_stops_a_run_saved_and_the_same_command_resumes(

@@ -1,9 +1,9 @@
-"""What no one needs any more in run directories: found, named, and removed when that is agreed to.
+"""Finds what is no longer needed in run directories, names it, and removes it on confirmation.
 
-- States of members that were placed together once and are trained elsewhere now: each of them has a
-  later state, or one as late, that is whole, in another folder of the same run.
-- Parts all of whose members are finished in the whole run.
-- What killed writers left: files aside, arrays without a manifest, directories without a record.
+- Checkpoints of members that trained side by side once and go on in other folders: every member has
+  an undamaged state of the same step or a later one in another folder of the same run.
+- Shards all of whose members are finished in the whole run.
+- What killed writers left: temporary files, arrays without a manifest, directories without a record.
 """
 
 from __future__ import annotations
@@ -21,66 +21,71 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import in_use, is_shard, locked, run_directories
-from lstm_jax.runs.files import TEMPORARY
-from lstm_jax.runs.list import as_size
+from lstm_jax.runs.files import TEMPORARY, disk_usage, format_bytes
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import read_record
 
 
 class Removable(NamedTuple):
-    """A file or a folder that can go."""
+    """A file or a folder that can be removed."""
 
     path: Path
-    why: str
-
-    @property
-    def size(self) -> int:
-        """Its bytes on disk."""
-        inside = [Path(home, name) for home, _, files in os.walk(self.path) for name in files]
-        return 512 * sum(os.lstat(path).st_blocks for path in inside or [self.path])
+    reason: str
 
 
 def clean(console: Console, runs_dir: Path, name: str | None, yes: bool) -> None:
-    """Names what can go, asks, and removes it. A run that is in use is left as it is.
+    """Names what can be removed, asks, and removes it. Leaves a run that is in use as it is.
 
-    Raises UserError where nobody is there to be asked, and where there is none of a name.
+    With `yes` it does not ask. Raises UserError if there is no run of the name, or if nobody
+    answers.
     """
-    found: dict[Path, list[Removable]] = {}
     directories = run_directories(runs_dir, name, shards=True)
     if not directories and name:
         raise UserError(f"no runs of {name} lie in {runs_dir}")
+    by_directory: dict[Path, list[Removable]] = {}
     for directory in directories:
         if in_use(directory):
             say(console, f"{directory} is in use: left as it is")
-        elif removable := list(find_removable(directory)):
-            found[directory] = removable
-    everything = [one for removable in found.values() for one in removable]
-    for one in everything:
-        say(console, f"{as_size(one.size):>9}  {one.path}: {one.why}")
-    if not everything:
-        say(console, f"nothing in {runs_dir} can go")
+        elif found := list(find_removable(directory)):
+            by_directory[directory] = found
+    removable = [item for items in by_directory.values() for item in items]
+    if not removable:
+        say(console, f"nothing in {runs_dir} can be removed")
         return
-    total = as_size(sum(one.size for one in everything))
-    if not yes and not _agreed(console, f"remove these {len(everything)}, {total}? [y/N] "):
-        say(console, "nothing was removed")
-        return
-    for directory in found:
-        _remove(directory)
-    say(console, f"removed {len(everything)}, {total}")
+    sizes = [disk_usage(item.path) for item in removable]
+    for item, size in zip(removable, sizes, strict=True):
+        say(console, f"{format_bytes(size):>9}  {item.path}: {item.reason}")
+    count, total = len(removable), format_bytes(sum(sizes))
+    if not yes:
+        try:
+            answer = console.input(f"remove these {count}, {total}? [y/N] ", markup=False)
+        except EOFError:
+            raise UserError("clean: nobody answers; give --yes to remove them") from None
+        if answer.strip().lower() not in ("y", "yes"):
+            say(console, "nothing was removed")
+            return
+    for directory in by_directory:
+        with locked(directory):  # removes temporary files, too
+            for item in list(find_removable(directory)):  # again, now that nobody else writes
+                if item.path.is_dir():
+                    shutil.rmtree(item.path)
+                else:
+                    item.path.unlink(missing_ok=True)
+    say(console, f"removed {count}, {total}")
 
 
 def find_removable(directory: Path) -> Iterator[Removable]:
-    """Yields what can go from a run directory."""
+    """Yields what can be removed from a run directory."""
     if not (directory / "record.json").exists():
         if {path.name for path in directory.iterdir()} <= {"lock"}:
             yield Removable(directory, "a run that was killed before it began")
         return
-    if is_shard(directory) and _is_in_whole(directory):
+    if is_shard(directory) and _whole_run_has(directory):
         yield Removable(directory, "a shard whose members are all finished in the whole run")
         return
-    for home, _, files in os.walk(directory):
-        for file in sorted(filter(TEMPORARY.fullmatch, files)):
-            yield Removable(Path(home, file), "left aside by a killed writer")
+    for folder, _, names in os.walk(directory):
+        for name in sorted(filter(TEMPORARY.fullmatch, names)):
+            yield Removable(Path(folder, name), "a temporary file of a killed writer")
     folders = [
         path
         for path in sorted((directory / "checkpoints").glob("*"))
@@ -92,57 +97,40 @@ def find_removable(directory: Path) -> Iterator[Removable]:
     yield from _superseded(directory, folders)
 
 
-def _is_in_whole(shard: Path) -> bool:
-    """Returns whether the whole run has finished every member of a shard, and all is there."""
+def _whole_run_has(shard: Path) -> bool:
+    """Returns whether the whole run holds every member of a shard, finished and undamaged."""
     whole = shard.parent / shard.name[:12]
     try:
-        own, record = read_record(shard), read_record(whole)
-        if own is None or record is None:
+        shard_record, record = read_record(shard), read_record(whole)
+        if shard_record is None or record is None:
             return False
-        results = [record.results.get(member.digest) for member in own.study.members()]
-        here = [r for r in results if r is not None and r.reused_from is None]
-        saved = checkpoints.load(whole, [r.member.digest for r in here], say_nothing)
+        results = [record.results.get(m.digest) for m in shard_record.study.members()]
+        trained_here = [r for r in results if r is not None and r.reused_from is None]
+        saved = checkpoints.load(whole, [r.member.digest for r in trained_here], say_nothing)
     except EnvironmentProblem:
         return False
     return None not in results and all(
-        r.member.digest in saved and saved[r.member.digest].step >= r.steps for r in here
+        r.member.digest in saved and saved[r.member.digest].step >= r.steps for r in trained_here
     )
 
 
 def _superseded(directory: Path, folders: list[Path]) -> Iterator[Removable]:
-    """Yields folders whose every member has a whole state, as late or later, in another that stays.
+    """Yields the folders whose members all have a state of the same step or a later one in a
+    folder that stays.
 
-    Those with the latest steps are looked at first; a state counts once all its bytes were read.
+    Reads all bytes of a state before it counts.
     """
     steps = {path: checkpoints.saved_members(directory, path.name) for path in folders}
-    # Of two as late, the one with fewer members: the other may go as a whole.
+    # On a tie, keeps the folder with fewer members, so that the larger one can be removed.
     latest_first = sorted(
         folders, key=lambda path: (-max(steps[path].values(), default=-1), len(steps[path]))
     )
     kept: dict[str, int] = {}
     for path in latest_first:
-        own = steps[path]
-        if own and all(kept.get(who, -1) >= step for who, step in own.items()):
+        if steps[path] and all(kept.get(m, -1) >= step for m, step in steps[path].items()):
             yield Removable(path, "its members go on in another folder")
             continue
         for manifest in path.glob("*.json"):
             with contextlib.suppress(EnvironmentProblem):
-                for who, saved in checkpoints.read(manifest, set(own)).items():
-                    kept[who] = max(kept.get(who, -1), saved.step)
-
-
-def _remove(directory: Path) -> None:
-    """Removes what can go, looked for once more while nobody else writes."""
-    with locked(directory):  # removes what was left aside, too
-        for removable in list(find_removable(directory)):
-            if removable.path.is_dir():
-                shutil.rmtree(removable.path)
-            else:
-                removable.path.unlink(missing_ok=True)
-
-
-def _agreed(console: Console, question: str) -> bool:
-    try:
-        return console.input(question, markup=False).strip().lower() in ("y", "yes")
-    except EOFError:
-        raise UserError("clean: nobody answers; give --yes to remove them") from None
+                for member, saved in checkpoints.read(manifest, set(steps[path])).items():
+                    kept[member] = max(kept.get(member, -1), saved.step)

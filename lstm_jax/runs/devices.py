@@ -1,4 +1,4 @@
-"""The settings that JAX reads once, when it starts, and the devices that it then has."""
+"""Prepares JAX: the settings that it reads once, when it starts, and the check of its devices."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ from lstm_jax.runs.provenance import cores
 
 
 def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) -> None:
-    """Makes the settings that JAX reads once, when it starts; what the user has set stays.
+    """Makes the settings that JAX reads when it starts, and starts it. Keeps the user's settings.
 
-    With `join`, this process becomes one of several that are one program.
-
-    In a process in which JAX has started, its devices are taken as they are, and `say` hears what
-    that costs. Raises EnvironmentProblem when the platform asked for is not here.
+    With `join`, connects this process to the others of its run. If JAX has already started in this
+    process, takes its devices as they are and tells `say` what that costs. Raises
+    EnvironmentProblem if the machine has no device of the platform.
     """
     if "jax" not in sys.modules:
         _set_environment(platform)
     else:
         _set_options(platform)
     if join:
-        _join()
+        try:
+            from lstm_jax.train import distributed
+
+            distributed.join()
+        except Exception as error:  # of JAX's runtime, or of a cluster that JAX does not know
+            raise EnvironmentProblem(
+                f"the processes do not find each other ({one_line(error)}); `--processes N` starts "
+                "N of them here; elsewhere JAX knows SLURM, Open MPI, TPU pods and Kubernetes, or "
+                "reads JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+            ) from error
     try:
         import jax
 
@@ -36,37 +44,27 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
             f"JAX finds no device for platform {platform} ({reason[:200]}); check "
             "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` (cuda12, tpu)"
         ) from error
-    found = devices[0].platform
-    if platform not in ("auto", found):
-        raise EnvironmentProblem(f"JAX runs on {found} in this process already, not on {platform}")
-    if found == "cpu" and len(devices) == 1 < cores() and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    started_on = devices[0].platform
+    if platform not in ("auto", started_on):
+        raise EnvironmentProblem(
+            f"JAX runs on {started_on} in this process already, not on {platform}"
+        )
+    has_few_devices = len(devices) == 1 < cores() and "JAX_NUM_CPU_DEVICES" not in os.environ
+    if started_on == "cpu" and has_few_devices:
         say(
             f"note: JAX was started with one CPU device for {cores()} cores: the bits are the "
             f"same, training may take up to {cores()} times as long; call lstm_jax.run before any "
             f"other use of JAX, or set JAX_NUM_CPU_DEVICES={cores()}"
         )
-    if found == "gpu" and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", ""):
+    if started_on == "gpu" and "xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", ""):
         say(
             "note: JAX was started without --xla_gpu_deterministic_ops=true in XLA_FLAGS: the bits "
             "may differ from one run to the next"
         )
 
 
-def _join() -> None:
-    try:
-        from lstm_jax.train import distributed
-
-        distributed.join()
-    except Exception as error:  # of the runtime, of a cluster that JAX does not know
-        raise EnvironmentProblem(
-            f"the processes do not find each other ({one_line(error)}); `--processes N` starts N "
-            "of them here; elsewhere JAX knows SLURM, Open MPI, TPU pods and Kubernetes, or reads "
-            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
-        ) from error
-
-
-def _options() -> dict[str, str]:
-    """What is set for JAX where the user has set nothing, as variables of the environment."""
+def _default_variables() -> dict[str, str]:
+    """Returns the variables of the environment that are set for JAX unless the user has set them."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lstm_jax" / "xla"
     return {
         "JAX_NUM_CPU_DEVICES": str(cores()),  # a host device for each core
@@ -76,12 +74,13 @@ def _options() -> dict[str, str]:
 
 
 def _set_environment(platform: str) -> None:
-    for name, value in _options().items():
+    """Sets the variables of the environment that JAX reads when it is imported or starts."""
+    for name, value in _default_variables().items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
     has_cuda = any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
     flags = os.environ.get("XLA_FLAGS", "")
-    names_file = bool(flags) and not flags.startswith("-")  # XLA reads its flags from there
+    names_file = bool(flags) and not flags.startswith("-")  # XLA reads its flags from that file
     if (platform == "gpu" or (platform == "auto" and has_cuda)) and not (
         names_file or "xla_gpu_deterministic_ops" in flags
     ):
@@ -92,7 +91,7 @@ def _set_environment(platform: str) -> None:
 
 
 def _set_options(platform: str) -> None:
-    """The same in a process that has imported JAX, as far as JAX has not started yet."""
+    """Makes the same settings where JAX is imported, as far as it has not started yet."""
     import jax
 
     try:
@@ -101,10 +100,10 @@ def _set_options(platform: str) -> None:
     except RuntimeError:  # JAX has started
         return
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        options = _options()
-        jax.config.update("jax_compilation_cache_dir", options["JAX_COMPILATION_CACHE_DIR"])
-        seconds = float(options["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+        defaults = _default_variables()
+        jax.config.update("jax_compilation_cache_dir", defaults["JAX_COMPILATION_CACHE_DIR"])
+        seconds = float(defaults["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
         jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-    _set_environment(platform)  # what is read when the devices are asked for
+    _set_environment(platform)  # JAX reads some of it only when its devices are asked for
     if platform != "auto":
         jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])

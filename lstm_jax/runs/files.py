@@ -168,3 +168,18 @@ def clear_leftovers(directory: Path) -> None:
             ):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
+
+
+def disk_usage(path: Path) -> int:
+    """Returns the bytes that a file, or all files in a folder, take on disk."""
+    files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    return 512 * sum(os.lstat(file).st_blocks for file in files or [path])
+
+
+def format_bytes(count: float) -> str:
+    """Returns a number of bytes in a unit that suits it: `12 KiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -1,8 +1,7 @@
-"""What lies in `runs/`: a row for each run, read from its record. Writes nothing."""
+"""Lists the runs in `runs/`: a row for each one, read from its record. Writes nothing."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,104 +10,91 @@ from rich.console import Console
 from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.directory import in_use, run_directories, start_time
+from lstm_jax.runs.directory import in_use, run_directories
+from lstm_jax.runs.files import disk_usage, format_bytes
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.statistics import summarise
 
-HEAD = ("run", "began (UTC)", "done", "status", "validation", "test", "size", "differs in")
+HEAD = ("run", "started (UTC)", "done", "status", "validation", "test", "size", "differs in")
 
 
 def list_runs(
-    console: Console, runs_dir: Path, name: str | None, own: Callable[[str], Experiment]
+    console: Console, runs_dir: Path, name: str | None, experiment_of: Callable[[str], Experiment]
 ) -> None:
-    """Prints a row for each run, the last one below. `own` returns an experiment as its file has
-    it, from which the run may differ.
+    """Prints a row for each run of a name or of all names, the one that started last at the end.
 
-    Raises UserError where there is none of a name.
+    `experiment_of` returns the experiment of a name as its file has it: a row shows in which
+    fields the run differs from it. Raises UserError if there is no run of the name.
     """
-    found = sorted(run_directories(runs_dir, name, shards=True), key=start_time)
-    if not found and name:
+    directories = run_directories(runs_dir, name, shards=True)
+    if not directories and name:
         raise UserError(f"no runs of {name} lie in {runs_dir}")
-    if not found:
+    if not directories:
         return say(console, f"no runs lie in {runs_dir}")
-    rows = [HEAD, *(_row(directory, own) for directory in found)]
+    rows_by_start: list[tuple[str, str, tuple[str, ...]]] = []
+    problems = []
+    for directory in directories:
+        run, size = short_name(directory), format_bytes(disk_usage(directory))
+        started, done, scores, differences = "", "", ("", ""), ""
+        try:
+            record = read_record(directory)
+        except EnvironmentProblem as error:
+            status = "unreadable"
+            problems.append(str(error))
+        else:
+            if record is None:
+                status = "running" if in_use(directory) else "never trained"
+            else:
+                started, status = record.last_started, _status(directory, record)
+                done = f"{record.num_done}/{record.num_members}"
+                if record.results:
+                    best = summarise(record.results.values())[0]
+                    scores = f"{best.validation.mean:.4f}", f"{best.test.mean:.4f}"
+                differences = _differences(
+                    record.study.experiment, experiment_of(directory.parent.name)
+                )
+        row = (run, started[:16].replace("T", " "), done, status, *scores, size, differences)
+        rows_by_start.append((started, directory.name, row))
+    rows = [HEAD, *(row for _, _, row in sorted(rows_by_start))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for *cells, last in rows:
+    for *cells, differences in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
-        # In a pipe a run is a line; on a screen what it differs in has one of its own.
-        apart = "\n    " if console.is_terminal and last and cells[0] != HEAD[0] else "  "
-        for part in f"{line}{apart}{last}".rstrip().split("\n"):
-            say(console, part)
+        if console.is_terminal and differences and cells[0] != HEAD[0]:  # too long for its line
+            say(console, line.rstrip())
+            say(console, f"    {differences}")
+        else:  # in a pipe a run is one line
+            say(console, f"{line}  {differences}".rstrip())
     say(console, "validation, test: the task's metric, of the setting best on validation, mean")
+    for message in problems:
+        say(console, message)
     say(console, f"name a run NAME, NAME/begin-of-digest or latest; they lie in {runs_dir}")
 
 
-def _row(directory: Path, own: Callable[[str], Experiment]) -> tuple[str, ...]:
-    name, size = f"{directory.parent.name}/{brief(directory)}", _size(directory)
-    try:
-        record = read_record(directory)
-    except EnvironmentProblem:
-        return name, "", "", "damaged", "", "", size, ""
-    if record is None:
-        status = "running" if in_use(directory) else "never trained"
-        return name, "", "", status, "", "", size, ""
-    return (
-        name,
-        record.last_started[:16].replace("T", " "),
-        f"{record.num_done}/{record.num_members}",
-        _status(directory, record),
-        *_scores(record),
-        size,
-        _difference(record.study.experiment, own(directory.parent.name)),
-    )
-
-
-def brief(directory: Path) -> str:
-    """Returns as much of a run directory's name as one types: a part's is known by its end, too."""
-    return directory.name[:6] + directory.name[12:]
-
-
-def _difference(run: Experiment, own: Experiment) -> str:
-    values = [run.task.name] if run.task.name != own.task.name else []
-    for path in run.values:
-        if path not in own.values or run.values[path] != own.values[path]:
-            values.append(f"{field_label(path)} {' '.join(map(format_value, run.values_of(path)))}")
-    return ", ".join(values)
+def short_name(directory: Path) -> str:
+    """Returns a run's name with the beginning of its digest, and the shard if it is one."""
+    return f"{directory.parent.name}/{directory.name[:6]}{directory.name[12:]}"
 
 
 def _status(directory: Path, record: Record) -> str:
+    """Returns whether a run is running, finished or stopped, and where."""
     session = record.sessions[-1] if record.sessions else {}
-    if "ended" not in session and in_use(directory):  # else a run that starts would see our hold
+    # `in_use` locks for a moment, which a run that starts would see: so it is called last.
+    if "ended" not in session and in_use(directory):
         return "running"
     if record.is_finished:
-        bad = sum(result.diverged_at is not None for result in record.results.values())
-        return f"finished, {bad} diverged" if bad else "finished"
-    steps = checkpoints.saved_members(directory)
-    left = [step for digest, step in steps.items() if digest not in record.results]
-    return f"stopped at step {max(left)}" if left else "stopped"
+        num_diverged = sum(result.diverged_at is not None for result in record.results.values())
+        return f"finished, {num_diverged} diverged" if num_diverged else "finished"
+    saved = checkpoints.saved_members(directory)
+    steps = [step for digest, step in saved.items() if digest not in record.results]
+    return f"stopped at step {max(steps)}" if steps else "stopped"
 
 
-def _scores(record: Record) -> tuple[str, str]:
-    if not record.results:
-        return "", ""
-    best = summarise(record.results.values())[0]
-    return f"{best.validation.mean:.4f}", f"{best.test.mean:.4f}"
-
-
-def _size(directory: Path) -> str:
-    blocks = sum(
-        os.lstat(Path(home, name)).st_blocks
-        for home, _, files in os.walk(directory)
-        for name in files
-    )
-    return as_size(512 * blocks)
-
-
-def as_size(count: float) -> str:
-    """Returns a number of bytes as one reads it."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
+def _differences(run: Experiment, file: Experiment) -> str:
+    """Returns the fields in which a run differs from the file of its name, with their values."""
+    differences = [run.task.name] if run.task.name != file.task.name else []
+    for path in run.values:
+        if path not in file.values or run.values[path] != file.values[path]:
+            values = " ".join(map(format_value, run.values_of(path)))
+            differences.append(f"{field_label(path)} {values}")
+    return ", ".join(differences)

@@ -28,7 +28,7 @@ from lstm_jax.runs.progress import Progress, ProgressBar, progress_bar, say, sho
 from lstm_jax.runs.results import Segment
 from lstm_jax.runs.reuse import reuse_finished
 from lstm_jax.runs.session import RunSession, open_session, record_session
-from lstm_jax.runs.tensorboard import Scalars
+from lstm_jax.runs.tensorboard import TensorBoardWriter
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.signals import SAVED, exit_on_signal, stop_on_signal
 from lstm_jax.train import distributed
@@ -152,8 +152,8 @@ def groups_to_train(
     bar.skip((m, steps_done[m.digest]) for m in members if m.digest in steps_done)
     bar.members_done = record.num_done
     while (current := distributed.broadcast_from_main(session.next_round)) is not None:
-        if session.scalars:
-            session.scalars.begin(current.members)
+        if session.tensorboard:
+            session.tensorboard.add_members(current.members)
         is_main = distributed.is_main_process()
         reused = reuse_finished(session, current.members) if is_main else []
         bar.skip((member, member.num_steps) for member in reused)
@@ -230,11 +230,13 @@ def write_tensorboard(session: RunSession, tensorboard: bool) -> Iterator[None]:
         yield
         return
     rows = read_metrics(session.directory, session.say)
-    session.scalars = Scalars(session.directory, session.study.experiment, rows)
+    session.tensorboard = TensorBoardWriter(session.directory, session.study.experiment, rows)
     try:
         results = session.record.results.values()
-        new = session.scalars.begin(result.member for result in results)
-        session.scalars.finish(result for result in results if result.member.digest in new)
+        new = session.tensorboard.add_members(result.member for result in results)
+        session.tensorboard.write_results(
+            result for result in results if result.member.digest in new
+        )
         yield
     finally:
-        session.scalars.close()
+        session.tensorboard.close()

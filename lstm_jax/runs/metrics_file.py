@@ -1,10 +1,10 @@
-"""Rows of metrics, a line each: `member`, `step` and named numbers, null where not finite.
+"""Rows of metrics, one line each: `member`, `step` and named numbers, null where not finite.
 
-Each line ends in a seal: the start of the SHA-256 of the seal before it and of the line. So the
-file is the same however it was cut into segments, and a row that was changed, added or removed
-between others is found out. Rows removed at the end leave no trace here: they are missing from a
-member whose steps are on record. Whoever can compute a SHA-256 can write other rows: the seals are
-against accidents, not against forgers.
+Each line ends in a checksum: the first 16 digits of the SHA-256 of the checksum before it and of
+the row. So the file does not depend on the segments it was written in, and a row that was changed,
+added, or removed between others is noticed. Rows removed at the end are not noticed here, but as
+missing from a member whose steps are on record. The checksums guard against accidents, not against
+forgers, who can compute a SHA-256 too.
 """
 
 from __future__ import annotations
@@ -13,145 +13,141 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lstm_jax.data.dataset import Say
 from lstm_jax.runs.files import disk_errors, open_regular, problem, write_bytes
 
-LONGEST = 2**16  # bytes of a line
-# How a line ends after its row, whose own brace comes last: , "seal": "0123456789abcdef"}
-BEFORE_SEAL, AFTER_SEAL = b', "seal": "', b'"}\n'
-END = len(BEFORE_SEAL) + 16 + len(AFTER_SEAL)
+MAX_LINE_BYTES = 2**16
+# What a line has in place of its row's last brace: , "checksum": "0123456789abcdef"}
+BEFORE_CHECKSUM, AFTER_CHECKSUM = b', "checksum": "', b'"}\n'
+END_BYTES = len(BEFORE_CHECKSUM) + 16 + len(AFTER_CHECKSUM)
 
 Row = dict[str, Any]
 
 
 def append_metrics(directory: Path, rows: Iterable[Row]) -> None:
-    """Adds rows for good. What a killed writer left half written at the end is dropped first."""
+    """Appends rows and syncs the file. Drops first the half line that a killed writer left."""
     path = directory / "metrics.jsonl"
-    if (seal := _last_seal(path)) is None:
+    if (checksum := _last_checksum(path)) is None:
         trim_metrics(directory, {})
-        seal = _last_seal(path)
-    bodies = map(_body, rows)
-    with (
-        disk_errors(path),
-        open(open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file,
-    ):
-        file.writelines(_sealed(bodies, seal or b""))
+        checksum = _last_checksum(path)
+    bodies = map(_encode, rows)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with disk_errors(path), open(open_regular(path, flags), "ab") as file:
+        file.writelines(_to_lines(bodies, checksum or b""))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _last_seal(path: Path) -> bytes | None:
-    """The seal at the end, empty where there are no rows; None when the end is no row's."""
+def _last_checksum(path: Path) -> bytes | None:
+    """Returns the checksum at the end; empty if there are no rows, None if a line is incomplete."""
     with disk_errors(path), open(open_regular(path, os.O_RDWR | os.O_CREAT), "rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - END))
+        file.seek(max(0, size - END_BYTES))
         return _split(file.read())[1] if size else b""
 
 
 def _split(line: bytes) -> tuple[bytes, bytes | None]:
-    """A line's row, without its brace, and its seal; None where it has none."""
-    end = line[-END:]
-    whole = end.startswith(BEFORE_SEAL) and end.endswith(AFTER_SEAL)
-    return line[:-END], end[len(BEFORE_SEAL) : -len(AFTER_SEAL)] if whole else None
+    """Returns a line's row, without its last brace, and its checksum, or None if it has none."""
+    end = line[-END_BYTES:]
+    has_checksum = end.startswith(BEFORE_CHECKSUM) and end.endswith(AFTER_CHECKSUM)
+    checksum = end[len(BEFORE_CHECKSUM) : -len(AFTER_CHECKSUM)] if has_checksum else None
+    return line[:-END_BYTES], checksum
 
 
-def _sealed(bodies: Iterable[bytes], seal: bytes) -> Iterator[bytes]:
-    """The lines of these rows, sealed one after the other."""
+def _to_lines(bodies: Iterable[bytes], checksum: bytes) -> Iterator[bytes]:
+    """Yields the lines of these rows, which follow a line with this checksum."""
     for body in bodies:
-        seal = _next_seal(seal, body)
-        yield body + BEFORE_SEAL + seal + AFTER_SEAL
+        checksum = _next_checksum(checksum, body)
+        yield body + BEFORE_CHECKSUM + checksum + AFTER_CHECKSUM
 
 
-def _next_seal(seal: bytes, body: bytes) -> bytes:
-    return hashlib.sha256(seal + body).hexdigest()[:16].encode()
+def _next_checksum(checksum: bytes, body: bytes) -> bytes:
+    return hashlib.sha256(checksum + body).hexdigest()[:16].encode()
 
 
-def trim_metrics(
-    directory: Path, resumed: dict[str, int], say: Callable[[str], None] | None = None
-) -> None:
-    """Drops what a killed run logged beyond its checkpoint: rows at or after a member's step.
+def trim_metrics(directory: Path, steps: dict[str, int], say: Say | None = None) -> None:
+    """Drops what a killed run logged beyond its checkpoint.
 
-    `resumed` maps a member's digest to the step it goes on from; other members keep their rows.
-    `say`: as in `read_metrics`.
+    `steps` maps a member's digest to the step it goes on from: its rows at this step and after it
+    are dropped. Other members keep all rows. For `say`, see `read_metrics`.
     """
     path = directory / "metrics.jsonl"
     if path.exists():
-        write_bytes(path, b"".join(_sealed(_before(path, resumed, say), b"")))
+        write_bytes(path, b"".join(_to_lines(_bodies_before(path, steps, say), b"")))
 
 
-def replace_metrics(
-    directory: Path, rows: dict[str, list[Row]], say: Callable[[str], None] | None = None
-) -> None:
-    """Puts rows, by their members' digests, in place of all rows of these members, at once.
+def replace_metrics(directory: Path, rows: dict[str, list[Row]], say: Say | None = None) -> None:
+    """Replaces all rows of some members by these, given by digest, in one step.
 
-    `say`: as in `read_metrics`.
+    For `say`, see `read_metrics`.
     """
     path = directory / "metrics.jsonl"
-    kept = _before(path, dict.fromkeys(rows, 0), say)
-    new = [_body(row) for of_one in rows.values() for row in of_one]
-    write_bytes(path, b"".join(_sealed([*kept, *new], b"")))
+    kept = _bodies_before(path, dict.fromkeys(rows, 0), say)
+    new = [_encode(row) for member_rows in rows.values() for row in member_rows]
+    write_bytes(path, b"".join(_to_lines([*kept, *new], b"")))
 
 
-def _before(path: Path, steps: dict[str, int], say: Callable[[str], None] | None) -> list[bytes]:
-    """The rows as they are written, of these members only those before a step."""
+def _bodies_before(path: Path, steps: dict[str, int], say: Say | None) -> list[bytes]:
+    """Returns the encoded rows; of the members in `steps` only those before their step."""
     return [
         body
-        for row, body in _rows(path, say)
+        for row, body in _read_rows(path, say)
         if row["step"] < steps.get(row["member"], row["step"] + 1)
     ]
 
 
-def _body(row: Row) -> bytes:
-    """A row as it is written, without its brace."""
+def _encode(row: Row) -> bytes:
+    """Returns a row as JSON without its last brace."""
     return json.dumps(row, allow_nan=False)[:-1].encode()
 
 
-def read_metrics(directory: Path, say: Callable[[str], None] | None = None) -> list[Row]:
-    """Returns all whole rows; what a kill left half written at the end is no row.
+def read_metrics(directory: Path, say: Say | None = None) -> list[Row]:
+    """Returns all complete rows, without the half line that a kill may have left at the end.
 
-    Where lines are not as they were written, `say` hears it and the other rows are returned;
-    without `say`, it is a EnvironmentProblem.
+    If lines were changed, passes a message to `say` and returns the other rows. Without `say`,
+    raises EnvironmentProblem.
     """
-    return [row for row, _ in _rows(directory / "metrics.jsonl", say)]
+    return [row for row, _ in _read_rows(directory / "metrics.jsonl", say)]
 
 
-def _rows(path: Path, say: Callable[[str], None] | None) -> list[tuple[Row, bytes]]:
-    """The whole rows, each as it is and as it is written; see `read_metrics`."""
-    rows, odd, seal = list[tuple[Row, bytes]](), list[int](), b""
-    for number, line in enumerate(_lines(path), 1):
-        body, found = _split(line)
-        row = _row(body) if found else None
-        if found and row and found == _next_seal(seal, body):
+def _read_rows(path: Path, say: Say | None) -> list[tuple[Row, bytes]]:
+    """Returns the complete rows, each decoded and as it is in the file. See `read_metrics`."""
+    rows, damaged, previous = list[tuple[Row, bytes]](), list[int](), b""
+    for number, line in enumerate(_read_lines(path), 1):
+        body, checksum = _split(line)
+        row = _decode(body) if checksum else None
+        if checksum and row and checksum == _next_checksum(previous, body):
             rows.append((row, body))
-        elif line.endswith(b"\n") or len(line) == LONGEST:
-            odd.append(number)
-        seal = found or seal
-    if odd:
-        remark = (
-            f"{path} is damaged: {len(odd)} lines, the first of them line {odd[0]}, are not as "
-            "they were written, or those before them were removed"
+        elif line.endswith(b"\n") or len(line) == MAX_LINE_BYTES:
+            damaged.append(number)
+        previous = checksum or previous
+    if damaged:
+        message = (
+            f"{path} is damaged: {len(damaged)} lines, the first of them line {damaged[0]}, are "
+            "not as they were written, or those before them were removed"
         )
         if say is None:
-            raise problem(f"{remark}; move it away to go on without these metrics")
-        say(str(problem(f"{remark}; the other rows are used")))
+            raise problem(f"{message}; move it away to go on without these metrics")
+        say(str(problem(f"{message}; the other rows are used")))
     return rows
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _read_lines(path: Path) -> Iterator[bytes]:
     with disk_errors(path, "read"):
         try:
-            found = open_regular(path, os.O_RDONLY)
+            descriptor = open_regular(path, os.O_RDONLY)
         except FileNotFoundError:
             return
-        with open(found, "rb") as file:
-            yield from iter(lambda: file.readline(LONGEST), b"")
+        with open(descriptor, "rb") as file:
+            yield from iter(lambda: file.readline(MAX_LINE_BYTES), b"")
 
 
-def _row(body: bytes) -> Row | None:
-    """The row that a line holds, if it is one."""
+def _decode(body: bytes) -> Row | None:
+    """Returns the row of a line, or None if it is not a valid row."""
     try:
         row = json.loads(body.decode() + "}")
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""What a run's numbers depended on, as JSON values: versions, device, settings, code.
+"""What a run's numbers depend on, as JSON values: versions, device, settings, code.
 
-`identity` holds what the bits of a result may depend on; `session_provenance` what
-they may not depend on and is worth knowing all the same.
+`identity` holds everything that may change the bits of a result. `session_provenance` holds what
+does not change them and is worth knowing all the same.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from lstm_jax.config.shards import PARENT
 
 # SciPy's LAPACK makes the orthogonal kernels.
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
-# Where they are installed: a GPU's.
+# Libraries of a GPU, where they are installed.
 DEVICE_LIBRARIES = re.compile(
     r"jax-cuda\d+-(plugin|pjrt)|nvidia-(cudnn|cublas|cusolver|cuda-nvcc|nvjitlink)\b.*"
 )
-# JAX's options that may reach the bits, as they usually are: only others are worth a line.
+# JAX's options that may change the bits, with their defaults: only other values are recorded.
 OPTIONS = {
     "eager_constant_folding": False,
     "jax_compiler_enable_remat_pass": True,
@@ -48,14 +48,14 @@ OPTIONS = {
     "jax_use_direct_linearize": True,
     "jax_use_magma": "auto",
 }
-# Variables that compilers and libraries of products obey.
+# Prefixes of variables that compilers and libraries for matrix products read.
 SETTINGS = (
     *("JAX_", "XLA_", "PJRT_", "LIBTPU_", "ONEDNN_", "DNNL_", "OPENBLAS_", "NVIDIA_TF32"),
     *("CUBLAS", "CUDNN_", "CUDA_", "TF_CUDNN_", "TF_CUBLAS_", "TF_ENABLE_", "TF_DISABLE_"),
     *("ROCBLAS_", "HIPBLASLT_", "MIOPEN_"),
 )
-# Of these: where compiled programs are kept, how many devices and threads share the work (`make
-# bits` shows that it changes no bit), what is logged, checked and shown, which devices are seen.
+# Those of them that change no bit: where compiled programs are kept, how many devices and threads
+# share the work (`make bits` shows it), what is logged and checked, which devices are visible.
 HARMLESS = (
     *("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "JAX_ENABLE_COMPILATION_CACHE"),
     *("JAX_RAISE_PERSISTENT_CACHE_ERRORS", "JAX_NUM_CPU_DEVICES", "PJRT_NPROC"),
@@ -70,20 +70,24 @@ HARMLESS = (
 HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump_")
 
 
-def identity(data_fingerprint: str, others: Iterable[str] = ()) -> dict[str, Any]:
-    """Everything that a member's bits may depend on besides its experiment. Starts JAX.
+def identity(data_fingerprint: str, libraries: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns everything besides its experiment that a member's bits may depend on. Starts JAX.
 
-    `others` are further libraries whose versions count.
+    `libraries` are further ones whose versions count.
     """
-    import jax  # here, since `cores` is asked before JAX may be imported
+    import jax  # not at the top: `cores` is called before JAX may be imported
 
+    versions = {name: metadata.version(name) for name in (*LIBRARIES, *libraries)}
+    if jax.default_backend() == "cpu":
+        device = {"processor": _processor()}
+    else:
+        device = {"device_kind": jax.devices()[0].device_kind}
+        installed = {dist.name.lower(): dist.version for dist in metadata.distributions()}
+        versions |= {n: installed[n] for n in sorted(installed) if DEVICE_LIBRARIES.fullmatch(n)}
     return {
-        "versions": {name: metadata.version(name) for name in (*LIBRARIES, *others)}
-        | _device_libraries(),
+        "versions": versions,
         "platform": jax.default_backend(),
-        "device_kind": _processor()
-        if jax.default_backend() == "cpu"
-        else jax.devices()[0].device_kind,
+        **device,
         "instruction_set": _instruction_set(),
         "settings": _settings_that_count(),
         "data": data_fingerprint,
@@ -91,12 +95,12 @@ def identity(data_fingerprint: str, others: Iterable[str] = ()) -> dict[str, Any
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """Twelve hex digits that name an identity."""
+    """Returns twelve hex digits that name an identity."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def changed(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
-    """A line for each entry of the identity that is not as it was, nested ones by their path."""
+    """Returns a line for each entry of an identity that has changed; nested ones by their path."""
     lines = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
@@ -108,39 +112,30 @@ def changed(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list
 
 
 def session_provenance() -> dict[str, Any]:
-    """Where and how the run was made: no bit depends on it."""
+    """Returns where and how the run was made. The bits depend on none of it."""
     import jax
 
-    # An installed package may lie in a checkout of somebody else's: then git does not know it.
-    known = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    # The package may be installed inside somebody else's checkout: then git does not track it.
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    changes = _git("status", "--porcelain") if tracked else None
     return {
-        "commit": _git("rev-parse", "HEAD") if known else None,
-        "dirty": _dirty() if known else None,
+        "commit": _git("rev-parse", "HEAD") if tracked else None,
+        "dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": cores(),
         "devices": len(jax.devices()),
         "settings": _settings(),
-        # As it was typed: a launcher adds `--join` for its processes.
+        # As the user typed it: the launcher adds `--join` for its processes.
         "command": [word for word in sys.argv[1:] if word != "--join" or PARENT not in os.environ],
     }
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _device_libraries() -> dict[str, str]:
-    """Versions of the GPU's libraries, where JAX runs on one."""
-    import jax
-
-    if jax.default_backend() == "cpu":
-        return {}
-    found = {dist.name.lower(): dist.version for dist in metadata.distributions()}
-    return {name: found[name] for name in sorted(found) if DEVICE_LIBRARIES.fullmatch(name)}
 
 
 def _settings() -> dict[str, str]:
@@ -148,7 +143,11 @@ def _settings() -> dict[str, str]:
 
 
 def _settings_that_count() -> dict[str, Any]:
-    """What was set that may reach the bits, by content, however it was set."""
+    """Returns the options and variables with other values than usual that may change the bits.
+
+    An option has the same entry whether it was set in Python or as a variable, and flags have the
+    same entry whether they stand in the variable or in a file that it names.
+    """
     import jax
 
     options = {name: jax.config.values.get(name, usual) for name, usual in OPTIONS.items()}
@@ -165,7 +164,7 @@ def _settings_that_count() -> dict[str, Any]:
 
 
 def _xla_flags(value: str) -> list[str]:
-    """The flags in the variable, or in the file that it names, but for those without effect."""
+    """Returns the flags in the variable, or in the file it names, that may change the bits."""
     if not value.lstrip().startswith("-"):
         try:
             value = Path(value).read_text()
@@ -175,21 +174,23 @@ def _xla_flags(value: str) -> list[str]:
 
 
 def _instruction_set() -> str:
-    """The processor's vector extensions; XLA's CPU backend compiles for the best of them."""
+    """Returns the processor's vector extensions: XLA's CPU backend compiles for the best of them."""
     flags = _cpuinfo().get("flags", "").split()
     vector = sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma", "sse4")))
     return " ".join([platform.machine(), *vector])
 
 
 def _processor() -> str:
-    """Maker and model: the sizes of its caches decide in which order a product adds."""
-    fields = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
-    named = [f"{name} {value}" for name in fields if (value := _cpuinfo().get(name))]
-    return ", ".join(named) or platform.processor() or platform.machine()
+    """Returns the processor's vendor, family and model: its cache sizes order the additions."""
+    fields = {"vendor_id": "vendor", "cpu family": "family", "model": "model"}
+    fields |= {"CPU implementer": "implementer", "CPU part": "part"}  # of ARM
+    info = _cpuinfo()
+    known = [f"{label} {info[name]}" for name, label in fields.items() if info.get(name)]
+    return ", ".join(known) or platform.processor() or platform.machine()
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the first core; nothing elsewhere."""
+    """Returns what Linux reports of the first core; nothing on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -199,7 +200,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the checkout this package runs from; None outside one."""
+    """Returns the output of git in the checkout that holds this package; None outside one."""
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -212,8 +213,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _dirty() -> bool | None:
-    changes = _git("status", "--porcelain")
-    return None if changes is None else bool(changes)

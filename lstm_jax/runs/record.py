@@ -167,10 +167,10 @@ def read_record(directory: Path) -> Record | None:
     Raises EnvironmentProblem if it is damaged, or if a later version of lstm_jax wrote it.
     """
     path = directory / "record.json"
-    value = read_json(path)
+    value = read_json(path, {str: object})
     if value is None:
         return None
-    version = value.get("version") if isinstance(value, dict) else None
+    version = value.get("version")
     if _release(version) > _release(lstm_jax.__version__):  # its schema may be another one
         raise problem(
             f"{path} was written by a later version: lstm_jax {version}, and this is "
@@ -178,7 +178,7 @@ def read_record(directory: Path) -> Record | None:
         )
     try:
         check(value, SCHEMA)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise damaged(path, error) from None
     if value != with_checksum(value):
         raise damaged(path, "its checksum does not fit its content")

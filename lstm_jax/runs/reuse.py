@@ -168,5 +168,5 @@ def copy_reusable(session: RunSession, reusable: Reusable) -> None:
         checkpoints.save(session.directory, digests, saved)
     session.record.results.update(reusable.results)
     session.save_record()
-    if session.scalars:
-        session.scalars.finish(reusable.results.values())
+    if session.tensorboard:
+        session.tensorboard.write_results(reusable.results.values())

@@ -23,7 +23,7 @@ from lstm_jax.runs.metrics_file import append_metrics, replace_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result, Segment
-from lstm_jax.runs.tensorboard import Scalars
+from lstm_jax.runs.tensorboard import TensorBoardWriter
 from lstm_jax.train import distributed
 from lstm_jax.train.sweep import Datasets
 
@@ -42,7 +42,7 @@ class RunSession:
     checkpoint_every: int
     # Digests of the identities under which this process trains, by the key of the data.
     identities: dict[str, str] = field(default_factory=dict)
-    scalars: Scalars | None = None
+    tensorboard: TensorBoardWriter | None = None
     callback: Callable[[Segment], object] | None = None  # is called with each saved segment
 
     @property
@@ -63,14 +63,14 @@ class RunSession:
             return
         self.lock.check()
         append_metrics(self.directory, rows)
-        if self.scalars:
-            self.scalars.write(rows)
+        if self.tensorboard:
+            self.tensorboard.write(rows)
 
     def replace_rows(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         """Writes members' rows of metrics, by digest, in place of their rows on disk."""
         replace_metrics(self.directory, rows, self.say)
-        if self.scalars:
-            self.scalars.write_whole(rows)
+        if self.tensorboard:
+            self.tensorboard.replace_rows(rows)
 
     def save_checkpoint(self, members: Iterable[Experiment], saved: checkpoints.Saved) -> None:
         """Writes a checkpoint of members that train side by side."""
@@ -95,8 +95,8 @@ class RunSession:
         self.record.results |= finished
         self.record.distrusted -= finished.keys()
         self.save_record()
-        if self.scalars:
-            self.scalars.finish(finished.values())
+        if self.tensorboard:
+            self.tensorboard.write_results(finished.values())
 
     def decide_rungs(self) -> None:
         """Records, rung by rung, which members go on and which are dropped."""

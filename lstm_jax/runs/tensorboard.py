@@ -1,4 +1,4 @@
-"""The metrics once more as TensorBoard reads them: `tensorboard --logdir RUN_DIR/tensorboard`."""
+"""Writes the metrics for TensorBoard as well: `tensorboard --logdir RUN_DIR/tensorboard`."""
 
 from __future__ import annotations
 
@@ -10,58 +10,68 @@ from typing import Any
 
 from lstm_jax.config.experiment import Experiment, format_value
 from lstm_jax.errors import missing_package
-from lstm_jax.runs.files import disk_errors, make_folder
+from lstm_jax.runs.files import disk_errors, list_folder, make_folder
+from lstm_jax.runs.metrics_file import Row
 from lstm_jax.runs.results import Result
 
-LONGEST_NAME = 100  # of a folder, in letters
+MAX_NAME_LENGTH = 100  # of a folder's name, without the digest
 
 
-class Scalars:
-    """A folder of events for each member, named after its values and opened at its first row.
+class TensorBoardWriter:
+    """A folder of event files for each member, named after the member's values.
 
-    What a killed run wrote beyond its checkpoint is purged when the member goes on.
+    A member's event file is opened at its first row. What a killed run wrote beyond its checkpoint
+    is hidden when the member goes on.
     """
 
     def __init__(
-        self, directory: Path, experiment: Experiment, before: Iterable[dict[str, Any]] = ()
+        self, directory: Path, experiment: Experiment, earlier_rows: Iterable[Row] = ()
     ) -> None:
-        """`before` are rows that were logged earlier, perhaps when nobody asked for TensorBoard."""
+        """Prepares the folder `tensorboard` of a run directory.
+
+        `earlier_rows` are the rows logged so far, perhaps without TensorBoard. Raises
+        EnvironmentProblem if tensorboardX is not installed.
+        """
         try:
             from tensorboardX import SummaryWriter, summary
         except ImportError:
             raise missing_package("--tensorboard", "tensorboardX", "tensorboard") from None
         self.open, self.hparams = SummaryWriter, summary.hparams
         self.directory, self.experiment = directory / "tensorboard", experiment
-        self.writers: dict[str, Any] = {}
+        self.writers: dict[str, Any] = {}  # by digest, as are the others
         self.folders: dict[str, Path] = {}
-        self.before: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in before:
-            self.before[row["member"]].append(row)
-        make_folder(self.directory)  # refuses a link in its place
+        self.earlier_rows: dict[str, list[Row]] = defaultdict(list)
+        for row in earlier_rows:
+            self.earlier_rows[row["member"]].append(row)
+        make_folder(self.directory)
 
-    def begin(self, members: Iterable[Experiment]) -> set[str]:
-        """Names the folders of members; writes what was logged of those that have none yet, and
-        returns their digests.
+    def add_members(self, members: Iterable[Experiment]) -> set[str]:
+        """Names the folders of members and writes the earlier rows of those without a folder.
+
+        Returns the digests of the members without a folder.
         """
-        fresh = set()
+        new = set()
         for member in members:
-            name = re.sub(r"[^\w.=, -]", "_", self.experiment.label(member))[:LONGEST_NAME]
-            self.folders[member.digest] = self.directory / f"{name} ({member.digest[:6]})"
-            if not self.folders[member.digest].exists():
-                fresh.add(member.digest)
-                self.write_whole({member.digest: self.before[member.digest]})
-        return fresh
+            name = re.sub(r"[^\w.=, -]", "_", self.experiment.label(member))[:MAX_NAME_LENGTH]
+            folder = self.directory / f"{name} ({member.digest[:6]})"
+            self.folders[member.digest] = folder
+            if not folder.exists():
+                new.add(member.digest)
+                self.replace_rows({member.digest: self.earlier_rows[member.digest]})
+        return new
 
-    def write_whole(self, rows: dict[str, list[dict[str, Any]]]) -> None:
-        """Writes all rows of members, by digest, one member after another: files are closed
-        again, there may be many more than can be open.
+    def replace_rows(self, rows: dict[str, list[Row]]) -> None:
+        """Writes all rows of members, given by digest.
+
+        Closes each member's file before it opens the next one: there may be more members than
+        files that can be open.
         """
-        for digest, of_one in rows.items():
-            self.write(of_one)
+        for digest, member_rows in rows.items():
+            self.write(member_rows)
             self._close(digest)
 
-    def write(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Rows of metrics, as `metrics.jsonl` has them, of members that have begun."""
+    def write(self, rows: Iterable[Row]) -> None:
+        """Writes rows of metrics, as `metrics.jsonl` has them, of members that were added."""
         with disk_errors(self.directory):
             for row in rows:
                 writer = self._writer(row["member"], row["step"])
@@ -71,38 +81,41 @@ class Scalars:
             for writer in self.writers.values():
                 writer.flush()
 
-    def _writer(self, member: str, step: int) -> Any:
-        if member not in self.writers:
-            make_folder(self.folders[member])
-            # Two files of one second would have one name.
-            self.writers[member] = self.open(
-                str(self.folders[member]), purge_step=step, filename_suffix=f".{step}"
+    def _writer(self, digest: str, step: int) -> Any:
+        """Returns the open writer of a member; opens it at this step if there is none."""
+        if digest not in self.writers:
+            folder = self.folders[digest]
+            make_folder(folder)
+            # TensorBoard reads files in the order of their names, which begin with the second they
+            # were opened in. At the start of this one it hides the rows of earlier files from
+            # `purge_step` on.
+            self.writers[digest] = self.open(
+                str(folder), purge_step=step, filename_suffix=f".{len(list_folder(folder)):06d}"
             )
-        return self.writers[member]
+        return self.writers[digest]
 
-    def finish(self, results: Iterable[Result]) -> None:
-        """Writes hyper-parameters and results of members that are done, and closes their files."""
+    def write_results(self, results: Iterable[Result]) -> None:
+        """Writes hyper-parameters and scores of finished members, and closes their files."""
         with disk_errors(self.directory):
             for result in results:
                 writer = self._writer(result.member.digest, result.steps)
-                values = result.member.values.items()
-                given = {
-                    path: v if isinstance(v, (int, float)) else format_value(v)
-                    for path, v in values
+                hyper_parameters = {
+                    path: value if isinstance(value, (int, float)) else format_value(value)
+                    for path, value in result.member.values.items()
                 }
                 metric = result.member.task.metric
                 scores = {
                     f"result/validation_{metric}": result.validation_metric,
                     f"result/test_{metric}": result.test_metric,
                 }
-                for summary in self.hparams(given, scores):
+                for summary in self.hparams(hyper_parameters, scores):
                     writer.file_writer.add_summary(summary)
                 for name, score in scores.items():
                     writer.add_scalar(name, score, result.steps)
                 self._close(result.member.digest)
 
     def close(self) -> None:
-        """Closes the files of members that are not done."""
+        """Closes the files of members that are not finished."""
         for digest in list(self.writers):
             self._close(digest)
 
@@ -113,7 +126,7 @@ class Scalars:
 
 
 def tag(name: str) -> str:
-    """Returns what TensorBoard shows for a column: training and validation lie side by side."""
+    """Returns TensorBoard's name of a column: training and validation lie side by side."""
     if name.startswith("validation_"):
         return f"{name.removeprefix('validation_')}/validation"
     if name.endswith("_norm"):
