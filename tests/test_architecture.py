@@ -1,4 +1,4 @@
-"""The house: a room imports only from the rooms before it."""
+"""The order of imports: a folder of the package imports only from those before it."""
 
 import ast
 from pathlib import Path
@@ -6,29 +6,31 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
-ROOMS = (
+FOLDERS = (
     *("errors", "signals", "fields", "plugins", "cells", "data", "tasks", "config", "model"),
     *("train", "runs", "predict", "export", "report", "api", "cli"),
 )
-DOORS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
-FILES = sorted(set(PACKAGE.rglob("*.py")) - DOORS)
+ENTRY_POINTS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
+FILES = sorted(set(PACKAGE.rglob("*.py")) - ENTRY_POINTS)
 
 
-def room_of(path):
+def folder_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_room_imports_only_from_the_rooms_before_it(path):
-    own = room_of(path)
-    assert own in ROOMS, f"{path} is in no room of the house: put it into its order here"
+def test_a_folder_imports_only_from_those_before_it(path):
+    folder = folder_of(path)
+    assert folder in FOLDERS, (
+        f"{path} is in no folder of FOLDERS: put it into the order of imports here"
+    )
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            several = node.module == "lstm_jax"
-            names = [f"lstm_jax.{n.name}" for n in node.names] if several else [node.module]
+            is_package = node.module == "lstm_jax"
+            names = [f"lstm_jax.{n.name}" for n in node.names] if is_package else [node.module]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
             if name.startswith("lstm_jax."):
-                assert ROOMS.index(name.split(".")[1]) <= ROOMS.index(own), (own, name)
+                assert FOLDERS.index(name.split(".")[1]) <= FOLDERS.index(folder), (folder, name)

@@ -76,7 +76,7 @@ def run_peers(peers, folder, rounds=3, cores=1, case=None):
     return measure(peers, case or Case(), folder, cores, turns, lambda line: None)
 
 
-def test_products_of_a_step_are_those_of_the_folded_model():
+def test_the_products_of_a_step_are_those_of_the_fused_model():
     case = Case(hidden_size=128)
     forward, backward, gradient = products(case)
     assert forward[1:] == (128, 157, 512)
@@ -107,7 +107,7 @@ def test_first_weights_depend_on_nothing_but_case_and_seed():
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 5), (60, 70), (0, 200), (64, 64)])
-def test_spans_go_through_the_kept_batches_in_circles(start, stop):
+def test_spans_repeat_the_kept_batches(start, stop):
     seen = [batch for span in spans(start, stop) for batch in range(span.start, span.stop)]
     assert seen == [step % NUM_BATCHES for step in range(start, stop)]
 
@@ -132,7 +132,7 @@ def test_a_loss_that_differs_is_named():
     assert [line.split(":")[0] for line in disagreements(rows)] == ["far", "nan"]
 
 
-def test_without_ours_losses_are_held_against_their_median():
+def test_without_ours_losses_are_compared_with_their_median():
     rows = [row("a"), row("b"), row("c", 0.7), row(CEILING, 9.0, has_loss=False)]
     assert [line.split(":")[0] for line in disagreements(rows)] == ["c"]
 
@@ -163,7 +163,7 @@ def test_peers_answer_in_turn_and_a_missing_one_is_listed(folder):
     assert disagreements([ours, twin, absent]) == []
 
 
-def test_the_faster_setting_is_kept(folder):
+def test_the_fastest_setting_is_chosen(folder):
     (peer,) = run_peers([fake("peer", "two_speeds")], folder)
     assert peer.setting == "fast"
     assert set(peer.tried) == {"slow", "fast"}
@@ -197,7 +197,7 @@ def test_no_process_outlives_the_measurement(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(("function", "code"), [("steady", 0), ("wrong", 1), ("broken", 1)])
-def test_the_command_writes_json_and_tells_of_faults(
+def test_the_command_writes_json_and_reports_faults(
     tmp_path, folder, monkeypatch, capsys, function, code
 ):
     def prepare(target):
@@ -217,7 +217,7 @@ def test_the_command_writes_json_and_tells_of_faults(
 
 
 def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
-    """On the same batches from the same weights: means of two losses."""
+    """Compares mean losses of two steps on the same batches from the same weights."""
     import jax  # not above: the peers' processes import this file, and start at once without
     from fast_compile import fast_programs
 
@@ -236,13 +236,13 @@ def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
         assert ours.ours(task)["8 microbatches"]()(0, 2) == pytest.approx(plain, rel=1e-5)
 
 
-def test_pixels_are_read_for_one_hidden_size_only():
+def test_pixels_are_measured_at_one_hidden_size_only():
     options = compare.parse(["--modes", "train", "pixels", "--hidden", "32", "128"])
     assert compare.chosen(options) == [("train", 32), ("train", 128), ("pixels", 128)]
 
 
-def test_a_peer_that_its_device_rules_out_is_listed(folder):
-    """A GPU's peers on CPU, one core's on a GPU."""
+def test_a_peer_that_cannot_run_on_the_device_is_listed(folder):
+    """Lists GPU peers on a CPU, and one-core peers on a GPU."""
     gpu, one_core = Peer("cudnn", "nowhere:none", gpu_only=True), fake("slow", one_core=True)
     (row,) = run_peers([gpu], folder)
     assert (row.problem, row.failed) == ("needs a GPU", False)

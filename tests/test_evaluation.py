@@ -20,7 +20,7 @@ from lstm_jax.tasks.images import Images
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
-# A rate so high that it gets worse again.
+# The learning rate is so high that the metric gets worse again.
 GRID = Experiment(
     task=Images(dataset="digits"), hidden_size=8, learning_rate=0.3, total_examples=3200,
     batch_size=64, microbatches=2, log_every=5, num_evals=6, restore_best=True, seed=(0, 1),
@@ -32,7 +32,7 @@ class Killed(Exception):
 
 
 def train(runs_dir, callback=None, experiment=GRID):
-    """As many steps at once as `reproduce` takes: one program for all tests."""
+    """Trains with segments as long as those of `reproduce`: one program for all tests."""
     console = Console(file=io.StringIO())
     return run(
         "digits", Study(experiment), console,
@@ -46,12 +46,12 @@ def results(directory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def finished(tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs"))
 
 
-def activations(directory):
-    """The looks on record, by member and step."""
+def evaluations(directory):
+    """Returns the recorded evaluations, by member and step."""
     return {
         (row["member"], row["step"]): row["validation_accuracy"]
         for row in read_metrics(directory)
@@ -59,7 +59,7 @@ def activations(directory):
     }
 
 
-def test_looks_lie_evenly_on_logged_rows_and_never_at_the_ends():
+def test_evaluations_are_evenly_spaced_on_logged_steps():
     assert eval_steps(GRID) == [10, 15, 25, 35, 40]
     assert eval_steps(Experiment()) == [200, 400, 580]
     assert eval_steps(GRID.replace_unchecked({"num_evals": 1})) == []
@@ -68,51 +68,53 @@ def test_looks_lie_evenly_on_logged_rows_and_never_at_the_ends():
         Experiment(num_evals=0)
 
 
-def test_a_look_is_on_record_and_the_best_is_what_is_kept(whole):
-    seen, record = activations(whole), read_run(whole)
+def test_evaluations_are_recorded_and_the_best_parameters_are_restored(finished):
+    seen, record = evaluations(finished), read_run(finished)
     assert {step for _, step in seen} == {10, 15, 25, 35, 40}
     validation = load_data("digits").validation
     for result in record.results.values():
         own = [value for (digest, _), value in seen.items() if digest == result.member.digest]
-        answers = load(whole, result.member.digest).predict(validation["images"])
+        answers = load(finished, result.member.digest).predict(validation["images"])
         np.testing.assert_allclose(
             np.mean(answers == validation["labels"]), result.validation_metric, atol=1e-6
         )
         assert result.validation_metric >= max(own)
 
 
-def test_killed_and_resumed_it_is_the_same_to_the_row(whole, tmp_path):
+def test_a_killed_and_resumed_run_has_the_same_rows_and_results(finished, tmp_path):
     def kill(segment):
         raise Killed
 
-    for _ in range(3):  # each process saves one segment: the steps up to the next look
+    for _ in range(3):  # each process saves one segment: the steps up to the next evaluation
         with pytest.raises(Killed):
             train(tmp_path, kill)
     directory = train(tmp_path)
-    assert results(directory) == results(whole)
+    assert results(directory) == results(finished)
     by_member = [
         sorted(read_metrics(d), key=lambda row: (row["member"], row["step"]))
-        for d in (directory, whole)
+        for d in (directory, finished)
     ]
     assert by_member[0] == by_member[1]
 
 
-def test_it_is_reproduced(whole):
+def test_a_run_with_evaluations_is_reproduced(finished):
     said = io.StringIO()
-    reproduce(whole, Console(file=said, width=200))
+    reproduce(finished, Console(file=said, width=200))
     assert "reproduced bit for bit: 2 members" in said.getvalue()
 
 
-def test_looks_change_no_bit_of_what_is_trained_and_the_best_is_not_the_last(whole, tmp_path):
-    blind = GRID.replace({"num_evals": 1, "restore_best": False})
-    directory = train(tmp_path, experiment=blind)
+def test_evaluations_change_no_bit_and_the_best_parameters_are_not_the_last(finished, tmp_path):
+    without = GRID.replace({"num_evals": 1, "restore_best": False})
+    directory = train(tmp_path, experiment=without)
     last = read_run(directory).results[digest_of(directory, 0)]
-    seeing = {r["step"]: r for r in read_metrics(whole) if r["member"] == digest_of(whole, 0)}
+    evaluated = {
+        r["step"]: r for r in read_metrics(finished) if r["member"] == digest_of(finished, 0)
+    }
     rows = [r for r in read_metrics(directory) if r["member"] == digest_of(directory, 0)]
     assert rows
     for row in rows:
-        assert all(seeing[row["step"]][name] == row[name] for name in row if name != "member")
-    best = read_run(whole).results[digest_of(whole, 0)]
+        assert all(evaluated[row["step"]][name] == row[name] for name in row if name != "member")
+    best = read_run(finished).results[digest_of(finished, 0)]
     assert best.validation_metric > last.validation_metric
     assert best.parameters_sha256 != last.parameters_sha256
 

@@ -22,8 +22,8 @@ RECORDS = Path(__file__).parent / "golden.json"
 STEPS = 60
 
 
-def trained():
-    """Losses every ten steps, and the SHA-256 of all parameters after the last."""
+def train_baseline():
+    """Returns the losses of every tenth step, and the SHA-256 of all final parameters."""
     dataset = images.load_images("digits")
     members = tuple(Experiment(task=Images(dataset="digits")).members())
     programs = build_programs(Placement(members, 1, 1), dataset, STEPS)
@@ -38,8 +38,8 @@ def trained():
     }
 
 
-def test_the_baseline_is_trained_as_on_record():
-    records, now = json.loads(RECORDS.read_text()), trained()
+def test_the_baseline_trains_to_the_recorded_bits():
+    records, now = json.loads(RECORDS.read_text()), train_baseline()
     version = f"jax {jax.__version__}"
     assert version in records, f"no golden record of {version}: see the head of this file"
     golden = records[version]
@@ -50,7 +50,7 @@ def test_the_baseline_is_trained_as_on_record():
         assert now == golden
 
 
-def test_all_versions_on_record_agree_up_to_rounding():
+def test_all_recorded_versions_agree_up_to_rounding():
     first, *others = json.loads(RECORDS.read_text()).values()
     for other in others:
         assert other["losses"] == pytest.approx(first["losses"], rel=1e-3)
@@ -58,5 +58,5 @@ def test_all_versions_on_record_agree_up_to_rounding():
 
 if __name__ == "__main__":
     records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
-    records[f"jax {jax.__version__}"] = trained()
+    records[f"jax {jax.__version__}"] = train_baseline()
     RECORDS.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")

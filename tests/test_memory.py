@@ -1,4 +1,4 @@
-"""The estimate of memory, held against what XLA says of the compiled program."""
+"""The estimate of memory is near what XLA plans for the compiled program."""
 
 from functools import partial
 
@@ -15,15 +15,15 @@ from lstm_jax.tasks.images import Images
 from lstm_jax.train import memory, sweep
 from lstm_jax.train.sweep import Placement
 
-KINDS = {
+MODELS = {
     "lstm": {"hidden_size": 64},
     "many": {"hidden_size": 64, "seed": tuple(range(6))},
     "gru layers": {"hidden_size": 192, "cell": "gru", "layers": 2},
 }
 
 
-def planned(placement, dataset):
-    """Bytes of arguments and of what is worked in, as XLA plans them for one device."""
+def planned_bytes(placement, dataset):
+    """Returns the bytes of arguments and temporaries that XLA plans for one device."""
     spec = sweep.model_spec_of(placement.members[0], dataset)
     mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("members", "microbatches"))
     init, segment, _ = sweep._compiled(spec, 10, mesh, placement.tile)
@@ -32,40 +32,42 @@ def planned(placement, dataset):
     order = np.zeros((len(placement.rows), dataset.num_examples), np.int32)
     bounds = [np.int32(0)] * 3
     lowered = segment.lower(rows, state, order, dataset.train, *bounds)
-    # What is left out comes after the plan: it is the same without these options.
+    # The options skip passes that run after this plan, so they do not change it.
     plan = lowered.compile(compiler_options=OPTIONS).memory_analysis()
     return plan.argument_size_in_bytes + plan.temp_size_in_bytes
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("copies", [1, 300])
-def test_the_estimate_is_near_what_xla_plans(kind, copies):
+def test_the_estimate_is_near_what_xla_plans(model, copies):
     dataset = images.load_images("digits")
     train = {name: np.concatenate([array] * copies) for name, array in dataset.train.items()}
     dataset = dataset._replace(train=train)
-    experiment = Experiment(task=Images(dataset="digits"), **KINDS[kind])
+    experiment = Experiment(task=Images(dataset="digits"), **MODELS[model])
     placement = Placement(tuple(experiment.members()), 1, 1)
-    need = memory.estimate_memory(placement, dataset, "gpu")
-    assert 0.75 < need.device / planned(placement, dataset) < 1.35
+    estimate = memory.estimate_memory(placement, dataset, "gpu")
+    assert 0.75 < estimate.device / planned_bytes(placement, dataset) < 1.35
 
 
-def test_each_part_of_the_need_grows_as_it_should():
+def test_each_number_of_the_estimate_grows_as_it_should():
     dataset = images.load_images("digits")
     member = Experiment(task=Images(dataset="digits"))
-    need = partial(memory.estimate_memory, dataset=dataset, platform="gpu")
-    one = need(Placement((member,), 1, 1))
-    assert one.parameters == 8 * 128 + 128 + 256 * 512 + 512 + 128 * 10 + 10
-    assert one.state == 4 * (3 * one.parameters + 2)  # the weights, Adam's moments, two counts
-    sgd = need(Placement((member.replace({"optimizer": "sgd"}),), 1, 1))
-    assert sgd.state == 4 * (2 * one.parameters + 1)
-    mates = tuple(member.replace({"seed": (0, 1, 2, 3)}).members())
-    row, spread = need(Placement(mates, 1, 1)), need(Placement(mates, 4, 1))
-    assert row.device - one.device == 3 * 2 * (one.state + 4 * dataset.num_examples)
-    assert spread.device == one.device
-    assert spread.host == row.host > one.host
-    assert need(Placement(mates[:1], 1, 1, tile=4)).device > row.device
-    on_cpu = memory.estimate_memory(Placement(mates, 2, 2), dataset, "cpu")
-    assert on_cpu.host == row.host + 4 * on_cpu.device  # there the devices' memory is the host's
+    estimate = partial(memory.estimate_memory, dataset=dataset, platform="gpu")
+    single = estimate(Placement((member,), 1, 1))
+    assert single.parameters == 8 * 128 + 128 + 256 * 512 + 512 + 128 * 10 + 10
+    assert single.state == 4 * (
+        3 * single.parameters + 2
+    )  # the weights, Adam's moments, two counts
+    sgd = estimate(Placement((member.replace({"optimizer": "sgd"}),), 1, 1))
+    assert sgd.state == 4 * (2 * single.parameters + 1)
+    members = tuple(member.replace({"seed": (0, 1, 2, 3)}).members())
+    on_one, on_four = estimate(Placement(members, 1, 1)), estimate(Placement(members, 4, 1))
+    assert on_one.device - single.device == 3 * 2 * (single.state + 4 * dataset.num_examples)
+    assert on_four.device == single.device
+    assert on_four.host == on_one.host > single.host
+    assert estimate(Placement(members[:1], 1, 1, tile=4)).device > on_one.device
+    on_cpu = memory.estimate_memory(Placement(members, 2, 2), dataset, "cpu")
+    assert on_cpu.host == on_one.host + 4 * on_cpu.device  # there the devices' memory is the host's
 
 
 def test_the_estimate_holds_all_splits_of_the_data():
@@ -81,7 +83,7 @@ def test_the_estimate_holds_all_splits_of_the_data():
         assert after.host - before.host == memory.num_bytes(split)
 
 
-def test_what_fits_is_let_through_and_what_does_not_is_named():
+def test_only_what_does_not_fit_is_refused_with_its_size():
     free = memory.free_host_memory()
     assert free is None or free > 2**20
     memory.refuse_what_does_not_fit(memory.MemoryEstimate(1, 1, 1, 2**20), 3, "cpu")

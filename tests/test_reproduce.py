@@ -1,4 +1,4 @@
-"""A run is made again from its record alone, and any difference is told."""
+"""`reproduce` trains a run again from its record alone and names any difference."""
 
 import io
 import json
@@ -39,8 +39,8 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def kept(finished):
-    """Afterwards the files of the run are as they were."""
+def restored(finished):
+    """Restores the files of the run after the test."""
     texts = {path: path.read_bytes() for path in finished.glob("*.json*")}
     yield
     for path, text in texts.items():
@@ -52,22 +52,22 @@ def rewrite_metrics(directory, rows):
     append_metrics(directory, [{k: v for k, v in row.items() if k != "checksum"} for row in rows])
 
 
-def test_a_run_is_reproduced_bit_for_bit_and_left_alone(finished, console):
+def test_a_run_is_reproduced_bit_for_bit_and_not_changed(finished, console):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     reproduce(finished, console)
-    said = console.file.getvalue()
-    assert "reproduced bit for bit: 3 members, up to 63 steps; 12 rows of metrics" in said
-    assert "the final parameters of 3 are as recorded" in said
+    output = console.file.getvalue()
+    assert "reproduced bit for bit: 3 members, up to 63 steps; 12 rows of metrics" in output
+    assert "the final parameters of 3 are as recorded" in output
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
 
 
-def test_one_member_and_a_few_steps(finished, console):
+def test_one_member_can_be_reproduced_for_a_few_steps(finished, console):
     reproduce(finished, console, member=SECOND[:8], steps=30)
     assert "reproduced bit for bit: 1 member, up to 30 steps; 2 rows" in console.file.getvalue()
 
 
-def test_the_early_steps_that_a_report_shows_are_the_runs_own(finished):
-    """Bit for bit. As many as `reproduce` takes at once, by the same compiled program."""
+def test_the_first_steps_in_a_report_have_the_bits_of_the_run(finished):
+    """Compares bit for bit; the segment is as long as in `reproduce`: one compiled program."""
     member = next(SWEEP.members())
     early = train_first(member, load_images("digits"), SEGMENT_STEPS, clip_norm=None)
     rows = {row["step"]: row for row in read_metrics(finished) if row["member"] == FIRST}
@@ -76,7 +76,7 @@ def test_the_early_steps_that_a_report_shows_are_the_runs_own(finished):
         assert row["gradient_norm"] == float(early.norms[step])
 
 
-def test_the_first_difference_is_told_with_its_size(finished, kept, console):
+def test_the_first_difference_is_named_with_its_size(finished, restored, console):
     rows = read_metrics(finished)
     row = next(r for r in rows if (r["member"], r["step"]) == (SECOND, 40))
     row["loss"] += 1e-7
@@ -85,13 +85,13 @@ def test_the_first_difference_is_told_with_its_size(finished, kept, console):
         reproduce(finished, console)
 
 
-def test_a_row_that_is_missing_is_a_difference(finished, kept, console):
+def test_a_row_that_is_missing_is_a_difference(finished, restored, console):
     rewrite_metrics(finished, read_metrics(finished)[:-1])
     with pytest.raises(NotReproduced, match="step 60 are not on record"):
         reproduce(finished, console)
 
 
-def test_other_parameters_and_another_version_are_told(finished, kept, console):
+def test_other_parameters_and_another_version_are_named(finished, restored, console):
     record = read_run(finished)
     result = record.results[FIRST]
     record.results[FIRST] = replace(result, parameters_sha256="0" * 64)
@@ -104,7 +104,7 @@ def test_other_parameters_and_another_version_are_told(finished, kept, console):
     assert "identity: versions.jax was '9" in console.file.getvalue()
 
 
-def test_what_is_no_run_and_what_is_no_member_is_one_line(finished, tmp_path, console):
+def test_a_wrong_directory_or_member_is_refused_in_one_line(finished, tmp_path, console):
     with pytest.raises(UserError, match="is not a run"):
         reproduce(tmp_path, console)
     with pytest.raises(UserError, match="0 members begin with 'zz'; there are"):

@@ -1,4 +1,4 @@
-"""The bits of a member are its own: whatever runs beside it, and on however many devices."""
+"""The bits of a member depend neither on the members beside it nor on the number of devices."""
 
 from itertools import pairwise
 from unittest import mock
@@ -28,7 +28,7 @@ DIGITS = Images(dataset="digits")
 SMALL = {"task": DIGITS, "hidden_size": 8, "batch_size": 16, "microbatches": 4}
 VALUES = [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
 # The baseline's sizes: smaller ones hid a bit that depended on the number of devices.
-KINDS = {
+MODELS = {
     "lstm": {"task": DIGITS},
     "layers": {
         **SMALL, "cell": "gru", "layers": 2, "dropout": 0.3, "optimizer": "adamw",
@@ -38,8 +38,10 @@ KINDS = {
 CAPACITY = 14  # over the end of an epoch of `digits` for the baseline: 10 steps of 128
 
 
-def members(kind):
-    return tuple(Experiment(**KINDS[kind], learning_rate=rate, seed=seed) for rate, seed in VALUES)
+def members(model):
+    return tuple(
+        Experiment(**MODELS[model], learning_rate=rate, seed=seed) for rate, seed in VALUES
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def digits():
 
 
 def digests(state, count):
-    """Digest of each member's state."""
+    """Returns the digest of each member's state."""
     arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
     return [
         checkpoints.fingerprint({name: array[row] for name, array in arrays.items()})
@@ -57,7 +59,7 @@ def digests(state, count):
 
 
 def trained(placement, dataset, cuts=(0, CAPACITY), max_steps=CAPACITY, how=jax.jit):
-    """Digest of each member's state after the segments between the cuts."""
+    """Returns the digest of each member's state after the segments between the cuts."""
     with mock.patch.object(jax, "jit", how):
         programs = build_programs(placement, dataset, max_steps)
     state = programs.init()
@@ -67,15 +69,15 @@ def trained(placement, dataset, cuts=(0, CAPACITY), max_steps=CAPACITY, how=jax.
 
 
 @pytest.fixture(scope="module")
-def alone(digits):
-    """Each member's digest on one device, by itself, by kind: trained once for all tests."""
+def solo_digests(digits):
+    """Returns a function from a model to its members' digests, each alone on one device."""
     found = {}
 
-    def of(kind):
-        if kind not in found:
-            found[kind] = [trained(Placement((m,), 1, 1), digits)[0] for m in members(kind)]
-            assert len(set(found[kind])) == len(VALUES)
-        return found[kind]
+    def of(model):
+        if model not in found:
+            found[model] = [trained(Placement((m,), 1, 1), digits)[0] for m in members(model)]
+            assert len(set(found[model])) == len(VALUES)
+        return found[model]
 
     return of
 
@@ -83,35 +85,37 @@ def alone(digits):
 SHAPES = [("lstm", 1, 4), ("lstm", 4, 1), ("layers", 2, 2)]
 
 
-@pytest.mark.parametrize(("kind", "devices", "batch_devices"), SHAPES)
-def test_a_member_of_any_grid_on_any_devices_equals_itself_alone(
-    digits, alone, kind, devices, batch_devices
+@pytest.mark.parametrize(("model", "devices", "batch_devices"), SHAPES)
+def test_a_member_has_its_solo_bits_in_any_grid_on_any_devices(
+    digits, solo_digests, model, devices, batch_devices
 ):
-    placement = Placement(members(kind), devices, batch_devices)
-    assert trained(placement, digits) == alone(kind)
+    placement = Placement(members(model), devices, batch_devices)
+    assert trained(placement, digits) == solo_digests(model)
 
 
 PAIR = {"max_steps": 40}  # of two members of `layers`: one program for several tests
 
 
-def test_order_and_number_of_members_and_the_capacity_of_a_segment_change_no_bit(digits, alone):
+def test_order_and_number_of_members_and_the_capacity_of_a_segment_change_no_bit(
+    digits, solo_digests
+):
     chosen = [2, 0]
     placement = Placement(tuple(members("layers")[i] for i in chosen), 1, 1)
-    assert trained(placement, digits, **PAIR) == [alone("layers")[i] for i in chosen]
+    assert trained(placement, digits, **PAIR) == [solo_digests("layers")[i] for i in chosen]
 
 
 @pytest.mark.parametrize("cuts", [(0, 1, 2, 14), (0, 7, 13, 14)])
-def test_cutting_into_segments_changes_no_bit(digits, alone, cuts):
-    assert trained(Placement(members("lstm")[:1], 1, 1), digits, cuts) == alone("lstm")[:1]
+def test_cutting_into_segments_changes_no_bit(digits, solo_digests, cuts):
+    assert trained(Placement(members("lstm")[:1], 1, 1), digits, cuts) == solo_digests("lstm")[:1]
 
 
-def test_a_state_taken_to_the_host_and_back_goes_on_to_the_same_bits(digits, alone):
+def test_a_state_moved_to_the_host_and_back_trains_to_the_same_bits(digits, solo_digests):
     programs = build_programs(Placement(members("layers")[:2], 1, 1), digits, **PAIR)
     state, _ = programs.segment(programs.init(), 0, 5)
     named = {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
     rows = [{name: array[row] for name, array in named.items()} for row in range(2)]
     state, _ = programs.segment(programs.put(stack_states(state, rows)), 5, CAPACITY)
-    assert digests(state, 2) == alone("layers")[:2]
+    assert digests(state, 2) == solo_digests("layers")[:2]
     del rows[1]["diverged_at"]
     with pytest.raises(ValueError, match="not those of this model"):
         stack_states(state, rows)
@@ -127,11 +131,11 @@ TRACED = {
     "weight_decay": (0.2, 0.3),
     "task.label_smoothing": (0.1, 0.2),
 }
-BASE = Experiment(**KINDS["layers"])
+BASE = Experiment(**MODELS["layers"])
 
 
 def three_steps(member, dataset):
-    """The digest of a member's state after them, by the programs that `alone` has compiled."""
+    """Returns the digest of a member's state after three steps, by programs compiled before."""
     programs = build_programs(Placement((member,), 1, 1), dataset, CAPACITY)
     state, _ = programs.segment(programs.init(), 0, 3)
     programs.score(state.params, dataset.test)
@@ -139,25 +143,25 @@ def three_steps(member, dataset):
 
 
 @pytest.fixture(scope="module")
-def built_once(digits):
+def base_digest(digits):
     return three_steps(BASE, digits)
 
 
-def test_the_list_of_what_is_traced_is_whole():
+def test_every_traced_field_is_tested():
     assert set(TRACED) == {path for path, spec in all_field_specs(BASE).items() if spec.traced}
 
 
 @pytest.mark.parametrize("path", TRACED)
-def test_another_traced_value_traces_nothing_again(digits, built_once, path):
+def test_another_traced_value_compiles_nothing_again(digits, base_digest, path):
     """And the seed and the other numbers are what is trained: other bits come out of each."""
     rows = tuple(BASE.replace({path: TRACED[path]}).members())
     assert {row.static_key for row in rows} == {BASE.static_key}
     with jax.no_tracing():
         found = {three_steps(row, digits) for row in rows}
     if path not in ("momentum", "forget_bias"):  # of `sgd`, of cells with a forget gate
-        assert len({*found, built_once}) == 3
+        assert len({*found, base_digest}) == 3
     else:
-        assert found == {built_once}
+        assert found == {base_digest}
 
 
 @pytest.mark.parametrize(
@@ -173,13 +177,13 @@ def test_another_traced_value_traces_nothing_again(digits, built_once, path):
         ("task.reading", ("rows", "columns")),
     ],
 )
-def test_a_static_axis_becomes_placements_of_one_group_each(path, values):
+def test_each_value_of_a_static_axis_gets_its_own_placement(path, values):
     grid = BASE.replace({path: values, "seed": (0, 1, 2)})
     placements = make_placements(grid.members(), 1, lambda group: 1)
     assert [[m.values[path] for m in p.members] for p in placements] == [[v] * 3 for v in values]
 
 
-def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
+def test_a_diverged_member_freezes_and_changes_no_other(digits, solo_digests):
     one, two = members("layers")[:2]
     wild = one.replace({"learning_rate": 1e30})  # overflows float32 in its second step
     for mate, own in ((one, 0), (two, 1)):
@@ -187,11 +191,11 @@ def test_a_diverged_member_freezes_and_the_others_do_not_notice(digits, alone):
         state, metrics = programs.segment(programs.init(), 0, CAPACITY)
         assert np.all(np.isfinite(np.asarray(metrics.loss)[1, :CAPACITY]))
         assert list(np.asarray(state.diverged_at)) == [1, -1]
-        assert digests(state, 2)[1] == alone("layers")[own]
+        assert digests(state, 2)[1] == solo_digests("layers")[own]
 
 
 @pytest.fixture(scope="module")
-def in_tiles(digits):
+def tiled_digests(digits):
     """As on a GPU or TPU: members under `vmap`, the last tile filled up with copies. It is one
     program for all, so that it may be compiled quickly.
     """
@@ -200,14 +204,14 @@ def in_tiles(digits):
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_in_tiles_a_member_has_the_same_bits_whatever_is_beside_it(digits, in_tiles, index):
+def test_a_member_in_a_tile_has_the_same_bits_beside_any_others(digits, tiled_digests, index):
     placement = Placement(members("layers")[index : index + 1], 1, 1, tile=4)
     assert len(placement.rows) == 4
-    assert trained(placement, digits, cuts=(0, 12), how=fast_jit) == [in_tiles[index]]
+    assert trained(placement, digits, cuts=(0, 12), how=fast_jit) == [tiled_digests[index]]
 
 
-def test_tiles_train_as_one_after_another_does(digits):
-    """Up to rounding."""
+def test_tiles_train_as_members_one_after_another_do(digits):
+    """Compares the losses up to rounding."""
     losses = []
     for tile, max_steps in ((1, PAIR["max_steps"]), (4, CAPACITY)):
         programs = build_programs(Placement(members("layers")[:2], 1, 1, tile), digits, max_steps)
@@ -231,12 +235,12 @@ def test_placements_hold_every_member_once_and_fill_the_devices(tile):
         assert len(placements) <= 3 * (2 if tile == 1 else -(-7 // (tile * devices)))
 
 
-def test_one_member_at_a_time_on_cpu_and_for_cudnn_several_elsewhere():
+def test_tiles_hold_one_member_on_cpu_and_for_cudnn_and_eight_elsewhere():
     scan, cudnn = Experiment().static_key, Experiment(backend="cudnn").static_key
     assert [tile_size(*of) for of in (("cpu", scan), ("gpu", scan), ("gpu", cudnn))] == [1, 8, 1]
 
 
-def test_traced_fields_are_stacked_and_the_static_ones_stay():
+def test_traced_fields_are_stacked_and_static_fields_stay():
     stacked = stack_fields(members("lstm"))
     np.testing.assert_array_equal(stacked.seed, np.uint32([0, 1, 2, 0]))
     np.testing.assert_array_equal(stacked.learning_rate, np.float32([1e-3, 3e-3, 1e-2, 3e-3]))
