@@ -13,7 +13,7 @@ from lstm_jax.cli.commands import COMMANDS
 from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import ALIASES, parse
 from lstm_jax.config.experiment import all_field_specs
-from lstm_jax.config.experiment_files import experiment_names, load_study
+from lstm_jax.config.experiment_files import load_study
 from lstm_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -191,13 +191,6 @@ def test_help_shows_the_range_or_the_choices_of_every_field_and_its_value(capsys
         "(one of auto, cpu, gpu, tpu; default: auto)",
     ):
         assert shown in text, shown
-
-
-def test_every_shipped_experiment_opens_with_its_command():
-    for name in experiment_names():
-        assert isinstance(load_study(name).experiment, Experiment)
-        text = (ROOT / "experiments" / f"{name}.py").read_text()
-        assert f"make experiment NAME={name}" in text.split('"""')[1]
 
 
 def test_an_unknown_name_in_a_strange_form_never_runs_anything(tmp_path, monkeypatch):
