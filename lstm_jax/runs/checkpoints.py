@@ -186,7 +186,7 @@ def read(path: Path, digests: set[str]) -> dict[str, Saved]:
 
 
 def _read_rows(path: Path, manifest: dict[str, Any], start: int, stop: int) -> Arrays:
-    """Returns these rows of each array. Raises ValueError if the file is not that of the manifest."""
+    """Returns these rows of each array. Raises ValueError if the file was changed."""
     # The file is checked before it is decoded: a decoder of damaged bytes may do more than fail.
     with open(open_regular(path, os.O_RDONLY), "rb") as file:
         size, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256")

@@ -3,7 +3,7 @@
 - Checkpoints of members that trained side by side once and go on in other folders: every member has
   an undamaged state of the same step or a later one in another folder of the same run.
 - Shards all of whose members are finished in the whole run.
-- What killed writers left: temporary files, arrays without a manifest, directories without a record.
+- What killed writers left: temporary files, arrays without manifest, directories without record.
 """
 
 from __future__ import annotations

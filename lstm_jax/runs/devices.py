@@ -64,7 +64,7 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
 
 
 def _default_variables() -> dict[str, str]:
-    """Returns the variables of the environment that are set for JAX unless the user has set them."""
+    """Returns the environment variables that are set for JAX unless the user has set them."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lstm_jax" / "xla"
     return {
         "JAX_NUM_CPU_DEVICES": str(cores()),  # a host device for each core

@@ -174,7 +174,7 @@ def _xla_flags(value: str) -> list[str]:
 
 
 def _instruction_set() -> str:
-    """Returns the processor's vector extensions: XLA's CPU backend compiles for the best of them."""
+    """Returns the vector extensions of the processor: XLA compiles for the best of them."""
     flags = _cpuinfo().get("flags", "").split()
     vector = sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma", "sse4")))
     return " ".join([platform.machine(), *vector])
