@@ -2,6 +2,7 @@
 
 import io
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -9,14 +10,21 @@ from rich.console import Console
 import lstm_jax
 from lstm_jax import Experiment, load
 from lstm_jax.config.search import Study
+from lstm_jax.data.dataset import num_examples, say_nothing
 from lstm_jax.data.images import load_images as load_data
+from lstm_jax.data.windows import gather_windows
 from lstm_jax.errors import UserError
+from lstm_jax.model.forward import apply_model
+from lstm_jax.model.fuse import fuse_kernels
 from lstm_jax.runs.evaluation import EVAL_EXAMPLES, eval_steps
 from lstm_jax.runs.loop import run
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.record import read_run
 from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
+from lstm_jax.runs.train_group import TrainGroup
+from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images
+from lstm_jax.train.sweep import place_on_devices
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -156,3 +164,23 @@ def test_training_is_evaluated_on_the_first_examples_of_validation_alone(tmp_pat
     np.testing.assert_allclose(logged[~np.isnan(logged)], [expected] * 2, atol=1e-6)
     whole = outcome.members[0].validation["accuracy"]  # of a result all examples count
     assert whole == pytest.approx(others[-1], abs=1e-6)
+
+
+def test_the_first_windows_of_a_forecast_are_scored_on_the_whole_series(tmp_path):
+    """Their last values lie beyond as many rows of the series as there are windows."""
+    task = Forecast(window=4, horizon=100)
+    made = task.load(say_nothing)
+    dataset = made._replace(validation=made.train)  # of more windows than are evaluated
+    member = Experiment(task=task, hidden_size=4, total_steps=1, batch_size=8, microbatches=1)
+    (placement,) = place_on_devices([member])
+    group = TrainGroup(placement, dataset, 1)
+    group.evaluator.steps = [0]
+    ((score,),) = [group.evaluator.evaluate(0, group.state)]
+    split = dataset.validation
+    assert num_examples(split) > EVAL_EXAMPLES
+    batch = gather_windows(split, np.arange(EVAL_EXAMPLES), 4, 100)
+    params = jax.tree.map(lambda leaf: leaf[0], group.state.params)
+    spec = task.model_spec(dataset.metadata)
+    fused = fuse_kernels(member, params)
+    outputs = np.asarray(apply_model(member, spec, fused, task.inputs(batch)))
+    np.testing.assert_allclose(score["loss"], np.mean((outputs - batch["y"]) ** 2), rtol=1e-4)

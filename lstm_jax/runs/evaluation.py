@@ -51,8 +51,11 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.steps = eval_steps(self.members[0])
         self.restores_best = self.members[0].restore_best
-        first = {name: array[:EVAL_EXAMPLES] for name, array in self.validation.items()}
-        shared = shared_arrays(self.validation)
+        shared = shared_arrays(self.validation)  # such as a series: it has no entry per example
+        first = {
+            name: array if name in shared else array[:EVAL_EXAMPLES]
+            for name, array in self.validation.items()
+        }
         self.validation = Split(first, shared) if shared else first
 
     def next_stop(self, step: int, stop: int) -> int:
