@@ -1,5 +1,5 @@
-"""cuDNN's backend where there is no GPU: its weights and its function by JAX's own reference of it,
-its shapes and its calls. Run on one it was not yet.
+"""The backend cudnn without a GPU: its weights, results and gradients against JAX's own reference of
+cuDNN, its shapes and its calls. These tests have not run on a GPU yet.
 """
 
 from dataclasses import replace
@@ -30,18 +30,19 @@ pytestmark = pytest.mark.usefixtures("fast_compile")
 SHAPES = [(1, 1, 1, 1), (7, 3, 5, 4), (28, 16, 28, 32)]  # T, B, I, H
 
 
-def arrays(rows, batch, features, hidden):
+def arrays(num_steps, batch, num_inputs, hidden):
+    """Returns inputs [T,B,I] and a stacked kernel [K,G]."""
     rng = np.random.default_rng(0)
 
     def normal(*shape):
         return jnp.asarray(0.3 * rng.normal(size=shape), jnp.float32)
 
-    parts = normal(features, 4 * hidden), normal(hidden, 4 * hidden), normal(4 * hidden)
-    return normal(rows, batch, features), stack_kernels(lstm_cell, *parts)
+    kernels = normal(num_inputs, 4 * hidden), normal(hidden, 4 * hidden), normal(4 * hidden)
+    return normal(num_steps, batch, num_inputs), stack_kernels(lstm_cell, *kernels)
 
 
 def reference(x, h, c, weights, lengths, *, input_size, hidden_size, num_layers, **options):
-    """`rnn.lstm` in plain JAX: what JAX holds cuDNN against."""
+    """Computes `rnn.lstm` in plain JAX, with the function that JAX's own tests compare it to."""
     sizes = input_size, hidden_size, num_layers
     unpacked = rnn.unpack_lstm_weights(weights, *sizes, options["bidirectional"])
     return rnn.lstm_ref(x, h, c, *unpacked, lengths, *sizes, 0.0, False)
@@ -49,20 +50,20 @@ def reference(x, h, c, weights, lengths, *, input_size, hidden_size, num_layers,
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    """The calls of cuDNN, which the reference answers."""
+    """Replaces cuDNN's function by the reference; returns the shapes of its calls."""
     calls = []
 
-    def noted(x, *arguments, **options):
+    def record(x, *arguments, **options):
         calls.append(x.shape)
         return reference(x, *arguments, **options)
 
-    monkeypatch.setattr(rnn, "lstm", noted)
+    monkeypatch.setattr(rnn, "lstm", record)
     return calls
 
 
 @pytest.fixture
-def sizes_known(monkeypatch):
-    """The one question that even the shapes need cuDNN for: how much it keeps for the way back."""
+def known_workspace(monkeypatch):
+    """Replaces the one call to cuDNN that shapes need: the size of its memory for the gradient."""
     if rnn.gpu_rnn is None:
         pytest.skip("this jaxlib has no lowering for cuDNN")
     monkeypatch.setattr(
@@ -74,7 +75,7 @@ def sizes_known(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
+def test_cudnn_equals_our_recurrence_and_its_gradients(on_cpu, shape):
     x, kernel = arrays(*shape)
 
     def both(last):
@@ -90,7 +91,7 @@ def test_it_is_our_recurrence_with_its_gradients(on_cpu, shape):
     np.testing.assert_allclose(gradient_theirs, gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_a_member_trains_as_with_scan(on_cpu):
+def test_a_member_trains_the_same_with_scan_and_cudnn(on_cpu):
     spec = ModelSpec(num_features=4, num_outputs=10)
     rng = np.random.default_rng(1)
     images = jnp.asarray(rng.integers(0, 256, (16, 6, 4)), jnp.uint8)
@@ -101,19 +102,19 @@ def test_a_member_trains_as_with_scan(on_cpu):
             hidden_size=8, batch_size=16, microbatches=2, learning_rate=1e-2, backend=backend
         )
         member = jax.tree.map(lambda a: jnp.asarray(a[0]), stack_fields([member]))
-        take = fast_jit(partial(train_step, spec))
+        take_step = fast_jit(partial(train_step, spec))
         state, losses = fast_jit(partial(init_state, spec))(member), []
         batch = {"images": images, "labels": labels}
         for step in range(5):
-            state, seen = take(member, state, batch, jnp.int32(step))
-            losses.append(float(seen.loss))
+            state, metrics = take_step(member, state, batch, jnp.int32(step))
+            losses.append(float(metrics.loss))
         return losses
 
     np.testing.assert_allclose(five_steps("cudnn"), five_steps("scan"), rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_shapes_and_the_calls_of_cudnn(sizes_known, shape):
+def test_shapes_and_the_calls_of_cudnn(known_workspace, shape):
     x, kernel = arrays(*shape)
     _, batch, _, hidden = shape
     c, h = jax.eval_shape(lstm_last_cudnn, x, kernel)
@@ -134,14 +135,14 @@ def test_the_peer_of_the_benchmark_trains_the_same_model(on_cpu, tmp_path):
     with (
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
-    ):  # as the peers' own users have it
+    ):  # the defaults, which the peers' code needs
         ours, theirs = (peer(task)["jitted loop"]()(0, 5) for peer in (plain, cudnn))
     assert theirs == pytest.approx(ours, rel=1e-5)
 
 
 @pytest.mark.parametrize("backend", ["scan", "cudnn"])
 def test_a_run_on_a_gpu_calls_the_backend_it_names(monkeypatch, on_cpu, tmp_path, backend):
-    """As the benchmark's own peer has it: by the runner's placement, which depends on both."""
+    """The benchmark's own peer is run: its placement depends on the backend and the platform."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     whole = np.random.default_rng(3).integers(0, 256, (200, 6, 4)).astype(np.uint8)
     np.savez(tmp_path / "whole.npz", images=whole, labels=np.zeros(200, np.int32))
@@ -152,14 +153,14 @@ def test_a_run_on_a_gpu_calls_the_backend_it_names(monkeypatch, on_cpu, tmp_path
     assert bool(on_cpu) == (backend == "cudnn")
 
 
-def test_every_weight_is_handed_over_once():
+def test_flat_weights_hold_each_weight_once():
     _, kernel = arrays(7, 3, 5, 4)
     weights = flat_weights(kernel, 5)
     assert weights.shape == (rnn.get_num_params_in_lstm(5, 4, 1, False),)
     assert np.count_nonzero(weights) == kernel.size
 
 
-def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
+def test_cudnn_needs_a_gpu_and_takes_one_member_at_a_time():
     experiment = Experiment(seed=(0, 1, 2), backend="cudnn")
     with pytest.raises(EnvironmentProblem, match="cudnn needs an NVIDIA GPU"):
         refuse_absent_backend(experiment)
@@ -172,7 +173,7 @@ def test_it_is_refused_where_there_is_no_gpu_and_takes_one_member_at_a_time():
 @pytest.mark.parametrize(
     ("per_step_outputs", "lengths"), [(True, None), (False, jnp.ones(3, jnp.int32))]
 )
-def test_what_it_cannot_run_is_refused_and_not_run_by_another(per_step_outputs, lengths):
+def test_a_task_that_cudnn_cannot_run_is_an_error(per_step_outputs, lengths):
     x, kernel = arrays(*SHAPES[1])
     head = jnp.ones((x.shape[0], 2))
     spec = ModelSpec(num_features=5, num_outputs=2, per_step_outputs=per_step_outputs)

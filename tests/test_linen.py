@@ -1,4 +1,4 @@
-"""The modules are Flax's, on the same weights."""
+"""The modules equal Flax's own on the same weights."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from textbook import assert_close, weighted
 
 from lstm_jax.cells.linen import GRU, LSTM, RNN
 
-HIDDEN, FEATURES, ROWS = 5, 3, 6
+HIDDEN, NUM_INPUTS, NUM_STEPS = 5, 3, 6
 
 
 def normal(seed, *shape):
@@ -25,9 +25,9 @@ def apply(module, variables, *arguments, **options):
 
 @pytest.fixture(scope="module")
 def variables():
-    """Flax's own, with biases other than zero."""
+    """Returns the variables of Flax's own layer, with biases other than zero."""
     rnn = nn.RNN(nn.OptimizedLSTMCell(HIDDEN))
-    variables = fast_jit(rnn.init)(jax.random.key(0), normal(1, 2, ROWS, FEATURES))
+    variables = fast_jit(rnn.init)(jax.random.key(0), normal(1, 2, NUM_STEPS, NUM_INPUTS))
     leaves, tree = jax.tree.flatten(variables)
     return tree.unflatten([a + normal(seed, *a.shape) for seed, a in enumerate(leaves)])
 
@@ -36,17 +36,17 @@ PEERS = [(LSTM, nn.OptimizedLSTMCell), (LSTM, nn.LSTMCell), (GRU, nn.GRUCell), (
 
 
 @pytest.mark.parametrize(("module", "cell"), PEERS)
-def test_starts_from_the_same_parameters(module, cell):
-    x = normal(1, 2, ROWS, FEATURES)
+def test_initial_parameters_equal_flaxs(module, cell):
+    x = normal(1, 2, NUM_STEPS, NUM_INPUTS)
     theirs = nn.RNN(cell(HIDDEN)).init(jax.random.key(0), x)
     ours = module(HIDDEN).init(jax.random.key(0), x)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 @pytest.mark.parametrize(("module", "cell"), PEERS[2:])
-def test_gru_and_rnn_are_flaxs(module, cell):
-    """Outputs, the carry, which is one array, and all gradients."""
-    x, carry = normal(2, 3, ROWS, FEATURES), normal(3, 3, HIDDEN)
+def test_gru_and_rnn_equal_flaxs(module, cell):
+    """Outputs, the carry (here one array) and all gradients are compared."""
+    x, carry = normal(2, 3, NUM_STEPS, NUM_INPUTS), normal(3, 3, HIDDEN)
     options = {"reverse": True, "return_carry": True}
     options["seq_lengths"] = jnp.array([6, 1, 4], jnp.int32)
     leaves, tree = jax.tree.flatten(nn.RNN(cell(HIDDEN)).init(jax.random.key(0), x))
@@ -72,10 +72,10 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: "-".join(call) or "plain")
-def test_is_flax_rnn(variables, call):
+def test_lstm_equals_flaxs_with_each_option(variables, call):
     call = dict(call)
     with_carry = call.pop("with_carry", False)
-    shape = (ROWS, 3, FEATURES) if call.get("time_major") else (3, ROWS, FEATURES)
+    shape = (NUM_STEPS, 3, NUM_INPUTS) if call.get("time_major") else (3, NUM_STEPS, NUM_INPUTS)
     x, carry = normal(2, *shape), (normal(3, 3, HIDDEN), normal(4, 3, HIDDEN))
     if "seq_lengths" in call:
         call["seq_lengths"] = jnp.array(call["seq_lengths"], jnp.int32)
@@ -95,39 +95,43 @@ def test_is_flax_rnn(variables, call):
 
 
 @pytest.mark.parametrize(("batch", "time_major"), [((), False), ((2, 3), False), ((2, 1, 3), True)])
-def test_any_number_of_batch_dimensions(variables, batch, time_major):
-    x = normal(2, ROWS, *batch, FEATURES) if time_major else normal(2, *batch, ROWS, FEATURES)
+def test_any_number_of_batch_axes(variables, batch, time_major):
+    x = (
+        normal(2, NUM_STEPS, *batch, NUM_INPUTS)
+        if time_major
+        else normal(2, *batch, NUM_STEPS, NUM_INPUTS)
+    )
     options = {"time_major": time_major, "return_carry": True}
     ours = apply(LSTM(HIDDEN, **options), variables, x)
     theirs = apply(nn.RNN(nn.OptimizedLSTMCell(HIDDEN), **options), variables, x)
     assert_close(ours, theirs)
 
 
-def test_options_of_the_call_go_before_those_of_the_module(variables):
-    x = normal(2, 3, ROWS, FEATURES)
+def test_options_of_the_call_replace_those_of_the_module(variables):
+    x = normal(2, 3, NUM_STEPS, NUM_INPUTS)
     module = LSTM(HIDDEN, time_major=True, reverse=True, keep_order=True, return_carry=True)
     options = dict.fromkeys(("time_major", "reverse", "keep_order", "return_carry"), False)
     ours = apply(module, variables, x, **options)
     assert_close(ours, apply(nn.RNN(nn.OptimizedLSTMCell(HIDDEN)), variables, x))
 
 
-def test_half_precision(variables):
-    x = normal(2, 3, ROWS, FEATURES)
+def test_half_precision_has_single_precision_outputs(variables):
+    x = normal(2, 3, NUM_STEPS, NUM_INPUTS)
     ours = apply(LSTM(HIDDEN, dtype=jnp.bfloat16), variables, x)
     assert ours.dtype == jnp.float32
     assert_close(ours, apply(LSTM(HIDDEN), variables, x), 0.05)
 
 
-def test_a_sequence_without_rows_ends_where_it_began(variables):
-    x, carry = normal(2, 3, ROWS, FEATURES), (normal(3, 3, HIDDEN), normal(4, 3, HIDDEN))
+def test_the_final_carry_of_an_empty_sequence_is_its_initial_one(variables):
+    x, carry = normal(2, 3, NUM_STEPS, NUM_INPUTS), (normal(3, 3, HIDDEN), normal(4, 3, HIDDEN))
     lengths = jnp.zeros(3, jnp.int32)
     options = {"initial_carry": carry, "seq_lengths": lengths, "return_carry": True}
-    end, _ = apply(LSTM(HIDDEN), variables, x, **options)
-    jax.tree.map(np.testing.assert_array_equal, end, carry)
+    final, _ = apply(LSTM(HIDDEN), variables, x, **options)
+    jax.tree.map(np.testing.assert_array_equal, final, carry)
 
 
-def test_wrong_shapes_are_named(variables):
-    x = normal(2, 3, ROWS, FEATURES)
+def test_a_wrong_shape_is_an_error_that_names_the_argument(variables):
+    x = normal(2, 3, NUM_STEPS, NUM_INPUTS)
     with pytest.raises(ValueError, match=r"seq_lengths.*\(2,\).*\(3,\)"):
         LSTM(HIDDEN).apply(variables, x, seq_lengths=jnp.ones(2, jnp.int32))
     with pytest.raises(ValueError, match=r"initial_carry.*\(2, 5\).*\(3, 5\)"):

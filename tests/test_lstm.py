@@ -1,4 +1,4 @@
-"""The LSTM's own public functions: what only they promise. `test_recurrence.py` has the rest."""
+"""The public function `lstm`, and `run_unstacked`. `test_scan.py` tests the recurrence itself."""
 
 from functools import partial
 
@@ -15,17 +15,17 @@ from lstm_jax.cells.scan import run, run_unstacked, stack_kernels
 
 
 def arguments(shape=(5, 3, 4, 6)):
-    """x, input kernel, recurrent kernel, bias, carry."""
+    """Returns x, input kernel, recurrent kernel, bias, carry; the shape is (T, B, I, H)."""
     (*kernels, _), x, carry = with_params("lstm", shape)
     return x, *kernels, carry
 
 
-def lstm_last(*given, **options):
-    """The carry, no output kept."""
-    return run_unstacked(lstm_cell, *given, **options, keep_outputs=False)[1]
+def lstm_last(*inputs, **options):
+    """Returns the final carry, without keeping outputs."""
+    return run_unstacked(lstm_cell, *inputs, **options, keep_outputs=False)[1]
 
 
-def test_it_is_the_textbooks():
+def test_lstm_equals_the_textbook():
     x, *kernels, carry = arguments()
     lengths = jnp.array([0, 5, 2], jnp.int32)
     ours = fast_jit(partial(lstm, reverse=True))(x, *kernels, carry, lengths)
@@ -33,21 +33,21 @@ def test_it_is_the_textbooks():
 
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "lengths_B": np.int32([0, 5, 2])}])
-def test_last_is_the_carry(options):
+def test_the_carry_is_the_same_without_outputs(options):
     def value_and_gradient(carry_of):
-        def scalar(*given):
-            carry = carry_of(*given)
+        def scalar(*inputs):
+            carry = carry_of(*inputs)
             return weighted(carry), carry
 
         return fast_jit(jax.value_and_grad(scalar, range(5), has_aux=True))(*arguments())
 
     (_, last), gradient = value_and_gradient(partial(lstm_last, **options))
-    (_, carry), expected = value_and_gradient(lambda *given: lstm(*given, **options)[1])
+    (_, carry), expected = value_and_gradient(lambda *inputs: lstm(*inputs, **options)[1])
     assert_equal(last, carry)
     assert_close(gradient, expected, 1e-6)
 
 
-def test_half_precision_has_a_single_precision_state():
+def test_half_precision_inputs_have_single_precision_states():
     x, *kernels, carry = arguments()
     rounded = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (x, *kernels))
     both = fast_jit(jax.value_and_grad(lambda *a: weighted(lstm(*a, carry)), range(4)))
@@ -65,12 +65,12 @@ def test_forward_mode_is_a_clear_error():
         jax.jvp(lambda x: lstm(x, *arguments()[1:]), (arguments()[0],), (arguments()[0],))
 
 
-def test_a_gradient_nobody_asks_for_costs_nothing():
-    given = arguments((8, 4, 64, 8))
+def test_a_gradient_that_is_not_used_costs_nothing():
+    inputs = arguments((8, 4, 64, 8))
 
     def flops(numbers):
         gradient = fast_jit(jax.grad(lambda *a: weighted(lstm_last(*a)), numbers))
-        return gradient.lower(*given).compile().cost_analysis()["flops"]
+        return gradient.lower(*inputs).compile().cost_analysis()["flops"]
 
     input_product = 2 * 8 * 4 * 64 * 32
     assert flops((0, 1, 2, 3)) - flops((1, 2, 3)) >= 0.9 * input_product
@@ -91,20 +91,20 @@ CASES = [(name, shape) for name, shapes in WRONG.items() for shape in shapes]
 
 @pytest.mark.parametrize("function", [lstm, lstm_last])
 @pytest.mark.parametrize(("name", "shape"), CASES)
-def test_a_shape_that_does_not_fit_is_named(function, name, shape):
+def test_a_wrong_shape_is_an_error_that_names_the_argument(function, name, shape):
     x, input_kernel, recurrent_kernel, bias, (c, h) = arguments()
-    given = {"x_TBI": x, "input_kernel_IG": input_kernel, "bias_G": bias}
-    given |= {"recurrent_kernel_HG": recurrent_kernel, "carry c_BH": c, "carry h_BH": h}
-    given["lengths_B"] = jnp.zeros(3, jnp.int32)
-    given[name] = jnp.zeros(shape, given[name].dtype)
-    carry = given.pop("carry c_BH"), given.pop("carry h_BH")
+    inputs = {"x_TBI": x, "input_kernel_IG": input_kernel, "bias_G": bias}
+    inputs |= {"recurrent_kernel_HG": recurrent_kernel, "carry c_BH": c, "carry h_BH": h}
+    inputs["lengths_B"] = jnp.zeros(3, jnp.int32)
+    inputs[name] = jnp.zeros(shape, inputs[name].dtype)
+    carry = inputs.pop("carry c_BH"), inputs.pop("carry h_BH")
     with pytest.raises(ValueError, match=name) as error:
-        function(**given, carry=carry)
+        function(**inputs, carry=carry)
     assert str(shape) in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_numbers_of_the_wrong_kind_are_named():
+def test_a_wrong_dtype_is_an_error_that_names_the_argument():
     x, *kernels, carry = arguments()
     with pytest.raises(TypeError, match="x_TBI"):
         lstm(x.astype(jnp.int32), *kernels)
