@@ -1,5 +1,5 @@
-"""The backend cudnn without a GPU: its weights, results and gradients against JAX's own reference of
-cuDNN, its shapes and its calls. These tests have not run on a GPU yet.
+"""The backend cudnn without a GPU: its weights, results and gradients against JAX's own reference
+of cuDNN, its shapes and its calls. These tests have not run on a GPU yet.
 """
 
 from dataclasses import replace
