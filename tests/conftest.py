@@ -30,7 +30,7 @@ gc.set_threshold(100_000, 50, 50)
 LONGEST = (
     *("test_run", "test_sweep", "test_train", "test_run_processes", "test_experiments"),
     *("test_scan", "test_memory_tasks", "test_report", "test_export", "test_translation"),
-    *("test_diagnose", "test_layers", "test_shards", "test_docs", "test_notebook", "test_tfds"),
+    *("test_activations", "test_layers", "test_shards", "test_docs", "test_notebook", "test_tfds"),
     *("test_language", "test_benchmarks"),
 )
 

@@ -19,7 +19,7 @@ from lstm_jax import Experiment
 from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.predict import PredictOptions, predict
-from lstm_jax.report.page import of_answers
+from lstm_jax.report.page import answer_figures
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.tasks.images import Images
@@ -96,7 +96,7 @@ def test_a_task_from_a_file_names_its_predictor_and_its_figures(files, capsys):
     outcome = lstm_jax.run(experiment, name="average", silent=True)
     predict(outcome.directory, PredictOptions(("0.1 " * 10,)), Console())
     assert np.isfinite(float(capsys.readouterr().out))
-    (table,) = of_answers(outcome.load(), experiment.task.load(print), "seed 0")
+    (table,) = answer_figures(outcome.load(), experiment.task.load(print), "seed 0")
     assert (table.title, len(table.rows)) == ("Means", 3)
 
 

@@ -22,7 +22,7 @@ from lstm_jax.predict.forecast import forecaster
 from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
-from lstm_jax.report.figures.forecast import of_answers
+from lstm_jax.report.figures.forecast import answer_figures
 from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -255,16 +255,16 @@ def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
 def test_the_report_shows_five_windows_and_every_simple_forecast(trained, monkeypatch):
     model, dataset, sums = trained
     monkeypatch.setattr(drawing, "PNG_DPI", 50)
-    found = {each.name: each for each in of_answers(model, dataset, "seed 0")}
-    assert list(found) == ["five", "beside", "forecasts", "error_by_horizon"]
-    assert len(found["five"].rows) == 5
-    for table in (found["five"], found["beside"]):
+    found = {each.name: each for each in answer_figures(model, dataset, "seed 0")}
+    assert list(found) == ["windows", "simple_forecasts", "forecasts", "error_by_horizon"]
+    assert len(found["windows"].rows) == 5
+    for table in (found["windows"], found["simple_forecasts"]):
         assert {len(row) for row in table.rows} == {len(table.header)}
-    named = {row[0]: row[1:] for row in found["beside"].rows}
+    named = {row[0]: row[1:] for row in found["simple_forecasts"].rows}
     assert list(named) == ["this model", "mean", "persistence", "seasonal (9)", "linear"]
     error = float(sums.metric[0] / sums.weight[0])
     assert float(named["this model"][2]) == pytest.approx(error, rel=1e-3)
     # The first example's truths are those of the file, in its own unit.
     first = ROWS - 2 * (ROWS // 10)
     truth = waves()["wave"][[first, first + HORIZON - 1]]
-    assert [float(found["five"].rows[0][i]) for i in (2, 4)] == pytest.approx(truth, rel=1e-3)
+    assert [float(found["windows"].rows[0][i]) for i in (2, 4)] == pytest.approx(truth, rel=1e-3)

@@ -17,6 +17,8 @@ from lstm_jax.errors import UserError
 from lstm_jax.model import forward, fuse
 from lstm_jax.predict.language import write
 from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.report import drawing
+from lstm_jax.report.figures.language import answer_figures
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Inputs
 from lstm_jax.train.step import EVALUATION_BLOCK
@@ -159,3 +161,18 @@ def test_ngram_probabilities_sum_to_one_and_longer_contexts_predict_better():
     shares = np.bincount(np.frombuffer(train, np.uint8)) / len(train)
     entropy = -np.sum(shares[shares > 0] * np.log2(shares[shares > 0]))
     assert entropy < bits[0] < entropy + 0.1
+
+
+def test_the_report_shows_texts_continued_and_bits_by_position(trained, programs, monkeypatch):
+    (model, _), (_, dataset, _) = trained, programs
+    monkeypatch.setattr(drawing, "PNG_DPI", 50)
+    written, counting, bits = answer_figures(model, dataset, "seed 0")
+    assert (written.name, counting.name, bits.name) == ("written", "counting", "bits_by_position")
+    for beginning, _, original in written.rows:
+        assert beginning + original in TEXT.decode()
+    single, pairs, *_ = (float(row[2]) for row in counting.rows)
+    assert single == pytest.approx(2, abs=0.01)  # four letters, equally frequent
+    assert pairs < 0.1
+    points = [line.split(",") for line in bits.drawing.csv.splitlines()[1:]]
+    assert [float(point[2]) for point in points] == [*range(1, LENGTH + 1)]
+    assert all(float(point[3]) < 0.5 for point in points)  # each byte decides the next

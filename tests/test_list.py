@@ -144,7 +144,7 @@ def test_compared_runs_show_fields_scores_and_the_lead_over_common_seeds(runs, p
     one, other = (f"digits/{path.name[:6]}" for path in (second, first))
     lead = (
         f"{one} is ahead of {other} by 0.0100: validation accuracy, paired over 1"
-        " common seed; too few to tell the two apart"
+        " common seed; too few seeds to tell the two apart"
     )
     assert lead in said  # 64 units on seed 0: 0.81 against 0.80
     assert lead in page
@@ -160,17 +160,17 @@ def test_the_one_that_is_behind_is_said_to_be_behind(runs, places, console):
     )
 
 
-def test_runs_with_the_same_score_are_level(runs, places, console):
+def test_runs_with_the_same_score_are_equal(runs, places, console):
     same = write(runs, "mine", DIGITS, "2026-01-05T10:00:00+00:00", [0.8])
     compare([places[0], same], console, runs)
     said = console.file.getvalue()
-    assert f"digits/{places[0].name[:6]} are level: validation accuracy, paired over 1" in said
+    assert f"digits/{places[0].name[:6]} are equal: validation accuracy, paired over 1" in said
     assert "is ahead" not in said
 
 
 def test_runs_that_cannot_be_compared_are_refused(runs, places, console):
     mine = places[2]
-    for several, says in (([mine], "give two to 8 runs"), ([mine, mine], "mine/.* named twice")):
+    for several, says in (([mine], "give two to 8 runs"), ([mine, mine], "mine/.* is given twice")):
         with pytest.raises(UserError, match=says):
             compare(several, console, runs)
 

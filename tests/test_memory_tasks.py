@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from fast_compile import fast_jit
 from rich.console import Console
-from trained_runs import reading, train
+from trained_runs import reading, train, zero_model
 
 from lstm_jax import Adding, Copying, Experiment
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
-from lstm_jax.report.figures.cell import where_cells_differ
+from lstm_jax.report.figures.gradients import where_cells_differ
+from lstm_jax.report.figures.memory import copying_figures
 from lstm_jax.report.page import report
 from lstm_jax.runs.statistics import summarise
 from lstm_jax.train.batches import next_batch
@@ -146,15 +147,15 @@ def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypa
     for place in ("lstm_jax.predict.trained.read_run", "lstm_jax.report.page.read_run"):
         monkeypatch.setattr(place, reading({directory: record}))
     monkeypatch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
-    for place in ("of_insides", "of_gradients"):  # test_report.py has them
+    for place in ("activation_figures", "gradient_figures"):  # test_report.py has them
         monkeypatch.setattr(f"lstm_jax.report.page.{place}", lambda *_: ())
     page = report(directory, Console(file=io.StringIO())).read_text()
     assert "some figures are missing" not in page
     flow = (directory / "report" / "gradient_flow_cells.svg").read_text()
     for part in ("at initialisation", "after 50 steps", "after 300 steps", "cell gru", "cell rnn"):
         assert part in flow
-    assert "What it answers" in page
-    assert "The best cell beside the others" in page
+    assert "Example answers" in page
+    assert "The best cell compared with the others" in page
     assert "n 2)" in page
 
 
@@ -164,3 +165,13 @@ def test_the_cells_are_shown_where_they_differ_the_most(trained):
     assert [r.member.cell for r in where_cells_differ(found)] == ["gru", "rnn"]
     assert [r.member.seed for r in where_cells_differ(found)] == [0, 0]
     assert where_cells_differ(found[:1]) == []
+
+
+def test_the_report_of_copying_shows_the_symbols_and_what_is_recalled():
+    task = TASKS[1]
+    dataset = task.load(say_nothing)
+    model = zero_model(Experiment(task=task, hidden_size=4), dataset.metadata)
+    (table,) = copying_figures(model, dataset, "seed 0")
+    symbols = dataset.validation["symbols"][:5]
+    assert [row[0] for row in table.rows] == ["".join("ABCDEFGH"[s] for s in r) for r in symbols]
+    assert {row[1] for row in table.rows} == {"A" * 10}  # all outputs of a zero model are equal

@@ -11,7 +11,7 @@ from lstm_jax import Experiment, Images
 from lstm_jax.config.search import Study
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import NotReproduced, UserError
-from lstm_jax.report.figures.gradient import train_first
+from lstm_jax.report.figures.gradients import train_first
 from lstm_jax.runs.loop import run
 from lstm_jax.runs.metrics_file import append_metrics, read_metrics
 from lstm_jax.runs.record import read_run

@@ -21,7 +21,7 @@ from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Search, Study
 from lstm_jax.config.shards import Shard, parse_shard, shard_members, work
 from lstm_jax.errors import UserError
-from lstm_jax.report.curves import panels
+from lstm_jax.report.curves import curves_by_panel
 from lstm_jax.runs.clean import find_removable
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.directory import find_run, locked, run_directory
@@ -186,7 +186,9 @@ def metrics(directory):
 def drawn(directory):
     """What a report draws of all members: the curves of settings, means over their seeds."""
     record, rows = read_record(directory), read_metrics(directory)
-    return [panels(record, rows, name) for name in ("loss", "accuracy", "validation_accuracy")]
+    return [
+        curves_by_panel(record, rows, name) for name in ("loss", "accuracy", "validation_accuracy")
+    ]
 
 
 def test_parts_put_together_are_the_run_of_one_process(whole, shards, tmp_path, capsys):

@@ -23,6 +23,8 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.report import drawing
+from lstm_jax.report.figures.text import answer_figures
 from lstm_jax.tasks.text import Text
 from lstm_jax.train.sweep import Placement, build_programs
 
@@ -271,3 +273,20 @@ def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     assert answer["probabilities"] == answer["by_step"][-1][1]
     with pytest.raises(UserError, match=r"^predict: ' ' has no word that could be read$"):
         text.predict(model, PredictOptions((" ",)), said.append)
+
+
+def test_the_report_shows_texts_and_simpler_models(trained, monkeypatch):
+    model, dataset, _ = trained
+    monkeypatch.setattr(drawing, "PNG_DPI", 50)
+    elements = {each.name: each for each in answer_figures(model, dataset, "seed 0")}
+    assert {"examples", "belief", "confusion", "simpler"} <= elements.keys()
+    for table in (elements["examples"], elements["belief"], elements["simpler"]):
+        assert {len(row) for row in table.rows} == {len(table.header)}
+    text, label, answer = elements["examples"].rows[0]
+    assert label == str(int("good" in text.split()))
+    # The belief after the last word is the probability of the answer.
+    sure = float(elements["belief"].rows[-1][1])
+    assert answer == f"{label if sure > 0.5 else 1 - int(label)} ({max(sure, 1 - sure):.0%})"
+    trivial, bayes = elements["simpler"].rows
+    assert trivial[2] == f"{model.member.task.trivial_score(dataset):.3f}"
+    assert 0.5 < float(bayes[2]) <= 1

@@ -1,12 +1,20 @@
-"""A run directory made without `run`: trained members, their checkpoints and metrics."""
+"""Runs made without `run`: trained members on disk, and records and models in memory only."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
 
 from lstm_jax import Experiment
-from lstm_jax.config.search import Study
+from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import UserError
+from lstm_jax.predict import inference
+from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.evaluation import metric_rows
 from lstm_jax.runs.metrics_file import append_metrics
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Result
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.images import Images
 from lstm_jax.train.sweep import make_placements
@@ -20,6 +28,7 @@ SWEEP = Experiment(
     total_examples=16_000,
     microbatches=1,
 )
+METADATA = {"shapes": {"images": [8, 8]}, "num_classes": 10}  # of `digits`, as a model needs it
 
 
 def train(directory, experiment, *, steps=None, name="digits"):
@@ -54,3 +63,25 @@ def reading(records):
         return records[directory]
 
     return read_run
+
+
+def made_up_record(experiment, search=None, **values):
+    """Returns a record in which the metric of each member is its number in the grid."""
+    study = Study(experiment, search or Search())
+    results = {}
+    members = study.members() if search else experiment.members()
+    for number, member in enumerate(members):
+        score = {"loss": 1.0, member.task.metric: float(number)}
+        result = Result(member, member.num_steps, score, score, None, 1.0 + number, "i", "0" * 64)
+        results[member.digest] = replace(result, **values)
+    return Record(
+        name="made up", study=study, metadata={experiment.task.data_key: METADATA},
+        identities={"i": {"jax": "0"}}, sessions=[], results=results, rungs={},
+    )  # fmt: skip
+
+
+def zero_model(member, metadata):
+    """Returns a model whose parameters are all zero, on no disk."""
+    shapes = inference.param_shapes(member, member.task.model_spec(metadata))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return TrainedModel(member.task.name, member, 0, None, metadata, params)

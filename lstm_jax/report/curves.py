@@ -1,136 +1,225 @@
-"""Metrics as curves, one for each setting, and how settings and fields are named."""
+"""Metrics as curves, one for each setting, and the figures of a run's training.
+
+The names of data, fields and settings that all captions share are made here too.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import numpy as np
 
 from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.report import drawing, plots
+from lstm_jax.report.drawing import Figure
+from lstm_jax.report.plots import Curve
+from lstm_jax.runs.evaluation import EVAL_EXAMPLES
 from lstm_jax.runs.metrics_file import Row
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.statistics import Summary, summarise
 
 MAX_CURVES = 60  # of one figure; the best of them in colour
-MOST_PANELS = 6
-
-Curve = tuple[list[int], list[list[float]]]  # steps, and values [seeds, steps]
+MAX_PANELS = 6
 
 
 def data_name(experiment: Experiment) -> str:
-    """Returns what is read: the names of the data sets, or of a task that has none."""
+    """Returns the names of the data sets, or the task's name where it has no data set."""
     named = "task.dataset" in experiment.values
-    return either(experiment, "task.dataset") if named else experiment.task.name
+    return joined_values(experiment, "task.dataset") if named else experiment.task.name
 
 
-def either(experiment: Experiment, path: str) -> str:
-    """Returns a field's values as one reads them."""
-    return " or ".join(format_value(value) for value in experiment.values_of(path))
+def joined_values(experiment: Experiment, path: str, between: str = " or ") -> str:
+    """Returns the values of a field as text: `0.001 or 0.01`."""
+    return between.join(format_value(value) for value in experiment.values_of(path))
 
 
-def varied(experiment: Experiment) -> list[str]:
-    """Returns the paths in which settings differ."""
+def varied_paths(experiment: Experiment) -> list[str]:
+    """Returns the paths of the fields in which settings differ."""
     return [path for path in experiment.axes if path != "seed"]
 
 
 def setting_name(experiment: Experiment, setting: Experiment, without: str = "") -> str:
-    """Returns the values in which a setting differs from the others, but for one path; empty where
-    it is alone.
+    """Returns the values in which a setting differs from the others, except for the path `without`.
+
+    The name is empty where there is one setting only.
     """
-    paths = [path for path in varied(experiment) if path != without]
+    paths = [path for path in varied_paths(experiment) if path != without]
     return ", ".join(f"{field_label(path)} {format_value(setting.values[path])}" for path in paths)
 
 
 def rank(value: Any) -> tuple[bool, Any, str]:
-    """Returns what values of a field are ordered by: None first, and numbers, then names."""
+    """Returns the key that sorts the values of a field: None first, then numbers, then names."""
     return value is not None, value if isinstance(value, (int, float)) else 0, str(value)
 
 
-def coloured(count: int) -> str:
-    """Returns which of so many curves have colours, in words; nothing where all have."""
+def colour_note(count: int) -> str:
+    """Returns a note for the caption where only the best of so many curves have colours."""
     if count <= len(drawing.COLOURS):
         return ""
-    return f"; the best {plots.COLOURED} of {count} in colour, best first"
+    return f"; the best {plots.NUM_COLOURED} of {count} have colours, the best first"
 
 
-def by_setting(record: Record, rows: Iterable[Row], name: str, most: int) -> dict[str, Curve]:
-    """Steps and values of the best settings, by their names; of an unfinished run, of members."""
-    columns = _columns(rows, name)
-    found = summarise(record.results.values())[:most]
-    groups = _named(record.study.experiment, found)
-    return _lines(columns, groups or {digest: [digest] for digest in list(columns)[:most]})
+def clipping(clip_norm: float | None) -> str:
+    """Returns in words whether gradients are clipped."""
+    return "not clipped" if clip_norm is None else f"clipped at {clip_norm:g}"
 
 
-def panels(record: Record, rows: list[Row], name: str) -> dict[str, dict[str, Curve]]:
-    """Returns lines by panel and by name: one panel of the best settings, or where these are too
-    many a panel for each value of an axis. Of an unfinished run one panel, of members. A panel
-    without a line is left out.
+def curves_by_setting(
+    record: Record, rows: Iterable[Row], column: str, max_curves: int
+) -> dict[str, Curve]:
+    """Returns the curves of the best settings by name; of members where none is finished."""
+    members = _values_by_member(rows, column)
+    summaries = summarise(record.results.values())[:max_curves]
+    groups = _digests_by_setting(record.study.experiment, summaries)
+    return _curves(members, groups or {digest: [digest] for digest in list(members)[:max_curves]})
+
+
+def curves_by_panel(record: Record, rows: list[Row], column: str) -> dict[str, dict[str, Curve]]:
+    """Returns curves by panel title and by setting name, without empty panels.
+
+    One panel has room for the best settings. Where there are more settings than colours, each value
+    of one field has a panel of its own, if there is a field with few values that divides the
+    settings well. Where no setting is finished, one panel shows the members.
     """
-    experiment, columns = record.study.experiment, _columns(rows, name)
-    found = summarise(record.results.values())
-    path = _path_of_panels(experiment, found)
+    experiment, summaries = record.study.experiment, summarise(record.results.values())
+    path = _panel_path(experiment, summaries)
     if path is None:
-        lines = by_setting(record, rows, name, MAX_CURVES)
-        return {"": lines} if lines else {}
-    found.sort(key=lambda s: [rank(s.setting.values[p]) for p in varied(experiment)])
+        curves = curves_by_setting(record, rows, column, MAX_CURVES)
+        return {"": curves} if curves else {}
+    members = _values_by_member(rows, column)
+    summaries.sort(key=lambda s: [rank(s.setting.values[p]) for p in varied_paths(experiment)])
     by_value: dict[Any, list[Summary]] = {}
-    for summary in found:
+    for summary in summaries:
         by_value.setdefault(summary.setting.values[path], []).append(summary)
-    drawn = {
-        f"{field_label(path)} {format_value(value)}": _lines(
-            columns, _named(experiment, by_value[value], path)
+    panels = {
+        f"{field_label(path)} {format_value(value)}": _curves(
+            members, _digests_by_setting(experiment, by_value[value], path)
         )
         for value in sorted(by_value, key=rank)
     }
-    return {title: lines for title, lines in drawn.items() if lines}
+    return {title: curves for title, curves in panels.items() if curves}
 
 
-def _path_of_panels(experiment: Experiment, found: list[Summary]) -> str | None:
-    """The axis whose values are few and leave each panel few settings; rather not the cell's."""
-    few = len(drawing.COLOURS)
-    if len(found) <= few:
+def _panel_path(experiment: Experiment, summaries: list[Summary]) -> str | None:
+    """Returns the field with the fewest values whose panels each have few enough curves.
+
+    Prefers other fields to the cell. Returns None where one panel is enough or no field fits.
+    """
+    max_curves = len(drawing.COLOURS)
+    if len(summaries) <= max_curves:
         return None
     counts = {
-        path: Counter(summary.setting.values[path] for summary in found)
-        for path in varied(experiment)
+        path: Counter(summary.setting.values[path] for summary in summaries)
+        for path in varied_paths(experiment)
     }
-    good = [
+    paths = [
         path
         for path, count in counts.items()
-        if len(count) <= MOST_PANELS and max(count.values()) <= few
+        if len(count) <= MAX_PANELS and max(count.values()) <= max_curves
     ]
-    return min(good, key=lambda path: (path == "cell", len(counts[path])), default=None)
+    return min(paths, key=lambda path: (path == "cell", len(counts[path])), default=None)
 
 
-def _named(
-    experiment: Experiment, found: Iterable[Summary], without: str = ""
+def _digests_by_setting(
+    experiment: Experiment, summaries: Iterable[Summary], without: str = ""
 ) -> dict[str, list[str]]:
-    """Digests of members by the name of their setting."""
+    """Returns the digests of members by the name of their setting."""
     return {
         setting_name(experiment, summary.setting, without): [
             result.member.digest for result in summary.results
         ]
-        for summary in found
+        for summary in summaries
     }
 
 
-def _columns(rows: Iterable[Row], name: str) -> dict[str, dict[int, float]]:
-    """Values by member and step."""
-    columns: dict[str, dict[int, float]] = {}
+def _values_by_member(rows: Iterable[Row], column: str) -> dict[str, dict[int, float]]:
+    """Returns the values of a column by member and by step."""
+    members: dict[str, dict[int, float]] = {}
     for row in rows:
-        if (value := row.get(name)) is not None:
-            columns.setdefault(row["member"], {})[row["step"]] = float(value)
-    return columns
+        if (value := row.get(column)) is not None:
+            members.setdefault(row["member"], {})[row["step"]] = float(value)
+    return members
 
 
-def _lines(columns: dict[str, dict[int, float]], groups: dict[str, list[str]]) -> dict[str, Curve]:
-    """Steps and values of groups of members, by their names."""
-    lines: dict[str, Curve] = {}
-    for title, digests in groups.items():
-        members = [columns[digest] for digest in digests if digest in columns]
-        members = [m for m in members if len(m) == max(map(len, members))]  # not the diverged
-        steps = sorted(set.intersection(*map(set, members))) if members else []
+def _curves(members: dict[str, dict[int, float]], groups: dict[str, list[str]]) -> dict[str, Curve]:
+    """Returns for each group of members the steps and the values, [seeds, steps]."""
+    curves: dict[str, Curve] = {}
+    for name, digests in groups.items():
+        seeds = [members[digest] for digest in digests if digest in members]
+        seeds = [m for m in seeds if len(m) == max(map(len, seeds))]  # not the diverged
+        steps = sorted(set.intersection(*map(set, seeds))) if seeds else []
         if steps:
-            lines[title] = steps, [[m[step] for step in steps] for m in members]
-    return lines
+            curves[name] = steps, [[m[step] for step in steps] for m in seeds]
+    return curves
+
+
+def training_figures(record: Record, rows: list[Row]) -> Iterator[Figure]:
+    """Yields the curves of loss and metric, on training batches and on validation, and the norms of
+    gradient and update.
+    """
+    yield from _metric_figures(record, rows)
+    experiment = record.study.experiment
+    norms = {
+        f"{setting}, {name}" if setting else name: curve
+        for column, name in (("gradient_norm", "gradient"), ("update_norm", "update"))
+        for setting, curve in curves_by_setting(record, rows, column, 1).items()
+    }
+    if norms:
+        clips = " or ".join(clipping(norm) for norm in experiment.values_of("clip_norm"))
+        sizes = joined_values(experiment, "batch_size")
+        yield Figure(
+            "norms",
+            "Norms of gradient and update",
+            f"{data_name(experiment)}, training batches of {sizes}; norms over all parameters, for "
+            f"the best setting; the gradient before clipping (in this run it is {clips})",
+            drawing.draw(plots.curves, norms, ("step", "global norm"), log=True),
+        )
+
+
+def _metric_figures(record: Record, rows: list[Row]) -> Iterator[Figure]:
+    """Yields training and validation curves: in one figure for one setting, else in two figures."""
+    experiment = record.study.experiment
+    metric, rows = experiment.task.metric, list(rows)
+    pairs = [(row["loss"], row[metric]) for row in rows if row.keys() >= {"loss", metric}]
+    losses, metrics = np.array(pairs, float).reshape(-1, 2).T
+    metric_is_loss = np.allclose(losses, metrics, equal_nan=True)
+    for result in record.results.values():
+        # The restored best parameters are not those of the last step.
+        if result.member.num_evals > 1 and result.member.restore_best is False:
+            scores = {f"validation_{name}": value for name, value in result.validation.items()}
+            rows.append({"member": result.member.digest, "step": result.steps} | scores)
+    batches = (
+        f"{data_name(experiment)}, training batches of {joined_values(experiment, 'batch_size')}"
+    )
+    examples = f"the first {EVAL_EXAMPLES:,} validation examples at most, all of them at the end"
+    many_seeds = len(experiment.values_of("seed")) > 1
+    seeds = "; mean over the seeds of a setting, band from lowest to highest" if many_seeds else ""
+    for name in [metric] if metric_is_loss else ["loss", metric]:
+        training = curves_by_panel(record, rows, name)
+        validation = curves_by_panel(record, rows, f"validation_{name}")
+        in_one = [len(curves) for p in (training, validation) for curves in p.values()] == [1, 1]
+        panels = training
+        if in_one:
+            (on_training,), (on_validation,) = (
+                curves.values() for p in (training, validation) for curves in p.values()
+            )
+            panels = {"": {"training": on_training, "validation": on_validation}}
+        if panels:
+            yield Figure(
+                name,
+                f"{field_label(name).capitalize()} while training",
+                f"{batches}, every {joined_values(experiment, 'log_every')} steps, before the "
+                f"update of the step{f'; validation: {examples}' if in_one else ''}{seeds}"
+                + colour_note(max(map(len, panels.values()))),
+                plots.draw_panels(panels, ("step", field_label(name))),
+            )
+        if validation and not in_one:
+            yield Figure(
+                f"validation_{name}",
+                f"{field_label(name).capitalize()} on validation while training",
+                f"{data_name(experiment)}, {examples}{seeds}"
+                + colour_note(max(map(len, validation.values()))),
+                plots.draw_panels(validation, ("step", field_label(name))),
+            )

@@ -1,8 +1,9 @@
-"""Figures, each as SVG and as PNG: readable without a script.
+"""The elements of a page: figures, each as SVG and as PNG, tables, and templates filled in.
 
-In the SVG text and axes take the colour of the page they are in (`currentColor`), light or dark;
-the curves have colours that are told apart on both, also by most of those who do not see all
-colours (Okabe and Ito, 2008). The PNG, for slides and notebooks, is black on white.
+All can be read without a script. In the SVG, text and axes take the colour of the page around them
+(`currentColor`), light or dark. The colours of the curves can be told apart on both, also by most
+people who do not see all colours (Okabe and Ito, 2008). The PNG, for slides and notebooks, is black
+on white.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from cycler import cycler
-from matplotlib.axes import Axes
+from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure as Canvas
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
@@ -45,14 +46,16 @@ STYLE: Any = {
 
 
 class Drawing(NamedTuple):
+    """A figure without its title and caption."""
+
     svg: str
     png: bytes
     csv: str  # the points of its curves; empty where it has none
-    wide: bool = False  # so that it would be too small in half a page
+    wide: bool = False  # too wide for half a page
 
 
 class Figure(NamedTuple):
-    """One figure of a page: its files' name, what it shows, of what, and the drawing."""
+    """A figure of a page. Its files have its name; its caption names the data and the model."""
 
     name: str
     title: str
@@ -60,8 +63,8 @@ class Figure(NamedTuple):
     drawing: Drawing
 
 
-class Table(NamedTuple):
-    """Examples of a page that one reads: a title, what it shows, and rows of text."""
+class TextTable(NamedTuple):
+    """A table of a page, whose cells are text."""
 
     name: str
     title: str
@@ -77,38 +80,39 @@ def draw(
     size: tuple[float, float] = (5.2, 3.1),
     **options: Any,
 ) -> Drawing:
-    """What `paint(axes, *args, **options)` puts on its axes: one, or a list of a grid's, by rows.
+    """Returns the drawing that `paint(axes, *args, **options)` makes.
 
-    grid is (rows, columns), size that of each of its axes in inches.
+    `grid` is (rows, columns), `size` the size of each of its axes in inches. Of a grid with more
+    than one axes, `paint` gets the list of them, row by row.
     """
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # Of a model that diverged there may be no number to make room for.
+        # The values of a model that diverged may leave no room to lay out.
         warnings.filterwarnings("ignore", "constrained_layout not applied")
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as boxes
         rows, columns = grid
-        figure = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+        canvas = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        axes = canvas.subplots(rows, columns, squeeze=False).ravel().tolist()
         paint(axes[0] if len(axes) == 1 else axes, *args, **options)
-        text, pixels = io.StringIO(), io.BytesIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-        figure.set_layout_engine("none")  # as it was laid out: half of the time goes into that
-        figure.savefig(pixels, format="png", dpi=PNG_DPI, facecolor="white")
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return Drawing(svg, pixels.getvalue(), _points_of(axes), size[0] * columns > WIDE)
-
-
-def _points_of(axes: Sequence[Axes]) -> str:
-    """The points of all curves, a line each: the panel's and the curve's name, x, y."""
-    rows = [
+        svg, png, points = io.StringIO(), io.BytesIO(), io.StringIO()
+        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        canvas.set_layout_engine("none")  # keep this layout: making it takes half of the time
+        canvas.savefig(png, format="png", dpi=PNG_DPI, facecolor="white")
+    table = [
         [each.get_title(), str(line.get_label()).removeprefix("_nolegend_"), x, y]
         for each in axes
         for line in each.get_lines()
-        if line.get_marker() not in ("_", "|")  # the ends of an interval
+        if line.get_marker() not in ("_", "|")  # the caps of an interval
         for x, y in np.asarray(line.get_xydata())
     ]
-    if not rows:
-        return ""
-    text = io.StringIO()
-    csv.writer(text).writerows([["panel", "curve", "x", "y"], *rows])
-    return text.getvalue()
+    if table:
+        csv.writer(points).writerows([["panel", "curve", "x", "y"], *table])
+    text = svg.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return Drawing(text, png.getvalue(), points.getvalue(), size[0] * columns > WIDE)
+
+
+def render(template: str, **values: Any) -> str:
+    """Returns a template of this folder filled in; values are escaped unless it says otherwise."""
+    loader = PackageLoader("lstm_jax", "report")
+    environment = Environment(loader=loader, autoescape=select_autoescape())
+    return environment.get_template(template).render(**values)

@@ -1,4 +1,4 @@
-"""What the head of a run's page says: what ran, how well, on what; values for the template."""
+"""The head of a run's page: what ran, how well, on which data. Values for the template."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import math
 import re
 from typing import Any
 
-from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.config.experiment import field_label, format_value
 from lstm_jax.config.search import Study
-from lstm_jax.report.curves import data_name, either, setting_name, varied
+from lstm_jax.report.curves import data_name, joined_values, setting_name, varied_paths
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import Summary, summarise
 
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
-MOST_SETTINGS = 200  # in the page's table
+MAX_SETTINGS = 200  # in the page's table
 
 
 def summary(record: Record, trivial_score: float | None, notes: list[str]) -> dict[str, Any]:
-    """Returns the values of the page's head; `trivial_score` is what a trivial method gets, if known."""
+    """Returns the values of the page's head; `trivial_score` is None where it is not known.
+
+    Adds a note in front of `notes` where the run is unfinished.
+    """
     study, results = record.study, list(record.results.values())
     experiment, total = study.experiment, record.num_members
     if not record.is_finished:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
     session = record.sessions[-1] if record.sessions else {}
     command = " ".join(["lstm-jax", *session.get("command", [])])
-    if experiment.task.built_in() is not None:  # where nothing fell back, it reads as if it had
+    if experiment.task.built_in() is not None:  # no data was replaced, as the option would suggest
         command = re.sub(FALLBACK, "", command)
     summaries = summarise(results)
     best = summaries[0] if summaries else None
@@ -37,19 +40,25 @@ def summary(record: Record, trivial_score: float | None, notes: list[str]) -> di
         "when": session.get("ended", session.get("started", "")),
         "digest": study.digest,
         "identities": {
-            digest: {name: _plain(value) for name, value in identity.items()}
+            digest: {name: _as_text(value) for name, value in identity.items()}
             for digest, identity in record.identities.items()
         },
         "commit": (session.get("commit") or "")[:12],
         "tiles": _tiles(record, best, trivial_score, session),
-        "given": _given(study),
+        "fields": _fields(study),
         "single": _single(results[0]) if len(results) == total == 1 else None,
         "metric": field_label(experiment.task.metric),
-        "axes": [field_label(path) for path in varied(experiment)],
+        "axes": [field_label(path) for path in varied_paths(experiment)],
         "best": best,
         "best_name": setting_name(experiment, best.setting) if best else "",
-        "settings": [_row(experiment, each) for each in summaries[:MOST_SETTINGS]],
-        "others": max(0, len(summaries) - MOST_SETTINGS),
+        "settings": [
+            [
+                *(format_value(each.setting.values[path]) for path in varied_paths(experiment)),
+                *(str(each.validation), str(each.test), str(each.diverged or "")),
+            ]
+            for each in summaries[:MAX_SETTINGS]
+        ],
+        "others": max(0, len(summaries) - MAX_SETTINGS),
         "rungs": {
             step: (sum(not result.dropped for result in rung.values()), len(rung))
             for step, rung in record.rungs.items()
@@ -67,25 +76,25 @@ def summary(record: Record, trivial_score: float | None, notes: list[str]) -> di
 def _tiles(
     record: Record, best: Summary | None, trivial_score: float | None, session: dict[str, Any]
 ) -> list[tuple[str, str]]:
-    """The figures that one looks for first, each with what it is."""
+    """Returns the numbers that a reader looks for first, each with its name."""
     experiment, metric = record.study.experiment, field_label(record.study.experiment.task.metric)
     tiles = []
     if best:
-        chosen = " of the chosen setting" if varied(experiment) else ""
-        if any(path.startswith("task.") for path in varied(experiment)):
+        chosen = " of the chosen setting" if varied_paths(experiment) else ""
+        if any(path.startswith("task.") for path in varied_paths(experiment)):
             # The best setting of several problems is that of the easiest: say which it is.
             chosen = f", {setting_name(experiment, best.setting)}"
         tiles += [(f"{best.test.mean:.4g}", f"test {metric}{chosen}")]
-        if best.test.n > 2:  # of two seeds it says next to nothing
+        if best.test.n > 2:  # two seeds say next to nothing
             tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
     if trivial_score is not None and math.isfinite(trivial_score):
-        tiles += [(f"{trivial_score:.4g}", f"{metric} of the best answer that ignores the input")]
+        tiles += [(f"{trivial_score:.4g}", f"trivial {metric}: the best answer without the input")]
     trained = [*record.results.values(), *record.dropped]
     seconds = sum(result.seconds or 0 for result in trained)
     tiles += [(f"{len(record.results)} of {record.num_members}", "members trained")]
     if seconds:
-        tiles += [(_duration(seconds), "training, all members")]
+        tiles += [(_duration(seconds), "training time of all members")]
     if rate := session.get("examples_per_second"):
         tiles += [(f"{rate:,}", "examples/s in the last session")]
     return tiles
@@ -99,40 +108,33 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02} min"
 
 
-def _plain(value: Any) -> Any:
-    """What is on record of the surroundings, as one reads it."""
+def _as_text(value: Any) -> Any:
+    """Returns a dict of an identity as text, any other value as it is."""
     if not isinstance(value, dict):
         return value
     return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
 
 
-def _given(study: Study) -> dict[str, str]:
-    """The fields that are not at their defaults, and the budget, as one reads them."""
+def _fields(study: Study) -> dict[str, str]:
+    """Returns the fields that are not at their defaults, with the budget, as text by name."""
     experiment = study.experiment
-    fields = [p for p in experiment.overrides if p in experiment.values and p != "total_examples"]
-    given = {
-        field_label(p): either(experiment, p).replace(" or ", " to ")
-        if p in study.drawn
-        else either(experiment, p)
-        for p in fields
-    }
-    chosen = {
-        field.name: format_value(value)
-        for field in dataclasses.fields(study.search)
-        if (value := getattr(study.search, field.name)) != field.default
-    }
-    named = {"task": experiment.task.name} | given | {"budget": _budget(experiment)}
-    return named | {field_label(name): value for name, value in chosen.items()}
-
-
-def _budget(experiment: Experiment) -> str:
-    """The steps of a member and their batches."""
+    fields = {"task": experiment.task.name}
+    for path in experiment.overrides:
+        if path in experiment.values and path != "total_examples":
+            between = " to " if path in study.drawn else " or "
+            fields[field_label(path)] = joined_values(experiment, path, between)
     pairs = experiment.budgets()
-    return " or ".join(f"{steps:,} steps of {size} examples" for steps, size in pairs[:5])
+    fields["budget"] = " or ".join(
+        f"{steps:,} steps of {size} examples" for steps, size in pairs[:5]
+    )
+    for field in dataclasses.fields(study.search):
+        if (value := getattr(study.search, field.name)) != field.default:
+            fields[field_label(field.name)] = format_value(value)
+    return fields
 
 
 def _single(result: Result) -> dict[str, Any]:
-    """The result of a run of one member, a line a value."""
+    """Returns the result of a run of one member, each value with its name."""
     scores = {
         f"{split} {field_label(name)}": "not finite" if value is None else f"{value:.4f}"
         for split, score in (("validation", result.validation), ("test", result.test or {}))
@@ -144,9 +146,3 @@ def _single(result: Result) -> dict[str, Any]:
         for p in ("hidden_size", "learning_rate", "seed")
     }
     return scores | basic | {"parameters SHA-256": result.parameters_sha256}
-
-
-def _row(experiment: Experiment, each: Summary) -> list[str]:
-    """A line of the table of settings."""
-    values = [format_value(each.setting.values[path]) for path in varied(experiment)]
-    return [*values, str(each.validation), str(each.test), str(each.diverged or "")]

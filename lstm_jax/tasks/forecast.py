@@ -30,7 +30,7 @@ class Forecast(Task):
 
     name: ClassVar[str] = "forecast"
     predictor: ClassVar[str | None] = "lstm_jax.predict.forecast:predict"
-    figures: ClassVar[str | None] = "lstm_jax.report.figures.forecast:of_answers"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.forecast:answer_figures"
     metric: ClassVar[str] = "squared_error"
     higher_is_better: ClassVar[bool] = False
 

@@ -31,7 +31,7 @@ class Images(Task):
 
     name: ClassVar[str] = "images"
     predictor: ClassVar[str | None] = "lstm_jax.predict.images:predict"
-    figures: ClassVar[str | None] = "lstm_jax.report.figures.images:of_answers"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.images:answer_figures"
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)

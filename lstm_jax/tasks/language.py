@@ -29,7 +29,7 @@ class Language(Task):
 
     name: ClassVar[str] = "language"
     predictor: ClassVar[str | None] = "lstm_jax.predict.language:predict"
-    figures: ClassVar[str | None] = "lstm_jax.report.figures.language:of_answers"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.language:answer_figures"
     metric: ClassVar[str] = "bits_per_character"
     higher_is_better: ClassVar[bool] = False
     causal: ClassVar[bool] = True

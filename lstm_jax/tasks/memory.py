@@ -50,7 +50,7 @@ class Adding(SyntheticTask):
     """
 
     name: ClassVar[str] = "adding"
-    figures: ClassVar[str | None] = "lstm_jax.report.figures.adding:of_answers"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.memory:adding_figures"
     metric: ClassVar[str] = "squared_error"
     higher_is_better: ClassVar[bool] = False
     solved_at: ClassVar[float | None] = 0.01
@@ -113,7 +113,7 @@ class Copying(SyntheticTask):
     """
 
     name: ClassVar[str] = "copying"
-    figures: ClassVar[str | None] = "lstm_jax.report.figures.copying:of_answers"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.memory:copying_figures"
     metric: ClassVar[str] = "recall"
     higher_is_better: ClassVar[bool] = True
     causal: ClassVar[bool] = True

@@ -27,7 +27,7 @@ class Text(Task):
 
     name: ClassVar[str] = "text"
     predictor: ClassVar[str | None] = "lstm_jax.predict.text:predict"
-    figures: ClassVar[str | None] = "lstm_jax.report.figures.text:of_answers"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.text:answer_figures"
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
 

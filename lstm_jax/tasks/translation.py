@@ -25,7 +25,7 @@ class Translation(Seq2SeqTask):
 
     name: ClassVar[str] = "translation"
     predictor: ClassVar[str | None] = "lstm_jax.predict.sequence:translate"
-    figures: ClassVar[str | None] = "lstm_jax.report.figures.translation:of_answers"
+    figures: ClassVar[str | None] = "lstm_jax.report.figures.sequences:translation_figures"
 
     dataset: Axis[str] = axis(
         "dates",

@@ -1,0 +1,41 @@
+"""The figures and tables of a report. This file holds what several of them share.
+
+A task names the function that yields the figures of its answers (`Task.figures`). It takes a
+trained model, its data set and the member's label, which stands in the captions.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.data.dataset import Dataset, num_examples
+from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.tasks.task import Batch
+
+MAX_TIME_STEPS = 14_000  # of all examples together: 500 images of 28 rows
+MIN_EXAMPLES = 50
+
+
+def first_examples(trained: TrainedModel, dataset: Dataset, count: int) -> Batch:
+    """Returns the first examples of validation: the test set is for the final score only."""
+    size = min(count, num_examples(dataset.validation))
+    index_B = jnp.arange(size, dtype=jnp.int32)
+    return trained.member.task.gather(dataset.validation, index_B)
+
+
+def activation_batch(trained: TrainedModel, dataset: Dataset) -> Batch:
+    """Returns the first examples of validation, as many as MAX_TIME_STEPS allows."""
+    example = first_examples(trained, dataset, 1)
+    time_steps = jax.eval_shape(trained.ready.task.inputs, example).x_TBI.shape[0]
+    return first_examples(trained, dataset, max(MIN_EXAMPLES, MAX_TIME_STEPS // time_steps))
+
+
+def model_row(trained: TrainedModel) -> list[list[str]]:
+    """Returns the row of this model in a table of models: its metric on validation and on the test
+    set. Returns no row while the model is unfinished.
+    """
+    if trained.result is None:
+        return []
+    scores = trained.result.validation_metric, trained.result.test_metric
+    return [["this model", *(f"{score:.3f}" for score in scores)]]

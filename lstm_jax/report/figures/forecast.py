@@ -1,6 +1,6 @@
-"""What a forecaster does: its forecasts over the truth, its error beside that of simple forecasts.
+"""Answers of a forecaster: its forecasts and the true values, its error beside simple forecasts.
 
-Axes: N windows, T rows of a window, S values asked for.
+Axes: N windows, S time steps ahead.
 """
 
 from __future__ import annotations
@@ -14,17 +14,22 @@ from lstm_jax.data.windows import gather_windows, simple_forecasts, squared_erro
 from lstm_jax.predict.forecast import forecaster, window_and_horizon
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
-from lstm_jax.report.drawing import Figure, Table
+from lstm_jax.report.drawing import Figure, TextTable
+from lstm_jax.report.plots import Curve
 
-SHOWN = 300  # rows of validation under a curve
-EXAMPLES = 5
-LAST = 3  # known values that an example shows
+MAX_WINDOWS = 300  # of validation, in the figure of forecasts
+NUM_EXAMPLES = 5
+NUM_KNOWN = 3  # known values that an example shows
 
 
-def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
-    """Yields five windows, the model beside simple forecasts, and its forecasts over the truth."""
-    where = f"{dataset.name}, validation, n = {num_examples(dataset.validation):,}; {who}"
-    yield _five(trained, dataset, where)
+def answer_figures(
+    trained: TrainedModel, dataset: Dataset, member_label: str
+) -> Iterator[Figure | TextTable]:
+    """Yields five windows, the error beside simple forecasts, the forecasts with the true values,
+    and the error by the time steps ahead where the horizon is longer than one.
+    """
+    source = f"{dataset.name}, validation, n = {num_examples(dataset.validation):,}; {member_label}"
+    yield _window_table(trained, dataset, source)
     window, horizon = window_and_horizon(trained)
     simple = simple_forecasts(dataset, window, horizon, trained.member.values["task.period"])
     forecasters = {"this model": forecaster(trained)} | simple
@@ -35,96 +40,97 @@ def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Fi
         }
         for split in ("validation", "test")
     }
-    yield _compared(trained, dataset, errors, who)
-    yield _over_the_truth(trained, dataset, where)
+    yield _error_table(trained, dataset, errors, member_label)
+    yield _forecast_figure(trained, dataset, source)
     if horizon > 1:
         ahead_S = np.arange(1, horizon + 1)
-        lines = {name: (ahead_S, e) for name, e in errors["validation"].items()}
+        curves = {name: (ahead_S, error_S) for name, error_S in errors["validation"].items()}
         yield Figure(
             "error_by_horizon",
-            "How far one sees: the error by the rows ahead",
-            f"{where}; 1 is the variance of the training rows",
-            drawing.draw(plots.curves, lines, ("rows ahead", "squared error"), log=True),
+            "Error by the time steps ahead",
+            f"{source}; squared error, where 1 is the variance of the training data",
+            drawing.draw(plots.curves, curves, ("time steps ahead", "squared error"), log=True),
         )
 
 
-def _compared(
-    trained: TrainedModel, dataset: Dataset, errors: dict[str, dict[str, np.ndarray]], who: str
-) -> Table:
-    """Squared error and R2 on validation and test of the model and of each simple forecast."""
+def _window_table(trained: TrainedModel, dataset: Dataset, source: str) -> TextTable:
+    """Returns a table of validation windows, evenly spaced, in the unit of the file."""
+    split, (window, horizon) = dataset.validation, window_and_horizon(trained)
+    count = num_examples(split)
+    index_N = np.unique(np.linspace(0, count - 1, NUM_EXAMPLES).astype(np.int64))
+    forecasts_NS = _in_file_unit(dataset, forecaster(trained)(split, index_N))
+    target = _in_file_unit(dataset, split["target"])
+    columns = [0, horizon - 1] if horizon > 1 else [0]
+    rows = []
+    for index, forecast_S in zip(index_N, forecasts_NS, strict=True):
+        first = int(split["first"][index]) + window
+        known = target[max(first - min(NUM_KNOWN, window), 0) : first]
+        row = [str(index + 1), " ".join(f"{value:.4g}" for value in known)]
+        for ahead in columns:
+            row += [f"{target[first + ahead]:.4g}", f"{forecast_S[ahead]:.4g}"]
+        rows.append(row)
+    header = ["window", f"{dataset.metadata['target']}, last known values"]
+    for ahead in columns:
+        header += [f"true value +{ahead + 1}", f"forecast +{ahead + 1}"]
+    caption = f"{source}; evenly spaced windows, values in the unit of the file"
+    return TextTable("windows", "Five windows", caption, header, rows)
+
+
+def _error_table(
+    trained: TrainedModel,
+    dataset: Dataset,
+    errors: dict[str, dict[str, np.ndarray]],
+    member_label: str,
+) -> TextTable:
+    """Returns a table of squared error and R2 of the model and of each simple forecast."""
     window, horizon = window_and_horizon(trained)
-    spread = {split: target_variances(getattr(dataset, split), window, horizon) for split in errors}
+    variance_S = {
+        split: target_variances(getattr(dataset, split), window, horizon) for split in errors
+    }
     rows = []
     for name in errors["test"]:
         row = [name]
-        for split, of_split in errors.items():
-            error = float(of_split[name].mean())
-            row += [f"{error:.4g}", _r2(error, float(spread[split].mean()))]
+        for split, by_name in errors.items():
+            error, variance = float(by_name[name].mean()), float(variance_S[split].mean())
+            row += [f"{error:.4g}", f"{1 - error / variance:.4f}" if variance > 0 else "none"]
         row += [f"{errors['test'][name][-1]:.4g}"] if horizon > 1 else []
         rows.append(row)
     header = ["forecast", "validation error", "validation R2", "test error", "test R2"]
-    return Table(
-        "beside",
-        "Beside simple forecasts",
-        f"{dataset.name}; {who}; squared errors, 1 being the variance of the training rows; R2 is "
-        "1 - error / variance of what was asked for; all fitted on training alone, which is cut "
-        f"{dataset.metadata['rule']}; linear: least squares on the same window of {window} rows",
-        header + ([f"test error {horizon} ahead"] if horizon > 1 else []),
+    return TextTable(
+        "simple_forecasts",
+        "Error beside simple forecasts",
+        f"{dataset.name}; {member_label}; squared errors, where 1 is the variance of the training "
+        "data; R2 is 1 - error / variance of the true values; all forecasts are fitted on the "
+        f"training data only; splits: {dataset.metadata['rule']}; linear: least squares on the "
+        f"same window of {window} time steps",
+        header + ([f"test error +{horizon}"] if horizon > 1 else []),
         rows,
     )
 
 
-def _r2(error: float, variance: float) -> str:
-    return f"{1 - error / variance:.4f}" if variance > 0 else "none"
-
-
-def _five(trained: TrainedModel, dataset: Dataset, where: str) -> Table:
-    """Windows of validation, evenly spaced, in the target's own unit."""
+def _forecast_figure(trained: TrainedModel, dataset: Dataset, source: str) -> Figure:
+    """Returns the true values of the first validation windows and the forecasts made of them."""
     split, (window, horizon) = dataset.validation, window_and_horizon(trained)
-    count = num_examples(split)
-    index_N = np.unique(np.linspace(0, count - 1, EXAMPLES).astype(np.int64))
-    found_NS = _own(dataset, forecaster(trained)(split, index_N))
-    target = _own(dataset, split["target"])
-    shown = [0, horizon - 1] if horizon > 1 else [0]
-    rows = []
-    for index, found_S in zip(index_N, found_NS, strict=True):
-        first = int(split["first"][index]) + window
-        known = target[max(first - min(LAST, window), 0) : first]
-        row = [str(index + 1), " ".join(f"{value:.4g}" for value in known)]
-        for ahead in shown:
-            row += [f"{target[first + ahead]:.4g}", f"{found_S[ahead]:.4g}"]
-        rows.append(row)
-    header = ["window", f"{dataset.metadata['target']}, last known"]
-    for ahead in shown:
-        header += [f"truth +{ahead + 1}", f"forecast +{ahead + 1}"]
-    caption = f"{where}; evenly spaced windows, in the unit of the file"
-    return Table("five", "Five windows", caption, header, rows)
-
-
-def _over_the_truth(trained: TrainedModel, dataset: Dataset, where: str) -> Figure:
-    """The first rows of validation, and what was said of each of them before."""
-    split, (window, horizon) = dataset.validation, window_and_horizon(trained)
-    index_N = np.arange(min(SHOWN, num_examples(split)))
+    index_N = np.arange(min(MAX_WINDOWS, num_examples(split)))
     batch = gather_windows(split, index_N, window, horizon)
-    found_NS = _own(dataset, forecaster(trained)(split, index_N))
-    rows_N = index_N + 1
-    lines = {"truth": (rows_N, _own(dataset, batch["y"][:, 0]))}
+    forecasts_NS = _in_file_unit(dataset, forecaster(trained)(split, index_N))
+    # The true values go on as far as the longest forecast.
+    true = np.concatenate([batch["y"][:, 0], batch["y"][-1, 1:]])
+    curves: dict[str, Curve] = {
+        "true values": (np.arange(1, len(true) + 1), _in_file_unit(dataset, true))
+    }
     for ahead in sorted({0, horizon - 1}):
-        lines[f"{ahead + 1} ahead"] = (rows_N + ahead, found_NS[:, ahead])
-    if horizon > 1:  # the truth goes on as far as the longest forecast
-        later = _own(dataset, batch["y"][-1, 1:])
-        values = np.concatenate([lines["truth"][1], later])
-        lines["truth"] = (np.arange(1, len(values) + 1), values)
+        curves[f"forecast +{ahead + 1}"] = index_N + 1 + ahead, forecasts_NS[:, ahead]
+    labels = "time step of validation", dataset.metadata["target"]
     return Figure(
         "forecasts",
-        "Forecasts over the truth",
-        f"{where}; its first {len(index_N)} windows; each forecast stands at the row it is of",
-        drawing.draw(
-            plots.curves, lines, ("row of validation", dataset.metadata["target"]), size=(6.4, 3.2)
-        ),
+        "Forecasts and true values",
+        f"{source}; the first {len(index_N)} windows; each forecast is drawn at the time step that "
+        "it predicts",
+        drawing.draw(plots.curves, curves, labels, size=(6.4, 3.2)),
     )
 
 
-def _own(dataset: Dataset, scaled: np.ndarray) -> np.ndarray:
-    """Values in the unit of the file."""
+def _in_file_unit(dataset: Dataset, scaled: np.ndarray) -> np.ndarray:
+    """Returns scaled values in the unit of the file."""
     return scaled * dataset.metadata["target_scale"] + dataset.metadata["target_mean"]

@@ -1,4 +1,4 @@
-"""What a model of language does: five beginnings written on, the past it uses, what counting gets.
+"""Answers of a language model: texts it continues, use of the past, and models that count bytes.
 
 Axes: T bytes of a window, B windows.
 """
@@ -20,84 +20,78 @@ from lstm_jax.predict import inference
 from lstm_jax.predict.language import write
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
-from lstm_jax.report.drawing import Figure, Table
-from lstm_jax.report.figures.model import activation_batch, this_model
+from lstm_jax.report.drawing import Figure, TextTable
+from lstm_jax.report.figures import activation_batch, model_row
 from lstm_jax.tasks.task import Batch, ModelSpec
 
-EXAMPLES, GIVEN, WRITTEN = 5, 60, 160  # beginnings, and bytes of each
+NUM_EXAMPLES = 5
+BEGINNING, CONTINUATION = 60, 160  # bytes
 TEMPERATURE = 0.7
-ORDERS = 5
+MAX_ORDER = 5
 
 
-def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
-    """Yields texts written on and bits by position on validation, and the floors on the test."""
+def answer_figures(
+    trained: TrainedModel, dataset: Dataset, member_label: str
+) -> Iterator[Figure | TextTable]:
+    """Yields texts that the model continues, its score beside models that count bytes, and the bits
+    per character at each position of a window.
+    """
     train = language.windows_text(dataset.train)
     validation, test = (
         language.streams_text(split) for split in (dataset.validation, dataset.test)
     )
-    where = f"{dataset.name}, validation; {who}"
-    yield _written(trained, validation, where)
-    bits = np.array([[f"{bits:.3f}" for bits in language.ngram_bits_per_byte(train, text, ORDERS)]
-                     for text in (validation, test)]).T  # fmt: skip
-    names = ["single bytes", *(f"runs of up to {order}" for order in range(2, ORDERS + 1))]
-    yield Table(
-        "floors",
-        "What counting gets",
-        f"{dataset.name}; bits per character of models that count runs of bytes in the same "
-        "training text, interpolated (Witten and Bell, 1991)",
+    source = f"{dataset.name}, validation; {member_label}"
+    rows = []
+    size = min(BEGINNING, max(1, len(validation) // 2))
+    last = max(0, len(validation) - size - CONTINUATION)
+    for position in np.linspace(0, last, NUM_EXAMPLES).astype(int).tolist():
+        beginning = validation[position : position + size]
+        original = validation[position + size : position + size + CONTINUATION]
+        written = write(trained, beginning, CONTINUATION, TEMPERATURE, seed=0)
+        rows.append([text.decode(errors="replace") for text in (beginning, written, original)])
+    yield TextTable(
+        "written",
+        "Five texts continued",
+        f"beginnings from {source}; sampled at temperature {TEMPERATURE}",
+        ("beginning", "continued by the model", "original text"),
+        rows,
+    )
+    bits = [language.ngram_bits_per_byte(train, text, MAX_ORDER) for text in (validation, test)]
+    names = ["single bytes", *(f"runs of up to {order}" for order in range(2, MAX_ORDER + 1))]
+    yield TextTable(
+        "counting",
+        "Bits per character beside models that count bytes",
+        f"{dataset.name}; these models count runs of bytes in the same training text, interpolated "
+        "as by Witten and Bell (1991); fewer bits are better",
         ("model", "validation", "test"),
         [
-            *this_model(trained),
-            *([name, *row] for name, row in zip(names, bits.tolist(), strict=True)),
+            *model_row(trained),
+            *(
+                [name, *(f"{score:.3f}" for score in scores)]
+                for name, *scores in zip(names, *bits, strict=True)
+            ),
         ],
     )
     batch = activation_batch(trained, dataset)
-    bits_T = _bits_by_position(trained.spec, trained.ready, trained.fused, batch)
-    positions = np.arange(1, len(bits_T) + 1)
+    bits_T, count_T = _sums_by_position(trained.spec, trained.ready, trained.fused, batch)
+    mean_T = np.asarray(bits_T) / np.maximum(1, np.asarray(count_T))
+    curve = np.arange(1, len(mean_T) + 1), mean_T
     yield Figure(
         "bits_by_position",
         "How much the past helps",
-        f"{where}; mean over n = {num_examples(batch):,} windows that begin without a past",
-        drawing.draw(
-            plots.curves,
-            {"": (positions, bits_T)},
-            ("bytes read", "bits per character"),
-        ),
-    )
-
-
-def _written(trained: TrainedModel, text: bytes, where: str) -> Table:
-    """Beginnings from places evenly spread over the text, the model's way on, and the text's."""
-    rows = []
-    given = min(GIVEN, max(1, len(text) // 2))
-    for place in np.linspace(0, max(0, len(text) - given - WRITTEN), EXAMPLES).astype(int).tolist():
-        beginning = text[place : place + given]
-        truth = text[place + given : place + given + WRITTEN]
-        written = write(trained, beginning, WRITTEN, TEMPERATURE, seed=0)
-        rows.append([part.decode(errors="replace") for part in (beginning, written, truth)])
-    return Table(
-        "written",
-        "Five texts written on",
-        f"beginnings from {where}; drawn at temperature {TEMPERATURE}",
-        ("beginning", "the model writes", "the text goes on"),
-        rows,
+        f"{source}; mean over n = {num_examples(batch):,} windows, before each of which the state "
+        "is zero",
+        drawing.draw(plots.curves, {"": curve}, ("bytes read", "bits per character")),
     )
 
 
 @partial(jax.jit, static_argnums=0)
-def _sums(
+def _sums_by_position(
     spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
+    """Returns the weighted sum of bits at each position of a window, and the weights: [T] each."""
     outputs = inference.outputs(spec, member, fused, batch)
-    items = member.task.per_example(outputs, batch, training=False)
+    scores = member.task.per_example(outputs, batch, training=False)
     shape = outputs.shape[:2]
-    metric_TB, weight_TB = items.metric.reshape(shape), items.weight.reshape(shape)
+    metric_TB, weight_TB = scores.metric.reshape(shape), scores.weight.reshape(shape)
     return jnp.sum(metric_TB * weight_TB, axis=1), jnp.sum(weight_TB, axis=1)
-
-
-def _bits_by_position(
-    spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batch
-) -> np.ndarray:
-    """Returns the mean bits of the bytes at each position of a window, [T]."""
-    bits_T, count_T = _sums(spec, member, fused, batch)
-    return np.asarray(bits_T) / np.maximum(1, np.asarray(count_T))

@@ -1,4 +1,7 @@
-"""What a classifier of texts does: five examples, its mistakes, and what counting words gets."""
+"""Answers of a text classifier: examples, mistakes, its belief word by word, and simpler models.
+
+Axes: N texts, T symbols of a text, C classes.
+"""
 
 from __future__ import annotations
 
@@ -7,100 +10,84 @@ from collections.abc import Iterator
 import numpy as np
 
 from lstm_jax.data.dataset import Dataset, say_nothing
-from lstm_jax.data.text import LabelledTexts, read_texts
+from lstm_jax.data.text import read_texts
 from lstm_jax.predict import text as predictor
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
-from lstm_jax.report.drawing import Figure, Table
-from lstm_jax.report.figures.model import this_model
+from lstm_jax.report.drawing import Figure, TextTable
+from lstm_jax.report.figures import model_row
 
-EXAMPLES = MISTAKES = 5
-SHOWN = 400  # characters of a text
-WORDS_SHOWN = 30
-
-
-def of_answers(trained: TrainedModel, dataset: Dataset, who: str) -> Iterator[Figure | Table]:
-    """Yields examples, worst mistakes and confusion on validation, and what simpler models get."""
-    task = predictor.text_task(trained)
-    texts = read_texts(task.dataset, say_nothing)
-    lines, classes = texts.splits["validation"], texts.classes
-    pieces = [predictor.tokenize(trained, text) for _, text in lines]
-    labels = np.array([classes.index(label) for label, _ in lines])
-    probabilities = predictor.probabilities(trained, pieces)
-    answers = np.argmax(probabilities, axis=1)
-    where = f"{dataset.name}, validation, n = {len(lines):,}; {who}"
-
-    def rows(places: np.ndarray) -> list[list[str]]:
-        return [
-            [lines[i][1][:SHOWN], lines[i][0], f"{classes[answers[i]]} "
-             f"({probabilities[i, answers[i]]:.0%})"]
-            for i in places.tolist()
-        ]  # fmt: skip
-
-    header = ("text", "label", "answer")
-    yield Table(
-        "examples",
-        "Five texts",
-        f"the first of {where}",
-        header,
-        rows(np.arange(len(lines))[:EXAMPLES]),
-    )
-    yield _word_by_word(trained, pieces[0], classes, int(labels[0]), where)
-    wrong = np.flatnonzero(answers != labels)
-    wrong = wrong[np.argsort(probabilities[wrong, labels[wrong]])][:MISTAKES]
-    if len(wrong):
-        caption = f"{where}; least probability for the label first"
-        yield Table("mistakes", "The worst mistakes", caption, header, rows(wrong))
-    if len(classes) <= 26:
-        counts = np.zeros((len(classes),) * 2, int)
-        np.add.at(counts, (labels, answers), 1)
-        legend = ", ".join(f"{i} = {name}" for i, name in enumerate(classes))
-        yield Figure(
-            "confusion",
-            "What is taken for what",
-            f"{where}; rows are labels, the diagonal is right; {legend}",
-            drawing.draw(plots.confusion, counts, size=(4.6, 4.2)),
-        )
-    yield _simpler(trained, texts, task.trivial_score(dataset), dataset.name)
+NUM_EXAMPLES = MAX_MISTAKES = 5
+MAX_CHARACTERS = 400  # of a text
+MAX_SYMBOLS = 30  # of the text whose belief is shown
 
 
-def _word_by_word(
-    trained: TrainedModel, pieces: list[str], classes: list[str], label: int, where: str
-) -> Table:
-    """The belief in the label of the first text, as it is read."""
-    belief_T = predictor.beliefs(trained, pieces[:WORDS_SHOWN])[:, label]
-    rows = [[piece, f"{belief:.2f}"] for piece, belief in zip(pieces, belief_T, strict=False)]
-    return Table(
-        "belief",
-        "Belief as the first text is read",
-        f"{where}; the answer if the text ended there",
-        (trained.member.task.time_step_name, f"probability of {classes[label]}"),
-        rows,
-    )
-
-
-def _simpler(trained: TrainedModel, texts: LabelledTexts, commonest: float, name: str) -> Table:
-    """What the commonest class gets, and naive Bayes on counts of words and pairs of them."""
+def answer_figures(
+    trained: TrainedModel, dataset: Dataset, member_label: str
+) -> Iterator[Figure | TextTable]:
+    """Yields examples, the belief as a text is read, worst mistakes and confusion matrix on
+    validation, and the accuracy of simpler models trained on the same texts.
+    """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.pipeline import make_pipeline
 
+    task = predictor.text_task(trained)
+    texts = read_texts(task.dataset, say_nothing)
+    examples, classes = texts.splits["validation"], texts.classes
+    pieces = [predictor.tokenize(trained, text) for _, text in examples]
+    labels = np.array([classes.index(label) for label, _ in examples])
+    probabilities_NC = predictor.probabilities(trained, pieces)
+    answers = np.argmax(probabilities_NC, axis=1)
+    source = f"{dataset.name}, validation, n = {len(examples):,}; {member_label}"
+
+    def rows(index_N: np.ndarray) -> list[list[str]]:
+        return [
+            [examples[i][1][:MAX_CHARACTERS], examples[i][0], f"{classes[answers[i]]} "
+             f"({probabilities_NC[i, answers[i]]:.0%})"]
+            for i in index_N.tolist()
+        ]  # fmt: skip
+
+    header = ("text", "label", "answer")
+    first = np.arange(len(examples))[:NUM_EXAMPLES]
+    yield TextTable("examples", "Five texts", f"the first of {source}", header, rows(first))
+    belief_T = predictor.beliefs(trained, pieces[0][:MAX_SYMBOLS])[:, labels[0]]
+    yield TextTable(
+        "belief",
+        "Belief as the first text is read",
+        f"{source}; the answer if the text ended there",
+        (task.time_step_name, f"probability of {classes[labels[0]]}"),
+        [[piece, f"{belief:.2f}"] for piece, belief in zip(pieces[0], belief_T, strict=False)],
+    )
+    wrong = np.flatnonzero(answers != labels)
+    wrong = wrong[np.argsort(probabilities_NC[wrong, labels[wrong]])][:MAX_MISTAKES]
+    if len(wrong):
+        caption = f"{source}; sorted by the probability of the label, lowest first"
+        yield TextTable("mistakes", "The worst mistakes", caption, header, rows(wrong))
+    if len(classes) <= 26:
+        counts_CC = np.zeros((len(classes),) * 2, int)
+        np.add.at(counts_CC, (labels, answers), 1)
+        legend = ", ".join(f"{i} = {name}" for i, name in enumerate(classes))
+        yield Figure(
+            "confusion",
+            "Confusion matrix",
+            f"{source}; rows: labels, columns: answers; on the diagonal the answer is correct; "
+            f"{legend}",
+            drawing.draw(plots.confusion, counts_CC, size=(4.6, 4.2)),
+        )
     bayes = make_pipeline(CountVectorizer(ngram_range=(1, 2)), MultinomialNB())
-
-    def columns(split: str) -> tuple[list[str], list[str]]:
-        labels, contents = zip(*texts.splits[split], strict=True)
-        return list(contents), list(labels)
-
-    bayes.fit(*columns("train"))
-    scores = [f"{bayes.score(*columns(split)):.3f}" for split in ("validation", "test")]
-    return Table(
+    contents = {name: [text for _, text in split] for name, split in texts.splits.items()}
+    targets = {name: [label for label, _ in split] for name, split in texts.splits.items()}
+    bayes.fit(contents["train"], targets["train"])
+    scores = [bayes.score(contents[name], targets[name]) for name in ("validation", "test")]
+    yield TextTable(
         "simpler",
-        "What simpler models get",
-        f"{name}; accuracy; learnt from the same training texts ({texts.rule})",
+        "Accuracy beside simpler models",
+        f"{dataset.name}; all models learn from the same training texts ({texts.rule})",
         ("model", "validation", "test"),
         [
-            *this_model(trained),
-            ["the class that is commonest in training", "", f"{commonest:.3f}"],
-            ["naive Bayes on words and pairs of words", *scores],
+            *model_row(trained),
+            ["trivial: most frequent class of training", "", f"{task.trivial_score(dataset):.3f}"],
+            ["naive Bayes on words and pairs of words", *(f"{score:.3f}" for score in scores)],
         ],
     )

@@ -1,4 +1,4 @@
-"""What the diagnostics show is what the network did, for any cell and any number of layers."""
+"""Activations, beliefs and gradient flow are the network's own, for any cell and depth."""
 
 from dataclasses import replace
 
@@ -13,7 +13,13 @@ from lstm_jax.cells import CELLS, get_cell
 from lstm_jax.data.images import load_images
 from lstm_jax.model import forward, fuse
 from lstm_jax.predict import inference
-from lstm_jax.report import diagnostics
+from lstm_jax.report.figures.activations import is_gate, summarise_activations
+from lstm_jax.report.figures.gradients import (
+    EXPLODING,
+    enlarge_recurrent,
+    flow_curve,
+    gradient_flow,
+)
 from lstm_jax.tasks.images import Images, to_sequences
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import named_leaves
@@ -33,7 +39,7 @@ def batch(digits):
 
 
 class Model:
-    """A member at its initial values, ready to be looked at."""
+    """A member with its initial parameters."""
 
     def __init__(self, member, dataset, initial):
         self.spec = member.task.model_spec(dataset.metadata)
@@ -55,70 +61,84 @@ def lstm(digits):
 
 
 def test_the_last_belief_is_the_models_answer(any_model, batch):
-    one = any_model
-    beliefs = inference.compiled_beliefs(one.member, one.fused, batch)
-    answer = inference.compiled_answers(one.spec, one.member, one.fused, batch)
+    model = any_model
+    beliefs = inference.compiled_beliefs(model.member, model.fused, batch)
+    answer = inference.compiled_answers(model.spec, model.member, model.fused, batch)
     np.testing.assert_allclose(beliefs[-1], answer, rtol=1e-4, atol=1e-6)
     assert beliefs.shape == (8, 20, 10)
 
 
-def test_the_gradient_flow_is_that_of_a_finite_difference(any_model, batch):
-    """Along the gradient itself, at one row: the loss changes by its norm."""
-    one, example = any_model, {name: array[:1] for name, array in batch.items()}
-    task, inputs = one.member.task, one.member.task.inputs(example)
-    flow = fast_jit(diagnostics.gradient_flow, static_argnums=0)(
-        one.spec, one.member, one.fused, example
-    )
+def test_the_gradient_flow_agrees_with_finite_differences(any_model, batch):
+    """Along the gradient itself, at one time step, the loss changes by its norm."""
+    model, example = any_model, {name: array[:1] for name, array in batch.items()}
+    task, inputs = model.member.task, model.member.task.inputs(example)
+    flow = fast_jit(gradient_flow, static_argnums=0)(model.spec, model.member, model.fused, example)
 
     def loss_of(perturbation_TBH):
-        h_TBH = inference.activations(one.member, one.fused, inputs, perturbation_TBH)["h"]
-        outputs = forward.apply_head(one.fused, h_TBH[-1])
+        h_TBH = inference.activations(model.member, model.fused, inputs, perturbation_TBH)["h"]
+        outputs = forward.apply_head(model.fused, h_TBH[-1])
         return task.per_example(outputs, example, training=False).loss[0]
 
     zeros, loss = jnp.zeros((8, 1, 5)), fast_jit(loss_of)
-    slopes = fast_jit(jax.grad(loss_of))(zeros)
-    for row in (0, 4, 7):
-        step = zeros.at[row].set(1e-2 * slopes[row] / jnp.linalg.norm(slopes[row]))
+    gradient = fast_jit(jax.grad(loss_of))(zeros)
+    for t in (0, 4, 7):
+        step = zeros.at[t].set(1e-2 * gradient[t] / jnp.linalg.norm(gradient[t]))
         difference = (loss(step) - loss(-step)) / 2e-2
-        assert difference == pytest.approx(float(flow[row]), rel=3e-2)
+        assert difference == pytest.approx(float(flow[t]), rel=3e-2)
 
 
-def test_a_gradient_too_long_to_be_squared_has_its_length(lstm, batch):
+def test_the_norm_of_a_gradient_too_large_to_be_squared_is_finite(lstm, batch):
     long = lstm.fused._replace(head_DO=lstm.fused.head_DO * 1e25)
-    flow = fast_jit(diagnostics.gradient_flow, static_argnums=0)(
-        lstm.spec, lstm.member, long, batch
-    )
+    flow = fast_jit(gradient_flow, static_argnums=0)(lstm.spec, lstm.member, long, batch)
     assert jnp.isfinite(flow).all()
     assert flow[-1] > 1e24
 
 
-def test_what_is_looked_at_is_summed_up_over_examples_and_units(lstm, batch):
-    found = fast_jit(diagnostics.activations)(lstm.member, lstm.fused, batch)
+def test_gradients_vanish_with_the_first_weights_and_explode_with_larger_recurrent_ones():
+    member = Experiment(hidden_size=64)
+    spec = member.task.model_spec({"shapes": {"images": [28, 28]}, "num_classes": 10})
+    params = inference.initial_params(member, spec)
+    rng = np.random.default_rng(0)
+    strokes = rng.random((9, 28, 28)) < 0.1
+    images = (strokes * rng.integers(0, 256, strokes.shape)).astype(np.uint8)
+    batch = {"images": images, "labels": np.zeros(9, np.int32)}
+    first = flow_curve(spec, member, params, batch)[1]
+    larger = flow_curve(spec, member, enlarge_recurrent(member, params, EXPLODING), batch)[1]
+    assert first[0] < first[-1] / 10
+    assert larger[0] > larger[-1] * 10
+
+
+def test_summaries_are_quantiles_and_fractions_over_examples_and_units(lstm, batch):
+    summaries = fast_jit(summarise_activations)(lstm.member, lstm.fused, batch)
     inputs = lstm.member.task.inputs(batch)
-    trace = fast_jit(inference.activations)(lstm.member, lstm.fused, inputs)
-    for name, values in trace.items():
-        assert not diagnostics.is_gate(name) or 0 < values.min() < values.max() < 1
-    assert set(found) == {"input gate", "forget gate", "output gate", "cell", "h"}
-    forget, cell = trace["forget gate"], trace["cell"]
-    np.testing.assert_allclose(found["forget gate"].median_T, np.median(forget, (1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(found["forget gate"].open_T, (forget > 0.95).mean((1, 2)))
-    np.testing.assert_allclose(found["cell"].upper_T, np.quantile(cell, 0.75, (1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(found["cell"].shut_T, (cell < -1).mean((1, 2)))
+    activations = fast_jit(inference.activations)(lstm.member, lstm.fused, inputs)
+    for name, values in activations.items():
+        assert not is_gate(name) or 0 < values.min() < values.max() < 1
+    assert set(summaries) == {"input gate", "forget gate", "output gate", "cell", "h"}
+    forget, cell = activations["forget gate"], activations["cell"]
+    np.testing.assert_allclose(
+        summaries["forget gate"].median_T, np.median(forget, (1, 2)), rtol=1e-5
+    )
+    np.testing.assert_allclose(summaries["forget gate"].open_T, (forget > 0.95).mean((1, 2)))
+    np.testing.assert_allclose(
+        summaries["cell"].upper_T, np.quantile(cell, 0.75, (1, 2)), rtol=1e-4
+    )
+    np.testing.assert_allclose(summaries["cell"].closed_T, (cell < -1).mean((1, 2)))
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_shows_its_output_and_what_it_has_of_gates_and_cell(digits, batch, name):
-    """Nothing is compiled."""
+def test_every_cell_has_summaries_of_its_output_gates_and_cell_state(digits, batch, name):
+    """Traces only; compiles nothing."""
     member = inference.ready(replace(MEMBER, cell=name))
     fused = jax.eval_shape(
         fuse.fuse_kernels,
         member,
         inference.param_shapes(member, member.task.model_spec(digits.metadata)),
     )
-    found = jax.eval_shape(diagnostics.activations, member, fused, batch)
-    assert "h" in found
-    assert ("cell" in found) == ("c" in get_cell(name).state)
-    assert any(map(diagnostics.is_gate, found)) == (name not in ("rnn", "irnn"))
+    summaries = jax.eval_shape(summarise_activations, member, fused, batch)
+    assert "h" in summaries
+    assert ("cell" in summaries) == ("c" in get_cell(name).state)
+    assert any(map(is_gate, summaries)) == (name not in ("rnn", "irnn"))
 
 
 def test_shapes_are_those_of_the_initial_values(any_model, digits):
@@ -139,14 +159,14 @@ def test_seeds_and_forget_biases_of_one_group_compile_nothing_again(lstm, batch)
         inference.compiled_answers(lstm.spec, inference.ready(other), fused, batch)
 
 
-def test_reading_arranges_the_same_pixels():
+def test_each_reading_arranges_the_same_pixels():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4)).astype(np.uint8)
     shapes = {"rows": (3, 4, 4), "columns": (3, 4, 4), "pixels": (3, 16, 1), "permuted": (3, 16, 1)}
     for reading, shape in shapes.items():
-        found = to_sequences(images, reading)
-        assert found.shape == shape
-        for one, other in zip(found, images, strict=True):
-            np.testing.assert_array_equal(np.sort(one.ravel()), np.sort(other.ravel()))
+        read = to_sequences(images, reading)
+        assert read.shape == shape
+        for values, image in zip(read, images, strict=True):
+            np.testing.assert_array_equal(np.sort(values.ravel()), np.sort(image.ravel()))
     np.testing.assert_array_equal(to_sequences(images, "columns")[0], images[0].T)
     np.testing.assert_array_equal(to_sequences(images, "pixels")[0, :, 0], images[0].ravel())
     order = to_sequences(np.arange(16).reshape(1, 4, 4), "permuted")[0, :, 0]
