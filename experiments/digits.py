@@ -1,4 +1,4 @@
-"""The same model on scikit-learn's bundled 8x8 scans: no network.
+"""The model of the notebook on the 8x8 digits of scikit-learn, which need no network.
 
     make experiment NAME=digits
 

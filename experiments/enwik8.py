@@ -1,15 +1,15 @@
-"""The next byte of Wikipedia's text, from a file of one's own.
+"""Language modelling: the next byte of Wikipedia's text, from a file of your own.
 
     make experiment NAME=enwik8
 
-It needs a file: the first 10 million bytes of enwik8, `head -c 10000000 enwik8 | gzip >
-data/enwik8-first-10MB.gz`, a slice, whose numbers are not those of the whole (which is
-`--task.dataset PATH`; published for it: 1.23 bits a byte, by 47 million weights). Expect a test
-bits per character of 2.495 +- 0.039 (2.509, 2.478, 2.498; three seeds; 95 % interval) after one and
-a half epochs: 2.9 % behind 2.424, the best of models that count runs of up to five bytes,
-interpolated, and ahead of runs of four, 2.720; counting single bytes has 5.104. The curve still
-falls: `--total-examples 400000` would be the next thing to try. About 25 minutes on two CPU cores
-with other work.
+It needs a file with the first 10 million bytes of enwik8: `head -c 10000000 enwik8 | gzip >
+data/enwik8-first-10MB.gz`. The numbers of this part are not those of the whole file, which is
+`--task.dataset PATH` (published: 1.23 bits per byte, with 47 million weights). Expect a test bits
+per character of 2.495 +- 0.039 (three seeds: 2.509, 2.478, 2.498; 95 % interval) after one and a
+half epochs. The best n-gram model (up to five bytes, interpolated) has 2.424, one of four bytes
+2.720, and single bytes have 5.104: the LSTM is 2.9 % behind the best one. Its curve still falls, so
+`--total-examples 400000` is the next thing to try. About 25 minutes on two CPU cores shared with
+other work.
 """
 
 from lstm_jax import Experiment, Language

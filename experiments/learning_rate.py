@@ -1,4 +1,4 @@
-"""What Adam's step size does at 128 units: six learning rates, three seeds each.
+"""Six learning rates of Adam with three seeds each, otherwise the model of the notebook.
 
     make experiment NAME=learning_rate
 

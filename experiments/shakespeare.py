@@ -1,10 +1,11 @@
-"""The next character of Shakespeare's plays; then it writes on: `predict shakespeare "ROMEO"`.
+"""Language modelling: the next character of Shakespeare's plays.
 
     make experiment NAME=shakespeare
 
-Untried: no network where this project is measured. The set is TensorFlow Datasets'
-`tiny_shakespeare`, one million characters. Published for small networks: 1.47 to 1.6 nats a
-character, 2.12 to 2.31 bits. The recipe is that of `writing_code`.
+`lstm-jax predict shakespeare "ROMEO"` continues a text. Untried: the machine of this project has no
+network. The data are `tiny_shakespeare` of TensorFlow Datasets, one million characters. Published
+for small networks: 1.47 to 1.6 nats per character, 2.12 to 2.31 bits. The recipe is that of
+`writing_code`.
 """
 
 from lstm_jax import Experiment, Language

@@ -1,9 +1,9 @@
-"""Portuguese to English, from talks: 52,000 sentences, by TensorFlow Datasets.
+"""Translation of talks from Portuguese into English: 52,000 sentences of TensorFlow Datasets.
 
     make experiment NAME=ted
 
-Untried: no network where this project is measured. Copying the source gets a BLEU of about 1;
-recurrent networks with attention and far larger budgets get 25 to 35. The recipe is that of
+Untried: the machine of this project has no network. A copy of the source has a BLEU of about 1;
+recurrent networks with attention and far larger budgets have 25 to 35. The recipe is that of
 `verses`.
 """
 

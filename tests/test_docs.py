@@ -83,7 +83,7 @@ def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     moved = Experiment.from_values(values | {"task": "moved.py:Average"})
     assert (moved.digest, moved.differences(experiment)) == (experiment.digest, "")
     Record("average", Study(moved)).write(files)
-    monkeypatch.setattr("lstm_jax.tasks._kinds_of", lambda task: ())  # as in a new process
+    monkeypatch.setattr("lstm_jax.tasks._subclasses", lambda task: ())  # as in a new process
     assert read_record(files).study.experiment.digest == experiment.digest
     (files / "moved.py").unlink()
     with pytest.raises(EnvironmentProblem, match=r"'moved\.py:Average': no such file") as error:

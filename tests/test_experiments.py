@@ -99,6 +99,13 @@ MADE = {  # by task
 }  # fmt: skip
 
 
+def study_of(name):
+    """The study of an experiment, with the sizes of the data above."""
+    study = load_study(name)
+    members = {member.task.data_key: member for member in study.experiment.members()}
+    return study.with_data_sizes({k: dataset(m).num_examples for k, m in members.items()})
+
+
 def segment_of(member):
     """One member's segment as a jitted function, and the shapes of its arguments."""
     data = dataset(member)
@@ -117,7 +124,7 @@ def segment_of(member):
 @every_experiment
 def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_and_tpu(name):
     """A member of its last group, the largest as a rule."""
-    *_, last = {member.static_key: member for member in load_study(name).members()}.values()
+    *_, last = {member.static_key: member for member in study_of(name).members()}.values()
     segment, arguments = segment_of(last)
     exported = jax.export.export(segment, platforms=("cpu", "cuda", "tpu"))(*arguments)
     assert exported.platforms == ("cpu", "cuda", "tpu")
@@ -132,7 +139,7 @@ def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_
 @every_experiment
 @pytest.mark.parametrize("devices", [1, 3])
 def test_a_shipped_experiment_is_placed_whole_and_its_memory_is_known(name, devices):
-    experiment = load_study(name).experiment
+    experiment = study_of(name).experiment
     placements = make_placements(experiment.members(), devices, lambda group: 1)
     placed = [member.digest for placement in placements for member in placement.members]
     assert sorted(placed) == sorted(member.digest for member in experiment.members())
