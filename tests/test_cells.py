@@ -130,7 +130,7 @@ def test_a_cell_from_a_file_has_the_outputs_and_gradients_of_its_formula(tmp_pat
         ("mine.py:other", "has no cell 'other'; there are ugrnn"),
         ("empty.py:cell", "has no cell 'cell'; there is none"),
         ("broken.py:cell", "ZeroDivisionError: division by zero"),
-        ("half.py:cell", "ValueError: cell half: its states ('c',) have no output h"),
+        ("half.py:cell", "ValueError: cell half: its state ('c',) has no output h"),
     ],
 )
 def test_an_unknown_or_broken_cell_is_an_error_of_one_line(tmp_path, monkeypatch, name, message):
@@ -149,15 +149,15 @@ def test_an_unknown_or_broken_cell_is_an_error_of_one_line(tmp_path, monkeypatch
     ("fields", "message"),
     [
         ({"state": ("c",)}, "no output h"),
-        ({"state": ("h", "memory")}, "one letter other than x, which is the input; got 'memory'"),
-        ({"state": ("h", "x")}, "one letter other than x, which is the input; got 'x'"),
-        ({"state": ("h", "")}, "one letter other than x, which is the input; got ''"),
-        ({"state": ("h", "h")}, "two states"),
-        ({"read": ("h", "c")}, "reads"),
+        ({"state": ("h", "memory")}, "one letter other than x, the input; got ['memory']"),
+        ({"state": ("h", "x")}, "one letter other than x, the input; got ['x']"),
+        ({"state": ("h", "")}, "one letter other than x, the input; got ['']"),
+        ({"state": ("h", "h")}, "a name occurs twice in state ('h', 'h')"),
+        ({"read": ("h", "c")}, "reads ('h', 'c'), its state is ('h',)"),
         ({"blocks": (Block("m"),)}, "blocks of {'m'}, columns ('n',)"),
         ({"blocks": (Block("n", "xc"),)}, "reads {'c'}, which is not in `read`, ('h',)"),
         ({"blocks": (Block("n", "x"), Block("n", "h"))}, "come last"),
-        ({"forget": "f"}, "no column 'f'"),
+        ({"forget": "f"}, "got {'f'}, not in ('n',)"),
         ({"pointwise_fwd": print}, "pointwise_fwd and pointwise_bwd need each other"),
         (
             {"pointwise_fwd": print, "pointwise_bwd": print, "extra": ("p",)},

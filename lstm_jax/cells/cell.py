@@ -71,33 +71,29 @@ class Cell:
         if not self.blocks:
             sources = "".join(("x", *self.read))
             object.__setattr__(self, "blocks", tuple(Block(c, sources) for c in self.columns))
-        for name in self.state:
-            self._expect(
-                len(name) == 1 and name != "x",
-                f"the name of a state is one letter other than x, which is the input; got {name!r}",
-            )
-        self._expect(len(set(self.state)) == len(self.state), f"two states in {self.state} are one")
-        self._expect("h" in self.state, f"its states {self.state} have no output h")
-        self._expect(set(self.read) <= set(self.state), f"reads {self.read} of {self.state}")
+        wrong = [name for name in self.state if len(name) != 1 or name == "x"]
         columns = {block.column for block in self.blocks}
-        self._expect(columns == set(self.columns), f"blocks of {columns}, columns {self.columns}")
         unread = {source for block in self.blocks for source in block.sources} - {"x", *self.read}
-        self._expect(not unread, f"a block reads {unread}, which is not in `read`, {self.read}")
         only_x = [block.sources == "x" for block in self.blocks]
-        self._expect(only_x == sorted(only_x), "blocks that read only x come last")
-        for column in (self.forget, self.keeps):
-            self._expect(column in (None, *self.columns), f"no column {column!r} in {self.columns}")
-        self._expect(
-            (self.pointwise_fwd is None) == (self.pointwise_bwd is None),
-            "pointwise_fwd and pointwise_bwd need each other",
-        )
-        self._expect(
-            self.pointwise_fwd is None or not self.extra, "pointwise_fwd allows no extra weights"
-        )
-
-    def _expect(self, condition: bool, problem: str) -> None:
-        if not condition:
-            raise ValueError(f"cell {self.name}: {problem}")
+        gates = {self.forget, self.keeps} - {None, *self.columns}
+        by_hand = self.pointwise_fwd is not None
+        for condition, problem in (
+            (not wrong, f"a state's name is one letter other than x, the input; got {wrong}"),
+            (len({*self.state}) == len(self.state), f"a name occurs twice in state {self.state}"),
+            ("h" in self.state, f"its state {self.state} has no output h"),
+            ({*self.read} <= {*self.state}, f"it reads {self.read}, its state is {self.state}"),
+            (columns == {*self.columns}, f"blocks of {columns}, columns {self.columns}"),
+            (not unread, f"a block reads {unread}, which is not in `read`, {self.read}"),
+            (only_x == sorted(only_x), "blocks that read only x come last"),
+            (not gates, f"`forget` and `keeps` are columns; got {gates}, not in {self.columns}"),
+            (
+                by_hand == (self.pointwise_bwd is not None),
+                "pointwise_fwd and pointwise_bwd need each other",
+            ),
+            (not by_hand or not self.extra, "pointwise_fwd allows no extra weights"),
+        ):
+            if not condition:
+                raise ValueError(f"cell {self.name}: {problem}")
 
     @property
     def num_read(self) -> int:
