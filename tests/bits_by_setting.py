@@ -1,7 +1,7 @@
-"""`python bits_by_setting.py KNOBS`: how the bits and the identity come out under each knob.
+"""`python bits_by_setting.py SETTINGS`: prints the bits and the identity under each of them.
 
-KNOBS is JSON: for each name, variables of the environment and options of JAX. Each is tried in a
-fork of this process, in which JAX is imported and not yet started: a second or less a knob.
+SETTINGS is JSON: for each name, variables of the environment and options of JAX. Each is tried in a
+fork of this process, in which JAX is imported and not started yet. That takes a second or less.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from lstm_jax.runs import provenance
 
 @jax.jit
 def numbers():
-    """An LSTM's products at the sizes of the baseline, and what else makes numbers."""
+    """Returns products as in an LSTM of the baseline's size, and results of other operations."""
     keys = jax.random.split(jax.random.key(0), 3)
     x_BI = jax.random.uniform(keys[0], (128, 257))
     kernel_IG = jax.random.uniform(keys[1], (257, 512), minval=-0.1, maxval=0.1)
@@ -32,6 +32,7 @@ def numbers():
 
 
 def bits():
+    """Returns the SHA-256 of the numbers."""
     digest = hashlib.sha256()
     for array in numbers():
         digest.update(np.asarray(array).tobytes())
@@ -39,14 +40,14 @@ def bits():
 
 
 def fork(variables, options):
-    """The end of a pipe on which the fork says how it came out."""
+    """Forks, and returns the end of a pipe from which the fork's bits and identity can be read."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.environ |= variables
         for name, value in options.items():
             jax.config.update(name, value)
-        found = {"bits": bits(), "identity": provenance.digest(provenance.identity(""))}
-        os.write(writing, json.dumps(found).encode())
+        outcome = {"bits": bits(), "identity": provenance.digest(provenance.identity(""))}
+        os.write(writing, json.dumps(outcome).encode())
         os._exit(0)
     os.close(writing)
     return reading
@@ -54,11 +55,11 @@ def fork(variables, options):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # JAX warns of forks; it has no threads yet
-    knobs, found = json.loads(sys.argv[1]), {}
-    while knobs:  # two at a time
-        pair = [knobs.popitem() for _ in range(min(2, len(knobs)))]
-        pipes = {name: fork(*knob) for name, knob in pair}
+    settings, outcomes = json.loads(sys.argv[1]), {}
+    while settings:  # two at a time
+        pair = [settings.popitem() for _ in range(min(2, len(settings)))]
+        pipes = {name: fork(*setting) for name, setting in pair}
         for name, pipe in pipes.items():
             with open(pipe) as file:
-                found[name] = json.loads(file.read() or "null")
-    print(json.dumps(found))
+                outcomes[name] = json.loads(file.read() or "null")
+    print(json.dumps(outcomes))

@@ -1,4 +1,4 @@
-"""Checkpoints: what comes back is what was saved, or the one before it, or nothing. Never else."""
+"""A checkpoint is loaded as it was saved. If it is damaged, the one before it is loaded."""
 
 import hashlib
 import itertools
@@ -66,7 +66,7 @@ def steps_in(folder):
     return steps
 
 
-def test_the_newest_checkpoint_comes_back_and_the_one_before_is_kept(saved, folder):
+def test_the_newest_checkpoint_is_loaded_and_the_one_before_it_is_kept(saved, folder):
     for wanted in (["b", "d"], ["a", "c"], MEMBERS):
         found = checkpoints.load(saved, wanted, pytest.fail)
         assert found.keys() == set(wanted) - {"d"}
@@ -75,12 +75,12 @@ def test_the_newest_checkpoint_comes_back_and_the_one_before_is_kept(saved, fold
     assert checkpoints.saved_members(saved) == dict.fromkeys(MEMBERS, 30)
 
 
-def test_any_framework_reads_it(folder):
+def test_safetensors_alone_reads_the_arrays(folder):
     arrays = safetensors.numpy.load_file(folder / "00000030.safetensors")
     np.testing.assert_array_equal(arrays["params/kernel"], arrays_of(30)["params/kernel"])
 
 
-def test_an_array_of_another_order_in_memory_is_saved_as_it_is(tmp_path):
+def test_an_array_of_any_memory_order_is_saved_with_its_values(tmp_path):
     array = np.arange(24, dtype=np.float32).reshape(4, 3, 2).T[:, ::2]
     checkpoints.save(tmp_path, ("a", "b"), checkpoints.Saved(1, {"x": array}, "", [1.0, 2.0]))
     found = checkpoints.load(tmp_path, ["b"], pytest.fail)["b"]
@@ -88,24 +88,24 @@ def test_an_array_of_another_order_in_memory_is_saved_as_it_is(tmp_path):
 
 
 def test_the_fingerprint_never_changes():
-    """The records name it."""
+    """Records of runs contain it."""
     arrays = {"b": np.arange(6, dtype=np.int32).reshape(2, 3), "a": np.float32(0.5).reshape(())}
     text = b"a <f4 ()\n" + b"\0\0\0\x3f" + b"b <i4 (2, 3)\n" + arrays["b"].tobytes()
     assert checkpoints.fingerprint(arrays) == hashlib.sha256(text).hexdigest()
 
 
 def damages(whole):
-    """Every byte flipped in a bit, and every length."""
+    """Yields the file with a bit of each byte flipped, cut at each length, and one byte longer."""
     draw = random.Random(0)
-    for place in range(len(whole)):
-        byte = whole[place] ^ 1 << draw.randrange(8)
-        yield whole[:place] + bytes([byte]) + whole[place + 1 :]
-        yield whole[:place]
+    for position in range(len(whole)):
+        byte = whole[position] ^ 1 << draw.randrange(8)
+        yield whole[:position] + bytes([byte]) + whole[position + 1 :]
+        yield whole[:position]
     yield whole + b"\0"
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-def test_any_flipped_missing_or_added_byte_is_found_and_the_one_before_is_used(
+def test_a_flipped_missing_or_added_byte_is_noticed_and_the_checkpoint_before_is_loaded(
     saved, folder, suffix
 ):
     path = folder / f"00000030{suffix}"
@@ -119,27 +119,27 @@ def test_any_flipped_missing_or_added_byte_is_found_and_the_one_before_is_used(
         assert type(caught.value) is EnvironmentProblem
         assert str(caught.value).isprintable()
         if number % 50 == 0:
-            said = []
-            assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
-            assert len(said) == 1
+            messages = []
+            assert same(checkpoints.load(saved, ["a"], messages.append)["a"], 20)
+            assert len(messages) == 1
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-def test_a_missing_half_is_no_checkpoint(saved, folder, suffix):
+def test_a_checkpoint_without_one_of_its_files_is_not_loaded(saved, folder, suffix):
     (folder / f"00000030{suffix}").unlink()
-    said = []
-    assert same(checkpoints.load(saved, ["c"], said.append)["c"], 20, "c")
-    assert len(said) == (suffix == ".safetensors")
+    messages = []
+    assert same(checkpoints.load(saved, ["c"], messages.append)["c"], 20, "c")
+    assert len(messages) == (suffix == ".safetensors")
 
 
-def test_halves_of_different_checkpoints_do_not_pass_for_one(saved, folder):
+def test_files_of_different_checkpoints_are_not_loaded_as_one(saved, folder):
     (folder / "00000030.safetensors").write_bytes((folder / "00000020.safetensors").read_bytes())
-    said = []
-    assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
+    messages = []
+    assert same(checkpoints.load(saved, ["a"], messages.append)["a"], 20)
     (folder / "00000040.json").write_bytes((folder / "00000020.json").read_bytes())
     (folder / "00000040.safetensors").write_bytes((folder / "00000020.safetensors").read_bytes())
-    assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
-    assert len(said) == 3
+    assert same(checkpoints.load(saved, ["a"], messages.append)["a"], 20)
+    assert len(messages) == 3
     assert checkpoints.saved_members(saved)["a"] == 30  # by its manifest alone
 
 
@@ -156,19 +156,19 @@ def test_halves_of_different_checkpoints_do_not_pass_for_one(saved, folder):
         ),
     ],
 )
-def test_a_sealed_manifest_of_odd_values_is_damaged(saved, folder, change):
+def test_a_manifest_with_invalid_values_and_a_fitting_checksum_is_damaged(saved, folder, change):
     path = folder / "00000030.json"
     write_json(path, with_checksum(read_json(path) | change))
     if change.get("identity"):
         assert checkpoints.load(saved, ["a"], pytest.fail)["a"].step == 30
     else:
-        said = []
-        assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
-        assert len(said) == 1
-        assert said[0].isprintable()
+        messages = []
+        assert same(checkpoints.load(saved, ["a"], messages.append)["a"], 20)
+        assert len(messages) == 1
+        assert messages[0].isprintable()
 
 
-def test_arrays_of_fewer_members_than_it_says_are_damaged(saved, folder):
+def test_arrays_of_fewer_members_than_in_the_manifest_are_damaged(saved, folder):
     content = safetensors.numpy.save({"x": np.zeros((2, 4), np.float32)})
     (folder / "00000030.safetensors").write_bytes(content)
     file = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -178,8 +178,8 @@ def test_arrays_of_fewer_members_than_it_says_are_damaged(saved, folder):
         checkpoints.read(path, {"c"})
 
 
-def test_killed_at_any_step_a_save_leaves_the_last_whole_one(tmp_path):
-    """And what it left lying about is gone after the next start and save."""
+def test_a_save_killed_at_any_moment_leaves_an_undamaged_checkpoint(tmp_path):
+    """The next start and save remove the files that it left."""
     for moment in itertools.count():
         home = tmp_path / str(moment)
         home.mkdir()
@@ -198,8 +198,8 @@ def test_killed_at_any_step_a_save_leaves_the_last_whole_one(tmp_path):
     assert moment > 15
 
 
-def test_a_damaged_future_does_not_crowd_out_what_is_saved_after_it(saved, folder):
-    """Both kept checkpoints damaged, the run starts over: its earlier steps are kept, not those."""
+def test_damaged_checkpoints_of_later_steps_do_not_replace_new_ones(saved, folder):
+    """If both kept checkpoints are damaged, the run starts over, and its new ones are kept."""
     for path in folder.glob("*.json"):
         path.write_text("{}")
     save(saved, 5)
@@ -208,13 +208,13 @@ def test_a_damaged_future_does_not_crowd_out_what_is_saved_after_it(saved, folde
     assert steps_in(folder) == [5, 10]
 
 
-def test_more_than_eight_digits_of_steps_are_later_than_less(tmp_path):
+def test_a_step_of_nine_digits_is_later_than_one_of_eight(tmp_path):
     for step in (99_999_999, 100_000_000):
         save(tmp_path, step)
     assert same(checkpoints.load(tmp_path, ["a"], print)["a"], 100_000_000)
 
 
-def test_what_is_no_checkpoint_is_left_alone(saved, folder):
+def test_files_that_are_no_checkpoints_are_left_alone(saved, folder):
     for name in ("notes.txt", "30.json", "0000003x.json"):
         (folder / name).write_text("mine")
     (saved / "checkpoints" / "notes").mkdir()
@@ -225,8 +225,10 @@ def test_what_is_no_checkpoint_is_left_alone(saved, folder):
 
 
 @pytest.mark.parametrize("linked", ["checkpoints", "the placement"])
-def test_a_link_is_refused_and_never_emptied(saved, folder, tmp_path_factory, linked):
-    """It may lead into another run, whose checkpoints look just the same."""
+def test_a_link_to_a_folder_is_refused_and_its_target_is_not_changed(
+    saved, folder, tmp_path_factory, linked
+):
+    """It may lead into another run, whose checkpoints have the same names."""
     link = saved / "checkpoints" if linked == "checkpoints" else folder
     target = tmp_path_factory.mktemp("other") / "run"
     link.rename(target)
@@ -242,13 +244,13 @@ def test_a_link_is_refused_and_never_emptied(saved, folder, tmp_path_factory, li
     assert sorted(str(path) for path in target.rglob("*")) == before
 
 
-def test_a_linked_file_is_damaged_and_its_target_stays(saved, folder, tmp_path_factory):
+def test_a_link_to_a_file_is_damaged_and_its_target_stays(saved, folder, tmp_path_factory):
     target = tmp_path_factory.mktemp("other") / "arrays"
     (folder / "00000030.safetensors").rename(target)
     (folder / "00000030.safetensors").symlink_to(target)
-    said = []
-    assert same(checkpoints.load(saved, ["a"], said.append)["a"], 20)
-    assert "is a link" in said[0]
+    messages = []
+    assert same(checkpoints.load(saved, ["a"], messages.append)["a"], 20)
+    assert "is a link" in messages[0]
     save(saved, 30), save(saved, 40), save(saved, 50)
     assert target.exists()
     assert steps_in(folder) == [40, 50]

@@ -1,4 +1,4 @@
-"""The run directory: one writer, and what is read is what was written, or damaged."""
+"""A run directory has one writer. A JSON file is read as it was written, or as damaged."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_the_lock_keeps_others_out_and_a_crash_frees_it(tmp_path):
         pass
 
 
-def test_a_directory_that_is_moved_away_is_no_longer_ours(tmp_path):
+def test_a_lock_notices_that_its_directory_was_moved_away(tmp_path):
     path = tmp_path / "runs" / "name" / "digest"
     with locked(path) as lock:
         lock.check()
@@ -50,13 +50,13 @@ def test_a_directory_that_is_moved_away_is_no_longer_ours(tmp_path):
         with pytest.raises(EnvironmentProblem, match="cannot write"):
             write_json(path / "record.json", {})
         with locked(path), pytest.raises(EnvironmentProblem, match="was moved or removed"):
-            lock.check()  # another one is at its place
+            lock.check()  # another directory is at this path
         shutil.rmtree(path)
         (tmp_path / "elsewhere").rename(path)
         lock.check()
 
 
-def test_what_a_lock_says_of_its_holder_is_harmless(tmp_path):
+def test_a_lock_escapes_the_control_characters_of_its_holder(tmp_path):
     with locked(tmp_path):
         (tmp_path / "lock").write_bytes(b"\x1b[2J\xff\nyou")
         with (
@@ -66,7 +66,7 @@ def test_what_a_lock_says_of_its_holder_is_harmless(tmp_path):
             pass
 
 
-def test_importing_loads_nothing_heavy():
+def test_importing_run_directories_loads_no_heavy_library():
     code = "import sys, lstm_jax.runs.directory, lstm_jax.runs.provenance; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "lstm_jax.runs.directory" in modules.split()
@@ -93,23 +93,23 @@ def path(tmp_path_factory):
 
 @fuzz
 @given(values)
-def test_any_value_comes_back(path, value):
+def test_a_value_is_read_as_it_was_written(path, value):
     write_json(path, value)
     assert read_json(path) == value
 
 
 @fuzz
 @given(st.binary(max_size=60))
-def test_any_bytes_are_a_value_or_one_line(path, content):
+def test_any_bytes_are_a_value_or_a_message_of_one_line(path, content):
     path.write_bytes(content)
     try:
         read_json(path)
     except EnvironmentProblem as error:
-        said = str(error)
+        message = str(error)
     else:
         return
-    assert "is damaged" in said
-    assert said.isprintable()
+    assert "is damaged" in message
+    assert message.isprintable()
 
 
 def test_the_record_of_many_members_has_a_line_for_each(path):
@@ -127,14 +127,14 @@ def test_the_record_of_many_members_has_a_line_for_each(path):
         *("[" * 100_000, "[" * 40 + "]" * 40, '{"a":' * 900 + "1" + "}" * 900, "1" * 5000),
     ],
 )
-def test_what_no_program_of_ours_wrote_is_one_line(path, text):
+def test_invalid_json_is_a_message_of_one_line(path, text):
     path.write_text(text)
     with pytest.raises(EnvironmentProblem, match="is damaged") as caught:
         read_json(path)
     assert str(caught.value).isprintable()
 
 
-def test_a_file_that_is_not_there_is_none(path):
+def test_a_missing_file_is_read_as_none(path):
     assert read_json(path, {"members": {}}) is None
 
 
@@ -164,12 +164,12 @@ def member(**values):
         member(accuracy=1),
     ],
 )
-def test_a_value_of_the_shape_passes(change):
+def test_a_value_that_fits_the_schema_passes(change):
     check(GOOD | change, SCHEMA)
 
 
 @pytest.mark.parametrize(
-    ("change", "place"),
+    ("change", "message"),
     [
         ({"name": 3}, "it.name is 3"),
         ({"name": None}, "it.name is None"),
@@ -188,18 +188,18 @@ def test_a_value_of_the_shape_passes(change):
         (member(accuracy=10**400), "it.members.00ff.accuracy is 1000"),
     ],
 )
-def test_a_value_of_another_shape_is_named(change, place):
-    with pytest.raises(ValueError, match=f"^{place}"):
+def test_an_entry_that_does_not_fit_the_schema_is_named(change, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         check(GOOD | change, SCHEMA)
 
 
-def test_a_file_of_another_shape_is_damaged(path):
+def test_a_file_that_does_not_fit_the_schema_is_damaged(path):
     write_json(path, GOOD | {"name": "\x1b[2J"} | {"members": 1})
     with pytest.raises(EnvironmentProblem, match=r"is damaged \(it.members is 1\)"):
         read_json(path, SCHEMA)
 
 
-def test_a_seal_fits_only_what_it_was_made_of(path):
+def test_a_checksum_fits_only_the_value_it_was_made_of():
     value = with_checksum({"b": 1, "a": [0.5, None]})
     assert value == with_checksum(json.loads(json.dumps(value)))
     assert value != with_checksum(value | {"b": 2})
@@ -208,7 +208,7 @@ def test_a_seal_fits_only_what_it_was_made_of(path):
 # CSV.
 
 
-def test_rows_of_different_names_share_a_header(tmp_path):
+def test_rows_with_different_names_share_a_header(tmp_path):
     write_csv(tmp_path / "results.csv", [{"a": 1, "b": None}, {"a": 2, "c": "x,y"}])
     assert (tmp_path / "results.csv").read_text() == 'a,b,c\n1,,\n2,,"x,y"\n'
     assert os.listdir(tmp_path) == ["results.csv"]

@@ -1,7 +1,9 @@
-"""The identity: whatever moves the bits makes another one, and what cannot move them does not."""
+"""Whatever changes the bits changes the identity. What cannot change them does not."""
 
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from lstm_jax.runs import provenance
 
 PROGRAM = Path(__file__).parent / "bits_by_setting.py"
-# Variables, and options of JAX however they were set.
+# Variables of the environment, and options of JAX however they are set.
 VARIABLES = {
     "XLA_FLAGS": "--xla_cpu_enable_fast_math=true",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
@@ -33,13 +35,13 @@ OPTIONS = {
     "jax_disable_jit": True,
     "jax_disable_most_optimizations": True,
 }
-# What cannot move a bit is tried all at once.
+# Settings that cannot change a bit are tried all at once.
 HARMLESS_VARIABLES = {
     "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
     "PJRT_NPROC": "3",
     "OPENBLAS_NUM_THREADS": "1",
     "JAX_PLATFORMS": "cpu",
-    "JAX_ENABLE_X64": "0",  # as it usually is
+    "JAX_ENABLE_X64": "0",  # the default
     "JAX_LOGGING_LEVEL": "ERROR",
     "TF_CLI_CONFIG_FILE": "/etc/terraform",
     "JAXB_HOME": "/opt",
@@ -53,10 +55,10 @@ HARMLESS_OPTIONS = {
 }
 
 
-def start(knobs, **variables):
+def start(group, **variables):
     bare = {k: v for k, v in os.environ.items() if not k.startswith(provenance.SETTINGS)}
     return subprocess.Popen(
-        [sys.executable, PROGRAM, json.dumps(knobs)],
+        [sys.executable, PROGRAM, json.dumps(group)],
         env=bare | {"JAX_PLATFORMS": "cpu"} | variables,
         stdout=subprocess.PIPE,
         text=True,
@@ -64,27 +66,27 @@ def start(knobs, **variables):
 
 
 @pytest.fixture(scope="module")
-def found():
-    """The bits and the identity under each knob."""
-    some = {name: ({name: VARIABLES[name]}, {}) for name in ("XLA_FLAGS", "ONEDNN_MAX_CPU_ISA")}
+def outcomes():
+    """The bits and the identity under each group of settings."""
+    variables = {n: ({n: VARIABLES[n]}, {}) for n in ("XLA_FLAGS", "ONEDNN_MAX_CPU_ISA")}
     seed = {"jax_random_seed_offset": ({}, {"jax_random_seed_offset": 1})}
     options = {"harmless options": ({}, HARMLESS_OPTIONS)}
-    # Some variables are read when a library is loaded: before any fork.
-    fresh = start({"harmless variables": ({}, {})}, **HARMLESS_VARIABLES)
-    with start({"none": ({}, {})} | options | some | seed) as forks, fresh:
-        return json.load(fresh.stdout) | json.load(forks.stdout)
+    # Libraries read some variables when they are loaded, which is before any fork.
+    separate = start({"harmless variables": ({}, {})}, **HARMLESS_VARIABLES)
+    with start({"none": ({}, {})} | options | variables | seed) as forks, separate:
+        return json.load(separate.stdout) | json.load(forks.stdout)
 
 
-@pytest.mark.parametrize("knobs", ["harmless variables", "harmless options"])
-def test_what_moves_no_bit_makes_no_other_identity(found, knobs):
-    assert found[knobs] == found["none"]
+@pytest.mark.parametrize("group", ["harmless variables", "harmless options"])
+def test_settings_that_change_no_bit_keep_the_identity(outcomes, group):
+    assert outcomes[group] == outcomes["none"]
 
 
-@pytest.mark.parametrize("knob", ["XLA_FLAGS", "ONEDNN_MAX_CPU_ISA", "jax_random_seed_offset"])
-def test_what_moves_bits_makes_another_identity(found, knob):
-    if knob != "ONEDNN_MAX_CPU_ISA":  # obeyed on x86 only
-        assert found[knob]["bits"] != found["none"]["bits"]
-    assert found[knob]["identity"] != found["none"]["identity"]
+@pytest.mark.parametrize("name", ["XLA_FLAGS", "ONEDNN_MAX_CPU_ISA", "jax_random_seed_offset"])
+def test_a_setting_that_changes_bits_changes_the_identity(outcomes, name):
+    if name != "ONEDNN_MAX_CPU_ISA":  # has an effect on x86 only
+        assert outcomes[name]["bits"] != outcomes["none"]["bits"]
+    assert outcomes[name]["identity"] != outcomes["none"]["identity"]
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def plain(monkeypatch):
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_a_variable_that_may_move_bits_makes_another_identity(plain, name):
+def test_a_variable_that_may_change_bits_changes_the_identity(plain, name):
     before = provenance.identity("data")
     plain.setenv(name, VARIABLES[name])
     now = provenance.identity("data")
@@ -103,7 +105,7 @@ def test_a_variable_that_may_move_bits_makes_another_identity(plain, name):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_option_that_may_move_bits_makes_another_identity(plain, name):
+def test_an_option_that_may_change_bits_changes_the_identity(plain, name):
     before, usual = provenance.identity("data"), jax.config.values[name]
     jax.config.update(name, OPTIONS[name])
     try:
@@ -115,7 +117,7 @@ def test_an_option_that_may_move_bits_makes_another_identity(plain, name):
     ]
 
 
-def test_an_identity_says_what_was_set_and_how_it_changed(plain, tmp_path):
+def test_an_identity_contains_the_settings_and_names_their_changes(plain, tmp_path):
     before = provenance.identity("data")
     assert provenance.identity("data") == before
     assert json.loads(json.dumps(before)) == before
@@ -132,7 +134,17 @@ def test_an_identity_says_what_was_set_and_how_it_changed(plain, tmp_path):
     assert provenance.digest(now) != provenance.digest(before)
 
 
-def test_an_entry_that_came_or_went_is_named():
+def test_the_identity_names_the_processor_of_a_cpu():
+    """Its model decides in which order a product adds; `device_kind` of JAX is just `cpu`."""
+    identity = provenance.identity("data")
+    assert "device_kind" not in identity
+    assert "cpu" not in identity["processor"].lower().split()
+    if Path("/proc/cpuinfo").exists() and platform.machine() == "x86_64":
+        names = re.findall("(vendor|family|model) ", identity["processor"])
+        assert names == ["vendor", "family", "model"]
+
+
+def test_an_entry_that_was_added_or_removed_is_named():
     before, now = {"a": {"b": 1, "c": {"d": 1}}}, {"a": {"c": {"d": None}}, "e": {"f": 2}}
     assert provenance.changed(before, now) == [
         "a.b was 1, is None",
@@ -141,7 +153,7 @@ def test_an_entry_that_came_or_went_is_named():
     ]
 
 
-def test_an_identity_is_named_by_what_it_holds():
-    one, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
-    assert provenance.digest(one) == provenance.digest(other)
-    assert len(provenance.digest(one)) == 12
+def test_the_digest_of_an_identity_does_not_depend_on_the_order_of_its_entries():
+    first, second = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
+    assert provenance.digest(first) == provenance.digest(second)
+    assert len(provenance.digest(first)) == 12

@@ -1,4 +1,4 @@
-"""Runs by name, listed, compared and cleaned: on records written by hand, nothing is trained."""
+"""Runs are found by name, listed, compared and cleaned. Nothing is trained for it."""
 
 import fcntl
 import io
@@ -26,12 +26,12 @@ from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result
 
 
-def write(runs, name, experiment, began, values):
-    """A run whose first members have these metrics on validation, and a tenth less on the test."""
+def write(runs, name, experiment, started, values):
+    """Writes a run whose first members have these metrics on validation, 0.1 less on the test."""
     study = Study(experiment)
     directory = run_directory(runs, name, study)
     directory.mkdir(parents=True)
-    session = {"started": began, "ended": began}
+    session = {"started": started, "ended": started}
     record = Record(name, study, identities={"0" * 12: {"data": "d" * 64}}, sessions=[session])
     for member, value in zip(experiment.members(), values, strict=False):
         record.results[member.digest] = Result(
@@ -60,8 +60,8 @@ def runs(tmp_path):
 
 
 @pytest.fixture
-def places(runs):
-    """Their directories."""
+def directories(runs):
+    """The directories of the three runs."""
     named = (("digits", DIGITS), ("digits", WIDE), ("mine", HALF))
     return [run_directory(runs, name, Study(experiment)) for name, experiment in named]
 
@@ -71,19 +71,19 @@ def console():
     return Console(file=io.StringIO(), width=120)
 
 
-def test_a_run_is_named_by_its_path_its_name_a_beginning_or_latest(runs, places):
-    first, second, mine = places
+def test_a_run_is_found_by_path_name_beginning_of_digest_or_latest(runs, directories):
+    first, second, mine = directories
     assert find_run("latest", runs) == mine
     assert find_run("digits", runs) == second
     assert find_run(f"digits/{first.name[:5]}", runs) == first
     assert find_run(str(first), runs) == first
-    for word, says in [("digts", "Did you mean digits"), ("mine/0123", "names no run"),
+    for word, message in [("digts", "Did you mean digits"), ("mine/0123", "names no run"),
                        ("../x", "names no run"), ("", "names no run")]:  # fmt: skip
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             find_run(word, runs)
 
 
-def test_the_list_says_of_each_run_what_it_is_and_how_it_did(runs, console):
+def test_the_list_shows_status_scores_and_differences_of_each_run(runs, console):
     list_runs(console, runs, None, experiment_or_default)
     head, first, second, mine, *_ = console.file.getvalue().splitlines()
     assert head.split()[:2] == ["run", "started"]
@@ -96,8 +96,10 @@ def test_the_list_says_of_each_run_what_it_is_and_how_it_did(runs, console):
     assert mine.endswith("hidden size 8 16")
 
 
-def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, places, console):
-    mine = places[2]
+def test_the_list_shows_which_runs_are_running_unreadable_or_never_trained(
+    runs, directories, console
+):
+    mine = directories[2]
     (mine / "record.json").write_text("{}")
     empty = runs / "mine" / ("a" * 12)
     empty.mkdir()
@@ -105,9 +107,10 @@ def test_the_list_tells_what_runs_what_is_damaged_and_what_never_began(runs, pla
     with (empty / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         list_runs(console, runs, "mine", experiment_or_default)
-    said = console.file.getvalue()
-    assert [word in said for word in ("unreadable", "never trained", "running")] == [True] * 3
-    assert said.index("never trained") < said.index("running")
+    output = console.file.getvalue()
+    assert [word in output for word in ("unreadable", "never trained", "running")] == [True] * 3
+    assert output.index("never trained") < output.index("running")
+    assert "record.json is damaged (it has no name)" in output  # why it is unreadable
     with pytest.raises(UserError, match="no runs of absent"):
         list_runs(console, runs, "absent", experiment_or_default)
     list_runs(console, runs / "absent", None, experiment_or_default)
@@ -118,61 +121,63 @@ LATER = [("0.10.0", True), ("1.0.0rc1", True), (lstm_jax.__version__, False), ("
 
 
 @pytest.mark.parametrize(("version", "is_later"), LATER)
-def test_a_record_names_its_version_and_one_of_a_later_version_is_not_called_damaged(
-    places, version, is_later
-):
-    path = places[2] / "record.json"
+def test_a_record_of_a_later_version_is_not_called_damaged(directories, version, is_later):
+    path = directories[2] / "record.json"
     value = json.loads(path.read_text())
     assert value["version"] == lstm_jax.__version__
     if is_later:  # with another schema
         del value["members"]
     path.write_text(json.dumps(with_checksum(value | {"version": version})))
     if is_later:
-        says = f"was written by a later version: lstm_jax {version}, and this is"
-        with pytest.raises(EnvironmentProblem, match=says):
-            read_record(places[2])
+        message = f"was written by a later version: lstm_jax {version}, and this is"
+        with pytest.raises(EnvironmentProblem, match=message):
+            read_record(directories[2])
     else:
-        assert read_record(places[2]).name == "mine"
+        assert read_record(directories[2]).name == "mine"
 
 
-def test_compared_runs_show_fields_scores_and_the_lead_over_common_seeds(runs, places, console):
-    first, second, _ = places
+def test_compare_shows_fields_scores_and_the_lead_over_common_seeds(runs, directories, console):
+    first, second, _ = directories
     page = compare([second, first], console, runs).read_text()
-    said = console.file.getvalue()
-    assert "hidden size" in said
-    assert "learning rate" not in said  # it is the same in both
+    output = console.file.getvalue()
+    assert "hidden size" in output
+    assert "learning rate" not in output  # it is the same in both
     one, other = (f"digits/{path.name[:6]}" for path in (second, first))
     lead = (
         f"{one} is ahead of {other} by 0.0100: validation accuracy, paired over 1"
         " common seed; too few seeds to tell the two apart"
     )
-    assert lead in said  # 64 units on seed 0: 0.81 against 0.80
+    assert lead in output  # 64 units on seed 0: 0.81 against 0.80
     assert lead in page
     assert page.count("<svg") == 2
     assert not {"<script", "src=", "<link"} & set(re.findall(r"<script|src=|<link", page))
 
 
-def test_the_one_that_is_behind_is_said_to_be_behind(runs, places, console):
-    first, second, _ = places
+def test_compare_names_the_run_that_is_ahead_first(runs, directories, console):
+    first, second, _ = directories
     compare([first, second], console, runs)
     assert (
         f"digits/{second.name[:6]} is ahead of digits/{first.name[:6]}" in console.file.getvalue()
     )
 
 
-def test_runs_with_the_same_score_are_equal(runs, places, console):
+def test_compare_calls_runs_with_the_same_score_equal(runs, directories, console):
     same = write(runs, "mine", DIGITS, "2026-01-05T10:00:00+00:00", [0.8])
-    compare([places[0], same], console, runs)
-    said = console.file.getvalue()
-    assert f"digits/{places[0].name[:6]} are equal: validation accuracy, paired over 1" in said
-    assert "is ahead" not in said
+    compare([directories[0], same], console, runs)
+    output = console.file.getvalue()
+    name = directories[0].name[:6]
+    assert f"digits/{name} are equal: validation accuracy, paired over 1" in output
+    assert "is ahead" not in output
 
 
-def test_runs_that_cannot_be_compared_are_refused(runs, places, console):
-    mine = places[2]
-    for several, says in (([mine], "give two to 8 runs"), ([mine, mine], "mine/.* is given twice")):
-        with pytest.raises(UserError, match=says):
-            compare(several, console, runs)
+def test_compare_refuses_one_run_and_a_run_named_twice(runs, directories, console):
+    mine = directories[2]
+    for paths, message in (
+        ([mine], "give two to 8 runs"),
+        ([mine, mine], "mine/.* is given twice"),
+    ):
+        with pytest.raises(UserError, match=message):
+            compare(paths, console, runs)
 
 
 def save(directory, members, step):
@@ -181,8 +186,8 @@ def save(directory, members, step):
     return checkpoints.save(directory, members, saved)
 
 
-def test_only_what_no_one_needs_can_go(places):
-    mine = places[2]
+def test_only_superseded_checkpoints_can_be_removed(directories):
+    mine = directories[2]
     old = save(mine, ("a" * 12, "b" * 12, "c" * 12), 100).parent
     assert list(find_removable(mine)) == []
     save(mine, ("a" * 12, "b" * 12), 200)
@@ -193,23 +198,23 @@ def test_only_what_no_one_needs_can_go(places):
     assert list(find_removable(mine)) == []
 
 
-def test_leftovers_of_killed_writers_can_go(runs, places, console):
-    mine = places[2]
+def test_clean_removes_what_killed_writers_left(runs, directories, console):
+    mine = directories[2]
     (mine / f".{'0' * 16}.tmp").write_text("half")
     save(mine, ("a" * 12,), 100).unlink()  # its arrays stay
     (runs / "mine" / ("b" * 12)).mkdir()
     kept = {path for path in runs.rglob("*") if path.name in ("record.json", "metrics.jsonl")}
     clean(console, runs, None, yes=True)
-    said = console.file.getvalue()
+    output = console.file.getvalue()
     for why in ("temporary file", "never finished", "before it began"):
-        assert why in said
+        assert why in output
     assert all(path.exists() for path in kept)
     assert not (runs / "mine" / ("b" * 12)).exists()
     clean(console, runs, None, yes=True)
     assert "nothing in" in console.file.getvalue()
 
 
-def test_nothing_is_removed_without_an_answer(runs, console, monkeypatch):
+def test_clean_removes_nothing_without_an_answer(runs, console, monkeypatch):
     empty = runs / "mine" / ("b" * 12)
     empty.mkdir()
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
@@ -223,7 +228,7 @@ def test_nothing_is_removed_without_an_answer(runs, console, monkeypatch):
     assert not empty.exists()
 
 
-def test_a_run_in_use_is_left_as_it_is(runs, console):
+def test_clean_leaves_a_run_in_use_as_it_is(runs, console):
     empty = runs / "mine" / ("b" * 12)
     empty.mkdir()
     with (empty / "lock").open("w") as lock:
@@ -233,13 +238,13 @@ def test_a_run_in_use_is_left_as_it_is(runs, console):
     assert empty.exists()
 
 
-def test_a_new_experiment_can_be_run_and_is_never_written_over(tmp_path, monkeypatch, capsys):
+def test_a_new_experiment_can_be_run_and_is_never_overwritten(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["new", "mine"])
     main(["experiments"])
-    said = capsys.readouterr().out
-    assert "lstm-jax run mine" in said
-    assert "mine: mine: what it shows" in said
+    output = capsys.readouterr().out
+    assert "lstm-jax run mine" in output
+    assert "mine: mine: what it shows" in output
     assert experiment_or_default("mine").num_members == 6
     (tmp_path / "experiments" / "mine.py").write_text("changed")
     for name in ("mine", "digits", "a/b", ""):

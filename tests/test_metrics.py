@@ -1,4 +1,4 @@
-"""Metrics on disk: each row comes back once, and a changed line is noticed. TensorBoard's, too."""
+"""Metrics on disk: each row is read once, and a changed line is noticed. TensorBoard shows them."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def rows(steps, members="ab"):
     return [{"member": m, "step": s, "bits": s / 3, "f1": None} for s in steps for m in members]
 
 
-def test_rows_come_back_and_the_file_knows_no_segments(tmp_path):
+def test_rows_are_read_as_written_and_the_file_does_not_depend_on_segments(tmp_path):
     for name, segments in {"one": [range(9)], "many": [range(2), [], range(2, 9)]}.items():
         (tmp_path / name).mkdir()
         for steps in segments:
@@ -30,12 +30,12 @@ def test_rows_come_back_and_the_file_knows_no_segments(tmp_path):
     assert all(json.loads(line)["step"] in range(9) for line in texts[0].splitlines())
 
 
-def test_no_metrics_are_no_rows(tmp_path):
+def test_a_run_without_metrics_has_no_rows(tmp_path):
     trim_metrics(tmp_path, {"a": 0})
     assert (read_metrics(tmp_path), os.listdir(tmp_path)) == ([], [])
 
 
-def test_after_a_kill_each_step_is_there_once(tmp_path):
+def test_each_step_is_in_the_file_once_after_a_kill(tmp_path):
     append_metrics(tmp_path, rows([0, 20, 40]))
     with open(tmp_path / "metrics.jsonl", "a") as handle:
         handle.write('{"member": "a", "st')  # torn by a kill
@@ -47,8 +47,8 @@ def test_after_a_kill_each_step_is_there_once(tmp_path):
 
 
 @pytest.mark.parametrize("torn", [1, 9, 60, 100_000])
-def test_nothing_is_glued_to_what_a_kill_left(tmp_path, torn):
-    """Half a row, or the zeros that a power cut leaves in place of rows."""
+def test_no_row_is_appended_to_the_half_line_of_a_killed_writer(tmp_path, torn):
+    """The half line may consist of the zeros that a power cut leaves in place of rows."""
     append_metrics(tmp_path, rows([0]))
     path = tmp_path / "metrics.jsonl"
     whole = path.read_bytes()
@@ -62,7 +62,7 @@ def test_nothing_is_glued_to_what_a_kill_left(tmp_path, torn):
     assert (found[:2], found[-2:]) == (rows([0]), rows([20]))
 
 
-def test_any_changed_byte_and_any_removed_or_moved_row_is_noticed(tmp_path):
+def test_a_changed_byte_and_a_removed_moved_or_doubled_row_is_noticed(tmp_path):
     append_metrics(tmp_path, rows(range(4)))
     path, draw = tmp_path / "metrics.jsonl", random.Random(0)
     whole = path.read_bytes()
@@ -78,24 +78,26 @@ def test_any_changed_byte_and_any_removed_or_moved_row_is_noticed(tmp_path):
         path.write_bytes(content)
         with pytest.raises(EnvironmentProblem, match="is damaged"):
             read_metrics(tmp_path)
-        said = []
-        found = read_metrics(tmp_path, said.append)
-        assert len(said) == 1
+        messages = []
+        found = read_metrics(tmp_path, messages.append)
+        assert len(messages) == 1
         assert len(found) >= len(lines) - 3
         assert all(row in rows(range(4)) for row in found)
 
 
-def test_a_damaged_file_is_mended_out_loud(tmp_path):
+def test_a_damaged_file_is_repaired_with_a_message(tmp_path):
     append_metrics(tmp_path, rows(range(4), "a"))
     path = tmp_path / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], *lines[2:]]))
     with pytest.raises(EnvironmentProblem, match="line 2"):
         trim_metrics(tmp_path, {})
-    said = []
-    trim_metrics(tmp_path, {"a": 3}, said.append)
-    assert "line 2, are not as they were written" in said[0]
-    assert [row["step"] for row in read_metrics(tmp_path)] == [0]  # 2 is held for odd: 1 is gone
+    messages = []
+    trim_metrics(tmp_path, {"a": 3}, messages.append)
+    assert "line 2, are not as they were written" in messages[0]
+    assert [row["step"] for row in read_metrics(tmp_path)] == [
+        0
+    ]  # row 1 is lost, so row 2 does not fit
 
 
 values = st.recursive(
@@ -118,21 +120,21 @@ def folder(tmp_path_factory):
 
 @fuzz
 @given(st.lists(odd_rows.map(json.dumps).map(str.encode) | st.binary(max_size=80), max_size=5))
-def test_any_bytes_are_rows_or_one_line(folder, lines):
+def test_any_bytes_are_rows_or_a_message_of_one_line(folder, lines):
     path = folder / "metrics.jsonl"
     path.unlink(missing_ok=True)
     append_metrics(folder, rows([3]))
     with open(path, "ab") as file:
         file.write(b"\n".join(lines))
-    said = []
-    assert read_metrics(folder, said.append) == rows([3])
-    assert all(line.isprintable() for line in said)
+    messages = []
+    assert read_metrics(folder, messages.append) == rows([3])
+    assert all(line.isprintable() for line in messages)
 
 
 @fuzz
 @given(odd_rows)
-def test_a_sealed_row_of_odd_values_is_no_row(folder, row):
-    """Whoever writes a wrong row can seal it."""
+def test_a_row_with_invalid_values_and_a_fitting_checksum_is_no_row(folder, row):
+    """A program that writes a wrong row can add its checksum."""
     path = folder / "metrics.jsonl"
     path.unlink(missing_ok=True)
     try:
@@ -146,7 +148,7 @@ def test_a_sealed_row_of_odd_values_is_no_row(folder, row):
 
 
 @pytest.mark.parametrize("body", ['{"member": ' + "[" * 100_000, '{"member": ' + '{"a":' * 3000])
-def test_nested_brackets_are_no_row(tmp_path, body):
+def test_deeply_nested_brackets_are_no_row(tmp_path, body):
     (tmp_path / "metrics.jsonl").write_text(f'{body}, "checksum": "0123456789abcdef"}}\n')
     with pytest.raises(EnvironmentProblem, match="is damaged"):
         read_metrics(tmp_path)

@@ -1,7 +1,7 @@
-"""`python killed_at.py N ARGUMENTS`: lstm_jax, killed at the Nth moment around a write to the disk.
+"""`python killed_at.py N ARGUMENTS` runs lstm_jax and kills it at the Nth moment around a write.
 
-A moment is before or after an fsync, a rename or the removal of a file: before an fsync the file is
-written and not yet safe. With N = 0 nothing is killed; the number of moments is the last line.
+A moment is before or after an fsync, a rename or the removal of a file. Before an fsync the file is
+written, but not yet safe. With N = 0 nothing is killed, and the last line is the number of moments.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Several processes that are one program: whatever happens to one, all end, and nothing is lost."""
+"""Whatever happens to one of several processes of a run, all of them end, and nothing is lost."""
 
 import os
 import signal
@@ -10,25 +10,11 @@ from test_faults import command, finished, start
 
 SWEEP = (
     *("--hidden-size", "8", "--cell", "lstm", "gru", "--learning-rate", "1e-3", "3e-3"),
-    *(
-        "--seed",
-        "0",
-        "1",
-        "2",
-        "--total-examples",
-        "6400",
-        "--checkpoint-every",
-        "10",
-        "--no-report",
-    ),
+    *("--seed", "0", "1", "2", "--total-examples", "6400", "--checkpoint-every", "10"),
+    "--no-report",
 )
 ALONE = (
-    "--hidden-size",
-    "8",
-    "--total-examples",
-    "12800",
-    "--checkpoint-every",
-    "10",
+    *("--hidden-size", "8", "--total-examples", "12800", "--checkpoint-every", "10"),
     "--no-report",
 )
 
@@ -46,54 +32,56 @@ def run(runs, argv, processes, devices):
 
 
 def ranks(process):
-    """The ids of the processes that a launcher has started, the first one first."""
+    """Returns the ids of the processes that a launcher has started, the main process first."""
     found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return sorted(map(int, found))
 
 
 @pytest.fixture(scope="module", params=[SWEEP, ALONE], ids=["twelve members", "one member"])
 def whole(request, tmp_path_factory):
-    """The arguments, and what one process with four devices makes of them."""
+    """The arguments, and the results of one process with four devices."""
     return request.param, run(tmp_path_factory.mktemp("whole"), request.param, 1, 4)
 
 
 @pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
-def test_the_bits_do_not_know_how_many_processes_there_are(whole, tmp_path, processes, devices):
+def test_the_bits_do_not_depend_on_the_number_of_processes(whole, tmp_path, processes, devices):
     argv, digests = whole
     assert run(tmp_path, argv, processes, devices) == digests
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_all_end_with_one_and_any_number_of_processes_goes_on(whole, tmp_path, tally, rank, number):
+def test_all_processes_end_with_one_and_any_number_of_them_resumes(
+    whole, tmp_path, tally, rank, number
+):
     argv, digests = whole
     process = start(command(tmp_path, *argv, "--processes", "2"), JAX_NUM_CPU_DEVICES="1")
     while "loss" not in process.stdout.readline():
         assert process.poll() is None
-    own = ranks(process)
-    os.kill(own[rank], number)
-    began = time.monotonic()
+    ids = ranks(process)
+    os.kill(ids[rank], number)
+    started = time.monotonic()
     code, lines = finish(process)
-    seconds = time.monotonic() - began
-    assert not any(Path(f"/proc/{one}").exists() for one in own)
-    said = [line for line in lines if "lstm_jax: " in line]
-    assert len(said) == 1, lines
+    seconds = time.monotonic() - started
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ids)
+    errors = [line for line in lines if "lstm_jax: " in line]
+    assert len(errors) == 1, lines
     assert code == (3 if number == signal.SIGKILL else 75)
-    assert "the same command goes on" in said[0]
+    assert "the same command goes on" in errors[0]
     assert seconds < 30
     survived = run(tmp_path, argv, 1 + rank, 2 - rank) == digests
     tally(f"{signal.Signals(number).name} of process {rank} of 2", 1, int(survived))
     assert survived
 
 
-def test_the_others_end_with_their_launcher(tmp_path):
+def test_the_processes_end_with_their_launcher(tmp_path):
     process = start(command(tmp_path, *SWEEP, "--processes", "2"), JAX_NUM_CPU_DEVICES="1")
     while "loss" not in process.stdout.readline():
         assert process.poll() is None
-    own = ranks(process)
+    ids = ranks(process)
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{one}").exists() for one in own):
+    while any(Path(f"/proc/{pid}").exists() for pid in ids):
         assert time.monotonic() < deadline
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Real processes, real signals, real damage: minutes, so `make faults`, not `make test`."""
+"""Real processes, real signals, real damage. They take minutes: `make faults`, not `make test`."""
 
 import contextlib
 import json
@@ -21,12 +21,7 @@ from lstm_jax.runs.directory import locked
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = (
-    "--hidden-size",
-    "8",
-    "--total-examples",
-    "16000",
-    "--checkpoint-every",
-    "20",
+    *("--hidden-size", "8", "--total-examples", "16000", "--checkpoint-every", "20"),
     "--no-report",
 )
 SWEEP = (
@@ -35,17 +30,19 @@ SWEEP = (
 )
 
 
-MEMORY = (  # examples made anew and outputs dropped: both are functions of the step alone
+MEMORY = (  # online examples and dropout: both are functions of the step alone
     *("--task.length", "20", "--cell", "gru", "--layers", "2", "--dropout", "0.2", "--seed", "0"),
     *SMALL,
 )
 
 
 def command(runs, *argv, name="digits"):
+    """Returns the arguments of lstm_jax that run an experiment in a folder."""
     return ["run", name, "--runs-dir", str(runs), *argv]
 
 
 def start(argv, *program, **environment):
+    """Starts Python with lstm_jax, or with another program, and these arguments."""
     return subprocess.Popen(
         [sys.executable, *(program or ("-m", "lstm_jax")), *argv],
         cwd=ROOT,
@@ -57,12 +54,13 @@ def start(argv, *program, **environment):
 
 
 def finish(process):
+    """Waits for a process and returns its exit code and its lines."""
     out, _ = process.communicate(timeout=300)
     return process.returncode, out.splitlines()
 
 
 def finished(runs):
-    """SHA-256 of the finished members, by digest."""
+    """Returns the SHA-256 of the parameters of finished members, by digest."""
     found = {}
     for path in runs.glob("*/*/record.json"):
         members = json.loads(path.read_text())["members"]
@@ -86,12 +84,14 @@ def whole_sweep(tmp_path_factory):
 
 
 @pytest.mark.parametrize("salt", [0, 1])
-def test_a_sweep_of_twelve_killed_ten_times(whole_sweep, tmp_path, tally, salt):
-    """At random moments, on one or two devices as it comes; finished members are never lost."""
+def test_a_sweep_killed_ten_times_loses_no_finished_member(whole_sweep, tmp_path, tally, salt):
+    """The kills come at random moments. Each start has one or two devices, at random."""
     draw, before, lost = random.Random(salt), {}, 0
     for _ in range(10):
         process = start(command(tmp_path, *SWEEP), JAX_NUM_CPU_DEVICES=draw.choice("12"))
-        for _ in range(draw.randint(0, 5)):  # lines, mostly one a segment; then within the next
+        for _ in range(
+            draw.randint(0, 5)
+        ):  # lines, about one per segment; then within the next segment
             process.stdout.readline()
         time.sleep(draw.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
@@ -107,8 +107,8 @@ def test_a_sweep_of_twelve_killed_ten_times(whole_sweep, tmp_path, tally, salt):
     assert not lost
 
 
-def test_kills_in_the_first_four_seconds(whole, tmp_path, tally):
-    """While Python and JAX start, the first program is compiled, the first segment is saved."""
+def test_a_run_survives_kills_in_its_first_four_seconds(whole, tmp_path, tally):
+    """Then Python and JAX start, the first program is compiled, the first segment is saved."""
     draw, survived = random.Random(0), 0
     for _ in range(12):
         process = start(command(tmp_path, *SMALL))
@@ -123,14 +123,16 @@ def test_kills_in_the_first_four_seconds(whole, tmp_path, tally):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_memory_task_with_dropout_killed_ten_times(tmp_path, tally):
-    """At random moments, on one or two devices as it comes."""
+def test_an_online_task_with_dropout_survives_ten_kills(tmp_path, tally):
+    """The kills come at random moments. Each start has one or two devices, at random."""
     whole, killed = (command(tmp_path / n, *MEMORY, name="two_troubles") for n in ("whole", "runs"))
     assert finish(start(whole))[0] == 0
     draw, kills = random.Random(2), 0
     for _ in range(10):
         process = start(killed, JAX_NUM_CPU_DEVICES=draw.choice("12"))
-        for _ in range(draw.randint(1, 3)):  # lines, mostly one a segment; then within the next
+        for _ in range(
+            draw.randint(1, 3)
+        ):  # lines, about one per segment; then within the next segment
             process.stdout.readline()
         time.sleep(draw.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
@@ -143,8 +145,8 @@ def test_a_memory_task_with_dropout_killed_ten_times(tmp_path, tally):
     assert kills > 5, "it was over before it was killed"
 
 
-def test_kills_while_data_is_prepared(tmp_path, tally):
-    """The child ends with its parent, a set is there whole or not, and no leftover stays."""
+def test_kills_while_data_is_prepared_leave_no_process_and_no_half_data_set(tmp_path, tally):
+    """The child process ends with its parent. The next start removes what it left."""
     source = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     manual = source.absolute() / "downloads" / "manual"
     if len(list(manual.glob("*-ubyte.gz"))) < 4:
@@ -162,7 +164,9 @@ def test_kills_while_data_is_prepared(tmp_path, tally):
         process.send_signal(draw.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
         process.communicate()
         time.sleep(1)
-        pids = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(home) in said(path)]
+        pids = [
+            path for path in Path("/proc").glob("[0-9]*/cmdline") if str(home) in read_text(path)
+        ]
         survived += not pids
     _, lines = finish(start((), *load, TFDS_DATA_DIR=str(home)))
     whole = lines[-1].startswith("582e054b25638a33")
@@ -171,14 +175,15 @@ def test_kills_while_data_is_prepared(tmp_path, tally):
     assert (survived, whole, left) == (6, True, [])
 
 
-def said(path):
+def read_text(path):
+    """Returns the text of a file, or nothing if it cannot be read."""
     with contextlib.suppress(OSError):
         return path.read_text(errors="replace")
     return ""
 
 
-def test_kills_around_every_kind_of_write(whole, tmp_path, tally):
-    """Twenty moments, seeded: before and after an fsync, a rename, a removal."""
+def test_a_run_survives_kills_around_every_kind_of_write(whole, tmp_path, tally):
+    """Twenty random moments before and after an fsync, a rename or a removal."""
     program = str(Path(__file__).parent / "killed_at.py")
     code, lines = finish(start(command(tmp_path / "count", *SMALL), program, "0"))
     assert code == 0
@@ -195,8 +200,8 @@ def test_kills_around_every_kind_of_write(whole, tmp_path, tally):
     assert survived == len(moments)
 
 
-def test_a_disk_that_fills_up_at_any_point(whole, tmp_path, tally):
-    """A limit on the size of files, in blocks of 512 or 1024 bytes, stands for the disk."""
+def test_a_run_survives_a_full_disk(whole, tmp_path, tally):
+    """A limit on the size of files, in blocks of 512 or 1024 bytes, simulates the full disk."""
     limits, survived = (1, 2, 3, 4, 6, 8, 16), 0
     for limit in limits:
         runs = tmp_path / str(limit)
@@ -205,17 +210,17 @@ def test_a_disk_that_fills_up_at_any_point(whole, tmp_path, tally):
             ["bash", "-c", f"ulimit -f {limit}; exec {sys.executable} {line}"],
             cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-        said = limited.stderr.splitlines()
-        assert limited.returncode in (0, 3), said
-        assert len(said) == (limited.returncode == 3), said
+        errors = limited.stderr.splitlines()
+        assert limited.returncode in (0, 3), errors
+        assert len(errors) == (limited.returncode == 3), errors
         code, _ = finish(start(command(runs, *SMALL)))
         survived += code == 0 and finished(runs) == finished(whole)
     tally("disk full at metrics, record or checkpoint", len(limits), survived)
     assert survived == len(limits)
 
 
-def test_flipped_and_missing_bytes_of_a_checkpoint(tmp_path, tally):
-    """Every 7th byte of both files flipped, every 7th length: found out, or without effect."""
+def test_flipped_and_missing_bytes_of_a_checkpoint_are_noticed(tmp_path, tally):
+    """In both files every 7th byte is flipped, and both files are cut at every 7th length."""
     rng = np.random.default_rng(0)
     states = {
         step: {"params/kernel": rng.standard_normal((2, 9, 8)).astype(np.float32)}
@@ -227,8 +232,8 @@ def test_flipped_and_missing_bytes_of_a_checkpoint(tmp_path, tally):
     tries = survived = 0
     for path in sorted(folder.glob("00000020.*")):
         whole = path.read_bytes()
-        flips = (whole[:i] + bytes([whole[i] ^ 16]) + whole[i + 1 :] for i in places(whole))
-        for damaged in (*flips, *(whole[:i] for i in places(whole))):
+        flips = (whole[:i] + bytes([whole[i] ^ 16]) + whole[i + 1 :] for i in positions(whole))
+        for damaged in (*flips, *(whole[:i] for i in positions(whole))):
             path.write_bytes(damaged)
             found = checkpoints.load(tmp_path, ["a"], lambda _: None)["a"]
             tries += 1
@@ -243,12 +248,14 @@ def test_flipped_and_missing_bytes_of_a_checkpoint(tmp_path, tally):
     assert survived == tries
 
 
-def places(data):
+def positions(data):
     return range(0, len(data), 7)
 
 
-def test_flipped_and_missing_bytes_of_the_record(whole, tmp_path, tally):
-    """An answer in one line, exit code 3, or the run as it was: never another result."""
+def test_flipped_and_missing_bytes_of_the_record_never_lead_to_other_results(
+    whole, tmp_path, tally
+):
+    """The run ends with exit code 3 and a message of one line, or is as it was."""
     shutil.copytree(whole, tmp_path / "runs")
     (path,) = (tmp_path / "runs").glob("digits/*/record.json")
     data, draw = path.read_bytes(), random.Random(0)
@@ -278,8 +285,8 @@ def _race(directory, barrier, queue):
         barrier.wait()
 
 
-def test_two_starters_at_once(tmp_path, tally):
-    """Fifty races for one lock: each has one winner, and the loser is told who holds it."""
+def test_one_of_two_simultaneous_starts_gets_the_lock(tmp_path, tally):
+    """In each of fifty races one process gets the lock, and the other is told which one has it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lstm_jax.runs.directory"])
     survived = 0
@@ -298,8 +305,8 @@ def test_two_starters_at_once(tmp_path, tally):
     assert survived == 50
 
 
-def test_a_folder_that_may_not_be_written(tmp_path, tally):
-    """No permission, a file where a folder should be, a name too long."""
+def test_a_folder_that_cannot_be_written_is_a_message_of_one_line(tmp_path, tally):
+    """No permission, a file in place of a folder, a name that is too long."""
     (tmp_path / "file").write_text("")
     folders = [Path("/proc/self/runs"), tmp_path / "file", tmp_path / ("x" * 300)]
     survived = 0
@@ -310,7 +317,7 @@ def test_a_folder_that_may_not_be_written(tmp_path, tally):
     assert survived == len(folders)
 
 
-def test_a_member_that_diverges_in_the_middle_of_a_sweep(whole, tmp_path, tally):
+def test_a_diverging_member_does_not_change_the_other_members(whole, tmp_path, tally):
     argv = (*SMALL, "--learning-rate", "1e-3", "1e30")
     assert finish(start(command(tmp_path, *argv)))[0] == 0
     survived = finished(whole).items() <= finished(tmp_path).items()
@@ -318,7 +325,7 @@ def test_a_member_that_diverges_in_the_middle_of_a_sweep(whole, tmp_path, tally)
     assert survived
 
 
-def test_no_network_is_answered_within_ten_seconds(tmp_path, tally):
+def test_a_missing_network_is_noticed_within_ten_seconds(tmp_path, tally):
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
     began = time.monotonic()
     argv = ["run", "baseline", "--runs-dir", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""Three hundred bad inputs, in this process: one line and the right code each, or no effect."""
+"""Three hundred bad inputs: each ends with a message of one line and the right exit code."""
 
 import io
 import json
@@ -16,12 +16,7 @@ from lstm_jax.cli.main import main
 from lstm_jax.config.experiment import Experiment
 
 SMALL = (
-    "--hidden-size",
-    "8",
-    "--total-examples",
-    "16000",
-    "--checkpoint-every",
-    "20",
+    *("--hidden-size", "8", "--total-examples", "16000", "--checkpoint-every", "20"),
     "--no-report",
 )
 
@@ -35,19 +30,19 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def call(capsys):
-    """call(argv): the exit code; anything but one line of ours for an error fails."""
+    """call(argv) returns the exit code; it fails if an error is not one line of ours."""
 
     def call(argv):
         try:
             main([str(word) for word in argv])
             code = 0
-        except SystemExit as left:
-            code = left.code
-        said = capsys.readouterr().err.splitlines()
+        except SystemExit as error:
+            code = error.code
+        errors = capsys.readouterr().err.splitlines()
         if code:
-            assert len(said) == 1, said
-            assert said[0].startswith("lstm_jax: "), said
-            assert said[0].isprintable(), said
+            assert len(errors) == 1, errors
+            assert errors[0].startswith("lstm_jax: "), errors
+            assert errors[0].isprintable(), errors
         return code
 
     return call
@@ -55,25 +50,13 @@ def call(capsys):
 
 PATHS = [path.replace("_", "-") for path in Experiment().values]
 WORDS = [
-    "",
-    "-1",
-    "nan",
-    "inf",
-    "1e999",
-    "x",
-    "1.5",
-    "none",
-    "1_0",
-    "0x8",
-    "é",
-    "\x1b[2J",
-    "--",
+    *("", "-1", "nan", "inf", "1e999", "x", "1.5", "none", "1_0", "0x8", "é", "\x1b[2J", "--"),
     "'",
 ]
 
 
 def bad_command_lines(draw):
-    """A whole command with one thing wrong in it."""
+    """Yields commands with one mistake each."""
     for path in PATHS:
         yield [
             "run",
@@ -91,10 +74,10 @@ def bad_command_lines(draw):
     yield from (["run", "digits", f"--checkpoint-every={word}"] for word in WORDS)
 
 
-def test_command_lines(call, tally, tmp_path, monkeypatch):
+def test_a_bad_command_line_is_refused(call, tally, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = list(bad_command_lines(random.Random(0)))
-    # What happens to be good is refused all the same: nothing can be written there.
+    # A word that happens to be valid is refused as well: nothing can be written to this folder.
     bad = {" ".join(argv): call([*argv, "--runs-dir", "/dev/null/x"]) for argv in lines}
     wrong = {line: code for line, code in bad.items() if code not in (2, 3)}
     tally("bad command lines", len(bad), len(bad) - len(wrong))
@@ -128,7 +111,7 @@ FILES = [
 ]  # fmt: skip
 
 
-def test_experiment_files(call, tally, tmp_path, monkeypatch):
+def test_a_bad_experiment_file_is_refused(call, tally, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wrong = []
     for text in FILES:
@@ -152,19 +135,21 @@ NONSENSE = (
 def damages(data, draw):
     yield from NONSENSE
     for _ in range(12):
-        at = draw.randrange(len(data))
-        yield data[:at]
-        yield data[:at] + bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1 :]
+        i = draw.randrange(len(data))
+        yield data[:i]
+        yield data[:i] + bytes([data[i] ^ 1 << draw.randrange(8)]) + data[i + 1 :]
     yield data * 2
 
 
 @pytest.mark.parametrize("name", ["record.json", "metrics.jsonl", "*.json", "*.safetensors"])
-def test_files_of_a_run(call, tally, tmp_path, finished, name):
-    """Of the two checkpoints of a member the later one is damaged."""
+def test_a_damaged_file_of_a_run_never_leads_to_other_results(
+    call, tally, tmp_path, finished, name
+):
+    """If there are two checkpoints, the later one is damaged."""
     shutil.copytree(finished, tmp_path / "runs")
     (home,) = (tmp_path / "runs" / "digits").iterdir()
-    where = home if name[0] != "*" else next((home / "checkpoints").iterdir())
-    path = max(where.glob(name))
+    folder = home if name[0] != "*" else next((home / "checkpoints").iterdir())
+    path = max(folder.glob(name))
     whole, wrong = path.read_bytes(), []
     found = list(damages(whole, random.Random(name)))
     sha = json.loads((home / "record.json").read_text())["members"]
@@ -205,13 +190,13 @@ def pictures(draw):
     )
     for _ in range(20):
         yield data[: draw.randrange(len(data) - 12)]
-    for kind in ("PNG", "BMP", "PPM", "TIFF"):  # nothing is drawn there
+    for kind in ("PNG", "BMP", "PPM", "TIFF"):  # valid images of one colour: nothing is drawn
         file = io.BytesIO()
         Image.new("L", (9, 9), 200).save(file, kind)
         yield file.getvalue()
 
 
-def test_pictures(call, tally, tmp_path, finished):
+def test_a_file_that_is_no_picture_of_a_digit_is_refused(call, tally, tmp_path, finished):
     (home,) = (finished / "digits").iterdir()
     found, wrong = list(pictures(random.Random(0))), []
     for number, content in enumerate(found):

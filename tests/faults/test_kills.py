@@ -1,7 +1,7 @@
-"""Two hundred kills, by every signal a user or a scheduler sends: nothing that was there is lost.
+"""Two hundred kills, by every signal that a user or a scheduler sends, lose no result.
 
 Half of them come in the first four seconds, a tenth while data is prepared, the rest in training.
-What Ctrl-C and SIGTERM leave behind are an exit code and a line.
+After Ctrl-C and SIGTERM there is an exit code and a message of one line.
 """
 
 import os
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_faults import command, finished, said, start
+from test_faults import command, finished, read_text, start
 
 SWEEP = (
     *("--hidden-size", "8", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1"),
@@ -28,7 +28,10 @@ def finish(process):
 
 
 def kill(process, number, seconds, lines=0):
-    """Kills so long after so many lines. Returns what was wrong with the exit code or was said."""
+    """Kills a process some seconds after some lines.
+
+    Returns a text if its exit code or its message is wrong, else nothing.
+    """
     for _ in range(lines):
         process.stdout.readline()
     time.sleep(seconds)
@@ -36,9 +39,13 @@ def kill(process, number, seconds, lines=0):
     out, _ = process.communicate(timeout=1200)
     code, errors = process.returncode, [line for line in out.splitlines() if "lstm_jax: " in line]
     if code == -number or ("lstm_jax" not in out and "Traceback" in out):
-        return ""  # Python itself was still starting: nothing of ours had run
-    told = code in (0, -signal.SIGKILL) or len(errors) == 1
-    return "" if code in CODES and told and "Traceback" not in out else f"{number} {code}: {out}"
+        return ""  # Python was still starting: lstm_jax had not run
+    is_explained = code in (0, -signal.SIGKILL) or len(errors) == 1
+    return (
+        ""
+        if code in CODES and is_explained and "Traceback" not in out
+        else f"{number} {code}: {out}"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +59,8 @@ def sweep(tmp_path_factory):
 @pytest.mark.parametrize(
     ("fault", "kills"), [("killed in the first four seconds", 20), ("killed while training", 16)]
 )
-def test_a_killed_sweep_loses_nothing(sweep, tmp_path, tally, fault, kills, salt):
-    """A run that is over begins anew elsewhere; in the end each has the bits of one left alone."""
+def test_a_killed_sweep_loses_no_result(sweep, tmp_path, tally, fault, kills, salt):
+    """When a run is finished, a new one starts in another folder. All end in the same bits."""
     draw, lost, wrong, homes = random.Random(f"{fault} {salt}"), 0, [], [tmp_path / "0"]
     before = {}
     for count in range(kills):
@@ -76,8 +83,8 @@ def test_a_killed_sweep_loses_nothing(sweep, tmp_path, tally, fault, kills, salt
     assert not lost
 
 
-def test_kills_while_data_is_prepared(tmp_path, tally):
-    """No child lives on, a set is there whole or not at all, and the last start clears the rest."""
+def test_kills_while_data_is_prepared_leave_no_process_and_no_half_data_set(tmp_path, tally):
+    """The last start removes what the killed ones left."""
     source = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     manual = source.absolute() / "downloads" / "manual"
     if len(list(manual.glob("*-ubyte.gz"))) < 4:
@@ -89,7 +96,9 @@ def test_kills_while_data_is_prepared(tmp_path, tally):
         process = start(["plan", "baseline"], TFDS_DATA_DIR=str(home))
         wrong.append(kill(process, draw.choice(SIGNALS), draw.uniform(1, 14)))
         time.sleep(1)
-        pids = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(home) in said(path)]
+        pids = [
+            path for path in Path("/proc").glob("[0-9]*/cmdline") if str(home) in read_text(path)
+        ]
         living += bool(pids)
     code, lines = finish(start(["plan", "baseline"], TFDS_DATA_DIR=str(home)))
     left = list(home.glob("incomplete.*"))

@@ -1,4 +1,4 @@
-"""The real MNIST, prepared by TensorFlow from its original files: slow, so in `make faults`."""
+"""The real MNIST is prepared by TensorFlow from its original files. Slow, so in `make faults`."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ FINGERPRINT = "582e054b25638a338610a19f0cf30422fe2f27bbcc98f6b8f3f68b110bae32ac"
 
 @pytest.fixture(scope="module")
 def manual_files():
-    """The folder of the four original MNIST files, if TFDS_DATA_DIR has it."""
+    """The folder of the four original MNIST files; skips if TFDS_DATA_DIR lacks them."""
     folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     folder = folder.absolute() / "downloads" / "manual"
     if len(list(folder.glob("*-ubyte.gz"))) < 4:
@@ -30,9 +30,7 @@ def manual_files():
     return folder
 
 
-def test_mnist_is_prepared_from_its_original_files_and_is_mnist(
-    manual_files, tmp_path, monkeypatch
-):
+def test_mnist_is_prepared_from_its_original_files(manual_files, tmp_path, monkeypatch):
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     for file in manual_files.glob("*-ubyte.gz"):
@@ -42,8 +40,8 @@ def test_mnist_is_prepared_from_its_original_files_and_is_mnist(
         [sys.executable, "-W", "error", "-c", LOAD], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    said = "preparing mnist with TFDS (once)\ndecoding mnist\n582e05 False\n"
-    assert done.stdout == said
+    output = "preparing mnist with TFDS (once)\ndecoding mnist\n582e05 False\n"
+    assert done.stdout == output
     mnist = images.load_images("mnist", pytest.fail)
     sizes = [split["images"].shape for split in (mnist.train, mnist.validation, mnist.test)]
     assert sizes == [(55_000, 28, 28), (5_000, 28, 28), (10_000, 28, 28)]
