@@ -46,9 +46,9 @@ def clean(console: Console, runs_dir: Path, name: str | None, yes: bool) -> None
     for directory in directories:
         if in_use(directory):
             say(console, f"{directory} is in use: left as it is")
-        elif found := list(find_removable(directory)):
-            by_directory[directory] = found
-    removable = [item for items in by_directory.values() for item in items]
+        elif items := list(find_removable(directory)):
+            by_directory[directory] = items
+    removable = [item for of_run in by_directory.values() for item in of_run]
     if not removable:
         say(console, f"nothing in {runs_dir} can be removed")
         return

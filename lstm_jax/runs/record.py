@@ -214,7 +214,7 @@ def _release(version: object) -> tuple[int, ...]:
 
 def _results(experiment: Experiment, rows: dict[str, Any]) -> dict[str, Result]:
     """Returns results by digest. Raises ValueError if a row belongs to another member."""
-    found = {}
+    by_digest = {}
     for digest, row in rows.items():
         if row["member"].keys() != experiment.axes.keys():
             raise ValueError(f"member {digest} has other fields than the experiment varies")
@@ -223,8 +223,8 @@ def _results(experiment: Experiment, rows: dict[str, Any]) -> dict[str, Result]:
             raise ValueError(f"the values of member {digest} are those of another member")
         if not DIGEST.fullmatch(result.reused_from or digest):
             raise ValueError(f"member {digest} is reused from something that is not a run")
-        found[digest] = result
-    return found
+        by_digest[digest] = result
+    return by_digest
 
 
 def read_run(directory: Path) -> Record:
