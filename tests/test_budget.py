@@ -16,7 +16,7 @@ from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import read_record
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 # Five time steps of six numbers, three classes, 40 training examples; one program for all.
 TINY = {"num_evals": 1, "hidden_size": 3, "batch_size": 8, "microbatches": 1, "log_every": 4}
@@ -67,6 +67,8 @@ def test_the_record_holds_what_was_given_and_the_steps_that_follow(in_epochs):
     assert study.experiment.num_steps == 10
     assert "epochs" in repr(study.experiment)
     assert "data_sizes" not in repr(study.experiment)
+    assert "data_sizes" not in (in_epochs.directory / "results.csv").read_text()
+    assert list(in_epochs.results["total_epochs"]) == [2.0]
 
 
 def test_a_run_in_epochs_resumes_and_is_found_finished(in_epochs, tmp_path):
@@ -81,7 +83,7 @@ def test_a_run_in_epochs_resumes_and_is_found_finished(in_epochs, tmp_path):
 
 
 def test_a_run_in_epochs_refuses_data_that_have_grown(tmp_path, monkeypatch):
-    monkeypatch.setattr("lstm_jax.api.given_name", lambda data: data.name)
+    monkeypatch.setattr("lstm_jax.api.arrays_name", lambda data: data.name)
     experiment = Experiment(total_epochs=2, **TINY)
     train(tmp_path, experiment)
     with pytest.raises(EnvironmentProblem, match=r"were \[40\] and are now \[48\]"):

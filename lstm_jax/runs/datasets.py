@@ -46,7 +46,7 @@ def load_data(
 
 
 def _loaded(task: Task, tell: Say) -> Dataset:
-    """The data of a task. What a user's own file gives is held against what the task reads."""
+    """Returns the data of a task, which checks them if it is from a user's file."""
     if task.spec_string() == task.name:
         return task.load(tell)
     try:

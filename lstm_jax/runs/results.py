@@ -1,4 +1,4 @@
-"""A member that was scored, as one row of named values."""
+"""The results of members, and the segments of training that a callback receives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Score = dict[str, float | None]  # `loss` and the task's metric; None where not 
 
 
 class Segment(NamedTuple):
-    """Some steps of members that train side by side, and their metrics. Axis: M members."""
+    """Some training steps of members that train side by side. Axis: M members."""
 
     members: tuple[Experiment, ...]
     start: int
@@ -32,19 +32,19 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """How a member stood when it was scored: at its end, or at a rung of a halving."""
+    """The scores of a member after its last step, or at a rung of successive halving."""
 
     member: Experiment
     steps: int
     validation: Score
-    test: Score | None  # at its end alone
-    diverged_at: int | None  # frozen since that step
-    seconds: float | None  # of training, its share of what all took that trained beside it
-    identity: str  # digest of that under which it was trained; "mixed": under several
+    test: Score | None  # only after the last step
+    diverged_at: int | None  # the step since which its parameters are frozen
+    seconds: float | None  # of training: its share of the time of all members beside it
+    identity: str  # the digest of the identity under which it was trained, or "mixed"
     parameters_sha256: str | None = None
     finished: str | None = None
     reused_from: str | None = None  # the sibling directory in which it was trained
-    dropped: bool | None = None  # at a rung: whether it does not go on; None: not decided yet
+    dropped: bool | None = None  # whether halving dropped it at this rung; None: undecided
 
     def __repr__(self) -> str:
         metric = self.member.task.metric
@@ -60,38 +60,38 @@ class Result:
 
     @property
     def test_metric(self) -> float:
-        """The task's metric on the test; nan where it is not finite or not taken."""
+        """The task's metric on the test; nan where it is not finite or was not computed."""
         return _number((self.test or {}).get(self.member.task.metric))
 
     @property
     def rank(self) -> float:
-        """A number for the search: the validation metric, the worst there is once it diverged."""
+        """The validation metric for the search, the worst possible one where it diverged."""
         worst = -math.inf if self.member.task.higher_is_better else math.inf
         value = self.validation_metric
         return value if self.diverged_at is None and math.isfinite(value) else worst
 
     def to_values(self, experiment: Experiment) -> dict[str, Any]:
-        """Returns the row of a record, as JSON has it: of the member, what the grid varies."""
-        own = {path: self.member.values[path] for path in experiment.axes}
-        return {"member": own} | {k: getattr(self, k) for k in SCHEMA if k != "member"}
+        """Returns the row of a record as JSON has it; a member is its values on the grid's axes."""
+        values = {path: self.member.values[path] for path in experiment.axes}
+        return {"member": values} | {k: getattr(self, k) for k in SCHEMA if k != "member"}
 
     @staticmethod
     def from_values(experiment: Experiment, row: dict[str, Any]) -> Result:
-        """Returns the result of what `to_values` gave."""
+        """Returns the result whose `to_values` is given."""
         rest = {name: row[name] for name in SCHEMA if name != "member"}
         return Result(member=experiment.replace_unchecked(row["member"]), **rest)
 
     def flat(self) -> dict[str, Any]:
-        """Returns a line of a table: the member's digest, its values, how it did."""
-        line: dict[str, Any] = {"member": self.member.digest, "steps": self.steps}
+        """Returns the columns of a table: the member's digest, its values, and its scores."""
+        row: dict[str, Any] = {"member": self.member.digest, "steps": self.steps}
         for split in ("validation", "test"):
             for name, value in (getattr(self, split) or {}).items():
-                line[f"{split}_{name}"] = value
+                row[f"{split}_{name}"] = value
         for name in ("diverged_at", "seconds", "parameters_sha256", "identity", "reused_from"):
-            line[name] = getattr(self, name)
-        line["dropped_at"] = self.steps if self.dropped else None
-        values = self.member.to_values()
-        return {"member": line.pop("member"), **values, **line}
+            row[name] = getattr(self, name)
+        row["dropped_at"] = self.steps if self.dropped else None
+        task = self.member.task.spec_string()
+        return {"member": row.pop("member"), "task": task, **self.member.values, **row}
 
 
 # What a row of a record looks like; see `runs/json_files.py`.

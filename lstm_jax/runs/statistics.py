@@ -1,4 +1,4 @@
-"""Settings over seeds: means with intervals, the choice on validation, paired comparison. Pure."""
+"""Statistics of settings over seeds: intervals, the choice on validation, paired comparisons."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lstm_jax.runs.results import Result
 
 
 class Estimate(NamedTuple):
-    """What n values say. `sd` is the sample's; `low` and `high` are the ends of the mean's 95 %
-    interval (Student's t, n - 1 degrees of freedom), as far as the mean can lie there, and
-    `half_width` is half of it where nothing is cut off.
+    """The mean of n values, the standard deviation of the sample, and the mean's 95 % interval.
 
-    One value has no sd. Two have no interval: it would be 12.7 times as wide as they are apart.
+    `low` and `high` are the ends of the interval (Student's t, n - 1 degrees of freedom), clipped
+    to the bounds of the metric; `half_width` is half its width before clipping. One value has no
+    `sd`. Two values have no interval: it would be 12.7 times as wide as their distance.
     """
 
     n: int
@@ -27,21 +27,21 @@ class Estimate(NamedTuple):
     high: float = math.nan
 
     def __str__(self) -> str:
-        """Four places after the point, or as many as show three digits of a small mean."""
+        """Returns the estimate with four decimals, or with three digits of a small mean."""
         size = abs(self.mean)
-        places = 2 - math.floor(math.log10(size)) if 0 < size < 0.01 else 4
-        middle, sd, half, low, high = (f"{value:.{places}f}" for value in self[1:])
+        decimals = 2 - math.floor(math.log10(size)) if 0 < size < 0.01 else 4
+        middle, sd, half, low, high = (f"{value:.{decimals}f}" for value in self[1:])
         if self.n == 1:
             return middle
         if self.n == 2:
             return f"{middle} (sd {sd}, n 2: too few for an interval)"
-        whole = self.low == self.mean - self.half_width and self.high == self.mean + self.half_width
-        interval = f"± {half}" if whole else f"[{low}, {high}]"
+        ends = self.mean - self.half_width, self.mean + self.half_width
+        interval = f"± {half}" if (self.low, self.high) == ends else f"[{low}, {high}]"
         return f"{middle} {interval} (sd {sd}, n {self.n})"
 
 
 class Summary(NamedTuple):
-    """One setting over its seeds."""
+    """A setting over its seeds."""
 
     setting: Experiment  # with seed 0
     validation: Estimate  # of the task's metric
@@ -51,9 +51,9 @@ class Summary(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two settings that differ in one field, and by how much the first is ahead of the other."""
+    """Two settings that differ in one field, and the lead of the first one on validation."""
 
-    one: Summary
+    best: Summary
     other: Summary
     lead: Estimate
 
@@ -61,8 +61,9 @@ class Comparison(NamedTuple):
 def estimate(
     values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> Estimate:
-    """Returns mean, sd and 95 % interval of at least one value, which lies within the bounds; nan
-    where a value is not finite.
+    """Returns the estimate of one or more values; nan where a value is not finite.
+
+    `bounds` are the lowest and the highest value that the mean can have.
     """
     from scipy.special import stdtrit  # a third of the time that scipy.stats takes to import
 
@@ -81,15 +82,15 @@ def estimate(
 
 
 def summarise(results: Iterable[Result]) -> list[Summary]:
-    """Returns the settings of finished members, best mean validation metric first: the chosen one.
+    """Returns the settings of finished members, the best mean validation metric first.
 
-    Settings with a member that diverged come last. A tie goes to the setting that comes first. The
-    test metric plays no part in the order.
+    The first setting is the chosen one. Settings with a diverged member come last, and a tie keeps
+    the order of the results. The test metric does not enter.
     """
     by_setting: dict[Experiment, list[Result]] = {}
     for result in results:
         by_setting.setdefault(result.member.setting, []).append(result)
-    found = [
+    summaries = [
         Summary(
             setting,
             estimate([mate.validation_metric for mate in mates], setting.task.metric_range),
@@ -99,45 +100,47 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
         )
         for setting, mates in by_setting.items()
     ]
-    return sorted(found, key=lambda s: (s.diverged > 0, worse_first(s)))
+    return sorted(summaries, key=lambda s: (s.diverged > 0, _loss_on_validation(s)))
 
 
-def worse_first(summary: Summary) -> float:
-    """Returns a number that is smaller the better the setting is on validation; nan is worst."""
+def _loss_on_validation(summary: Summary) -> float:
+    """Returns the mean validation metric with the sign that makes lower better; nan is inf."""
     value = summary.validation.mean
     if not math.isfinite(value):
         return math.inf
     return -value if summary.setting.task.higher_is_better else value
 
 
-def lead_on_validation(one: Summary, other: Summary) -> Estimate | None:
-    """Returns by how much one setting is ahead of another, paired over their common seeds.
+def lead_on_validation(setting: Summary, other: Summary) -> Estimate | None:
+    """Returns the lead of a setting over another on validation, paired over common seeds.
 
-    A lead is positive also where the lower metric is better. None where they have no seed in common
-    or one diverged.
+    A positive lead means better, also where a lower metric is better. Returns None where the two
+    have no seed in common, or a member diverged.
     """
     by_seed = {result.member.seed: result.validation_metric for result in other.results}
-    sign = 1 if one.setting.task.higher_is_better else -1
+    sign = 1 if setting.setting.task.higher_is_better else -1
     differences = [
         sign * (result.validation_metric - by_seed[result.member.seed])
-        for result in one.results
+        for result in setting.results
         if result.member.seed in by_seed
     ]
-    if one.diverged or other.diverged or not differences:
+    if setting.diverged or other.diverged or not differences:
         return None
-    low, high = one.setting.task.metric_range
+    low, high = setting.setting.task.metric_range
     return estimate(differences, (low - high, high - low))
 
 
-def compare(found: Iterable[Summary], path: str, drawn: Sequence[str] = ()) -> Iterator[Comparison]:
-    """Yields, of settings in the order of `summarise`, the best one beside each of those that
-    differ from it in one field alone, where they have two seeds in common and none diverged.
+def compare(
+    summaries: Iterable[Summary], path: str, drawn: Sequence[str] = ()
+) -> Iterator[Comparison]:
+    """Yields comparisons of the best value of a field with its other values.
 
-    Fields that a search has drawn may differ too: of each value of the one field there is then the
-    setting that is best in them.
+    `summaries` are in the order of `summarise`. All other fields of the two settings are equal, but
+    for the fields that a search has drawn: each value is represented by its best setting over
+    these. Pairs with fewer than two common seeds, or with a diverged member, are left out.
     """
     groups: dict[Experiment, dict[Any, Summary]] = {}
-    for summary in found:
+    for summary in summaries:
         alike = summary.setting.replace_unchecked(dict.fromkeys((path, *drawn)))
         groups.setdefault(alike, {}).setdefault(summary.setting.values[path], summary)
     for best, *others in map(dict.values, groups.values()):

@@ -207,7 +207,7 @@ def _comparison_table(
     )
     pairs = sorted(
         compare(summaries, path, drawn),
-        key=lambda p: [rank(p.one.setting.values[other]) for other in others],
+        key=lambda p: [rank(p.best.setting.values[other]) for other in others],
     )[:MAX_COMPARISONS]
     rows = []
     for pair in pairs:
@@ -215,8 +215,8 @@ def _comparison_table(
         interval = f" ± {lead.half_width:.2g}" if lead.n > 2 else ", no interval"
         rows.append(
             [
-                *(format_value(pair.one.setting.values[other]) for other in others),
-                *(format_value(side.setting.values[path]) for side in (pair.one, pair.other)),
+                *(format_value(pair.best.setting.values[other]) for other in others),
+                *(format_value(side.setting.values[path]) for side in (pair.best, pair.other)),
                 f"{lead.mean:.4g}{interval} (n {lead.n})",
             ]
         )
