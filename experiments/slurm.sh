@@ -1,11 +1,12 @@
 #!/bin/bash
-# A sweep in parts, one for each job of a SLURM array; every word is one of `lstm-jax run`:
+# Trains a sweep in shards, one for each job of a SLURM array. All arguments go to `lstm-jax run`:
 #
 #   sbatch --array=1-16 experiments/slurm.sh hidden_by_lr
-#   lstm-jax run hidden_by_lr          # afterwards: puts the parts together, trains what is missing
+#   lstm-jax run hidden_by_lr          # afterwards: joins the shards and trains what is missing
 #
-# A job that is stopped (its time is over, it is preempted, scancel --batch --signal=TERM) saves and leaves
-# with 75, or 130 before it trains: it is queued again and goes on. What a node lost is queued again by SLURM itself.
+# A job that is stopped (out of time, preempted, scancel --batch --signal=TERM) saves and ends with
+# exit code 75, or 130 before it trains: it is queued again and resumes. SLURM itself queues the jobs
+# of a lost node again.
 #SBATCH --job-name=lstm-jax
 #SBATCH --cpus-per-task=2
 #SBATCH --time=04:00:00
@@ -14,7 +15,7 @@
 #SBATCH --open-mode=append
 #SBATCH --output=lstm-jax-%A-%a.log
 
-# SLURM copies this script: the checkout is where sbatch was called.
+# SLURM copies this script, so the checkout is the directory in which sbatch was called.
 program=.venv/bin/lstm-jax
 test -x $program || program=lstm-jax
 
@@ -23,7 +24,7 @@ child=$!
 trap 'trap "" TERM; kill -TERM $child' TERM
 wait $child
 code=$?
-# The signal ends the first wait at once; the program saves and ends after its segment.
+# The signal ends the first wait at once, but the program first saves its segment.
 while kill -0 $child 2>/dev/null; do
     wait $child
     code=$?

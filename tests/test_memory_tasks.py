@@ -1,4 +1,4 @@
-"""The memory tasks: targets by hand, sets that stay held out, floors, learning, the report."""
+"""The memory tasks: targets by hand, fixed held-out sets, trivial scores, learning, the report."""
 
 import io
 import math
@@ -90,7 +90,7 @@ def test_to_copy_without_a_memory_costs_ten_logarithms_of_eight():
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_what_is_held_out_is_fixed_and_never_trained_on(task):
+def test_held_out_examples_are_fixed_and_never_trained_on(task):
     first, again = task.load(say_nothing), task.load(say_nothing)
     assert first.fingerprint == again.fingerprint
     name = next(iter(first.test))  # the array that tells examples apart
@@ -107,7 +107,7 @@ def test_what_is_held_out_is_fixed_and_never_trained_on(task):
     assert examples(training_batch(task, 0, 1)) == trained[1]
 
 
-def test_the_floor_is_that_of_the_best_answer_that_reads_nothing():
+def test_the_trivial_score_is_that_of_the_best_constant_answer():
     adding, copying = (task.load(say_nothing) for task in TASKS)
     assert abs(TASKS[0].trivial_score(adding) - 1 / 6) < 0.015
     assert abs(TASKS[1].trivial_score(copying) - 1 / 8) < 0.01

@@ -1,4 +1,4 @@
-"""A run in shards: cut, killed, cut anew, put together, it is the run of one process."""
+"""A run in shards, killed or split again, joins to the run of one process."""
 
 import csv
 import itertools
@@ -38,7 +38,7 @@ ARGV = (
 )
 
 
-# Which members a shard has.
+# The members of a shard.
 
 
 @given(
@@ -46,7 +46,7 @@ ARGV = (
     seeds=st.integers(1, 5),
     count=st.integers(1, 30),
 )
-def test_every_member_is_in_one_part_and_no_part_has_much_more_work_than_another(
+def test_every_member_is_in_one_shard_and_shards_have_about_equal_work(
     sizes, seeds, count
 ):
     grid = Experiment(hidden_size=tuple(sizes), seed=tuple(range(seeds)), batch_size=(64, 128))
@@ -61,7 +61,7 @@ def test_every_member_is_in_one_part_and_no_part_has_much_more_work_than_another
 
 
 @pytest.mark.parametrize("study", [Study(SWEEP), Study(SWEEP, Search("random", 5))])
-def test_a_part_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
+def test_a_shard_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
     shards = [replace(study, shard=Shard(index, 3)) for index in (1, 2, 3)]
     assert {m for shard in shards for m in shard.members()} == set(study.members())
     assert sum(shard.num_members for shard in shards) == len(study.members())
@@ -79,12 +79,12 @@ def test_a_part_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
         (Search(), 13, "13 shards are more than the study has: 12 members"),
     ],
 )
-def test_what_cannot_be_cut_is_refused(search, count, says):
+def test_a_study_that_cannot_be_split_is_refused(search, count, says):
     with pytest.raises(UserError, match=says):
         Study(SWEEP, search, Shard(1, count))
 
 
-# Which shard a job is.
+# The shard of a job.
 
 
 def slurm(own, first, last, count):
@@ -109,7 +109,7 @@ def slurm(own, first, last, count):
         ("/16", {"JOB_COMPLETION_INDEX": "0"}, Shard(1, 16)),
     ],
 )
-def test_the_part_of_a_job(text, environ, shard):
+def test_the_shard_of_a_job(text, environ, shard):
     assert parse_shard(text, environ) == shard
 
 
@@ -130,12 +130,12 @@ def test_the_part_of_a_job(text, environ, shard):
         (None, {"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_MIN is '', no number"),
     ],
 )
-def test_a_part_that_cannot_be_told_is_one_line(text, environ, says):
+def test_an_invalid_shard_is_one_line(text, environ, says):
     with pytest.raises(UserError, match=says):
         parse_shard(text, environ)
 
 
-# TrainedModel, and put together.
+# Shards are trained and joined.
 
 
 def run(runs, *argv):
@@ -191,7 +191,7 @@ def drawn(directory):
     ]
 
 
-def test_parts_put_together_are_the_run_of_one_process(whole, shards, tmp_path, capsys):
+def test_joined_shards_equal_the_run_of_one_process(whole, shards, tmp_path, capsys):
     shutil.copytree(shards, tmp_path / "runs")
     assert run(tmp_path / "runs") == 0
     said = capsys.readouterr().out
@@ -215,7 +215,7 @@ def test_parts_put_together_are_the_run_of_one_process(whole, shards, tmp_path, 
     assert "already finished" in capsys.readouterr().out
 
 
-def test_a_run_cut_anew_trains_no_step_twice(whole, shards, tmp_path, capsys):
+def test_a_run_in_another_number_of_shards_trains_no_step_twice(whole, shards, tmp_path, capsys):
     """Of four shards, two were finished and one begun; two are made of them all."""
     shutil.copytree(shards, tmp_path / "runs")
     home, taken = tmp_path / "runs" / "digits", Counter()
@@ -233,7 +233,7 @@ def test_a_run_cut_anew_trains_no_step_twice(whole, shards, tmp_path, capsys):
     assert len({(s.get("in"), s["started"]) for s in sessions}) == len(sessions)
 
 
-def test_a_part_goes_on_with_what_the_whole_run_began(whole, tmp_path, capsys):
+def test_a_shard_resumes_members_of_the_whole_run(whole, tmp_path, capsys):
     assert run(tmp_path, "--max-minutes", "1e-9") == 75
     for index in (1, 2):
         assert run(tmp_path, "--shard", f"{index}/2") == 0
@@ -253,7 +253,7 @@ def reopened(directory, **changes):
     record.write(directory)
 
 
-def test_of_a_part_that_is_in_use_only_what_it_finished_is_taken(whole, shards, tmp_path, capsys):
+def test_only_finished_members_of_a_shard_in_use_are_reused(whole, shards, tmp_path, capsys):
     shutil.copytree(shards, tmp_path / "runs")
     home = tmp_path / "runs" / "digits"
     for index in (1, 3):
@@ -267,7 +267,7 @@ def test_of_a_part_that_is_in_use_only_what_it_finished_is_taken(whole, shards, 
     assert timeless(home / whole.name) == timeless(whole)
 
 
-def test_members_of_another_identity_are_trained_anew(whole, shards, tmp_path, capsys):
+def test_members_of_another_identity_are_trained_again(whole, shards, tmp_path, capsys):
     shutil.copytree(shards, tmp_path / "runs")
     home = tmp_path / "runs" / "digits"
     reopened(home / f"{whole.name}-1-of-4", identity="0" * 12)
@@ -277,7 +277,7 @@ def test_members_of_another_identity_are_trained_anew(whole, shards, tmp_path, c
     assert timeless(home / whole.name) == timeless(whole)
 
 
-def test_a_kill_while_parts_are_put_together_loses_nothing(whole, shards, tmp_path):
+def test_a_kill_while_shards_are_joined_loses_nothing(whole, shards, tmp_path):
     """At every step of every write: what was not reused yet is found again."""
     study, silent = (
         replace(load_study("digits"), experiment=read_record(whole).study.experiment),
@@ -310,7 +310,7 @@ def test_a_kill_while_parts_are_put_together_loses_nothing(whole, shards, tmp_pa
     assert moment > 20
 
 
-def test_the_second_of_two_that_train_the_same_part_waits(tmp_path):
+def test_a_second_process_of_the_same_shard_waits(tmp_path):
     said, waits, holds = [], threading.Event(), threading.Event()
 
     def hear(line):
@@ -332,7 +332,7 @@ def test_the_second_of_two_that_train_the_same_part_waits(tmp_path):
     assert re.fullmatch(r"process \d+ on .*", (tmp_path / "lock").read_text())
 
 
-def test_parts_are_listed_and_named_by_their_end(whole, shards, capsys):
+def test_shards_are_listed_and_named_by_their_suffix(whole, shards, capsys):
     main(["list", "--runs-dir", str(shards)])
     said = capsys.readouterr().out
     start = f"digits/{whole.name[:6]}"
@@ -345,7 +345,7 @@ def test_parts_are_listed_and_named_by_their_end(whole, shards, capsys):
 
 
 @pytest.mark.parametrize("argv", [("--shard", "9/8"), ("--shard", "/3"), ("--shard", "1/9")])
-def test_a_mistaken_part_is_code_2(argv, tmp_path, capsys):
+def test_an_invalid_shard_is_exit_code_2(argv, tmp_path, capsys):
     assert run(tmp_path, *argv) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
