@@ -46,9 +46,7 @@ ARGV = (
     seeds=st.integers(1, 5),
     count=st.integers(1, 30),
 )
-def test_every_member_is_in_one_shard_and_shards_have_about_equal_work(
-    sizes, seeds, count
-):
+def test_every_member_is_in_one_shard_and_shards_have_about_equal_work(sizes, seeds, count):
     grid = Experiment(hidden_size=tuple(sizes), seed=tuple(range(seeds)), batch_size=(64, 128))
     members = tuple(grid.members())
     shares = [shard_members(members, Shard(index, count)) for index in range(1, count + 1)]
