@@ -89,7 +89,8 @@ def _tiles(
             tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
     if trivial_score is not None and math.isfinite(trivial_score):
-        tiles += [(f"{trivial_score:.4g}", f"trivial {metric}: the best answer without the input")]
+        trivial = f"trivial {metric}: the best answer that ignores the input"
+        tiles += [(f"{trivial_score:.4g}", trivial)]
     trained = [*record.results.values(), *record.dropped]
     seconds = sum(result.seconds or 0 for result in trained)
     tiles += [(f"{len(record.results)} of {record.num_members}", "members trained")]

@@ -43,7 +43,10 @@ EXPLODING = 8.0  # times the recurrent kernel
 CLIP_NORM = 1.0  # where the run itself does not clip
 EARLY_STEPS = 50
 EARLY_WORK = 100 * 28 * work(Experiment())  # at most: as much as 100 steps of the baseline
-LEGEND = "where a curve falls to the left the gradient vanishes, where it rises it explodes"
+LEGEND = (
+    "a curve that falls towards the left shows a vanishing gradient, one that rises towards the "
+    "left an exploding gradient"
+)
 
 
 def gradient_figures(
@@ -148,7 +151,7 @@ def cell_gradient_figures(
         f"{dataset.name}, validation, n = {num_examples(batch)}; {f'{same}, ' if same else ''}seed "
         f"{member.seed}, {clipping(member.clip_norm)}; norm of the gradient of an example's loss "
         f"with respect to the last layer's output after each {time_step}, mean over examples; "
-        f"{LEGEND}; a small error makes the gradient small everywhere",
+        f"{LEGEND}; a small error makes the gradient small at every {time_step}",
         plots.draw_panels(stages, (time_step, "|d loss / d h|"), log=True),
     )
 
