@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from fast_compile import fast_jit
 from PIL import Image
+from trained_runs import zero_model
 
-from lstm_jax import Experiment, Translation
+from lstm_jax import Captions, Experiment, Translation
 from lstm_jax.cells import get_cell, scan
 from lstm_jax.data import dates, pairs, tokens
 from lstm_jax.data.dataset import say_nothing
@@ -387,3 +388,18 @@ def test_a_scene_is_a_picture_in_either_colour_or_an_array_on_stdin(tmp_path, mo
         feed(np.save, scene)
     with pytest.raises(UserError, match="stdin is an archive of arrays"):
         feed(np.savez, scene)
+
+
+def test_the_report_of_captions_shows_scenes_and_scores_also_of_empty_sentences():
+    task = Captions(num_scenes=50)
+    dataset = task.load(say_nothing)
+    few = dataset._replace(test={name: array[:8] for name, array in dataset.test.items()})
+    model = zero_model(Experiment(task=task, hidden_size=4), dataset.metadata)
+    shown = {each.name: each for each in answer_figures(model, few, "seed 0")}
+    assert list(shown) == ["captions", "quality", "scenes"]  # no attention of an empty sentence
+    assert {row[0] for row in shown["captions"].rows} == {""}
+    correct = decode.texts(few.test["target"], dataset.metadata, "target")
+    assert [row[1] for row in shown["captions"].rows] == correct[:5]
+    names = [row[0] for row in shown["quality"].rows]
+    assert names[:2] == ["greedy", "beam of 5"]
+    assert names[2].startswith("trivial: always `")

@@ -193,7 +193,9 @@ def _metric_figures(record: Record, rows: list[Row]) -> Iterator[Figure]:
     batches = (
         f"{data_name(experiment)}, training batches of {joined_values(experiment, 'batch_size')}"
     )
-    examples = f"the first {EVAL_EXAMPLES:,} validation examples, or all of them after the last step"
+    examples = (
+        f"the first {EVAL_EXAMPLES:,} validation examples, or all of them after the last step"
+    )
     many_seeds = len(experiment.values_of("seed")) > 1
     seeds = "; mean over the seeds of a setting, band from lowest to highest" if many_seeds else ""
     for name in [metric] if metric_is_loss else ["loss", metric]:

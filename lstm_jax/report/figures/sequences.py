@@ -162,6 +162,8 @@ def attention_figures(
     weights_NST = decode.attention_weights(trained, first, written.tokens_NS[:count])
     for index, (source, weights_ST) in enumerate(zip(sources, weights_NST, strict=True)):
         symbols = decode.words(written.tokens_NS[index], trained.metadata, "target")
+        if not symbols:  # an empty sentence was written: there is nothing to draw
+            continue
         yield Figure(
             f"attention_{index}",
             f"Attention while writing: {written.texts[index]}",
