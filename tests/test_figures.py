@@ -1,7 +1,7 @@
 """Figures of a sweep's results, from made-up records, and how curves and colours are drawn."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,7 +13,11 @@ from lstm_jax.config.search import Search
 from lstm_jax.data.images import load_images
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.figures.activations import activation_figures
-from lstm_jax.report.figures.settings import parameter_figures, settings_figures
+from lstm_jax.report.figures.settings import (
+    halving_figures,
+    parameter_figures,
+    settings_figures,
+)
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
@@ -125,6 +129,21 @@ def test_one_setting_has_no_figure_and_metrics_that_are_not_finite_have_valid_on
     record = made_up_record(Experiment(hidden_size=(4, 8)), validation=nothing, diverged_at=3)
     for figure in settings_figures(record):
         ElementTree.fromstring(figure.drawing.svg)
+
+
+def test_the_curve_of_a_member_ends_at_the_rung_where_it_was_dropped(plotted):
+    record = made_up_record(Experiment(learning_rate=(1e-3, 1e-2)))
+    (dropped, worse), (digest, better) = record.results.items()
+    rung = {dropped: replace(worse, steps=50, dropped=True), digest: replace(better, steps=50)}
+    record = replace(record, rungs={50: rung}, results={digest: better})
+    (figure,) = halving_figures(record)
+    ((_, (curves, *_)),) = plotted
+    assert figure.name == "halving"
+    # The member that trained longest comes first.
+    assert list(curves.items()) == [
+        ("learning rate 0.01", ([50, better.steps], [1.0, 1.0])),
+        ("learning rate 0.001", ([50], [0.0])),
+    ]
 
 
 @pytest.mark.parametrize(
