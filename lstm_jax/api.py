@@ -21,7 +21,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import parse_shard
-from lstm_jax.data.dataset import Dataset, arrays_name
+from lstm_jax.data.dataset import Dataset, arrays_name, say_nothing
 from lstm_jax.errors import UserError, explain_missing_packages
 from lstm_jax.runs.results import Result, Segment
 
@@ -189,13 +189,18 @@ def read(run: str | Path, *, runs_dir: str | Path = "runs") -> Outcome:
 
 
 def load(
-    run: str | Path, member: str | None = None, *, runs_dir: str | Path = "runs"
+    run: str | Path,
+    member: str | None = None,
+    *,
+    runs_dir: str | Path = "runs",
+    other_code: bool = False,
 ) -> TrainedModel:
     """Returns a trained member of a run, such as `load("latest").predict(images)`.
 
     `run` is as in `read`. `member` is the beginning of a digest; without it, the member chosen on
     validation is loaded. Raises UserError where there is no such run or member, and
-    EnvironmentProblem where its checkpoint is missing or damaged.
+    EnvironmentProblem where its checkpoint is missing or damaged, or where its code has changed
+    since it was trained; with `other_code` the latter is a note.
     """
     with explain_missing_packages():
         from lstm_jax.runs.devices import prepare_jax
@@ -204,7 +209,10 @@ def load(
         from lstm_jax.predict import trained
         from lstm_jax.runs.directory import find_run
 
-        return trained.load(find_run(run, Path(runs_dir)), member)
+        return trained.load(
+            find_run(run, Path(runs_dir)), member,
+            partial(print, file=sys.stderr) if other_code else say_nothing, other_code=other_code,
+        )  # fmt: skip
 
 
 def _study(experiment: Experiment | Study | str | Path) -> tuple[Study, str]:

@@ -46,7 +46,7 @@ def fork(variables, options):
         os.environ |= variables
         for name, value in options.items():
             jax.config.update(name, value)
-        outcome = {"bits": bits(), "identity": provenance.digest(provenance.identity(""))}
+        outcome = {"bits": bits(), "identity": provenance.digest(provenance.identity("", ""))}
         os.write(writing, json.dumps(outcome).encode())
         os._exit(0)
     os.close(writing)

@@ -98,18 +98,18 @@ def plain(monkeypatch):
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_that_may_change_bits_changes_the_identity(plain, name):
-    before = provenance.identity("data")
+    before = provenance.identity("data", "")
     plain.setenv(name, VARIABLES[name])
-    now = provenance.identity("data")
+    now = provenance.identity("data", "")
     assert provenance.changed(before, now) == [f"settings.{name} was None, is {VARIABLES[name]!r}"]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_that_may_change_bits_changes_the_identity(plain, name):
-    before, usual = provenance.identity("data"), jax.config.values[name]
+    before, usual = provenance.identity("data", ""), jax.config.values[name]
     jax.config.update(name, OPTIONS[name])
     try:
-        now = provenance.identity("data")
+        now = provenance.identity("data", "")
     finally:
         jax.config.update(name, usual)
     assert provenance.changed(before, now) == [
@@ -118,12 +118,12 @@ def test_an_option_that_may_change_bits_changes_the_identity(plain, name):
 
 
 def test_an_identity_contains_the_settings_and_names_their_changes(plain, tmp_path):
-    before = provenance.identity("data")
-    assert provenance.identity("data") == before
+    before = provenance.identity("data", "")
+    assert provenance.identity("data", "") == before
     assert json.loads(json.dumps(before)) == before
     plain.setenv("XLA_FLAGS", str(tmp_path / "flags"))
     (tmp_path / "flags").write_text("--xla_a=1\n --xla_dump_to=x   --xla_b=2 ")
-    now = provenance.identity("other", ["optax", "rich"])
+    now = provenance.identity("other", "", ["optax", "rich"])
     lines = provenance.changed(before, now)
     assert lines[:2] == [
         "data was 'data', is 'other'",
@@ -136,7 +136,7 @@ def test_an_identity_contains_the_settings_and_names_their_changes(plain, tmp_pa
 
 def test_the_identity_names_the_processor_of_a_cpu():
     """Its model decides in which order a product adds; `device_kind` of JAX is just `cpu`."""
-    identity = provenance.identity("data")
+    identity = provenance.identity("data", "")
     assert "device_kind" not in identity
     assert "cpu" not in identity["processor"].lower().split()
     if Path("/proc/cpuinfo").exists() and platform.machine() == "x86_64":

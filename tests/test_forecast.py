@@ -227,7 +227,7 @@ def test_mackey_glass_is_chaotic_bounded_and_always_the_same():
 
 def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
     model, _, _ = trained
-    monkeypatch.setattr("lstm_jax.predict.trained.load", lambda *_: model)
+    monkeypatch.setattr("lstm_jax.predict.trained.load", lambda *_, **__: model)
     columns = waves(50)
     file = tmp_path / "last.csv"
     written(file, {name: column[:47] for name, column in columns.items()})

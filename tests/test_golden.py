@@ -29,7 +29,7 @@ def train_baseline():
     programs = build_programs(Placement(members, 1, 1), dataset, STEPS)
     state, metrics = programs.segment(programs.init(), 0, STEPS)
     params = {name: np.asarray(leaf)[0] for name, leaf in named_leaves(state.params).items()}
-    identity = provenance.identity(dataset.fingerprint)
+    identity = provenance.identity(dataset.fingerprint, "")
     return {
         "instruction_set": identity["instruction_set"],
         "data": identity["data"],

@@ -5,12 +5,13 @@ This file does not import JAX: the command line needs the names before JAX start
 
 from __future__ import annotations
 
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute
 
+Source = tuple[Path, bytes]
 if TYPE_CHECKING:
     from lstm_jax.cells.cell import Cell
 
@@ -30,18 +31,43 @@ CELLS = {
 }
 
 
-@cache
+_cells: dict[str, tuple[Source, Cell]] = {}  # what `get_cell` has returned, by name
+
+
 def get_cell(name: str) -> Cell:
     """Returns the cell with a name in the table, or of `path/to/file.py:attribute`.
 
     The same name gives the same object, so that its programs are compiled once. Raises UserError
     where there is no such cell.
     """
-    from lstm_jax.cells.cell import Cell
+    if name not in _cells:
+        from lstm_jax.cells.cell import Cell
 
-    path = CELLS.get(name) or check_cell(name)
-    cell: Cell = load_attribute("cell", path, lambda value: isinstance(value, Cell))
-    return cell
+        path = CELLS.get(name) or check_cell(name)
+        source = _source(name)
+        cell = load_attribute("cell", path, lambda value: isinstance(value, Cell))
+        _cells[name] = source, cell
+    return _cells[name][1]
+
+
+def _source(name: str) -> Source:
+    """Returns the file that a name stands for now, and its content."""
+    path = Path(name.rpartition(":")[0]).resolve()
+    return path, path.read_bytes() if is_file_attribute(name) and path.is_file() else b""
+
+
+def reload_cells() -> None:
+    """Forgets cells whose files have changed since they were loaded, and all compiled programs.
+
+    A notebook may edit a cell between two runs, and JAX knows its programs by its name alone.
+    """
+    stale = [n for n, (source, _) in _cells.items() if n not in CELLS and source != _source(n)]
+    if stale:
+        import jax
+
+        for name in stale:
+            del _cells[name]
+        jax.clear_caches()
 
 
 def check_cell(name: str) -> str:

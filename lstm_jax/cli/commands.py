@@ -226,6 +226,9 @@ class OnRun(OnDevice):
         "the digest of a member, or its beginning, instead of the member chosen on validation",
         value_type=str,
     )
+    other_code: bool = option(
+        False, "go on although the code of the run has changed since it was trained"
+    )
 
     @cached_property
     def directory(self) -> Path:
@@ -286,7 +289,7 @@ class Predict(OnRun):
         from lstm_jax.predict.predict import PredictOptions, predict
 
         options = PredictOptions(**{name: getattr(self, name) for name in PredictOptions._fields})
-        predict(self.directory, options, console, member=self.member)
+        predict(self.directory, options, console, member=self.member, other_code=self.other_code)
 
 
 @dataclass(frozen=True)
@@ -298,7 +301,9 @@ class Export(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.export.stablehlo import export
 
-        export(self.directory, console, member=self.member, onnx=self.onnx)
+        export(
+            self.directory, console, member=self.member, onnx=self.onnx, other_code=self.other_code
+        )
 
 
 @dataclass(frozen=True)
@@ -308,7 +313,7 @@ class Report(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.report.page import report
 
-        report(self.directory, console, member=self.member)
+        report(self.directory, console, member=self.member, other_code=self.other_code)
 
 
 @dataclass(frozen=True)
@@ -355,6 +360,9 @@ class Compare(Command):
 
     runs: tuple[str, ...] = option((), RUN, positional="+")
     runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
+    other_code: bool = option(
+        False, "compare members with the same fields although different code trained them"
+    )
 
     def run(self, console: Console) -> None:
         from lstm_jax.runs.directory import find_run
@@ -362,7 +370,7 @@ class Compare(Command):
         directories = [find_run(run, self.runs_dir) for run in self.runs]
         from lstm_jax.report.compare import compare  # matplotlib takes a second
 
-        compare(directories, console, self.runs_dir)
+        compare(directories, console, self.runs_dir, other_code=self.other_code)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,12 @@ Model = Callable[..., np.ndarray]  # takes the arrays that the model reads, retu
 
 
 def export(
-    run_dir: Path, console: Console, *, member: str | None = None, onnx: bool = False
+    run_dir: Path,
+    console: Console,
+    *,
+    member: str | None = None,
+    onnx: bool = False,
+    other_code: bool = False,
 ) -> None:
     """Writes `export/model.stablehlo`, and with `onnx` also `export/model.onnx`, into a run.
 
@@ -43,11 +48,13 @@ def export(
     return float32 class probabilities [N,C] for images and texts, or else the outputs of the head,
     [N,O] or [N,T,O].
 
+    `member` and `other_code` are those of `predict.trained.load`.
+
     Raises UserError for a model that cannot be written as ONNX, and EnvironmentProblem where a file
     would not answer as the model does.
     """
     tell = partial(say, console)
-    trained = load(run_dir, member, tell)
+    trained = load(run_dir, member, tell, other_code=other_code)
     if onnx:
         for package in ("onnx", "onnxruntime"):
             import_package(package)

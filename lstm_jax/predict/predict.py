@@ -30,17 +30,22 @@ class PredictOptions(NamedTuple):
 
 
 def predict(
-    run_dir: Path, options: PredictOptions, console: Console, *, member: str | None = None
+    run_dir: Path,
+    options: PredictOptions,
+    console: Console,
+    *,
+    member: str | None = None,
+    other_code: bool = False,
 ) -> None:
     """Prints the answers of a trained model. Raises UserError for inputs that its task cannot read.
 
-    `member` is the beginning of a digest; None takes the member chosen on validation.
+    `member` and `other_code` are those of `predict.trained.load`.
     """
     from lstm_jax.predict.trained import load
     from lstm_jax.runs.progress import say
     from lstm_jax.tasks.forecast import Forecast
 
-    trained = load(run_dir, member, partial(print, file=sys.stderr))
+    trained = load(run_dir, member, partial(print, file=sys.stderr), other_code=other_code)
     task = trained.member.task
     if task.predictor is None:
         raise UserError(f"predict: the task {task.name} names no predictor; see docs/extend.md")

@@ -22,8 +22,9 @@ from lstm_jax.predict import inference
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import problem
-from lstm_jax.runs.record import Record, digest_with_prefix, read_run
+from lstm_jax.runs.record import RUN, Record, digest_with_prefix, read_run
 from lstm_jax.runs.results import Result
+from lstm_jax.runs.session import check_code
 from lstm_jax.runs.statistics import summarise
 from lstm_jax.tasks.images import Images, num_time_steps
 from lstm_jax.tasks.task import Batch, ModelSpec
@@ -86,7 +87,11 @@ class TrainedModel:
             if result.member.setting == self.member.setting and result.member != self.member:
                 with suppress(EnvironmentProblem):
                     yield load_member(
-                        self.record, self.directory, result.member.digest, say_nothing
+                        self.record,
+                        self.directory,
+                        result.member.digest,
+                        say_nothing,
+                        other_code=True,
                     )
 
     @property
@@ -172,7 +177,13 @@ class TrainedModel:
             yield {"images": images[first : first + size]}
 
 
-def load(run_dir: str | Path, member: str | None = None, say: Say = say_nothing) -> TrainedModel:
+def load(
+    run_dir: str | Path,
+    member: str | None = None,
+    say: Say = say_nothing,
+    *,
+    other_code: bool = False,
+) -> TrainedModel:
     """Returns one member of a run, finished or not.
 
     `member` is the beginning of its digest. Without it, the best setting on validation is chosen,
@@ -180,13 +191,16 @@ def load(run_dir: str | Path, member: str | None = None, say: Say = say_nothing)
     the one with the most steps.
 
     Raises UserError where the directory is no run or has no such member, and EnvironmentProblem
-    where nothing was saved, or a checkpoint is damaged or not the one on record.
+    where nothing was saved, where a checkpoint is damaged or not the one on record, and, without
+    `other_code`, where the code of the member has changed since it was trained.
     """
     directory = Path(run_dir)
-    return load_member(read_run(directory), directory, member, say)
+    return load_member(read_run(directory), directory, member, say, other_code=other_code)
 
 
-def load_member(record: Record, directory: Path, member: str | None, say: Say) -> TrainedModel:
+def load_member(
+    record: Record, directory: Path, member: str | None, say: Say, *, other_code: bool = False
+) -> TrainedModel:
     """Returns what `load` returns, of a record that has been read. Reading the record of a large
     sweep takes seconds.
     """
@@ -202,6 +216,7 @@ def load_member(record: Record, directory: Path, member: str | None, say: Say) -
     state = checkpoints.load(home, [digest], say).get(digest)
     if state is None:
         raise problem(f"{home} has no whole checkpoint of member {digest}")
+    check_code(record, experiment, state.identity, other_code, say)
     metadata = record.metadata_of(experiment)
     # The parameters in the checkpoint are named by their path in the tree.
     like = inference.param_shapes(experiment, experiment.task.model_spec(metadata))
@@ -247,7 +262,7 @@ def _home(directory: Path, result: Result | None) -> Path:
     if result is None or result.reused_from is None:
         return directory
     home = directory.resolve().parent / result.reused_from
-    if not checkpoints.FOLDER.fullmatch(result.reused_from) or home.is_symlink():
+    if not RUN.fullmatch(result.reused_from) or home.is_symlink():
         raise problem(
             f"{directory}: its record says that a member was trained in {result.reused_from!r}, "
             "which is no directory beside it; move the run directory away to start anew"

@@ -11,8 +11,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lstm_jax.config.experiment import field_label, format_value
-from lstm_jax.errors import UserError
+from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import curves_by_setting, setting_name
 from lstm_jax.report.drawing import Figure, render
@@ -36,14 +36,31 @@ class ComparedRun(NamedTuple):
     curves: dict[str, Curve]  # of the best setting, by metric
 
 
-def compare(directories: Sequence[Path], console: Console, runs_dir: Path) -> Path:
+def compare(
+    directories: Sequence[Path], console: Console, runs_dir: Path, *, other_code: bool = False
+) -> Path:
     """Prints a comparison of runs, writes it as a page in `runs_dir/compare` and returns its path.
 
-    Each run is compared with the first one. Raises UserError where runs cannot be compared.
+    Each run is compared with the first one. Raises UserError where runs cannot be compared, and
+    EnvironmentProblem where members with the same fields were trained by different code; with
+    `other_code` the page says so instead.
     """
     runs = _read(directories, console)
+    programs: dict[Experiment, set[str]] = {}
+    for run in runs:
+        for result in run.record.results.values():
+            trained_by = provenance.programs(run.record.identities, result.identity)
+            programs.setdefault(result.member.static_key, set()).update(trained_by)
+    warnings = []
+    if different := [key for key, digests in programs.items() if len(digests) > 1]:
+        label = ", ".join(dict.fromkeys(key.cell for key in different))
+        message = f"members with the same fields (cell {label}) were trained by different code"
+        if not other_code:
+            raise EnvironmentProblem(f"{message}: give --other-code to compare them all the same")
+        warnings.append(message)
     titles = [run.title for run in runs]
     fields, scores, leads, notes = _field_rows(runs), _score_rows(runs), _leads(runs), _notes(runs)
+    notes = [*warnings, *notes]
     table = Table("", *titles, box=SIMPLE)
     for row in fields:
         table.add_row(*row)
@@ -157,7 +174,9 @@ def _leads(runs: Sequence[ComparedRun]) -> list[str]:
 def _notes(runs: Sequence[ComparedRun]) -> list[str]:
     """Returns what else may make the numbers differ: versions, devices, data."""
     identities = [
-        [one | {"data": one["data"][:12]} for one in run.record.identities.values()] for run in runs
+        # Programs differ with the cell and the task, so they are compared by static key above.
+        [i | {"data": i["data"][:12], "program": ""} for i in run.record.identities.values()]
+        for run in runs
     ]
     return [
         f"{runs[0].title} and {run.title}: {change} in the second"

@@ -28,6 +28,7 @@ from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import RECORD_CHECKSUM, read_run, record_checksum
+from lstm_jax.runs.session import check_code
 
 
 class Section(NamedTuple):
@@ -53,16 +54,24 @@ class Section(NamedTuple):
 
 
 def report(
-    run_dir: Path, console: Console, *, member: str | None = None, dataset: Dataset | None = None
+    run_dir: Path,
+    console: Console,
+    *,
+    member: str | None = None,
+    dataset: Dataset | None = None,
+    other_code: bool = False,
 ) -> Path:
     """Writes the page of a run and returns its path.
 
     Leaves out the figures whose data is no longer available, and says so on the page. A data set
     that the run got as arrays has to be given as `dataset`. Raises UserError when the directory is
-    no run.
+    no run, and EnvironmentProblem where the code of a finished member has changed since it was
+    trained; with `other_code` the page says so instead.
     """
     record, checksum = read_run(run_dir), record_checksum(run_dir)
     notes, pages = list[str](), dict[str, str]()
+    for finished in {r.member.static_key: r for r in record.results.values()}.values():
+        check_code(record, finished.member, finished.identity, other_code, notes.append)
     say(console, "writing the report")
     experiment, trivial_score = record.study.experiment, None
     result = Section("Result", [*halving_figures(record), *settings_figures(record)])
@@ -71,7 +80,7 @@ def report(
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
         result.elements.extend(parameter_figures(record))
-        trained = load_member(record, run_dir, member, notes.append)
+        trained = load_member(record, run_dir, member, notes.append, other_code=other_code)
         dataset = trained.data(partial(say, console), dataset)
         label = experiment.label(trained.member)
         trivial_score = trained.member.task.trivial_score(dataset)

@@ -63,7 +63,7 @@ class Saved(NamedTuple):
 
     step: int
     arrays: Arrays
-    identity: str  # digest of the identity it was trained under; "mixed" if there were several
+    identity: str  # digest of the identity it was trained under; "mixed A B" if there were several
     seconds: Any  # of training so far: a float, or a list for several members; None if not known
 
 
@@ -138,6 +138,17 @@ def saved_members(directory: Path, folder: str | None = None) -> dict[str, int]:
             for digest in manifest["members"]:
                 steps.setdefault(digest, manifest["step"])
     return steps
+
+
+def saved_identities(directory: Path) -> dict[str, str]:
+    """Returns the identity of the newest state of each member that has a checkpoint, by digest."""
+    identities: dict[str, str] = {}
+    for path in _manifests(directory):
+        with contextlib.suppress(EnvironmentProblem, ValueError):
+            manifest = _read_manifest(path)
+            for digest in manifest["members"]:
+                identities.setdefault(digest, manifest["identity"])
+    return identities
 
 
 def load(directory: Path, digests: Iterable[str], say: Say) -> dict[str, Saved]:

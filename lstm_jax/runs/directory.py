@@ -25,10 +25,9 @@ from typing import IO
 from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
 from lstm_jax.runs.files import clear_leftovers, disk_errors, make_folder, open_regular, problem
-from lstm_jax.runs.record import DIGEST, read_record
+from lstm_jax.runs.record import DIGEST, RUN, read_record
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+)?")  # a run directory, or that of a shard
 
 
 def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
@@ -38,7 +37,7 @@ def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
 
 def is_shard(directory: Path) -> bool:
     """Returns whether a run directory belongs to a shard."""
-    return not DIGEST.fullmatch(directory.name)
+    return "-of-" in directory.name
 
 
 def run_directories(runs_dir: Path, name: str | None = None, *, shards: bool = False) -> list[Path]:
@@ -73,7 +72,9 @@ def find_run(run: str | Path, runs_dir: Path = Path("runs")) -> Path:
         matching = run_directories(runs_dir, None if run == "latest" else run)
         if matching:  # the record of a large run takes seconds to read
             return max(matching, key=start_time) if len(matching) > 1 else matching[0]
-    elif match := re.fullmatch(rf"({NAME.pattern})/([0-9a-f]{{1,12}})(-[0-9]+-of-[0-9]+)?", run):
+    elif match := re.fullmatch(
+        rf"({NAME.pattern})/([0-9a-f]{{1,12}})(-[0-9]+-of-[0-9]+|-old-[0-9]+)?", run
+    ):
         name, prefix, suffix = match[1], match[2], match[3] or ""
         matching = [
             path

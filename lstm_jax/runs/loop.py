@@ -62,27 +62,32 @@ def run(
     if not distributed.is_main_process():
         console, tensorboard, callback = Console(quiet=True), False, None
     directory = run_directory(runs_dir, name, study)
-    loaded = None
+    loaded: Datasets | None = None
+
+    def load() -> Datasets:
+        nonlocal loaded
+        if loaded is None:
+            _, _, loaded = load_data(name, study, False, console, datasets)
+        return loaded
+
     is_new = not distributed.broadcast_from_main(directory.exists)
     if is_new or study.experiment.needs_data_sizes:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
         directory = run_directory(runs_dir, name, study)
     if study.shard:
         say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
-    with open_session(name, study, directory, console, checkpoint_every) as session:
+    with open_session(name, study, directory, console, checkpoint_every, load) as session:
         session.callback = callback
         if distributed.broadcast_from_main(session.next_round) is None:
             session.say("already finished; move the run directory away to train it again")
             with write_tensorboard(session, tensorboard):
                 pass  # writes what was logged
         else:
-            if loaded is None:
-                _, _, loaded = load_data(name, study, False, console, datasets)
             with (
                 reasons_to_stop(max_minutes, session.say) as stop_reason,
                 write_tensorboard(session, tensorboard),
             ):
-                train(session, loaded, stop_reason)
+                train(session, load(), stop_reason)
         results = list(session.record.results.values())
         if distributed.is_main_process():
             with exit_on_signal(SAVED, ENDED):
@@ -170,7 +175,7 @@ def groups_to_train(
             for placement in place_on_devices(m for m in members if steps[m.digest] == step):
                 dataset = datasets[placement.data_key]
                 group = TrainGroup(placement, dataset, session.checkpoint_every)
-                group.identity = session.identities[placement.data_key]
+                group.identity = session.identity_of(group.members[0])
                 if step:
                     try:
                         group.restore(saved)

@@ -70,10 +70,11 @@ HARMLESS = (
 HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump_")
 
 
-def identity(data_fingerprint: str, libraries: Iterable[str] = ()) -> dict[str, Any]:
+def identity(data_fingerprint: str, program: str, libraries: Iterable[str] = ()) -> dict[str, Any]:
     """Returns everything besides its experiment that a member's bits may depend on. Starts JAX.
 
-    `libraries` are further ones whose versions count.
+    `program` is the SHA-256 of the member's program (`code.py`). `libraries` are further ones whose
+    versions count.
     """
     import jax  # not at the top: `cores` is called before JAX may be imported
 
@@ -91,7 +92,14 @@ def identity(data_fingerprint: str, libraries: Iterable[str] = ()) -> dict[str, 
         "instruction_set": _instruction_set(),
         "settings": _settings_that_count(),
         "data": data_fingerprint,
+        "program": program,
     }
+
+
+def programs(identities: dict[str, Any], trained_under: str) -> list[str]:
+    """Returns the programs of the identity that a result names: one, or all of a mixed one."""
+    digests = trained_under.removeprefix("mixed ").split(" ")
+    return [identities[digest].get("program", "") for digest in digests if digest in identities]
 
 
 def digest(identity: dict[str, Any]) -> str:
@@ -150,10 +158,11 @@ def _settings_that_count() -> dict[str, Any]:
     """
     import jax
 
-    options = {name: jax.config.values.get(name, usual) for name, usual in OPTIONS.items()}
-    settings: dict[str, Any] = {
-        name: str(value) for name, value in options.items() if value != OPTIONS[name]
-    }
+    settings: dict[str, Any] = {}
+    for name, usual in OPTIONS.items():
+        # A context manager sets an option for its thread alone, where `values` does not show it.
+        values = jax.config.values.get(name, usual), getattr(jax.config, name, usual)
+        settings |= {name: str(value) for value in values if value != usual}
     for name, value in _settings().items():
         if name == "XLA_FLAGS":
             if flags := _xla_flags(value):

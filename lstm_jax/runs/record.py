@@ -30,6 +30,8 @@ from lstm_jax.tasks import get_task
 
 RECORD_CHECKSUM = "record.sha256"  # a file of the report: the record that it is made of
 DIGEST = re.compile("[0-9a-f]{12}")
+# A run directory; that of a shard; one whose code has changed since.
+RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+|-old-[0-9]+)?")
 SCHEMA = {
     "version?": str,  # of lstm_jax; 0.2.0 was written without it during its development
     "name": str,
@@ -38,6 +40,7 @@ SCHEMA = {
     "shard?": str,
     "metadata": {str: dict},
     "identities": {str: dict},
+    "sources": {str: str},
     "sessions": [dict],
     "members": {str: results.SCHEMA},
     "rungs": {str: {str: results.SCHEMA}},
@@ -57,6 +60,7 @@ class Record:
     results: dict[str, Result] = field(default_factory=dict)  # finished members, by digest
     # Of halving, by step and digest: the score of each member, and whether it was dropped.
     rungs: dict[int, dict[str, Result]] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)  # SHA-256 of files of code: `code.py`
     # Finished members to be trained again. Their results stay on record until then.
     distrusted: set[str] = field(default_factory=set, compare=False)
 
@@ -154,6 +158,7 @@ class Record:
             **self.study.to_values(),
             "metadata": self.metadata,
             "identities": self.identities,
+            "sources": self.sources,
             "sessions": self.sessions,
             "members": to_values(self.results),
             "rungs": {str(step): to_values(rung) for step, rung in self.rungs.items()},
@@ -199,6 +204,7 @@ def read_record(directory: Path) -> Record | None:
             value["name"], study, value["metadata"], value["identities"], value["sessions"],
             _results(study.experiment, value["members"]),
             {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
+            value["sources"],
         )  # fmt: skip
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
@@ -221,7 +227,7 @@ def _results(experiment: Experiment, rows: dict[str, Any]) -> dict[str, Result]:
         result = Result.from_values(experiment, row)
         if result.member.digest != digest:
             raise ValueError(f"the values of member {digest} are those of another member")
-        if not DIGEST.fullmatch(result.reused_from or digest):
+        if not RUN.fullmatch(result.reused_from or digest):
             raise ValueError(f"member {digest} is reused from something that is not a run")
         by_digest[digest] = result
     return by_digest

@@ -18,8 +18,9 @@ from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, digest_with_prefix, read_run
 from lstm_jax.runs.results import Result
+from lstm_jax.runs.session import changed_sources, member_identity
 from lstm_jax.runs.train_group import TrainGroup
-from lstm_jax.train.sweep import Placement, place_on_devices, refuse_absent_backend
+from lstm_jax.train.sweep import Datasets, Placement, place_on_devices, refuse_absent_backend
 
 SEGMENT_STEPS = 100  # between two comparisons; the bits do not depend on it
 
@@ -45,12 +46,8 @@ def reproduce(
         recorded = {digest: recorded[digest] for digest in [digest_with_prefix(member, recorded)]}
     log = partial(say, console)
     datasets = {key: task.load(log) for key, task in experiment.data_tasks().items()}
-    libraries = ["optuna"] if record.study.search.method == "tpe" else []
-    identities = {
-        key: provenance.identity(dataset.fingerprint, libraries)
-        for key, dataset in datasets.items()
-    }
-    for line in changed_identities(record, [each for each, _ in recorded.values()], identities):
+    members = [each for each, _ in recorded.values()]
+    for line in changed_identities(record, members, datasets):
         log(line)
     stops = {each: min(steps or stop, stop) for each, stop in recorded.values()}
     num_rows = 0
@@ -89,22 +86,30 @@ def recorded_steps(record: Record, rows: Rows) -> dict[str, tuple[Experiment, in
 
 
 def changed_identities(
-    record: Record, members: Iterable[Experiment], identities: dict[str, Any]
+    record: Record, members: Iterable[Experiment], datasets: Datasets
 ) -> list[str]:
-    """Returns a line for each entry of an identity that has changed since a member was trained.
-
-    `identities` holds those of now, by the key of the data.
-    """
+    """Returns a line for each entry of an identity that has changed since a member was trained."""
     lines: dict[str, None] = {}
+    where = f" ({changed_sources(record)})"
+    identities: dict[Experiment, dict[str, Any]] = {}
     for member in members:
         result = record.results.get(member.digest)
         if result is None:
             continue
-        if result.identity == "mixed":
+        if result.identity.startswith("mixed"):
             lines["some members were trained under several identities, one after the other"] = None
             continue
         before = record.identities.get(result.identity, {})
-        changes = provenance.changed(before, identities[member.task.data_key])
+        if member.static_key not in identities:
+            identities[member.static_key] = member_identity(
+                record.study, member, datasets[member.task.data_key]
+            )
+        now = identities[member.static_key]
+        if before and before.get("program") != now["program"]:
+            label = record.study.experiment.label(member.setting)
+            lines[f"identity: the code of {label}{where} has changed since it was trained"] = None
+            before = before | {"program": now["program"]}
+        changes = provenance.changed(before, now)
         lines |= dict.fromkeys(f"identity: {change}" for change in changes)
     return list(lines)
 

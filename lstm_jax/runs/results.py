@@ -40,7 +40,7 @@ class Result:
     test: Score | None  # only after the last step
     diverged_at: int | None  # the step since which its parameters are frozen
     seconds: float | None  # of training: its share of the time of all members beside it
-    identity: str  # the digest of the identity under which it was trained, or "mixed"
+    identity: str  # the digest of the identity under which it was trained, or "mixed A B"
     parameters_sha256: str | None = None
     finished: str | None = None
     reused_from: str | None = None  # the sibling directory in which it was trained

@@ -18,10 +18,10 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.directory import RUN, in_use, is_shard
+from lstm_jax.runs.directory import in_use, is_shard
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.metrics_file import read_metrics
-from lstm_jax.runs.record import Record, read_record
+from lstm_jax.runs.record import RUN, Record, read_record
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import RunSession
 
@@ -85,8 +85,7 @@ def search_sibling(
 
     def has_our_identity(digest: str) -> bool:
         trained = results.get(digest) or saved.get(digest)
-        identity = session.identities[wanted[digest].task.data_key]
-        return trained is not None and trained.identity == identity
+        return trained is not None and trained.identity == session.identity_of(wanted[digest])
 
     def is_whole(digest: str) -> bool:
         """Returns whether the state of a finished member has the parameters on record."""
@@ -117,7 +116,7 @@ def search_sibling(
     ):
         session.say(f"{directory} is in use: what it has begun is not reused")
     num_others = len((results.keys() | saved.keys()) - ours)
-    if same_study and num_others:
+    if same_study and num_others and "-old-" not in directory.name:
         session.say(
             f"{num_others} members of {directory} were trained with other versions, devices or "
             "data: not reused"

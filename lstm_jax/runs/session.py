@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,17 +16,20 @@ from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Round, Study
+from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
+from lstm_jax.runs.code import example_shapes, program_digest, sources
 from lstm_jax.runs.directory import Lock, locked
 from lstm_jax.runs.evaluation import result_parameters
+from lstm_jax.runs.files import disk_errors
 from lstm_jax.runs.metrics_file import append_metrics, replace_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result, Segment
 from lstm_jax.runs.tensorboard import TensorBoardWriter
 from lstm_jax.train import distributed
-from lstm_jax.train.sweep import Datasets
+from lstm_jax.train.sweep import Datasets, model_spec_of
 
 
 @dataclass
@@ -40,8 +44,9 @@ class RunSession:
     console: Console
     lock: Lock | None
     checkpoint_every: int
-    # Digests of the identities under which this process trains, by the key of the data.
-    identities: dict[str, str] = field(default_factory=dict)
+    datasets: Datasets = field(default_factory=dict)  # while it trains
+    # Digests of the identities under which this process trains, by static key and data.
+    identities: dict[tuple[Experiment, str], str] = field(default_factory=dict)
     tensorboard: TensorBoardWriter | None = None
     callback: Callable[[Segment], object] | None = None  # is called with each saved segment
 
@@ -56,6 +61,23 @@ class RunSession:
     def next_round(self) -> Round | None:
         """Returns the next members to train; None when the run is finished."""
         return self.study.next_round(self.record.scores)
+
+    def identity_of(self, member: Experiment) -> str:
+        """Returns the digest of the identity under which this process trains a member.
+
+        Records the identity, and says what of it has changed since the run began.
+        """
+        key = member.static_key, member.task.data_key
+        if key not in self.identities:
+            identity = member_identity(self.study, member, self.datasets[member.task.data_key])
+            known, digest = self.record.identities, provenance.digest(identity)
+            if digest not in known:
+                same = [i for i in known.values() if i.get("program") == identity["program"]]
+                for line in provenance.changed(same[-1], identity) if same else ():
+                    self.say(f"note: since this run began {line}: its bits may differ")
+            known[digest] = identity
+            self.identities[key] = digest
+        return self.identities[key]
 
     def log(self, rows: list[dict[str, Any]]) -> None:
         """Writes a segment's rows of metrics."""
@@ -143,11 +165,79 @@ class RunSession:
                 self.say(f"member {digest} is finished, but its checkpoint is lost or not its own")
 
 
+def member_identity(study: Study, member: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """Returns the identity under which this process trains a member of a study."""
+    spec, examples = model_spec_of(member, dataset), example_shapes(dataset)
+    libraries = ["optuna"] if study.search.method == "tpe" else []
+    program = program_digest(member, spec, examples)
+    return provenance.identity(dataset.fingerprint, program, libraries)
+
+
+def trained_by_other_code(directory: Path, record: Record, datasets: Datasets) -> set[str]:
+    """Returns the digests of members whose results or states are of another program than now."""
+    members = {result.member.digest: result.member for result in record.results.values()}
+    trained = {digest: result.identity for digest, result in record.results.items()}
+    for rung in record.rungs.values():
+        members |= {digest: result.member for digest, result in rung.items()}
+        trained |= {digest: result.identity for digest, result in rung.items()}
+    saved = checkpoints.saved_identities(directory)
+    trained = saved | trained
+    known = record.study.members() if saved.keys() - members.keys() else ()
+    members = {member.digest: member for member in known} | members
+    stale = set()
+    for digest in trained.keys() & members.keys():
+        member = members[digest]
+        dataset = datasets[member.task.data_key]
+        program = program_digest(member, model_spec_of(member, dataset), example_shapes(dataset))
+        if program not in provenance.programs(record.identities, trained[digest]):
+            stale.add(digest)
+    return stale
+
+
+def check_code(
+    record: Record, member: Experiment, identity: str, other_code: bool, say: Say
+) -> None:
+    """Raises EnvironmentProblem where the code of a member has changed since it was trained.
+
+    `identity` is what its result or state names. With `other_code` it is a note instead.
+    """
+    if record.sources in ({}, sources(record.study.experiment)):
+        return
+    metadata = record.metadata_of(member)
+    spec = member.task.model_spec(metadata)
+    program = program_digest(member, spec, metadata["examples"])
+    if program in provenance.programs(record.identities, identity):
+        return
+    message = f"{changed_sources(record)} changed since this run was trained"
+    if not other_code:
+        raise EnvironmentProblem(
+            f"{message}: another model would read its parameters; put the old code back, or give "
+            "--other-code (other_code=True) to go on all the same"
+        )
+    say(f"note: {message}: another model reads its parameters")
+
+
+def changed_sources(record: Record) -> str:
+    """Returns the names of the sources that are not as they are on record."""
+    current = sources(record.study.experiment)
+    names = [n for n in current | record.sources if current.get(n) != record.sources.get(n)]
+    return " and ".join(names) or "the code has"
+
+
 @contextmanager
 def open_session(
-    name: str, study: Study, directory: Path, console: Console, checkpoint_every: int
+    name: str,
+    study: Study,
+    directory: Path,
+    console: Console,
+    checkpoint_every: int,
+    load: Callable[[], Datasets],
 ) -> Iterator[RunSession]:
     """Yields the run of a directory, which the main process locks while the block runs.
+
+    Where the code of a trained member has changed, the directory is renamed, and a new one begins:
+    what was trained stays on record, and results of two codes never stand in one run. `load`
+    returns the data sets; it is called only where a source has changed.
 
     The other processes begin with an empty record, and are told what is left to train. Raises
     UserError where the directory holds the run of another study.
@@ -155,7 +245,9 @@ def open_session(
     if not distributed.is_main_process():
         yield RunSession(Record(name, study), directory, console, None, checkpoint_every)
         return
-    with locked(directory, partial(say, console) if study.shard else None) as lock:
+    log = partial(say, console)
+    with ExitStack() as stack:
+        lock = stack.enter_context(locked(directory, log if study.shard else None))
         record = read_record(directory) or Record(name, study)
         sizes = [s.experiment.data_sizes for s in (record.study, study)]
         if sizes[0] != sizes[1]:
@@ -170,6 +262,24 @@ def open_session(
                 f"{directory} was begun as another experiment ({changed}); move it away to start "
                 "anew"
             )
+        current = sources(study.experiment)
+        if record.sources and record.sources != current:
+            stale = trained_by_other_code(directory, record, load())
+            if stale:
+                aside = next(
+                    path
+                    for n in itertools.count(1)
+                    if not (path := directory.with_name(f"{directory.name[:12]}-old-{n}")).exists()
+                )
+                count = "1 member is" if len(stale) == 1 else f"{len(stale)} members are"
+                log(
+                    f"{changed_sources(record)} changed since: {count} trained anew; what was "
+                    f"trained before is kept in {aside}"
+                )
+                with disk_errors(directory):
+                    directory.rename(aside)
+                lock = stack.enter_context(locked(directory))
+                record = Record(name, study)
         session = RunSession(record, directory, console, lock, checkpoint_every)
         session.distrust_lost()
         yield session
@@ -184,18 +294,13 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
     record = session.record
     for key in record.metadata.keys() & datasets.keys():
         record.check_data(datasets[key])
-    libraries = ["optuna"] if session.study.search.method == "tpe" else []
+    session.datasets = datasets
+    record.sources = sources(session.study.experiment)
     for key, dataset in datasets.items():
-        identity = provenance.identity(dataset.fingerprint, libraries)
-        digest = session.identities[key] = provenance.digest(identity)
-        if digest not in record.identities:
-            before = [i for i in record.identities.values() if i["data"] == dataset.fingerprint]
-            for line in provenance.changed(before[-1], identity) if before else ():
-                session.say(f"note: since this run began {line}: its bits may differ")
-        record.identities[digest] = identity
-        record.metadata[key] = dataset.metadata
-    main_identities = distributed.broadcast_from_main(lambda: session.identities)
-    differs = int(main_identities != session.identities)
+        record.metadata[key] = dataset.metadata | {"examples": example_shapes(dataset)}
+    here = [provenance.identity(dataset.fingerprint, "") for dataset in datasets.values()]
+    main = distributed.broadcast_from_main(lambda: (here, record.sources))
+    differs = int(main != (here, record.sources))
     if distributed.all_reduce_max(differs):  # all processes end: the main one would wait for them
         raise EnvironmentProblem(
             "the processes have other versions, devices or data than the first one: their bits "

@@ -58,8 +58,9 @@ class TrainGroup:
         """
         states = [saved[member.digest] for member in self.members]
         self.step = states[0].step
-        if {state.identity for state in states} != {self.identity}:
-            self.identity = "mixed"  # so that no other run takes these members for its own
+        before = {digest for s in states for digest in s.identity.removeprefix("mixed ").split()}
+        if before != {self.identity}:  # no other run may take these members for its own
+            self.identity = f"mixed {' '.join(sorted(before | {self.identity}))}"
         self.seconds_M = np.array([state.seconds for state in states], float)  # None becomes nan
         self.evaluator.best = best_of(state.arrays for state in states)
         rows = [without_best(saved[member.digest].arrays) for member in self.placement.rows]

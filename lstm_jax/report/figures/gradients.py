@@ -126,7 +126,7 @@ def cell_gradient_figures(
     stages: dict[str, dict[str, Curve]] = {}  # curves by stage and by cell
     datasets: dict[str, Dataset] = {}
     for result in results:
-        trained = load_member(record, run_dir, result.member.digest, say)
+        trained = load_member(record, run_dir, result.member.digest, say, other_code=True)
         member, spec = trained.member, trained.spec
         if not inference.has_one_way(member, spec):
             return

@@ -1,0 +1,147 @@
+"""The code that a member's numbers come from: its program, and the files it was read from.
+
+The *program* of a member is its initial state, its choice of examples, its training step and its
+scoring, as JAX traces them. An edited formula changes it; an edited comment, or another cell in the
+same file, does not. It is a part of the identity under which a member is trained. The *sources* are
+the files that may decide a program, each with its SHA-256. They are no part of the identity: where
+they are as on record, nothing has to be traced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lstm_jax
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.data.dataset import Dataset, Split, num_examples, shared_arrays
+from lstm_jax.errors import UserError, one_line
+from lstm_jax.model import forward
+from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.plugins import is_file_attribute
+from lstm_jax.tasks.task import ModelSpec
+from lstm_jax.train.batches import next_batch
+from lstm_jax.train.step import init_state, train_step
+from lstm_jax.train.sweep import stack_fields
+
+PACKAGE = Path(lstm_jax.__file__).parent
+# The rooms that may decide a number of a member.
+ROOMS = ("cells", "config", "data", "model", "tasks", "train", "fields.py", "plugins.py")
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory
+
+
+def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]) -> str:
+    """Returns the SHA-256 of a member's program; it is the same for members of one static key.
+
+    `examples` is what `example_shapes` returns for the data. The program is traced without a mesh
+    and for one step, so it does not depend on devices or segments.
+    Raises UserError, with file and line, where a user's own cell or task cannot be traced.
+    """
+    task = member.task
+
+    def program(
+        member: Experiment, examples: Any, step: Any, order_N: Any, order_epoch: Any
+    ) -> tuple[Any, ...]:
+        state = init_state(spec, member)
+        batch, order_N, _ = next_batch(spec, member, examples, step, order_N, order_epoch)
+        if spec.bucket_lengths:
+            batch = member.task.truncate(batch, spec.bucket_lengths[-1])
+        new = train_step(spec, member, state, batch, step)
+        fused = fuse_kernels(member, state.params)
+        outputs = forward.apply_model(member, spec, fused, member.task.inputs(batch))
+        return new, order_N, member.task.per_example(outputs, batch, training=False)
+
+    arrays: dict[str, Any] = {
+        name: jax.ShapeDtypeStruct(shape, dtype)
+        for name, (shape, dtype) in examples["arrays"].items()
+    }
+    if examples["shared"]:
+        arrays = Split(arrays, examples["shared"])
+    count = num_examples(arrays)
+    fields = jax.tree.map(lambda a: jax.ShapeDtypeStruct((), a.dtype), stack_fields([member]))
+    scalar = jax.ShapeDtypeStruct((), jnp.int32)
+    order = jax.ShapeDtypeStruct((count,), jnp.int32)
+    with user_errors(member):
+        traced = jax.make_jaxpr(program)(fields, arrays, scalar, order, scalar)
+    text = ADDRESS.sub("", f"{task.metric} {task.higher_is_better} {traced.jaxpr}")
+    digest = hashlib.sha256(text.encode())
+    for constant in traced.consts:
+        digest.update(np.asarray(constant).tobytes())
+    return digest.hexdigest()
+
+
+def example_shapes(dataset: Dataset) -> dict[str, Any]:
+    """Returns, as JSON values, the shape and dtype of each array of the training examples."""
+    arrays = {name: [list(a.shape), a.dtype.str] for name, a in dataset.train.items()}
+    return {"arrays": arrays, "shared": list(shared_arrays(dataset.train))}
+
+
+@contextmanager
+def user_errors(member: Experiment) -> Iterator[None]:
+    """Turns an error from a user's own cell or task into a UserError with its file and line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        files = {str(path.resolve()): path for path in user_files(member)}
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if resolved(f) in files]
+        if not frames:
+            raise
+        where = f"{files[resolved(frames[-1])]}, line {frames[-1].lineno}"
+        raise UserError(f"{where}: {one_line(error)}") from error
+
+
+def resolved(frame: traceback.FrameSummary) -> str:
+    """Returns the absolute path of a frame's file."""
+    return str(Path(frame.filename).resolve())
+
+
+def user_files(experiment: Experiment) -> list[Path]:
+    """Returns the files of a user's own cells and task that an experiment names."""
+    names = [*experiment.values_of("cell"), experiment.task.spec_string()]
+    return [Path(name.rpartition(":")[0]) for name in names if is_file_attribute(name)]
+
+
+def sources(experiment: Experiment) -> dict[str, str]:
+    """Returns the SHA-256 of each source, by its name.
+
+    Sources are the user's own files that the experiment names, the modules beside them that these
+    have imported, and, as `lstm_jax`, the files of this package that may decide a number.
+    """
+    digests = {str(path): file_digest(path) for path in user_files(experiment)}
+    folders = {path.resolve().parent for path in user_files(experiment)}
+    for module in list(sys.modules.values()) if folders else ():
+        file = getattr(module, "__file__", None)
+        if file and file.endswith(".py") and PACKAGE not in (path := Path(file).resolve()).parents:
+            for folder in folders & {*path.parents}:
+                if "site-packages" not in path.parts:
+                    digests[str(path.relative_to(folder))] = file_digest(path)
+    return dict(sorted(digests.items())) | {"lstm_jax": package_digest()}
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file; empty where it is gone."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+@cache
+def package_digest() -> str:
+    """Returns the SHA-256 of the package's files that may decide a member's numbers."""
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        place = PACKAGE / room
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,235 @@
+"""The code of a cell or task is a part of the identity under which a member is trained."""
+
+import shutil
+
+import jax
+import pytest
+
+import lstm_jax
+from lstm_jax import Experiment, Images
+from lstm_jax.cli.main import main
+from lstm_jax.data.dataset import say_nothing
+from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.plugins import load_attribute
+from lstm_jax.runs import code
+from lstm_jax.runs.record import read_run
+from lstm_jax.train.sweep import model_spec_of
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
+CELLS = '''"""Two cells."""
+import jax.numpy as jnp
+from lstm_jax.cells.cell import Cell
+
+
+def pointwise(z_BG, state, extra):
+    # The formula.
+    return (jnp.tanh(z_BG),)
+
+
+def other_pointwise(z_BG, state, extra):
+    return (jnp.sin(z_BG),)
+
+
+first = Cell(name="first", columns=("n",), pointwise=pointwise)
+other = Cell(name="other", columns=("n",), pointwise=other_pointwise)
+'''
+TASK = '''"""The digits, with a loss of its own."""
+from dataclasses import dataclass
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import PerExample
+
+
+@dataclass(frozen=True)
+class Own(Images):
+    name = "own"
+
+    def per_example(self, outputs, batch, *, training):
+        scored = super().per_example(outputs, batch, training=training)
+        return PerExample(scored.loss * 1.0, scored.metric, scored.weight)
+'''
+SMALL = {
+    "hidden_size": 4, "total_steps": 4, "batch_size": 8, "microbatches": 1, "log_every": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(name, text):
+    """Writes a file of the user's, as an editor does between two starts of the program."""
+    with open(name, "w") as file:
+        file.write(text)
+
+
+def run(experiment, capsys):
+    outcome = lstm_jax.run(experiment, runs_dir="runs")
+    return outcome, capsys.readouterr().out
+
+
+def command(capsys, *argv):
+    """Returns the exit code of a command, and what it printed on both streams."""
+    exit_code = 0
+    try:
+        main([*map(str, argv)])
+    except SystemExit as left:
+        exit_code = left.code
+    printed = capsys.readouterr()
+    return exit_code, printed.out + printed.err
+
+
+def grid(*cells, **fields):
+    return Experiment(task=Images(dataset="digits"), cell=cells, **{**SMALL, **fields})
+
+
+def test_an_edited_formula_is_trained_anew_and_the_old_result_is_kept(folder, capsys):
+    write("cells.py", CELLS)
+    experiment = grid("gru", "cells.py:first")
+    before, _ = run(experiment, capsys)
+    old = {r.member.cell: r.parameters_sha256 for r in before.members}
+    write("cells.py", CELLS.replace("jnp.tanh(z_BG)", "0.5 * z_BG"))
+    after, printed = run(experiment, capsys)
+    assert "cells.py changed since: 1 member is trained anew" in printed
+    new = {r.member.cell: r.parameters_sha256 for r in after.members}
+    assert new["gru"] == old["gru"]
+    assert new["cells.py:first"] != old["cells.py:first"]
+    (kept,) = after.directory.parent.glob("*-old-1")
+    assert {r.parameters_sha256 for r in read_run(kept).results.values()} == {*old.values()}
+    assert "already finished" in run(experiment, capsys)[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CELLS.replace("# The formula.", "# Another comment."),
+        CELLS.replace("jnp.sin", "jnp.cos"),  # of a cell that the run does not use
+        CELLS.replace("z_BG, state", "z, state").replace("(jnp.tanh(z_BG),)", "(jnp.tanh(z),)"),
+    ],
+    ids=["comment", "other cell", "name"],
+)
+def test_an_edit_that_changes_no_number_trains_nothing(folder, capsys, text):
+    write("cells.py", CELLS)
+    run(grid("cells.py:first"), capsys)
+    assert text != CELLS
+    write("cells.py", text)
+    outcome, printed = run(grid("cells.py:first"), capsys)
+    assert "already finished" in printed
+    assert [path.name for path in outcome.directory.parent.iterdir()] == [outcome.directory.name]
+    outcome.load()
+
+
+def own_task():
+    """Returns an experiment with the task that the file holds now, as a new process has it."""
+    jax.clear_caches()
+    task = load_attribute("task", "own.py:Own")
+    return Experiment(task=task(dataset="digits"), **SMALL)
+
+
+def test_an_edited_loss_is_noticed(folder, capsys):
+    write("own.py", TASK)
+    experiment = own_task()
+    run(experiment, capsys)
+    write("own.py", TASK.replace("* 1.0", "* 2.0"))
+    changed = own_task()
+    assert changed.digest == experiment.digest
+    _, printed = run(changed, capsys)
+    assert "own.py changed since: 1 member is trained anew" in printed
+
+
+def test_what_was_begun_under_other_code_is_not_continued(folder, capsys):
+    write("cells.py", CELLS)
+    experiment = grid("cells.py:first", total_steps=8)
+
+    def stop(segment):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lstm_jax.run(experiment, callback=stop, checkpoint_every=4, silent=True)
+    write("cells.py", CELLS.replace("jnp.tanh(z_BG)", "0.5 * z_BG"))
+    resumed, printed = run(experiment, capsys)
+    assert "trained anew" in printed
+    assert "resuming" not in printed
+    shutil.rmtree("runs")
+    whole, _ = run(experiment, capsys)
+    (a,), (b,) = resumed.members, whole.members
+    assert a.parameters_sha256 == b.parameters_sha256
+
+
+def test_a_moved_folder_is_the_same_code(tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write("cells.py", CELLS)
+    run(grid("cells.py:first"), capsys)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    assert "already finished" in run(grid("cells.py:first"), capsys)[1]
+
+
+def test_what_reads_parameters_refuses_other_code_unless_it_is_told(folder, capsys):
+    write("cells.py", CELLS)
+    outcome, _ = run(grid("cells.py:first"), capsys)
+    write("cells.py", CELLS.replace("jnp.tanh(z_BG)", "0.5 * z_BG"))
+    with pytest.raises(EnvironmentProblem, match=r"cells\.py changed since .*--other-code"):
+        outcome.load()
+    assert lstm_jax.load(outcome.directory, other_code=True).member.cell == "cells.py:first"
+    assert "another model reads" in capsys.readouterr().err
+    for name in ("report", "export"):
+        exit_code, printed = command(capsys, name, outcome.directory)
+        assert exit_code == 3, printed
+        assert "cells.py changed since" in printed
+    exit_code, printed = command(capsys, "report", outcome.directory, "--other-code")
+    assert exit_code == 0, printed
+    assert "cells.py changed since" in (outcome.directory / "report" / "index.html").read_text()
+    exit_code, printed = command(capsys, "reproduce", outcome.directory)
+    assert exit_code == 5
+    assert "the code of hidden size 4, learning rate 0.001, seed 0 (cells.py)" in printed
+
+
+def test_runs_of_two_codes_are_not_compared_unless_it_is_told(folder, capsys):
+    write("cells.py", CELLS)
+    run(grid("cells.py:first"), capsys)
+    write("cells.py", CELLS.replace("jnp.tanh(z_BG)", "0.5 * z_BG"))
+    after, _ = run(grid("cells.py:first"), capsys)
+    (kept,) = after.directory.parent.glob("*-old-1")
+    exit_code, printed = command(capsys, "compare", kept, after.directory)
+    assert exit_code == 3
+    assert "trained by different code" in printed
+    exit_code, printed = command(capsys, "compare", kept, after.directory, "--other-code")
+    assert exit_code == 0
+    assert "trained by different code" in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (CELLS.replace("jnp.tanh(z_BG)", "jnp.tanh(z_BG) @ z_BG"), r"cells\.py, line 8: TypeError"),
+        (CELLS.replace("jnp.tanh(z_BG)", "undefined(z_BG)"), r"line 8: NameError: .*undefined"),
+    ],
+)
+def test_a_mistake_in_a_cell_is_one_line_before_a_directory_is_made(folder, text, says):
+    write("cells.py", text)
+    with pytest.raises(UserError, match=says):
+        lstm_jax.run(grid("cells.py:first"), silent=True)
+    assert not (folder / "runs").exists()
+
+
+def test_a_program_depends_on_static_fields_and_on_no_traced_one():
+    task = Images(dataset="digits")
+    dataset = task.load(say_nothing)
+    member = Experiment(task=task, **SMALL)
+
+    def digest(member):
+        spec = model_spec_of(member, dataset)
+        return code.program_digest(member, spec, code.example_shapes(dataset))
+
+    same = [{"seed": 3}, {"learning_rate": 0.1}]
+    other = [{"cell": "gru"}, {"layers": 2}, {"task.shift": 1}, {"optimizer": "sgd"}]
+    assert {digest(member.replace(values)) for values in same} == {digest(member)}
+    digests = [digest(member), *(digest(member.replace(values)) for values in other)]
+    assert len({*digests}) == len(digests)
+    with jax.default_matmul_precision("float32"):
+        assert digest(member) != digests[0]
