@@ -81,3 +81,43 @@ def finished_runs(tmp_path_factory):
         patch.setattr(sys, "stdout", devnull)
         main(["run", "digits", "--runs-dir", str(runs), *SMALL])
     return runs
+
+
+@pytest.fixture(scope="session")
+def digits():
+    from lstm_jax.data.images import load_images
+
+    return load_images("digits")
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Returns records by run directory, instead of those on disk; figures are quick to draw."""
+    from trained_runs import reading
+
+    records = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lstm_jax.predict.trained.read_run", reading(records))
+        patch.setattr("lstm_jax.report.page.read_run", reading(records))
+        patch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
+        yield records
+
+
+@pytest.fixture(scope="module")
+def trained_sweep(fast_compile, records, tmp_path_factory):
+    """Returns the directory of a sweep of two learning rates and two seeds on `digits`."""
+    from trained_runs import SWEEP, train
+
+    directory = tmp_path_factory.mktemp("runs") / "digits" / SWEEP.digest
+    records[directory] = train(directory, SWEEP)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def manual_files():
+    """Returns the folder of the four original MNIST files; skips if TFDS_DATA_DIR lacks them."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    folder = folder.absolute() / "downloads" / "manual"
+    if len(list(folder.glob("*-ubyte.gz"))) < 4:
+        pytest.skip("needs the four MNIST files in TFDS_DATA_DIR/downloads/manual")
+    return folder

@@ -10,7 +10,6 @@ from fast_compile import fast_jit
 
 from lstm_jax import Experiment
 from lstm_jax.cells import CELLS, get_cell
-from lstm_jax.data.images import load_images
 from lstm_jax.model import forward, fuse
 from lstm_jax.predict import inference
 from lstm_jax.report.figures.activations import is_gate, summarise_activations
@@ -20,17 +19,12 @@ from lstm_jax.report.figures.gradients import (
     flow_curve,
     gradient_flow,
 )
-from lstm_jax.tasks.images import Images, to_sequences
+from lstm_jax.tasks.images import Images
 from lstm_jax.train.step import init_state
 from lstm_jax.train.sweep import named_leaves
 
 MEMBER = Experiment(task=Images(dataset="digits"), hidden_size=5)
 MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_images("digits")
 
 
 @pytest.fixture(scope="module")
@@ -157,20 +151,3 @@ def test_seeds_and_forget_biases_of_one_group_compile_nothing_again(lstm, batch)
     with jax.no_tracing():
         fused = inference.fuse_kernels(other, inference.initial_params(other, lstm.spec))
         inference.compiled_answers(lstm.spec, inference.ready(other), fused, batch)
-
-
-def test_each_reading_arranges_the_same_pixels():
-    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4)).astype(np.uint8)
-    shapes = {"rows": (3, 4, 4), "columns": (3, 4, 4), "pixels": (3, 16, 1), "permuted": (3, 16, 1)}
-    for reading, shape in shapes.items():
-        read = to_sequences(images, reading)
-        assert read.shape == shape
-        for values, image in zip(read, images, strict=True):
-            np.testing.assert_array_equal(np.sort(values.ravel()), np.sort(image.ravel()))
-    np.testing.assert_array_equal(to_sequences(images, "columns")[0], images[0].T)
-    np.testing.assert_array_equal(to_sequences(images, "pixels")[0, :, 0], images[0].ravel())
-    order = to_sequences(np.arange(16).reshape(1, 4, 4), "permuted")[0, :, 0]
-    np.testing.assert_array_equal(
-        to_sequences(images, "permuted")[2, :, 0], images[2].ravel()[order]
-    )
-    assert list(order) != sorted(order)

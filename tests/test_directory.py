@@ -66,13 +66,6 @@ def test_a_lock_escapes_the_control_characters_of_its_holder(tmp_path):
             pass
 
 
-def test_importing_run_directories_loads_no_heavy_library():
-    code = "import sys, lstm_jax.runs.directory, lstm_jax.runs.provenance; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    assert "lstm_jax.runs.directory" in modules.split()
-    assert not {"jax", "flax", "safetensors", "numpy"} & set(modules.split())
-
-
 # JSON.
 
 values = st.recursive(

@@ -1,6 +1,5 @@
 """The code that the documents show runs, and their links lead to files."""
 
-import io
 import pickle
 import re
 import runpy
@@ -13,6 +12,7 @@ import pytest
 from fast_compile import fast_jit
 from flax import nnx
 from rich.console import Console
+from trained_runs import quiet
 
 import lstm_jax
 from lstm_jax import Experiment
@@ -116,7 +116,7 @@ def test_wrong_arrays_of_a_data_set_are_refused_in_one_line(files, monkeypatch, 
     experiment = runpy.run_path("bars.py")["experiment"]
     monkeypatch.setattr(type(experiment.task), "draw", draw)
     with pytest.raises(UserError, match=message):
-        load_data("bars", Study(experiment), False, Console(file=io.StringIO()))
+        load_data("bars", Study(experiment), False, quiet())
 
 
 def test_a_data_set_from_a_file_trains(files):

@@ -1,11 +1,9 @@
 """Evaluations during training change no bit, and the best parameters survive every kill."""
 
-import io
-
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
+from trained_runs import quiet
 
 import lstm_jax
 from lstm_jax import Experiment, load
@@ -41,7 +39,7 @@ class Killed(Exception):
 
 def train(runs_dir, callback=None, experiment=GRID):
     """Trains with segments as long as those of `reproduce`: one program for all tests."""
-    console = Console(file=io.StringIO())
+    console = quiet()
     return run(
         "digits", Study(experiment), console,
         runs_dir=runs_dir, checkpoint_every=SEGMENT_STEPS, callback=callback,
@@ -106,9 +104,8 @@ def test_a_killed_and_resumed_run_has_the_same_rows_and_results(finished, tmp_pa
 
 
 def test_a_run_with_evaluations_is_reproduced(finished):
-    said = io.StringIO()
-    reproduce(finished, Console(file=said, width=200))
-    assert "reproduced bit for bit: 2 members" in said.getvalue()
+    reproduce(finished, console := quiet())
+    assert "reproduced bit for bit: 2 members" in console.file.getvalue()
 
 
 def test_evaluations_change_no_bit_and_the_best_parameters_are_not_the_last(finished, tmp_path):

@@ -1,13 +1,11 @@
 """What is exported answers as the model does, of every task; ONNX where it has the nodes."""
 
-import io
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
-from trained_runs import SWEEP, reading, train
+from trained_runs import quiet
 
 from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation
 from lstm_jax.data.dataset import say_nothing
@@ -25,10 +23,6 @@ from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
-
-
-def quiet():
-    return Console(file=io.StringIO(), width=300)
 
 
 def untrained(task, data, **values):
@@ -85,10 +79,7 @@ def test_a_forecast_is_the_same_in_both_forms():
         _compare(lambda *arrays: np.full((len(arrays[0]), 3), np.nan), trained, data.test, Path())
 
 
-TASKS = {
-    "adding": Adding(length=9),
-    "attention": Translation(dataset="dates", attention="luong"),
-}
+TASKS = {"adding": Adding(length=9), "attention": Translation(dataset="dates", attention="luong")}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -122,32 +113,22 @@ def test_a_cell_that_onnx_has_not_is_refused_in_words_and_goes_as_stablehlo():
     np.testing.assert_allclose(*both(trained, IMAGES, as_stablehlo(trained, IMAGES)), atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    records = {}
-    directory = tmp_path_factory.mktemp("runs") / "digits" / SWEEP.digest
-    records[directory] = train(directory, SWEEP)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lstm_jax.predict.trained.read_run", reading(records))
-        yield directory
-
-
-def test_an_export_lies_beside_the_run_and_nothing_else_does(finished):
+def test_an_export_lies_beside_the_run_and_nothing_else_does(trained_sweep):
     console = quiet()
-    export(finished, console, onnx=True)
+    export(trained_sweep, console, onnx=True)
     lines = console.file.getvalue().splitlines()
     said = "takes images; "
     assert sum(said in line and "the same class on all 360" in line for line in lines) == 2
-    names = {path.name for path in (finished / "export").iterdir()}
+    names = {path.name for path in (trained_sweep / "export").iterdir()}
     assert names == {"model.stablehlo", "model.onnx"}
 
 
-def test_an_export_that_answers_otherwise_is_not_written(finished, monkeypatch):
+def test_an_export_that_answers_otherwise_is_not_written(trained_sweep, monkeypatch):
     monkeypatch.setattr(
         "lstm_jax.export.stablehlo.run_stablehlo",
         lambda content: lambda images: np.eye(10)[images[:, 0, 0] * 0],
     )
-    finished.joinpath("export", "model.stablehlo").unlink(missing_ok=True)
+    trained_sweep.joinpath("export", "model.stablehlo").unlink(missing_ok=True)
     with pytest.raises(EnvironmentProblem, match="is not written: another class"):
-        export(finished, quiet())
-    assert not finished.joinpath("export", "model.stablehlo").exists()
+        export(trained_sweep, quiet())
+    assert not trained_sweep.joinpath("export", "model.stablehlo").exists()

@@ -13,11 +13,7 @@ from lstm_jax.config.search import Search
 from lstm_jax.data.images import load_images
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.figures.activations import activation_figures
-from lstm_jax.report.figures.settings import (
-    halving_figures,
-    parameter_figures,
-    settings_figures,
-)
+from lstm_jax.report.figures.settings import halving_figures, parameter_figures, settings_figures
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 

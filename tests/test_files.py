@@ -84,10 +84,7 @@ def test_no_write_goes_into_a_folder_that_is_a_link(tmp_path, precious):
     assert unharmed(precious)
 
 
-READERS = {
-    "record.json": lambda run: read_json(run / "record.json"),
-    "metrics.jsonl": read_metrics,
-}
+READERS = {"record.json": lambda run: read_json(run / "record.json"), "metrics.jsonl": read_metrics}
 
 
 @pytest.mark.parametrize("name", READERS)

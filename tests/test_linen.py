@@ -89,8 +89,7 @@ def test_lstm_equals_flaxs_with_each_option(variables, call):
         return fast_jit(jax.value_and_grad(scalar, (0, 1, 2), has_aux=True))(variables, x, carry)
 
     assert_close(
-        value_and_gradient(LSTM(HIDDEN)),
-        value_and_gradient(nn.RNN(nn.OptimizedLSTMCell(HIDDEN))),
+        value_and_gradient(LSTM(HIDDEN)), value_and_gradient(nn.RNN(nn.OptimizedLSTMCell(HIDDEN)))
     )
 
 

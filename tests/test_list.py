@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from rich.console import Console
+from trained_runs import quiet
 
 import lstm_jax
 from lstm_jax.cli.main import main
@@ -68,7 +68,7 @@ def directories(runs):
 
 @pytest.fixture
 def console():
-    return Console(file=io.StringIO(), width=120)
+    return quiet()
 
 
 def test_a_run_is_found_by_path_name_beginning_of_digest_or_latest(runs, directories):

@@ -1,6 +1,5 @@
 """The memory tasks: targets by hand, fixed held-out sets, trivial scores, learning, the report."""
 
-import io
 import math
 from functools import partial
 
@@ -8,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fast_compile import fast_jit
-from rich.console import Console
-from trained_runs import reading, train, zero_model
+from trained_runs import quiet, reading, train, zero_model
 
 from lstm_jax import Adding, Copying, Experiment
 from lstm_jax.data.dataset import say_nothing
@@ -151,7 +149,7 @@ def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypa
     monkeypatch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
     for place in ("activation_figures", "gradient_figures"):  # test_report.py has them
         monkeypatch.setattr(f"lstm_jax.report.page.{place}", lambda *_: ())
-    page = report(directory, Console(file=io.StringIO())).read_text()
+    page = report(directory, quiet()).read_text()
     assert "some figures are missing" not in page
     flow = (directory / "report" / "gradient_flow_cells.svg").read_text()
     for part in ("at initialisation", "after 50 steps", "after 300 steps", "cell gru", "cell rnn"):

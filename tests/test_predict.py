@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
-from trained_runs import SWEEP, reading, train
+from trained_runs import SWEEP, quiet, train
 
 import lstm_jax
 from lstm_jax import Experiment
@@ -24,34 +23,14 @@ pytestmark = pytest.mark.usefixtures("fast_compile")
 SMALL = Experiment(task=Images(dataset="digits"), hidden_size=6, forget_bias=0.5)
 
 
-def quiet():
-    return Console(file=io.StringIO(), width=300)
-
-
-@pytest.fixture(scope="module")
-def records():
-    """Records by run directory, instead of those on disk."""
-    found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lstm_jax.predict.trained.read_run", reading(found))
-        yield found
-
-
-@pytest.fixture(scope="module")
-def finished(records, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "digits" / SWEEP.digest
-    records[directory] = train(directory, SWEEP)
-    return directory
-
-
 @pytest.fixture(scope="module")
 def test_split():
     return load_images("digits").test
 
 
-def test_the_chosen_member_answers_as_its_record_says(finished, records, test_split):
-    trained = lstm_jax.load(finished)
-    results = records[finished].results.values()
+def test_the_chosen_member_answers_as_its_record_says(trained_sweep, records, test_split):
+    trained = lstm_jax.load(trained_sweep)
+    results = records[trained_sweep].results.values()
     best = max(results, key=lambda result: result.validation_metric)
     assert trained.member == best.member
     right = trained.predict(test_split["images"]) == test_split["labels"]
@@ -60,15 +39,17 @@ def test_the_chosen_member_answers_as_its_record_says(finished, records, test_sp
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_any_member_by_how_its_digest_begins(finished):
+def test_any_member_by_how_its_digest_begins(trained_sweep):
     for member in SWEEP.members():
-        assert lstm_jax.load(finished, member.digest[:6]).member == member
+        assert lstm_jax.load(trained_sweep, member.digest[:6]).member == member
     with pytest.raises(UserError, match="0 members begin with 'zz'"):
-        lstm_jax.load(finished, "zz")
+        lstm_jax.load(trained_sweep, "zz")
 
 
-def test_the_other_seeds_of_its_setting_are_had_unless_their_checkpoint_is_lost(finished, tmp_path):
-    trained = lstm_jax.load(finished)
+def test_other_seeds_of_its_setting_are_loaded_unless_their_checkpoint_is_lost(
+    trained_sweep, tmp_path
+):
+    trained = lstm_jax.load(trained_sweep)
     first, second = trained.over_seeds()
     assert first == trained
     assert second.member == first.member.replace_unchecked({"seed": 1 - first.member.seed})
@@ -77,8 +58,8 @@ def test_the_other_seeds_of_its_setting_are_had_unless_their_checkpoint_is_lost(
     assert [len(list(one.over_seeds())) for one in (lost, unfinished)] == [1, 1]
 
 
-def test_the_belief_grows_row_by_row_and_ends_in_the_answer(finished, test_split):
-    trained, images = lstm_jax.load(finished), test_split["images"]
+def test_the_belief_grows_row_by_row_and_ends_in_the_answer(trained_sweep, test_split):
+    trained, images = lstm_jax.load(trained_sweep), test_split["images"]
     beliefs = trained.beliefs(images)
     right = (np.argmax(beliefs, axis=-1) == test_split["labels"]).mean(axis=1)
     assert beliefs.shape == (8, 360, 10)
@@ -95,40 +76,42 @@ def changed(records, directory, **values):
     return other
 
 
-def test_a_member_that_was_taken_over_is_found_where_it_was_trained(finished, records):
-    other = changed(records, finished, reused_from=finished.name)
-    assert lstm_jax.load(other).member == lstm_jax.load(finished).member
+def test_a_member_that_was_taken_over_is_found_where_it_was_trained(trained_sweep, records):
+    other = changed(records, trained_sweep, reused_from=trained_sweep.name)
+    assert lstm_jax.load(other).member == lstm_jax.load(trained_sweep).member
 
 
 @pytest.mark.parametrize(
     "home", ["..", ".", "", "../digits", "/tmp", "0123456789AB", "ba9876543210"]
 )
-def test_a_member_is_never_looked_for_outside(finished, records, home):
+def test_a_member_is_never_looked_for_outside(trained_sweep, records, home):
     """The last one is a link that leads outside."""
-    link = finished.parent / "ba9876543210"
+    link = trained_sweep.parent / "ba9876543210"
     link.unlink(missing_ok=True)
-    link.symlink_to(finished)
+    link.symlink_to(trained_sweep)
     with pytest.raises(EnvironmentProblem, match="which is no directory beside it"):
-        lstm_jax.load(changed(records, finished, reused_from=home))
+        lstm_jax.load(changed(records, trained_sweep, reused_from=home))
 
 
-def test_other_parameters_than_those_on_record_are_refused(finished, records):
-    other = changed(records, finished, reused_from=finished.name, parameters_sha256="0" * 64)
+def test_other_parameters_than_those_on_record_are_refused(trained_sweep, records):
+    other = changed(
+        records, trained_sweep, reused_from=trained_sweep.name, parameters_sha256="0" * 64
+    )
     with pytest.raises(EnvironmentProblem, match="than those on record") as caught:
         lstm_jax.load(other)
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_of_another_model_is_refused(finished, records):
-    record = records[finished]
+def test_a_checkpoint_of_another_model_is_refused(trained_sweep, records):
+    record = records[trained_sweep]
     wider = record.study.experiment.replace({"layers": 2})
     results = {
         d: replace(r, member=r.member.replace_unchecked({"layers": 2}))
         for d, r in record.results.items()
     }
-    other = finished.parent / "0123456789ac"
+    other = trained_sweep.parent / "0123456789ac"
     digests = tuple(results)
-    state = checkpoints.load(finished, digests, print)
+    state = checkpoints.load(trained_sweep, digests, print)
     arrays = {n: np.stack([state[d].arrays[n] for d in digests]) for n in state[digests[0]].arrays}
     other.mkdir(exist_ok=True)
     checkpoints.save(other, digests, checkpoints.Saved(235, arrays, "i", [1.0] * 4))
@@ -148,18 +131,18 @@ def test_an_unfinished_run_is_used_as_far_as_it_got(records, tmp_path, test_spli
 
 
 @pytest.mark.parametrize("images", [np.zeros((1, 8, 9), np.uint8), np.zeros((1, 8, 8))])
-def test_images_of_another_shape_are_refused(finished, images):
+def test_images_of_another_shape_are_refused(trained_sweep, images):
     with pytest.raises(UserError, match=r"this model reads uint8 \[N, 8, 8\]"):
-        lstm_jax.load(finished).predict(images)
+        lstm_jax.load(trained_sweep).predict(images)
 
 
-def test_predictions_are_lines_or_json_and_show_the_rows(finished, tmp_path, test_split):
+def test_predictions_are_lines_or_json_and_show_the_rows(trained_sweep, tmp_path, test_split):
     path = tmp_path / "digit.png"
     Image.fromarray(test_split["images"][0]).resize((64, 64)).save(path)
     plain, rows, as_json = quiet(), quiet(), quiet()
-    predict(finished, PredictOptions((str(path),)), plain)
-    predict(finished, PredictOptions((str(path),), by_time_step=True), rows)
-    predict(finished, PredictOptions((str(path),), json=True, by_time_step=True), as_json)
+    predict(trained_sweep, PredictOptions((str(path),)), plain)
+    predict(trained_sweep, PredictOptions((str(path),), by_time_step=True), rows)
+    predict(trained_sweep, PredictOptions((str(path),), json=True, by_time_step=True), as_json)
     answer = json.loads(as_json.file.getvalue())
     assert plain.file.getvalue().startswith(f"{path}: {answer['digit']} (")
     assert len(rows.file.getvalue().splitlines()) == 9
@@ -167,46 +150,46 @@ def test_predictions_are_lines_or_json_and_show_the_rows(finished, tmp_path, tes
     assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-4)
 
 
-def test_one_bad_file_does_not_stop_the_others(finished, tmp_path, test_split, capsys):
+def test_one_bad_file_does_not_stop_the_others(trained_sweep, tmp_path, test_split, capsys):
     for index in range(2):
         Image.fromarray(test_split["images"][index]).save(tmp_path / f"{index}.png")
     (tmp_path / "1_bad.png").write_text("no picture")
     (tmp_path / "none").mkdir()
     console, none = quiet(), str(tmp_path / "none")
     with pytest.raises(UserError, match="3 of 5 inputs could not be read"):
-        predict(finished, PredictOptions((none, str(tmp_path), "absent.png")), console)
+        predict(trained_sweep, PredictOptions((none, str(tmp_path), "absent.png")), console)
     answers, complaints = console.file.getvalue().splitlines(), capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in answers] == [f"{tmp_path}/{i}.png" for i in (0, 1)]
     bad = [none, f"{tmp_path}/1_bad.png", "absent.png"]
     assert [line.split(": ")[1] for line in complaints] == bad
 
 
-def test_what_is_doubtful_is_said(finished, tmp_path, test_split):
+def test_what_is_doubtful_is_said(trained_sweep, tmp_path, test_split):
     """An answer that is hardly one, and two digits read as one."""
-    trained = lstm_jax.load(finished)
+    trained = lstm_jax.load(trained_sweep)
     sure = trained.probabilities(test_split["images"]).max(axis=1)
     images = test_split["images"][[np.argmin(sure), np.argmax(sure)]]
     sheet = np.concatenate([np.pad(image, 4) for image in images], axis=1)
     for name, image in (("unsure", images[0]), ("sure", images[1]), ("two", sheet)):
         Image.fromarray(255 - image).save(tmp_path / f"{name}.png")
     console = quiet()
-    predict(finished, PredictOptions((str(tmp_path),), json=True), console)
+    predict(trained_sweep, PredictOptions((str(tmp_path),), json=True), console)
     sure, two, unsure = [json.loads(line) for line in console.file.getvalue().splitlines()]
     assert sure["notes"] == []
     assert "not sure" in unsure["notes"]
     assert "2 drawings seem to be on it, read as one" in two["notes"]
 
 
-def test_an_array_on_stdin(finished, test_split, monkeypatch):
+def test_an_array_on_stdin(trained_sweep, test_split, monkeypatch):
     def feed(data):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         console = quiet()
-        predict(finished, PredictOptions(("-",)), console)
+        predict(trained_sweep, PredictOptions(("-",)), console)
         return console.file.getvalue().splitlines()
 
     saved = io.BytesIO()
     np.save(saved, test_split["images"][:5])
-    wanted = lstm_jax.load(finished).predict(test_split["images"][:5])
+    wanted = lstm_jax.load(trained_sweep).predict(test_split["images"][:5])
     assert [int(line.split()[1]) for line in feed(saved.getvalue())] == list(wanted)
     with pytest.raises(UserError, match="stdin is no array"):
         feed(b"not an array")

@@ -1,7 +1,6 @@
 """The report of a run: complete without data or scripts; its sketch page answers as the model."""
 
 import csv
-import io
 import json
 import re
 import shutil
@@ -12,8 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
-from trained_runs import METADATA, SWEEP, made_up_record, reading, train, zero_model
+from trained_runs import METADATA, SWEEP, made_up_record, quiet, zero_model
 
 from lstm_jax import Experiment
 from lstm_jax.config.experiment import format_value
@@ -29,33 +27,15 @@ from lstm_jax.tasks.images import Images
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
-@pytest.fixture(scope="module")
-def records():
-    """Records by run directory, instead of those on disk; figures small enough to be quick."""
-    records = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lstm_jax.predict.trained.read_run", reading(records))
-        patch.setattr("lstm_jax.report.page.read_run", reading(records))
-        patch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
-        yield records
-
-
 def write_report(directory):
     """Returns the page, and its figures by name."""
-    page = report(directory, Console(file=io.StringIO())).read_text()
+    page = report(directory, quiet()).read_text()
     return page, {path.stem: path.read_text() for path in (directory / "report").glob("*.svg")}
 
 
 @pytest.fixture(scope="module")
-def finished(records, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs") / "digits" / SWEEP.digest
-    records[directory] = train(directory, SWEEP)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def page_and_figures(finished):
-    return write_report(finished)
+def page_and_figures(trained_sweep):
+    return write_report(trained_sweep)
 
 
 @pytest.fixture
@@ -80,13 +60,13 @@ def test_a_sweep_has_settings_curves_answers_activations_and_gradients(page_and_
 
 
 def test_validation_curves_end_at_the_last_step_with_the_scores_on_record(
-    finished, page_and_figures, records
+    trained_sweep, page_and_figures, records
 ):
     for name in ("loss", "accuracy"):
-        text = (finished / "report" / f"validation_{name}.csv").read_text()
+        text = (trained_sweep / "report" / f"validation_{name}.csv").read_text()
         last = {row["curve"]: row for row in csv.DictReader(text.splitlines())}
         scores = {}
-        for result in records[finished].results.values():
+        for result in records[trained_sweep].results.values():
             curve = f"learning rate {format_value(result.member.learning_rate)}"
             scores.setdefault(curve, []).append(result.validation[name])
             assert float(last[curve]["x"]) == result.steps
@@ -95,20 +75,20 @@ def test_validation_curves_end_at_the_last_step_with_the_scores_on_record(
             np.testing.assert_allclose(float(last[curve]["y"]), np.mean(values), rtol=1e-6)
 
 
-def test_every_figure_has_a_png_on_white(finished, page_and_figures):
+def test_every_figure_has_a_png_on_white(trained_sweep, page_and_figures):
     for name in page_and_figures[1]:
-        with Image.open(finished / "report" / f"{name}.png") as picture:
+        with Image.open(trained_sweep / "report" / f"{name}.png") as picture:
             assert min(picture.size) > 50  # an inch, at the dots of this test
             assert picture.convert("L").getpixel((0, 0)) == 255  # not transparent
 
 
 def test_the_page_needs_no_network_and_no_script_and_captions_name_the_data(
-    finished, page_and_figures
+    trained_sweep, page_and_figures
 ):
     page, figures = page_and_figures
     assert "<script" not in page
     for target in re.findall(r"(?:src|href)=\"(?!#|data:)([^\"]*)\"", page):
-        assert (finished / "report" / target).exists(), target
+        assert (trained_sweep / "report" / target).exists(), target
     assert 'href="sketch.html"' in page
     assert len(page) < 5_000_000
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
@@ -118,23 +98,23 @@ def test_the_page_needs_no_network_and_no_script_and_captions_name_the_data(
     assert page.count("<code>lstm-jax") == 1
 
 
-def test_without_the_data_all_other_figures_are_there(finished, no_data):
-    page, _ = write_report(finished)
+def test_without_the_data_all_other_figures_are_there(trained_sweep, no_data):
+    page, _ = write_report(trained_sweep)
     assert "some figures are missing: the data set is gone" in page
     assert '<figure id="loss">' in page
     assert '<figure id="gates">' not in page
 
 
-def test_the_report_of_an_unfinished_run_says_so(records, finished, no_data):
-    whole = records[finished]
+def test_the_report_of_an_unfinished_run_says_so(records, trained_sweep, no_data):
+    whole = records[trained_sweep]
     first = dict(list(whole.results.items())[:1])
     rungs = {50: {d: replace(r, steps=50, dropped=d not in first) for d, r in
                   list(whole.results.items())[:2]}}  # fmt: skip
-    records[finished] = replace(whole, results=first, rungs=rungs)
+    records[trained_sweep] = replace(whole, results=first, rungs=rungs)
     try:
-        page, figures = write_report(finished)
+        page, figures = write_report(trained_sweep)
     finally:
-        records[finished] = whole
+        records[trained_sweep] = whole
     assert "This run is unfinished: 1 of 4 members are done" in page
     assert "at step 50,\n1 of 2 members were trained further" in page
     assert "loss" in figures
@@ -166,9 +146,9 @@ def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tm
     assert "test accuracy" in page
 
 
-def test_an_unknown_member_is_the_users_mistake(finished):
+def test_an_unknown_member_is_the_users_mistake(trained_sweep):
     with pytest.raises(UserError, match="0 members begin with 'zz'"):
-        report(finished, Console(file=io.StringIO()), member="zz")
+        report(trained_sweep, quiet(), member="zz")
 
 
 def test_only_a_model_that_the_sketch_page_computes_has_one():
@@ -183,9 +163,9 @@ def test_only_a_model_that_the_sketch_page_computes_has_one():
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_the_sketch_page_answers_as_the_model(finished, tmp_path):
+def test_the_sketch_page_answers_as_the_model(trained_sweep, tmp_path):
     """Runs the page's own network, up to where the script touches the page, on 100 test images."""
-    images, trained = load_images("digits").test["images"][:100], load_trained(finished)
+    images, trained = load_images("digits").test["images"][:100], load_trained(trained_sweep)
     script = sketch_page(trained, "this run").split("<script>")[1].split("// As in lstm_jax")[0]
     ask = f"""
     for (const image of {(images / 255).reshape(100, -1).tolist()})

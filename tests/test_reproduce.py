@@ -1,11 +1,10 @@
 """`reproduce` trains a run again from its record alone and names any difference."""
 
-import io
 import json
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from trained_runs import quiet
 
 from lstm_jax import Experiment, Images
 from lstm_jax.config.search import Study
@@ -29,12 +28,12 @@ FIRST, SECOND, _ = (member.digest for member in SWEEP.members())
 
 @pytest.fixture
 def console():
-    return Console(file=io.StringIO(), width=200)
+    return quiet()
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    console, runs = Console(file=io.StringIO()), tmp_path_factory.mktemp("runs")
+    console, runs = quiet(), tmp_path_factory.mktemp("runs")
     return run("digits", Study(SWEEP), console, runs_dir=runs, checkpoint_every=SEGMENT_STEPS)
 
 

@@ -4,7 +4,6 @@ A run that stops after each segment (`--max-minutes`) stands for a killed one. D
 in `test_run_damage.py`; what needs a process of its own is in `test_run_processes.py`.
 """
 
-import io
 import json
 import re
 import shutil
@@ -14,9 +13,9 @@ import numpy as np
 import pytest
 from event_files import read_events
 from fast_compile import fast_programs
-from rich.console import Console
 from run_commands import SMALL, digests, record_of
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+from trained_runs import quiet
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
@@ -84,8 +83,8 @@ def test_a_data_file_that_changed_is_noticed_by_run_export_and_report(
         assert (code, len(err)) == (3, 1)
         assert "own.npz is not the data that this run was trained on" in err[0]
         with pytest.raises(EnvironmentProblem, match="not the data"):
-            export(directory, Console(file=io.StringIO()))
-        page = report(directory, Console(file=io.StringIO())).read_text()
+            export(directory, quiet())
+        page = report(directory, quiet()).read_text()
         assert "some figures are missing: own.npz is not the data" in page
         np.savez(file, images=images, labels=np.arange(80) % 2)
         assert run_command(runs, *argv)[0] == 0
@@ -230,11 +229,12 @@ def test_a_batch_larger_than_the_data_is_a_user_error(run_command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_runs_directory_that_is_a_file_is_refused_in_one_line(run_command, tmp_path):
+@pytest.mark.parametrize("name", ["file", "x" * 300, "/proc/self/runs"])
+def test_a_runs_directory_that_cannot_be_is_refused_in_one_line(run_command, tmp_path, name):
     (tmp_path / "file").write_text("")
-    code, _, err = run_command(tmp_path / "file", *SMALL)
+    code, _, err = run_command(tmp_path / name, *SMALL)
     assert (code, len(err)) == (3, 1)
-    assert "cannot" in err[0]
+    assert name[:9] in err[0]
 
 
 @pytest.fixture

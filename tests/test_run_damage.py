@@ -64,12 +64,13 @@ def test_a_finished_member_whose_parameters_differ_from_the_record_is_trained_ag
     assert "already finished" in run_command(tmp_path / "runs", *SMALL)[1]
 
 
+@pytest.mark.parametrize("limit", [512, 1024, 2048, 4096])
 def test_a_full_disk_is_reported_in_one_line_and_loses_nothing(
-    run_command, finished_runs, tmp_path
+    run_command, finished_runs, tmp_path, limit
 ):
-    """A limit on the size of files stands for the disk: the first checkpoint does not fit."""
+    """A limit on the size of files stands for the disk: metrics or a checkpoint do not fit."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         code, _, err = run_command(tmp_path, *SMALL)
     finally:

@@ -101,10 +101,7 @@ def test_gradients_are_the_same_under_vmap_map_and_shard_map(name):
         return sum(jnp.sum(jnp.square(a)) for a in (outputs, *final))
 
     @partial(
-        jax.shard_map,
-        mesh=mesh,
-        in_specs=(whole, over_b, PartitionSpec("data")),
-        out_specs=whole,
+        jax.shard_map, mesh=mesh, in_specs=(whole, over_b, PartitionSpec("data")), out_specs=whole
     )
     def sharded(*inputs):
         return jax.lax.psum(loss(*inputs), "data")

@@ -42,11 +42,19 @@ def test_the_95_percent_interval_covers_the_mean_95_times_in_100():
     assert abs(covered / tries - 0.95) < 0.015  # three standard errors
 
 
-def test_one_value_has_no_interval():
-    found = estimate([0.25])
-    assert (found.n, found.mean) == (1, 0.25)
-    assert math.isnan(found.sd)
-    assert math.isnan(found.half_width)
+def test_an_interval_stays_where_the_metric_is():
+    result = estimate([0.99, 0.98, 1.0], Images.metric_range)
+    assert (result.low, result.high) == (0.99 - result.half_width, 1.0)
+    assert str(result) == "0.9900 [0.9652, 1.0000] (sd 0.0100, n 3)"
+    assert str(estimate([0.5, 0.6, 0.7], Images.metric_range)).startswith("0.6000 ± 0.2484")
+
+
+def test_one_value_and_two_have_no_interval_and_the_text_says_so():
+    single, pair = estimate([0.25]), estimate([0.5, 0.7])
+    assert (single.n, single.mean) == (1, 0.25)
+    nothing = (single.sd, single.half_width, pair.half_width, pair.low, pair.high)
+    assert all(map(math.isnan, nothing))
+    assert str(pair) == "0.6000 (sd 0.1414, n 2: too few for an interval)"
 
 
 def test_the_choice_is_made_on_validation_alone():

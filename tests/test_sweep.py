@@ -9,7 +9,6 @@ import pytest
 from fast_compile import fast_jit
 
 from lstm_jax.config.experiment import Experiment, all_field_specs
-from lstm_jax.data import images
 from lstm_jax.errors import UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
@@ -42,11 +41,6 @@ def members(model):
     return tuple(
         Experiment(**MODELS[model], learning_rate=rate, seed=seed) for rate, seed in VALUES
     )
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return images.load_images("digits")
 
 
 def digests(state, count):

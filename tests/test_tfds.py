@@ -67,25 +67,6 @@ print(tiny.num_examples, "tensorflow" in sys.modules)
 
 
 @pytest.fixture(scope="session")
-def manual_files():
-    """The folder of the four original MNIST files, if TFDS_DATA_DIR has it."""
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folder = folder.absolute() / "downloads" / "manual"
-    if len(list(folder.glob("*-ubyte.gz"))) < 4:
-        pytest.skip("needs the four MNIST files in TFDS_DATA_DIR/downloads/manual")
-    return folder
-
-
-def copy_manual(manual_files, root):
-    """A data folder that holds copies of the four files, free to be damaged."""
-    manual = root / "downloads" / "manual"
-    manual.mkdir(parents=True)
-    for file in manual_files.glob("*-ubyte.gz"):
-        (manual / file.name).write_bytes(file.read_bytes())
-    return manual
-
-
-@pytest.fixture(scope="session")
 def tiny_dir(tmp_path_factory):
     """A data folder with a tiny set, prepared by TFDS as the process that prepares calls it."""
     own = tmp_path_factory.mktemp("own")
@@ -209,7 +190,7 @@ def test_a_download_of_the_wrong_bytes_is_refused(nowhere, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "swapped"])
 def test_a_damaged_manual_file_is_named(manual_files, nowhere, damage):
-    manual = copy_manual(manual_files, nowhere)
+    manual = shutil.copytree(manual_files, nowhere / "downloads" / "manual")
     file = manual / "train-labels-idx1-ubyte.gz"
     whole = file.read_bytes()
     if damage == "truncated":
@@ -231,7 +212,7 @@ def test_a_folder_that_cannot_be_written_is_reported(manual_files, nowhere, monk
     def fail(*args, **options):
         raise PermissionError("read-only")
 
-    copy_manual(manual_files, nowhere)
+    shutil.copytree(manual_files, nowhere / "downloads" / "manual")
     monkeypatch.setattr(download, "_temporary_folder", fail)
     with pytest.raises(EnvironmentProblem, match=r"cannot be written .*set TFDS_DATA_DIR"):
         data.load_images("mnist")

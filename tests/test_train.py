@@ -17,7 +17,6 @@ from textbook import assert_close, assert_equal, weighted
 from lstm_jax.cells import scan, scan_vjp
 from lstm_jax.cells.linen import GRU, LSTM
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data import images
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward, fuse
@@ -43,11 +42,6 @@ def small(**values):
 def arrays(member):
     """Returns a member as it enters a program: its traced fields are arrays []."""
     return jax.tree.map(lambda a: a[0], stack_fields([member]))
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return images.load_images("digits")
 
 
 @pytest.fixture(scope="module")

@@ -318,10 +318,7 @@ def test_a_file_is_split_by_position_and_neighbours_and_known_sources_are_left_o
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        (
-            {"test": "5-2"},
-            "task.test: '5-2' is not a range of positions from 1 to 60, such",
-        ),
+        ({"test": "5-2"}, "task.test: '5-2' is not a range of positions from 1 to 60, such"),
         ({"validation": "1-9", "test": "61-70"}, "task.test: '61-70' is not a range"),
         ({"validation": "1-9", "test": "9-12"}, "task.validation, task.test: give both, of diff"),
         ({"test": "9-12"}, "task.validation, task.test: give both"),

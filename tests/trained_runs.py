@@ -1,9 +1,11 @@
 """Runs made without `run`: trained members on disk, and records and models in memory only."""
 
+import io
 from dataclasses import replace
 
 import jax
 import numpy as np
+from rich.console import Console
 
 from lstm_jax import Experiment
 from lstm_jax.config.search import Search, Study
@@ -29,6 +31,11 @@ SWEEP = Experiment(
     microbatches=1,
 )
 METADATA = {"shapes": {"images": [8, 8]}, "num_classes": 10}  # of `digits`, as a model needs it
+
+
+def quiet():
+    """Returns a console that keeps what is printed, wide enough that no line is broken."""
+    return Console(file=io.StringIO(), width=300)
 
 
 def train(directory, experiment, *, steps=None, name="digits"):

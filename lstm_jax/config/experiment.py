@@ -174,8 +174,7 @@ class Experiment:
         high=10_000,
     )
     restore_best: Axis[bool] = axis(
-        False,
-        "return the parameters of the best evaluation on validation instead of the last ones",
+        False, "return the parameters of the best evaluation on validation instead of the last ones"
     )
     # Training examples of each data set, by the data key of its task. It is known after the data
     # are loaded and is needed only for a budget in epochs, so it is no part of the digest.

@@ -14,14 +14,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data import download
-from lstm_jax.data.dataset import (
-    Arrays,
-    Dataset,
-    Say,
-    arrays_missing,
-    make_dataset,
-    say_nothing,
-)
+from lstm_jax.data.dataset import Arrays, Dataset, Say, arrays_missing, make_dataset, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 
 ARRAYS = "lstm_jax_arrays.npz"

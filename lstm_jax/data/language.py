@@ -73,10 +73,7 @@ def stream_windows(text: bytes, length: int) -> Arrays:
     index_NL = starts_KS.reshape(-1, 1) + np.arange(length + 1)
     inside_NL = np.arange(length + 1) <= lengths_KS.reshape(-1, 1)
     symbols_NL = symbols[np.minimum(index_NL, len(symbols) - 1)]
-    return {
-        "symbols": np.where(inside_NL, symbols_NL, np.uint8(0)),
-        "lengths": lengths_KS.ravel(),
-    }
+    return {"symbols": np.where(inside_NL, symbols_NL, np.uint8(0)), "lengths": lengths_KS.ravel()}
 
 
 def windows_text(split: Arrays) -> bytes:

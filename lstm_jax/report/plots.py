@@ -96,9 +96,7 @@ def _gate_colour(name: str) -> str | None:
 
 
 def draw_panels(
-    by_title: Mapping[str, Mapping[str, Curve]],
-    labels: tuple[str, str],
-    log: bool | None = None,
+    by_title: Mapping[str, Mapping[str, Curve]], labels: tuple[str, str], log: bool | None = None
 ) -> Drawing:
     """Returns a drawing of panels side by side, all on one scale; a name has one colour in all."""
     if len(by_title) == 1:

@@ -60,11 +60,7 @@ class Forecast(Task):
         optional=True,
     )
     time: Axis[str | None] = axis(
-        None,
-        "a column of rising numbers or dates",
-        value_type=str,
-        data=True,
-        optional=True,
+        None, "a column of rising numbers or dates", value_type=str, data=True, optional=True
     )
     validation_from: Axis[str | None] = axis(
         None, "the time at which validation starts", value_type=str, data=True, optional=True

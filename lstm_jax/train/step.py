@@ -27,11 +27,7 @@ from lstm_jax.model.fuse import FusedParams, fuse_kernels
 from lstm_jax.model.init import Params, init_params
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.batches import bucket_index, next_batch, streams
-from lstm_jax.train.optimizer import (
-    add_weight_decay,
-    gradient_transformation,
-    schedule_factor,
-)
+from lstm_jax.train.optimizer import add_weight_decay, gradient_transformation, schedule_factor
 
 EVALUATION_BLOCK = 50  # examples scored at a time; such small products are never split over threads
 

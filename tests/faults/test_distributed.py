@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_faults import command, finished, start
+from test_faults import command, finish, finished, start
 
 SWEEP = (
     *("--hidden-size", "8", "--cell", "lstm", "gru", "--learning-rate", "1e-3", "3e-3"),
@@ -14,14 +14,14 @@ SWEEP = (
     "--no-report",
 )
 ALONE = (
-    *("--hidden-size", "8", "--total-examples", "12800", "--checkpoint-every", "10"),
+    "--hidden-size",
+    "8",
+    "--total-examples",
+    "12800",
+    "--checkpoint-every",
+    "10",
     "--no-report",
 )
-
-
-def finish(process):
-    out, _ = process.communicate(timeout=900)  # of a busy machine
-    return process.returncode, out.splitlines()
 
 
 def run(runs, argv, processes, devices):
@@ -31,10 +31,13 @@ def run(runs, argv, processes, devices):
     return finished(runs)
 
 
-def ranks(process):
-    """Returns the ids of the processes that a launcher has started, the main process first."""
-    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return sorted(map(int, found))
+def ranks_in_training(tmp_path, argv):
+    """Starts two processes; returns their launcher and their ids, the main process first."""
+    process = start(command(tmp_path, *argv, "--processes", "2"), JAX_NUM_CPU_DEVICES="1")
+    while "loss" not in process.stdout.readline():
+        assert process.poll() is None
+    ids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return process, sorted(map(int, ids))
 
 
 @pytest.fixture(scope="module", params=[SWEEP, ALONE], ids=["twelve members", "one member"])
@@ -55,10 +58,7 @@ def test_all_processes_end_with_one_and_any_number_of_them_resumes(
     whole, tmp_path, tally, rank, number
 ):
     argv, digests = whole
-    process = start(command(tmp_path, *argv, "--processes", "2"), JAX_NUM_CPU_DEVICES="1")
-    while "loss" not in process.stdout.readline():
-        assert process.poll() is None
-    ids = ranks(process)
+    process, ids = ranks_in_training(tmp_path, argv)
     os.kill(ids[rank], number)
     started = time.monotonic()
     code, lines = finish(process)
@@ -75,10 +75,7 @@ def test_all_processes_end_with_one_and_any_number_of_them_resumes(
 
 
 def test_the_processes_end_with_their_launcher(tmp_path):
-    process = start(command(tmp_path, *SWEEP, "--processes", "2"), JAX_NUM_CPU_DEVICES="1")
-    while "loss" not in process.stdout.readline():
-        assert process.poll() is None
-    ids = ranks(process)
+    process, ids = ranks_in_training(tmp_path, SWEEP)
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 30

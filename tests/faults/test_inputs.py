@@ -1,7 +1,6 @@
 """Three hundred bad inputs: each ends with a message of one line and the right exit code."""
 
 import io
-import json
 import os
 import random
 import shutil
@@ -11,21 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from run_commands import SMALL, digests
 
 from lstm_jax.cli.main import main
 from lstm_jax.config.experiment import Experiment
-
-SMALL = (
-    *("--hidden-size", "8", "--total-examples", "16000", "--checkpoint-every", "20"),
-    "--no-report",
-)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("finished")
-    main(["run", "digits", "--runs-dir", str(runs), *SMALL])
-    return runs
 
 
 @pytest.fixture
@@ -50,8 +38,20 @@ def call(capsys):
 
 PATHS = [path.replace("_", "-") for path in Experiment().values]
 WORDS = [
-    *("", "-1", "nan", "inf", "1e999", "x", "1.5", "none", "1_0", "0x8", "é", "\x1b[2J", "--"),
+    "",
+    "-1",
+    "nan",
+    "inf",
+    "1e999",
+    "x",
+    "1.5",
+    "1_0",
+    "0x8",
+    "é",
+    "\x1b[2J",
+    "--",
     "'",
+    "none",
 ]
 
 
@@ -143,29 +143,25 @@ def damages(data, draw):
 
 @pytest.mark.parametrize("name", ["record.json", "metrics.jsonl", "*.json", "*.safetensors"])
 def test_a_damaged_file_of_a_run_never_leads_to_other_results(
-    call, tally, tmp_path, finished, name
+    call, tally, tmp_path, finished_runs, name
 ):
     """If there are two checkpoints, the later one is damaged."""
-    shutil.copytree(finished, tmp_path / "runs")
+    shutil.copytree(finished_runs, tmp_path / "runs")
     (home,) = (tmp_path / "runs" / "digits").iterdir()
     folder = home if name[0] != "*" else next((home / "checkpoints").iterdir())
     path = max(folder.glob(name))
     whole, wrong = path.read_bytes(), []
-    found = list(damages(whole, random.Random(name)))
-    sha = json.loads((home / "record.json").read_text())["members"]
-    for number, content in enumerate(found):
+    contents = list(damages(whole, random.Random(name)))
+    for number, content in enumerate(contents):
         shutil.rmtree(home)
-        shutil.copytree(next((finished / "digits").iterdir()), home)
+        shutil.copytree(next((finished_runs / "digits").iterdir()), home)
         path.write_bytes(content)
         code = call(["run", "digits", "--runs-dir", tmp_path / "runs", *SMALL])
         if code == 0:  # trained again, or without effect
-            now = json.loads((home / "record.json").read_text())["members"]
-            same = [row["parameters_sha256"] for row in now.values()] == [
-                row["parameters_sha256"] for row in sha.values()
-            ]
+            same = digests(tmp_path / "runs") == digests(finished_runs)
         if code not in (0, 3) or (code == 0 and not same):
             wrong.append((number, content[:50], code))
-    tally(f"damaged {name}", len(found), len(found) - len(wrong))
+    tally(f"damaged {name}", len(contents), len(contents) - len(wrong))
     assert not wrong
 
 
@@ -175,19 +171,9 @@ def pictures(draw):
     Image.fromarray(noise).save(file, "PNG")
     data = file.getvalue()
     yield from (
-        b"",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        b"GIF89a",
-        b"BM",
-        b"II*\x00",
-    )
-    yield from (
-        b"<svg/>",
-        b"\xff\xd8\xff",
-        b"RIFF\x00\x00\x00\x00WEBP",
-        b"P5 99999 99999 255\n",
-        b"x",
-    )
+        b"", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"GIF89a", b"BM", b"II*\x00",
+        b"<svg/>", b"\xff\xd8\xff", b"RIFF\x00\x00\x00\x00WEBP", b"P5 99999 99999 255\n", b"x",
+    )  # fmt: skip
     for _ in range(20):
         yield data[: draw.randrange(len(data) - 12)]
     for kind in ("PNG", "BMP", "PPM", "TIFF"):  # valid images of one colour: nothing is drawn
@@ -196,8 +182,8 @@ def pictures(draw):
         yield file.getvalue()
 
 
-def test_a_file_that_is_no_picture_of_a_digit_is_refused(call, tally, tmp_path, finished):
-    (home,) = (finished / "digits").iterdir()
+def test_a_file_that_is_no_picture_of_a_digit_is_refused(call, tally, tmp_path, finished_runs):
+    (home,) = (finished_runs / "digits").iterdir()
     found, wrong = list(pictures(random.Random(0))), []
     for number, content in enumerate(found):
         path = tmp_path / f"{number}.png"
@@ -205,13 +191,8 @@ def test_a_file_that_is_no_picture_of_a_digit_is_refused(call, tally, tmp_path, 
         if call(["predict", home, path]) != 2:
             wrong.append((number, content[:50]))
     (tmp_path / "none").mkdir()
-    for name in (
-        "absent.png",
-        "x" * 300,
-        "",
-        string.ascii_letters + "\x1b",
-        str(tmp_path / "none"),
-    ):
+    letters = string.ascii_letters + "\x1b"
+    for name in ("absent.png", "x" * 300, "", letters, str(tmp_path / "none")):
         if call(["predict", home, name]) != 2:
             wrong.append(name)
     tally("no pictures", len(found) + 5, len(found) + 5 - len(wrong))

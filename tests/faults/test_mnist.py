@@ -1,9 +1,9 @@
 """The real MNIST is prepared by TensorFlow from its original files. Slow, so in `make faults`."""
 
 import os
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,21 +20,8 @@ TEST_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 FINGERPRINT = "582e054b25638a338610a19f0cf30422fe2f27bbcc98f6b8f3f68b110bae32ac"
 
 
-@pytest.fixture(scope="module")
-def manual_files():
-    """The folder of the four original MNIST files; skips if TFDS_DATA_DIR lacks them."""
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folder = folder.absolute() / "downloads" / "manual"
-    if len(list(folder.glob("*-ubyte.gz"))) < 4:
-        pytest.skip("needs the four MNIST files in TFDS_DATA_DIR/downloads/manual")
-    return folder
-
-
 def test_mnist_is_prepared_from_its_original_files(manual_files, tmp_path, monkeypatch):
-    manual = tmp_path / "downloads" / "manual"
-    manual.mkdir(parents=True)
-    for file in manual_files.glob("*-ubyte.gz"):
-        (manual / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(manual_files, tmp_path / "downloads" / "manual")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LOAD], capture_output=True, text=True, check=False

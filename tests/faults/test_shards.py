@@ -39,9 +39,7 @@ def test_shards_killed_twenty_times_lose_no_result_and_train_no_segment_twice(tm
     runs, draw = tmp_path / "shards", random.Random(0)
     while kills < KILLS:
         chosen = [draw.randint(1, NUM_SHARDS) for _ in range(2)]
-        both = [
-            start(command(runs, *SWEEP, "--shard", f"{index}/{NUM_SHARDS}")) for index in chosen
-        ]
+        both = [start(command(runs, *SWEEP, "--shard", f"{n}/{NUM_SHARDS}")) for n in chosen]
         for _ in range(draw.randint(0, 4)):
             both[0].stdout.readline()
         time.sleep(draw.uniform(0, 1))

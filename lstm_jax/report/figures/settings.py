@@ -192,11 +192,7 @@ def _points(
 
 
 def _comparison_table(
-    experiment: Experiment,
-    summaries: list[Summary],
-    path: str,
-    drawn: Sequence[str],
-    source: str,
+    experiment: Experiment, summaries: list[Summary], path: str, drawn: Sequence[str], source: str
 ) -> Iterator[TextTable]:
     """Yields a table of how far the best value of a field is ahead of its other values, all fields
     equal but those that a search has drawn.
