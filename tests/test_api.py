@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from trained_runs import TINY, run_tiny, tiny_dataset, tiny_split
 
 import lstm_jax
 from lstm_jax import Experiment, UserError, api
@@ -19,30 +20,11 @@ from lstm_jax.runs.columns import Columns
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 ROOT = Path(__file__).parent.parent
-# Five rows of six numbers, three classes; everything here runs this one program.
-TINY = {
-    "num_evals": 1,
-    "hidden_size": 3,
-    "batch_size": 8,
-    "microbatches": 1,
-    "total_examples": 96,
-    "log_every": 4,
-}
+GRID = Experiment(seed=(0, 1), total_examples=96, **TINY)
 
 
-def split(size, seed=0):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (size, 5, 6)).astype(np.uint8)
-    return {"images": images, "labels": (images[:, 0, 0] % 3).astype(np.int32)}
-
-
-def arrays(seed=0):
-    return lstm_jax.make_dataset("mine", split(40, seed), split(16), split(16), num_classes=3)
-
-
-def train(runs, experiment=None, **options):
-    options = {"data": arrays(), "silent": True, "checkpoint_every": 5, **options}
-    return lstm_jax.run(experiment or Experiment(seed=(0, 1), **TINY), runs_dir=runs, **options)
+def train(runs, experiment=GRID, **options):
+    return run_tiny(runs, experiment, **options)
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +56,16 @@ def test_a_run_returns_its_members_metrics_and_results(outcome):
 def test_what_the_pages_show_of_python_is_there(outcome, monkeypatch, page, file, arguments):
     text = (ROOT / "docs" / page).read_text()
     block = text.split(f"```python\n# {file}\n")[1].split("```")[0]
-    calls, own = [], {}
+    calls, names = [], {}
     monkeypatch.setattr(lstm_jax, "run", lambda *args, **kws: calls.append(kws) or outcome)
-    monkeypatch.setattr(lstm_jax.Images, "load", lambda self, say: arrays())
-    exec(block, own)
-    own["train"]()
+    monkeypatch.setattr(lstm_jax.Images, "load", lambda self, say: tiny_dataset())
+    exec(block, names)
+    names["train"]()
     assert [set(kws) for kws in calls] == [arguments]
 
 
 def test_reprs_are_short(outcome, seen):
-    things = [outcome, outcome.members[0], outcome.metrics, outcome.load(), seen[0], arrays()]
+    things = [outcome, outcome.members[0], outcome.metrics, outcome.load(), seen[0], tiny_dataset()]
     assert max(len(repr(thing)) for thing in things) < 250
     assert "2 of 2 members" in repr(outcome)
 
@@ -102,7 +84,7 @@ def test_the_same_call_again_finds_it_finished_and_read_finds_it_too(outcome):
     for name in ("latest", "unnamed", f"unnamed/{outcome.directory.name[:4]}"):
         assert lstm_jax.read(name, runs_dir=runs).record.sessions == before
     first = lstm_jax.load("latest", outcome.members[1].member.digest[:6], runs_dir=runs)
-    assert first.predict(split(4)["images"]).shape == (4,)
+    assert first.predict(tiny_split(4)["images"]).shape == (4,)
 
 
 def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(outcome, tmp_path):
@@ -118,22 +100,21 @@ def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(outcome, 
     assert [result.parameters_sha256 for result in again.members] == sha
 
 
-def test_it_runs_in_another_thread_where_no_signal_can_be_listened_to(outcome, tmp_path):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(train(tmp_path)))
+def test_a_run_trains_in_another_thread_where_no_signal_can_be_listened_to(outcome, tmp_path):
+    outcomes = [outcome]
+    thread = threading.Thread(target=lambda: outcomes.append(train(tmp_path)))
     thread.start()
     thread.join()
-    assert [result.parameters_sha256 for result in found[0].members] == [
-        result.parameters_sha256 for result in outcome.members
-    ]
+    first, second = ([r.parameters_sha256 for r in each.members] for each in outcomes)
+    assert first == second
 
 
 def test_other_arrays_are_another_experiment(outcome):
     (task,) = outcome.record.study.experiment.data_tasks().values()
-    assert task.dataset == f"mine@{arrays().fingerprint[:12]}"
-    study, given = api._with_data(outcome.record.study, arrays(seed=1))
+    assert task.dataset == f"tiny@{tiny_dataset().fingerprint[:12]}"
+    study, datasets = api._with_data(outcome.record.study, tiny_dataset(seed=1))
     assert study.digest != outcome.record.study.digest
-    assert given.keys() == study.experiment.data_tasks().keys()
+    assert datasets.keys() == study.experiment.data_tasks().keys()
 
 
 def test_without_its_arrays_such_a_run_says_in_a_line_what_is_missing(outcome):
@@ -150,7 +131,9 @@ def test_without_its_arrays_such_a_run_says_in_a_line_what_is_missing(outcome):
     ],
 )
 def test_arrays_that_are_no_images_are_refused(tmp_path, change, says):
-    data = lstm_jax.make_dataset("odd", split(40), split(16), split(16) | change, num_classes=3)
+    data = lstm_jax.make_dataset(
+        "odd", tiny_split(40), tiny_split(16), tiny_split(16) | change, num_classes=3
+    )
     with pytest.raises(UserError, match=says):
         train(tmp_path, data=data)
     assert not list(tmp_path.iterdir())
@@ -158,19 +141,19 @@ def test_arrays_that_are_no_images_are_refused(tmp_path, change, says):
 
 def test_arrays_without_names_are_refused(tmp_path):
     with pytest.raises(UserError, match="odd: train is not a dict of arrays by name"):
-        lstm_jax.make_dataset("odd", np.zeros((9, 5, 6), np.uint8), split(16), split(16))
+        lstm_jax.make_dataset("odd", np.zeros((9, 5, 6), np.uint8), tiny_split(16), tiny_split(16))
     with pytest.raises(UserError, match="expected a data set from `make_dataset`, not dict"):
-        train(tmp_path, data=split(16))
+        train(tmp_path, data=tiny_split(16))
 
 
 @pytest.mark.parametrize(
     ("experiment", "options", "says"),
     [
-        (None, {"data": lstm_jax.make_dataset("x", {}, {}, {})}, "say num_classes"),
-        (None, {"data": arrays()._replace(name="../x")}, "its name is"),
+        (GRID, {"data": lstm_jax.make_dataset("x", {}, {}, {})}, "say num_classes"),
+        (GRID, {"data": tiny_dataset()._replace(name="../x")}, "its name is"),
         (Experiment(task=lstm_jax.Images(dataset=("mnist", "digits"))), {}, "several values"),
-        (None, {"checkpoint_every": 0}, "checkpoint_every: 0"),
-        (None, {"name": ".."}, "not a valid directory name"),
+        (GRID, {"checkpoint_every": 0}, "checkpoint_every: 0"),
+        (GRID, {"name": ".."}, "not a valid directory name"),
         (7, {}, "expected an Experiment"),
         ("digts", {"data": None}, "Did you mean digits"),
     ],
@@ -191,11 +174,11 @@ def test_an_experiment_is_taken_by_its_name_or_the_path_of_its_file_anywhere(tmp
 
 
 def test_columns_have_the_type_of_what_is_in_them():
-    rows = [{"n": 1, "x": 1.5, "who": "a", "odd": None}, {"n": 2, "x": None, "who": "b"}]
+    rows = [{"n": 1, "x": 1.5, "word": "a", "odd": None}, {"n": 2, "x": None, "word": "b"}]
     columns = Columns(rows)
     assert [columns[name].dtype.kind for name in columns] == ["i", "f", "U", "O"]
     assert np.isnan(columns["x"][1])
-    assert repr(columns) == "Columns(2 rows: n, x, who, odd)"
+    assert repr(columns) == "Columns(2 rows: n, x, word, odd)"
 
 
 def test_a_notebook_gets_plain_lines_though_its_stdout_says_it_is_a_terminal(monkeypatch):

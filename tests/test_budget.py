@@ -4,9 +4,9 @@ import json
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from rich.console import Console
+from trained_runs import TINY, run_tiny, tiny_dataset
 
 import lstm_jax
 from lstm_jax import Adding, Experiment, Images, Search, Study, UserError
@@ -18,24 +18,6 @@ from lstm_jax.runs.record import read_record
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
-# Five time steps of six numbers, three classes, 40 training examples; one program for all.
-TINY = {"num_evals": 1, "hidden_size": 3, "batch_size": 8, "microbatches": 1, "log_every": 4}
-
-
-def split(size, seed):
-    images = np.random.default_rng(seed).integers(0, 256, (size, 5, 6)).astype(np.uint8)
-    return {"images": images, "labels": (images[:, 0, 0] % 3).astype(np.int32)}
-
-
-def arrays(size=40, name="tiny"):
-    splits = split(size, 0), split(16, 1), split(16, 2)
-    return lstm_jax.make_dataset(name, *splits, num_classes=3)
-
-
-def train(runs, experiment, **options):
-    options = {"data": arrays(), "silent": True, "checkpoint_every": 5, **options}
-    return lstm_jax.run(experiment, runs_dir=runs, **options)
-
 
 def with_tiny(**fields):
     """An experiment on data of 40 training examples, whose size is known."""
@@ -45,12 +27,12 @@ def with_tiny(**fields):
 
 @pytest.fixture(scope="module")
 def in_epochs(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("runs"), Experiment(total_epochs=2, **TINY))
+    return run_tiny(tmp_path_factory.mktemp("runs"), Experiment(total_epochs=2, **TINY))
 
 
 def test_three_ways_to_give_the_same_steps_are_the_same_bits(in_epochs, tmp_path):
     others = ({"total_steps": 10}, {"total_examples": 80})
-    outcomes = [in_epochs, *(train(tmp_path, Experiment(**b, **TINY)) for b in others)]
+    outcomes = [in_epochs, *(run_tiny(tmp_path, Experiment(**b, **TINY)) for b in others)]
     results = [outcome.members[0] for outcome in outcomes]
     assert {result.steps for result in results} == {10}
     assert len({result.parameters_sha256 for result in results}) == 1
@@ -74,26 +56,26 @@ def test_the_record_holds_what_was_given_and_the_steps_that_follow(in_epochs):
 def test_a_run_in_epochs_resumes_and_is_found_finished(in_epochs, tmp_path):
     experiment = Experiment(total_epochs=2, **TINY)
     with pytest.raises(lstm_jax.Interrupted):
-        train(tmp_path, experiment, max_minutes=1e-9)
-    outcome = train(tmp_path, experiment)
+        run_tiny(tmp_path, experiment, max_minutes=1e-9)
+    outcome = run_tiny(tmp_path, experiment)
     assert outcome.members[0].parameters_sha256 == in_epochs.members[0].parameters_sha256
     assert outcome.record.sessions[1:]
-    again = train(tmp_path, experiment)
+    again = run_tiny(tmp_path, experiment)
     assert again.members == outcome.members
 
 
 def test_a_run_in_epochs_refuses_data_that_have_grown(tmp_path, monkeypatch):
     monkeypatch.setattr("lstm_jax.api.arrays_name", lambda data: data.name)
     experiment = Experiment(total_epochs=2, **TINY)
-    train(tmp_path, experiment)
+    run_tiny(tmp_path, experiment)
     with pytest.raises(EnvironmentProblem, match=r"were \[40\] and are now \[48\]"):
-        train(tmp_path, experiment, data=arrays(48))
+        run_tiny(tmp_path, experiment, data=tiny_dataset(48))
 
 
 def test_a_search_and_a_halving_in_epochs(tmp_path):
     experiment = Experiment(total_epochs=2, learning_rate=(1e-3, 1e-1), **TINY)
     study = Study(experiment, Search(method="random", trials=2, halving=2))
-    outcome = train(tmp_path, study)
+    outcome = run_tiny(tmp_path, study)
     assert [result.steps for result in outcome.members] == [10]
     assert list(outcome.record.rungs) == [5]
     assert outcome.record.study.search == study.search
@@ -104,14 +86,14 @@ def test_shards_in_epochs_are_the_members_of_the_whole(tmp_path):
     shards = [Study(experiment, shard=lstm_jax.config.shards.Shard(n, 2)) for n in (1, 2)]
     members = {member for shard in shards for member in shard.members()}
     assert members == set(experiment.members())
-    outcome = train(tmp_path, Experiment(total_epochs=(1, 2), seed=(0, 1), **TINY), shard="1/2")
+    outcome = run_tiny(tmp_path, Experiment(total_epochs=(1, 2), seed=(0, 1), **TINY), shard="1/2")
     assert len(outcome.members) == 2
 
 
 def test_epochs_of_two_data_sets_are_different_steps():
     task = Images(dataset=("small", "large"))
     experiment = Experiment(task=task, total_epochs=(None, 2, 0.5), **TINY)
-    datasets = dict(zip(experiment.data_tasks(), (arrays(40), arrays(80)), strict=True))
+    datasets = dict(zip(experiment.data_tasks(), (tiny_dataset(40), tiny_dataset(80)), strict=True))
     _, study, _ = load_data("two", Study(experiment), False, Console(quiet=True), datasets)
     steps = {(m.task.dataset, m.total_epochs): m.num_steps for m in study.members()}
     assert steps == {
@@ -138,9 +120,7 @@ def test_the_size_of_the_data_is_no_part_of_the_digest():
     assert "data_sizes" not in bare.to_values()
     again = Experiment.from_values(json.loads(json.dumps(known.to_values())))
     assert (again, again.num_steps) == (known, 10)
-    assert with_tiny(total_steps=3) == Experiment(
-        task=Images(dataset="tiny"), total_steps=3, **TINY
-    )
+    assert with_tiny(total_steps=3) == replace(bare, total_epochs=None, total_steps=3)
     for member in with_tiny(total_epochs=(1, 2), seed=(0, 1)).members():
         assert member.num_steps == 5 * member.total_epochs
 
@@ -166,9 +146,7 @@ def test_fields_that_do_not_fit_the_steps_are_refused_once_these_are_known():
     experiment = Experiment(task=Images(dataset="tiny"), total_epochs=2, warmup_steps=10, **TINY)
     with pytest.raises(UserError, match="10 is not below the 10 steps that total_epochs 2 allows"):
         experiment.with_data_sizes({key: 40})
-    rates = Experiment(
-        task=Images(dataset="tiny"), total_epochs=1e-3, learning_rate=(1e-3, 1e-2), **TINY
-    )
+    rates = replace(experiment, warmup_steps=0, total_epochs=1e-3, learning_rate=(1e-3, 1e-2))
     with pytest.raises(UserError, match="1 rungs do not fit into 1 steps"):
         Study(rates, Search(halving=2)).with_data_sizes({key: 40})
 

@@ -23,13 +23,16 @@ def apply(module, variables, *arguments, **options):
     return fast_jit(partial(module.apply, **options))(variables, *arguments)
 
 
+def noisy_variables(cell):
+    """Returns the variables of Flax's own layer, with biases other than zero."""
+    x = normal(1, 2, NUM_STEPS, NUM_INPUTS)
+    leaves, tree = jax.tree.flatten(fast_jit(nn.RNN(cell(HIDDEN)).init)(jax.random.key(0), x))
+    return tree.unflatten([a + normal(seed, *a.shape) for seed, a in enumerate(leaves)])
+
+
 @pytest.fixture(scope="module")
 def variables():
-    """Returns the variables of Flax's own layer, with biases other than zero."""
-    rnn = nn.RNN(nn.OptimizedLSTMCell(HIDDEN))
-    variables = fast_jit(rnn.init)(jax.random.key(0), normal(1, 2, NUM_STEPS, NUM_INPUTS))
-    leaves, tree = jax.tree.flatten(variables)
-    return tree.unflatten([a + normal(seed, *a.shape) for seed, a in enumerate(leaves)])
+    return noisy_variables(nn.OptimizedLSTMCell)
 
 
 PEERS = [(LSTM, nn.OptimizedLSTMCell), (LSTM, nn.LSTMCell), (GRU, nn.GRUCell), (RNN, nn.SimpleCell)]
@@ -43,40 +46,27 @@ def test_initial_parameters_equal_flaxs(module, cell):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-@pytest.mark.parametrize(("module", "cell"), PEERS[2:])
-def test_gru_and_rnn_equal_flaxs(module, cell):
-    """Outputs, the carry (here one array) and all gradients are compared."""
-    x, carry = normal(2, 3, NUM_STEPS, NUM_INPUTS), normal(3, 3, HIDDEN)
-    options = {"reverse": True, "return_carry": True}
-    options["seq_lengths"] = jnp.array([6, 1, 4], jnp.int32)
-    leaves, tree = jax.tree.flatten(nn.RNN(cell(HIDDEN)).init(jax.random.key(0), x))
-    variables = tree.unflatten([a + normal(seed, *a.shape) for seed, a in enumerate(leaves)])
-
-    def value_and_gradient(module):
-        def scalar(variables, x, carry):
-            result = module.apply(variables, x, initial_carry=carry, **options)
-            return weighted(result), result
-
-        return fast_jit(jax.value_and_grad(scalar, (0, 1, 2), has_aux=True))(variables, x, carry)
-
-    assert_close(value_and_gradient(module(HIDDEN)), value_and_gradient(nn.RNN(cell(HIDDEN))))
-
-
 CALLS = [
-    {},
-    {"reverse": True, "keep_order": True, "return_carry": True, "with_carry": True},
-    {"seq_lengths": [6, 1, 4], "return_carry": True, "with_carry": True},
-    {"seq_lengths": [6, 1, 4], "reverse": True, "keep_order": True, "with_carry": True},
-    {"time_major": True, "reverse": True, "seq_lengths": [6, 1, 4], "return_carry": True},
+    (LSTM, {}),
+    (LSTM, {"reverse": True, "keep_order": True, "return_carry": True, "with_carry": True}),
+    (LSTM, {"seq_lengths": [6, 1, 4], "return_carry": True, "with_carry": True}),
+    (LSTM, {"seq_lengths": [6, 1, 4], "reverse": True, "keep_order": True, "with_carry": True}),
+    (LSTM, {"time_major": True, "reverse": True, "seq_lengths": [6, 1, 4], "return_carry": True}),
+    (GRU, {"seq_lengths": [6, 1, 4], "reverse": True, "return_carry": True, "with_carry": True}),
+    (RNN, {"seq_lengths": [6, 1, 4], "reverse": True, "return_carry": True, "with_carry": True}),
 ]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: "-".join(call) or "plain")
-def test_lstm_equals_flaxs_with_each_option(variables, call):
+@pytest.mark.parametrize(("module", "call"), CALLS)
+def test_a_layer_equals_flaxs_with_each_option(module, call):
+    """Outputs, the carry (of GRU and RNN one array) and all gradients are compared."""
     call = dict(call)
     with_carry = call.pop("with_carry", False)
     shape = (NUM_STEPS, 3, NUM_INPUTS) if call.get("time_major") else (3, NUM_STEPS, NUM_INPUTS)
-    x, carry = normal(2, *shape), (normal(3, 3, HIDDEN), normal(4, 3, HIDDEN))
+    x, carry = normal(2, *shape), normal(3, 3, HIDDEN)
+    carry = (carry, normal(4, 3, HIDDEN)) if module is LSTM else carry
+    cell = dict(PEERS[:1] + PEERS[2:])[module]
+    variables = noisy_variables(cell)
     if "seq_lengths" in call:
         call["seq_lengths"] = jnp.array(call["seq_lengths"], jnp.int32)
 
@@ -88,18 +78,12 @@ def test_lstm_equals_flaxs_with_each_option(variables, call):
 
         return fast_jit(jax.value_and_grad(scalar, (0, 1, 2), has_aux=True))(variables, x, carry)
 
-    assert_close(
-        value_and_gradient(LSTM(HIDDEN)), value_and_gradient(nn.RNN(nn.OptimizedLSTMCell(HIDDEN)))
-    )
+    assert_close(value_and_gradient(module(HIDDEN)), value_and_gradient(nn.RNN(cell(HIDDEN))))
 
 
 @pytest.mark.parametrize(("batch", "time_major"), [((), False), ((2, 3), False), ((2, 1, 3), True)])
 def test_any_number_of_batch_axes(variables, batch, time_major):
-    x = (
-        normal(2, NUM_STEPS, *batch, NUM_INPUTS)
-        if time_major
-        else normal(2, *batch, NUM_STEPS, NUM_INPUTS)
-    )
+    x = normal(2, *((NUM_STEPS, *batch) if time_major else (*batch, NUM_STEPS)), NUM_INPUTS)
     options = {"time_major": time_major, "return_carry": True}
     ours = apply(LSTM(HIDDEN, **options), variables, x)
     theirs = apply(nn.RNN(nn.OptimizedLSTMCell(HIDDEN), **options), variables, x)

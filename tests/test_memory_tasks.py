@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fast_compile import fast_jit
-from trained_runs import quiet, reading, train, zero_model
+from trained_runs import quiet, train, zero_model
 
 from lstm_jax import Adding, Copying, Experiment
 from lstm_jax.data.dataset import say_nothing
@@ -132,9 +132,10 @@ def test_bad_input_is_one_line(make, said):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(records, tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "adding" / TINY.digest
-    return directory, train(directory, TINY, name="adding")
+    records[directory] = train(directory, TINY, name="adding")
+    return directory, records[directory]
 
 
 def test_a_tiny_adding_task_is_learned_by_both_cells(trained):
@@ -143,17 +144,14 @@ def test_a_tiny_adding_task_is_learned_by_both_cells(trained):
 
 
 def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypatch):
-    directory, record = trained
-    for place in ("lstm_jax.predict.trained.read_run", "lstm_jax.report.page.read_run"):
-        monkeypatch.setattr(place, reading({directory: record}))
-    monkeypatch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
-    for place in ("activation_figures", "gradient_figures"):  # test_report.py has them
-        monkeypatch.setattr(f"lstm_jax.report.page.{place}", lambda *_: ())
+    directory, _ = trained
+    for name in ("activation_figures", "gradient_figures"):  # test_report.py has them
+        monkeypatch.setattr(f"lstm_jax.report.page.{name}", lambda *_: ())
     page = report(directory, quiet()).read_text()
     assert "some figures are missing" not in page
     flow = (directory / "report" / "gradient_flow_cells.svg").read_text()
-    for part in ("at initialisation", "after 50 steps", "after 300 steps", "cell gru", "cell rnn"):
-        assert part in flow
+    for text in ("at initialisation", "after 50 steps", "after 300 steps", "cell gru", "cell rnn"):
+        assert text in flow
     assert "Example answers" in page
     assert "The best cell compared with the others" in page
     assert "n 2)" in page

@@ -1,6 +1,5 @@
 """What is trained next is a function of the study and of the metrics known so far."""
 
-import dataclasses
 import json
 import math
 import random
@@ -321,8 +320,3 @@ def test_how_members_are_chosen_is_part_of_a_studys_name_alone():
     assert len(names | {GRID.digest}) == 4
     for search in others[:1]:
         assert set(Study(GRID, search).members()) == set(GRID.members())
-
-
-def test_every_field_of_a_search_is_declared():
-    for found in dataclasses.fields(Search):
-        assert found.metadata["spec"].help

@@ -340,10 +340,3 @@ def test_shards_are_listed_and_named_by_their_suffix(whole, shards, capsys):
     for name in ("digits", "latest", start):  # runs alone
         with pytest.raises(UserError):
             find_run(name, shards)
-
-
-@pytest.mark.parametrize("argv", [("--shard", "9/8"), ("--shard", "/3"), ("--shard", "1/9")])
-def test_an_invalid_shard_is_exit_code_2(argv, tmp_path, capsys):
-    assert run(tmp_path, *argv) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []

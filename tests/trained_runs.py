@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from lstm_jax import Experiment
+from lstm_jax import Experiment, make_dataset, run
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
@@ -59,6 +59,26 @@ def train(directory, experiment, *, steps=None, name="digits"):
         name=name, study=study, metadata={experiment.task.data_key: dataset.metadata},
         identities=identities, sessions=[session], results=results, rungs={},
     )  # fmt: skip
+
+
+# Five time steps of six numbers, three classes, 40 training examples: one program for all tests.
+TINY = {"num_evals": 1, "hidden_size": 3, "batch_size": 8, "microbatches": 1, "log_every": 4}
+
+
+def tiny_split(size, seed=0):
+    images = np.random.default_rng(seed).integers(0, 256, (size, 5, 6)).astype(np.uint8)
+    return {"images": images, "labels": (images[:, 0, 0] % 3).astype(np.int32)}
+
+
+def tiny_dataset(size=40, seed=0, name="tiny"):
+    splits = tiny_split(size, seed), tiny_split(16, 1), tiny_split(16, 2)
+    return make_dataset(name, *splits, num_classes=3)
+
+
+def run_tiny(runs, experiment, **options):
+    """Trains an experiment on the tiny data set with `lstm_jax.run` and returns its outcome."""
+    options = {"data": tiny_dataset(), "silent": True, "checkpoint_every": 5, **options}
+    return run(experiment, runs_dir=runs, **options)
 
 
 def reading(records):
