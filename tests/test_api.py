@@ -223,3 +223,9 @@ def test_where_jax_is_imported_and_has_not_started_each_core_gets_its_device(tmp
         env=bare | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (f"{tmp_path / 'lstm_jax' / 'xla'}\n", "")
+
+
+def test_without_jit_a_line_says_so(tmp_path):
+    with jax.disable_jit(), pytest.raises(UserError, match=r"jax\.disable_jit is on"):
+        lstm_jax.run("digits", runs_dir=tmp_path, silent=True)
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lstm_jax.cells import reload_cells
 from lstm_jax.data.dataset import Say, say_nothing
-from lstm_jax.errors import EnvironmentProblem, one_line
+from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.provenance import cores
 
 
@@ -45,6 +45,11 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
             f"JAX finds no device for platform {platform} ({reason[:200]}); check "
             "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` (cuda12, tpu)"
         ) from error
+    if jax.config.jax_disable_jit:
+        raise UserError(
+            "jax.disable_jit is on: every step would run operation by operation, to other bits and "
+            "for hours; leave it off, or unset JAX_DISABLE_JIT"
+        )
     reload_cells()
     started_on = devices[0].platform
     if platform not in ("auto", started_on):
