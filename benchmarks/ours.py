@@ -17,10 +17,10 @@ from lstm_jax.cells import CELLS
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.model.forward import apply_model
-from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.tasks.images import Images
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample
-from lstm_jax.train.sweep import build_programs, place_on_devices
+from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec
+from lstm_jax.train.placement import build_programs, place_on_devices
 
 SEGMENT_STEPS = 100  # the command line's default: steps between two checkpoints
 
@@ -37,10 +37,10 @@ class _PerStepImages(Images):
         size, rows = batch["images"].shape[:2]
         return int(size * rows)
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         labels = jnp.tile(batch["labels"], len(outputs))
         outputs = outputs.reshape(-1, outputs.shape[-1])
-        return super().per_example(outputs, {"labels": labels}, training=training)
+        return super().score_items(outputs, {"labels": labels}, training=training)
 
 
 def _cell(case: Case) -> str:

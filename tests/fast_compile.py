@@ -12,7 +12,7 @@ from unittest import mock
 
 import jax
 
-from lstm_jax.train import sweep
+from lstm_jax.train import placement as placing
 
 OPTIONS = {
     "xla_backend_optimization_level": 0,
@@ -25,7 +25,7 @@ fast_jit = partial(jax.jit, compiler_options=OPTIONS)
 @contextmanager
 def fast_programs():
     """Compiles the programs of the package with `fast_jit` too, and forgets them afterwards."""
-    sweep._compiled.cache_clear()
+    placing._compiled.cache_clear()
     with mock.patch.object(jax, "jit", fast_jit):
         yield
-    sweep._compiled.cache_clear()
+    placing._compiled.cache_clear()

@@ -10,7 +10,7 @@ from fast_compile import fast_jit
 
 from lstm_jax import Experiment
 from lstm_jax.cells import CELLS, get_cell
-from lstm_jax.model import forward, fuse
+from lstm_jax.model import forward, fused_params
 from lstm_jax.predict import inference
 from lstm_jax.report.figures.activations import is_gate, summarise_activations
 from lstm_jax.report.figures.gradients import (
@@ -20,8 +20,8 @@ from lstm_jax.report.figures.gradients import (
     gradient_flow,
 )
 from lstm_jax.tasks.images import Images
+from lstm_jax.train.placement import named_leaves
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import named_leaves
 
 MEMBER = Experiment(task=Images(dataset="digits"), hidden_size=5)
 MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
@@ -71,7 +71,7 @@ def test_the_gradient_flow_agrees_with_finite_differences(any_model, batch):
     def loss_of(perturbation_TBH):
         h_TBH = inference.activations(model.member, model.fused, inputs, perturbation_TBH)["h"]
         outputs = forward.apply_head(model.fused, h_TBH[-1])
-        return task.per_example(outputs, example, training=False).loss[0]
+        return task.score_items(outputs, example, training=False).loss[0]
 
     zeros, loss = jnp.zeros((8, 1, 5)), fast_jit(loss_of)
     gradient = fast_jit(jax.grad(loss_of))(zeros)
@@ -125,7 +125,7 @@ def test_every_cell_has_summaries_of_its_output_gates_and_cell_state(digits, bat
     """Traces only; compiles nothing."""
     member = inference.ready(replace(MEMBER, cell=name))
     fused = jax.eval_shape(
-        fuse.fuse_kernels,
+        fused_params.fuse_kernels,
         member,
         inference.param_shapes(member, member.task.model_spec(digits.metadata)),
     )

@@ -62,9 +62,9 @@ def test_inputs_and_options_may_stand_in_any_order(line, values):
 
 
 def test_a_sentence_that_begins_with_a_dash_is_an_input():
-    sentence = "--by-time-step is an option"
-    command = parse(["predict", "RUN", "--by-time-step", sentence, "- so what"])
-    assert (command.by_time_step, command.inputs) == (True, (sentence, "- so what"))
+    sentence = "--show-each-time-step is an option"
+    command = parse(["predict", "RUN", "--show-each-time-step", sentence, "- so what"])
+    assert (command.show_each_time_step, command.inputs) == (True, (sentence, "- so what"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.plugins import load_attribute
 from lstm_jax.runs import code
 from lstm_jax.runs.record import read_run
-from lstm_jax.train.sweep import model_spec_of
+from lstm_jax.train.placement import model_spec_of
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -37,16 +37,16 @@ other = Cell(name="other", columns=("n",), pointwise=other_pointwise)
 TASK = '''"""The digits, with a loss of its own."""
 from dataclasses import dataclass
 from lstm_jax.tasks.images import Images
-from lstm_jax.tasks.task import PerExample
+from lstm_jax.tasks.task import ItemScores
 
 
 @dataclass(frozen=True)
 class Own(Images):
     name = "own"
 
-    def per_example(self, outputs, batch, *, training):
-        scored = super().per_example(outputs, batch, training=training)
-        return PerExample(scored.loss * 1.0, scored.metric, scored.weight)
+    def score_items(self, outputs, batch, *, training):
+        scored = super().score_items(outputs, batch, training=training)
+        return ItemScores(scored.loss * 1.0, scored.metric, scored.weight)
 '''
 SMALL = {
     "hidden_size": 4, "total_steps": 4, "batch_size": 8, "microbatches": 1, "log_every": 2,

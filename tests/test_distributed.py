@@ -5,7 +5,7 @@ import pytest
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs.launcher import launch
-from lstm_jax.train.sweep import make_placements
+from lstm_jax.train.placement import make_placements
 
 
 @pytest.mark.parametrize("microbatches", [1, 2, 4, 8])

@@ -10,19 +10,19 @@ from lstm_jax import Experiment, load
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import num_examples, say_nothing
 from lstm_jax.data.images import load_images as load_data
-from lstm_jax.data.windows import gather_windows
+from lstm_jax.data.time_series import gather_windows
 from lstm_jax.errors import UserError
 from lstm_jax.model.forward import apply_model
-from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.runs.evaluation import EVAL_EXAMPLES, eval_steps
-from lstm_jax.runs.loop import run
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.record import read_run
 from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
+from lstm_jax.runs.run_study import run
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.sweep import place_on_devices
+from lstm_jax.train.placement import place_on_devices
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 

@@ -15,10 +15,10 @@ import pytest
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_names, load_study
 from lstm_jax.data.dataset import make_dataset
-from lstm_jax.data.windows import SeriesSplit, make_windows
-from lstm_jax.train.memory import estimate_memory
+from lstm_jax.data.time_series import SeriesSplit, make_windows
+from lstm_jax.train.memory_estimate import estimate_memory
+from lstm_jax.train.placement import make_placements, model_spec_of
 from lstm_jax.train.step import init_state, train_segment
-from lstm_jax.train.sweep import make_placements, model_spec_of
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 every_experiment = pytest.mark.parametrize("name", experiment_names())

@@ -16,14 +16,14 @@ from lstm_jax import Experiment, Forecast
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.mackey_glass import mackey_glass
 from lstm_jax.data.readers import MAX_CSV_BYTES, read_table
-from lstm_jax.data.windows import simple_forecasts, squared_errors, target_variances
+from lstm_jax.data.time_series import simple_forecasts, squared_errors, target_variances
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.forecast import forecaster
 from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.forecast import answer_figures
-from lstm_jax.train.sweep import Placement, build_programs
+from lstm_jax.train.placement import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 

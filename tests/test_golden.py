@@ -16,7 +16,7 @@ from lstm_jax import Experiment
 from lstm_jax.data import images
 from lstm_jax.runs import checkpoints, provenance
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.sweep import Placement, build_programs, named_leaves
+from lstm_jax.train.placement import Placement, build_programs, named_leaves
 
 RECORDS = Path(__file__).parent / "golden.json"
 STEPS = 60

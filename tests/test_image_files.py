@@ -10,7 +10,7 @@ from PIL import Image
 
 from lstm_jax.data import images
 from lstm_jax.data.dataset import say_nothing
-from lstm_jax.data.splits import SPLITS, TENTHS, sorted_classes
+from lstm_jax.data.labelled_splits import SPLITS, TENTHS, sorted_classes
 from lstm_jax.errors import UserError
 from lstm_jax.predict.images import predict
 from lstm_jax.predict.predict import PredictOptions

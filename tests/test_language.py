@@ -14,15 +14,15 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import language
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
-from lstm_jax.model import forward, fuse
+from lstm_jax.model import forward, fused_params
 from lstm_jax.predict.language import write
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.language import answer_figures
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Inputs
+from lstm_jax.train.placement import Placement, build_programs
 from lstm_jax.train.step import EVALUATION_BLOCK
-from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -106,7 +106,7 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
     member, dataset, of = programs
     state = trained[1]
     sums = of.score(state.params, dataset.test)
-    fused = fuse.fuse_kernels(member, trained[0].params)
+    fused = fused_params.fuse_kernels(member, trained[0].params)
     split = dataset.test
     windows = split["symbols"].reshape(-1, EVALUATION_BLOCK, LENGTH + 1)
     long_TB = np.concatenate([window[:, :-1] for window in windows], axis=1).T.astype(np.int32)
@@ -124,7 +124,7 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
 def test_no_byte_is_foretold_from_a_later_one(programs):
     member, dataset, of = programs
     params = jax.tree.map(lambda leaf: leaf[0], of.init().params)
-    fused = fuse.fuse_kernels(member, params)
+    fused = fused_params.fuse_kernels(member, params)
     x_TBI = forward.embed_inputs(
         fused, Inputs(jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32))
     )

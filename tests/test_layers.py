@@ -22,11 +22,11 @@ from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.model.embedding import look_up
-from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.model.init import init_params
-from lstm_jax.tasks.task import Inputs, ModelSpec, PerExample, Task
+from lstm_jax.tasks.task import Inputs, ItemScores, ModelSpec, Task
 from lstm_jax.train.batches import bucket_index, group_by_bucket
-from lstm_jax.train.sweep import Placement, build_programs
+from lstm_jax.train.placement import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -55,9 +55,9 @@ class Sums(Task):
     def inputs(self, batch):
         return Inputs(batch["x"].T, batch["lengths"])
 
-    def per_example(self, outputs, batch, *, training):
+    def score_items(self, outputs, batch, *, training):
         error = (outputs[:, 0] - batch["y"]) ** 2
-        return PerExample(error, error, jnp.ones_like(error))
+        return ItemScores(error, error, jnp.ones_like(error))
 
 
 class Bucketed(Sums):
@@ -82,9 +82,9 @@ class RunningSums(Sums):
     def inputs(self, batch):
         return Inputs(batch["x"].T)
 
-    def per_example(self, outputs, batch, *, training):
+    def score_items(self, outputs, batch, *, training):
         error = ((outputs[:, :, 0] - batch["y"][None]) ** 2).ravel()
-        return PerExample(error, error, jnp.ones_like(error))
+        return ItemScores(error, error, jnp.ones_like(error))
 
 
 def data(count=60):

@@ -12,8 +12,9 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import images
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.tasks.images import Images
-from lstm_jax.train import memory, sweep
-from lstm_jax.train.sweep import Placement
+from lstm_jax.train import memory_estimate
+from lstm_jax.train import placement as placing
+from lstm_jax.train.placement import Placement
 
 MODELS = {
     "lstm": {"hidden_size": 64},
@@ -24,10 +25,10 @@ MODELS = {
 
 def planned_bytes(placement, dataset):
     """Returns the bytes of arguments and temporaries that XLA plans for one device."""
-    spec = sweep.model_spec_of(placement.members[0], dataset)
+    spec = placing.model_spec_of(placement.members[0], dataset)
     mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("members", "microbatches"))
-    init, segment, _ = sweep._compiled(spec, 10, mesh, placement.tile)
-    rows = sweep.stack_fields(placement.rows)
+    init, segment, _ = placing._compiled(spec, 10, mesh, placement.tile)
+    rows = placing.stack_fields(placement.rows)
     state = jax.eval_shape(init, rows)
     order = np.zeros((len(placement.rows), dataset.num_examples), np.int32)
     bounds = [np.int32(0)] * 3
@@ -45,14 +46,14 @@ def test_the_estimate_is_near_what_xla_plans(model, copies):
     dataset = dataset._replace(train=train)
     experiment = Experiment(task=Images(dataset="digits"), **MODELS[model])
     placement = Placement(tuple(experiment.members()), 1, 1)
-    estimate = memory.estimate_memory(placement, dataset, "gpu")
+    estimate = memory_estimate.estimate_memory(placement, dataset, "gpu")
     assert 0.75 < estimate.device / planned_bytes(placement, dataset) < 1.35
 
 
 def test_each_number_of_the_estimate_grows_as_it_should():
     dataset = images.load_images("digits")
     member = Experiment(task=Images(dataset="digits"))
-    estimate = partial(memory.estimate_memory, dataset=dataset, platform="gpu")
+    estimate = partial(memory_estimate.estimate_memory, dataset=dataset, platform="gpu")
     single = estimate(Placement((member,), 1, 1))
     assert single.parameters == 8 * 128 + 128 + 256 * 512 + 512 + 128 * 10 + 10
     assert single.state == 4 * (
@@ -66,26 +67,30 @@ def test_each_number_of_the_estimate_grows_as_it_should():
     assert on_four.device == single.device
     assert on_four.host == on_one.host > single.host
     assert estimate(Placement(members[:1], 1, 1, tile=4)).device > on_one.device
-    on_cpu = memory.estimate_memory(Placement(members, 2, 2), dataset, "cpu")
+    on_cpu = memory_estimate.estimate_memory(Placement(members, 2, 2), dataset, "cpu")
     assert on_cpu.host == on_one.host + 4 * on_cpu.device  # there the devices' memory is the host's
 
 
 def test_the_estimate_holds_all_splits_of_the_data():
     dataset = images.load_images("digits")
     placement = Placement((Experiment(task=Images(dataset="digits")),), 1, 1)
-    before = memory.estimate_memory(placement, dataset, "gpu")
+    before = memory_estimate.estimate_memory(placement, dataset, "gpu")
     for name in ("train", "validation", "test"):
         split = getattr(dataset, name)
         twice = {key: np.concatenate([array, array]) for key, array in split.items()}
-        after = memory.estimate_memory(placement, dataset._replace(**{name: twice}), "gpu")
+        after = memory_estimate.estimate_memory(placement, dataset._replace(**{name: twice}), "gpu")
         order = 2 * 4 * len(split["labels"]) if name == "train" else 0  # in and out of a segment
-        assert after.device - before.device == memory.num_bytes(split) + order
-        assert after.host - before.host == memory.num_bytes(split)
+        assert after.device - before.device == memory_estimate.num_bytes(split) + order
+        assert after.host - before.host == memory_estimate.num_bytes(split)
 
 
 def test_only_what_does_not_fit_is_refused_with_its_size():
-    free = memory.free_host_memory()
+    free = memory_estimate.free_host_memory()
     assert free is None or free > 2**20
-    memory.refuse_what_does_not_fit(memory.MemoryEstimate(1, 1, 1, 2**20), 3, "cpu")
+    memory_estimate.refuse_what_does_not_fit(
+        memory_estimate.MemoryEstimate(1, 1, 1, 2**20), 3, "cpu"
+    )
     with pytest.raises(EnvironmentProblem, match=r"3 members need about 1048576.0 GiB of host"):
-        memory.refuse_what_does_not_fit(memory.MemoryEstimate(1, 1, 1, 2**50), 3, "cpu")
+        memory_estimate.refuse_what_does_not_fit(
+            memory_estimate.MemoryEstimate(1, 1, 1, 2**50), 3, "cpu"
+        )

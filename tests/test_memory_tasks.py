@@ -40,7 +40,7 @@ def training_batch(task, seed, step):
 @partial(fast_jit, static_argnums=0)
 def loss_and_metric(task, outputs, batch):
     """Of each example."""
-    return task.per_example(outputs, batch, training=True)[:2]
+    return task.score_items(outputs, batch, training=True)[:2]
 
 
 def test_the_sum_is_that_of_one_marked_number_in_each_half():

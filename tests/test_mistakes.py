@@ -25,7 +25,7 @@ from lstm_jax.predict import pictures
 from lstm_jax.predict.pictures import read_picture
 from lstm_jax.runs import checkpoints, directory, record
 from lstm_jax.runs.progress import Progress, progress_bar
-from lstm_jax.train.sweep import build_programs, place_on_devices
+from lstm_jax.train.placement import build_programs, place_on_devices
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,7 +54,7 @@ ANOTHER_NAME = """
 """
 MISTAKES = {f"run digits --{name} 3": f"Did you mean --{option}?"
             for name, option in (pair.split(":") for pair in ANOTHER_NAME.split())} | {
-    "predict tests x.png --rows": "Did you mean --by-time-step?",
+    "predict tests x.png --rows": "Did you mean --show-each-time-step?",
     "run digits --frobnicate": "no option --frobnicate.",
     "run digits --no\nsuch 1": "no option --no such",
     "reproduce tests --epochs 3": "no option --epochs.",

@@ -141,8 +141,10 @@ def test_predictions_are_lines_or_json_and_show_the_rows(trained_sweep, tmp_path
     Image.fromarray(test_split["images"][0]).resize((64, 64)).save(path)
     plain, rows, as_json = quiet(), quiet(), quiet()
     predict(trained_sweep, PredictOptions((str(path),)), plain)
-    predict(trained_sweep, PredictOptions((str(path),), by_time_step=True), rows)
-    predict(trained_sweep, PredictOptions((str(path),), json=True, by_time_step=True), as_json)
+    predict(trained_sweep, PredictOptions((str(path),), show_each_time_step=True), rows)
+    predict(
+        trained_sweep, PredictOptions((str(path),), json=True, show_each_time_step=True), as_json
+    )
     answer = json.loads(as_json.file.getvalue())
     assert plain.file.getvalue().startswith(f"{path}: {answer['digit']} (")
     assert len(rows.file.getvalue().splitlines()) == 9

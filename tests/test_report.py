@@ -19,8 +19,8 @@ from lstm_jax.config.search import Search
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.trained import load as load_trained
+from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
 from lstm_jax.report.page import report
-from lstm_jax.report.sketch import can_sketch, sketch_page
 from lstm_jax.report.summary import summary
 from lstm_jax.tasks.images import Images
 
@@ -89,7 +89,7 @@ def test_the_page_needs_no_network_and_no_script_and_captions_name_the_data(
     assert "<script" not in page
     for target in re.findall(r"(?:src|href)=\"(?!#|data:)([^\"]*)\"", page):
         assert (trained_sweep / "report" / target).exists(), target
-    assert 'href="sketch.html"' in page
+    assert 'href="draw_digit.html"' in page
     assert len(page) < 5_000_000
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
     assert len(captions) == len(figures)
@@ -153,20 +153,22 @@ def test_an_unknown_member_is_the_users_mistake(trained_sweep):
 
 def test_only_a_model_that_the_sketch_page_computes_has_one():
     member = next(SWEEP.members()).replace({"hidden_size": 4})
-    assert can_sketch(zero_model(member, METADATA))
+    assert can_draw_digit(zero_model(member, METADATA))
     for values in ({"cell": "gru"}, {"layers": 2}):
         other = zero_model(member.replace(values), METADATA)
-        assert not can_sketch(other)
+        assert not can_draw_digit(other)
         with pytest.raises(UserError, match="one layer of the cell lstm"):
-            sketch_page(other, "seed 0")
-    assert not can_sketch(zero_model(member, METADATA | {"channels": 1}))  # of a user's own files
+            draw_digit_page(other, "seed 0")
+    assert not can_draw_digit(
+        zero_model(member, METADATA | {"channels": 1})
+    )  # of a user's own files
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 def test_the_sketch_page_answers_as_the_model(trained_sweep, tmp_path):
     """Runs the page's own network, up to where the script touches the page, on 100 test images."""
     images, trained = load_images("digits").test["images"][:100], load_trained(trained_sweep)
-    script = sketch_page(trained, "this run").split("<script>")[1].split("// As in lstm_jax")[0]
+    script = draw_digit_page(trained, "this run").split("<script>")[1].split("// As in lstm_jax")[0]
     ask = f"""
     for (const image of {(images / 255).reshape(100, -1).tolist()})
       console.log(JSON.stringify(read(model.order.map(i => image[i])).beliefs.at(-1)));"""

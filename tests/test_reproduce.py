@@ -11,10 +11,10 @@ from lstm_jax.config.search import Study
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import NotReproduced, UserError
 from lstm_jax.report.figures.gradients import train_first
-from lstm_jax.runs.loop import run
 from lstm_jax.runs.metrics_file import append_metrics, read_metrics
 from lstm_jax.runs.record import read_run
 from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
+from lstm_jax.runs.run_study import run
 
 SWEEP = Experiment(
     task=Images(dataset="digits"),

@@ -12,7 +12,7 @@ from lstm_jax.config.experiment import Experiment, all_field_specs
 from lstm_jax.errors import UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.sweep import (
+from lstm_jax.train.placement import (
     Placement,
     build_programs,
     make_placements,

@@ -14,10 +14,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data import download, tokens
+from lstm_jax.data import tfds_sets, tokens
 from lstm_jax.data.dataset import say_nothing
+from lstm_jax.data.labelled_splits import TENTHS
 from lstm_jax.data.readers import read_columns, read_text
-from lstm_jax.data.splits import TENTHS
 from lstm_jax.data.text import load_texts, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text
@@ -26,7 +26,7 @@ from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.text import answer_figures
 from lstm_jax.tasks.text import Text
-from lstm_jax.train.sweep import Placement, build_programs
+from lstm_jax.train.placement import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -193,7 +193,7 @@ class Prepared:
 @pytest.fixture
 def on_disk(monkeypatch):
     def put(features, splits):
-        monkeypatch.setattr(download, "prepared_builder", lambda *_: Prepared(features, splits))
+        monkeypatch.setattr(tfds_sets, "prepared_builder", lambda *_: Prepared(features, splits))
 
     return put
 
@@ -259,12 +259,14 @@ def test_word_dropout_makes_its_share_unknown_and_touches_nothing_else():
 def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     model, _, _ = trained
     said = []
-    text.predict(model, PredictOptions(("The film is GOOD zzz",), by_time_step=True), said.append)
+    text.predict(
+        model, PredictOptions(("The film is GOOD zzz",), show_each_time_step=True), said.append
+    )
     assert len(said) == 6
     assert said[-1].startswith("1 (")
     assert said[-1].endswith("The film is GOOD zzz; not known: zzz")
     said.clear()
-    options = PredictOptions(("the film is good",), by_time_step=True, json=True)
+    options = PredictOptions(("the film is good",), show_each_time_step=True, json=True)
     text.predict(model, options, said.append)
     answer = json.loads(said[0])
     assert [piece for piece, _ in answer["by_step"]] == ["the", "film", "is", "good"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_jax.data import download
 from lstm_jax.data import images as data
+from lstm_jax.data import tfds_sets
 from lstm_jax.errors import EnvironmentProblem, UserError
 
 # Hides an installed TensorFlow, as if it were not there.
@@ -33,7 +33,7 @@ PREPARE_TINY = """
 import io
 import tensorflow_datasets as tfds
 from PIL import Image
-from lstm_jax.data.download import prepare_in_child
+from lstm_jax.data.tfds_sets import prepare_in_child
 
 class Tiny(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
@@ -143,7 +143,7 @@ def test_offline_the_error_comes_at_once_and_says_the_ways_out(nowhere, name):
 def test_a_host_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr("requests.get", lambda *args, **options: time.sleep(60))
     start = time.monotonic()
-    assert not download.is_reachable("https://example.invalid/file", seconds=0.2)
+    assert not tfds_sets.is_reachable("https://example.invalid/file", seconds=0.2)
     assert time.monotonic() - start < 2
 
 
@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_written_is_reported(manual_files, nowhere, monk
         raise PermissionError("read-only")
 
     shutil.copytree(manual_files, nowhere / "downloads" / "manual")
-    monkeypatch.setattr(download, "_temporary_folder", fail)
+    monkeypatch.setattr(tfds_sets, "_temporary_folder", fail)
     with pytest.raises(EnvironmentProblem, match=r"cannot be written .*set TFDS_DATA_DIR"):
         data.load_images("mnist")
 
@@ -244,13 +244,13 @@ PREPARE = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began us aside
 import sys, pathlib, types
-from lstm_jax.data import download
+from lstm_jax.data import tfds_sets
 from lstm_jax.errors import Interrupted
 name, home = sys.argv[1], pathlib.Path(sys.argv[2])
 builder = types.SimpleNamespace(data_dir_root=home, data_path=home / name / "1.0.0", url_infos={})
-download._files_to_download = lambda *_: {}
+tfds_sets._files_to_download = lambda *_: {}
 try:
-    download.prepare(name, builder, home, lambda line: None)
+    tfds_sets.prepare(name, builder, home, lambda line: None)
 except (Interrupted, KeyboardInterrupt) as error:
     sys.exit(type(error).__name__)
 """
@@ -357,8 +357,8 @@ def test_a_folder_that_is_a_link_is_not_cleared(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "owner").write_text("")
-    (tmp_path / "home" / f"{download.INCOMPLETE}x").symlink_to(tmp_path / "precious")
-    with download._temporary_folder(tmp_path / "home"):
+    (tmp_path / "home" / f"{tfds_sets.INCOMPLETE}x").symlink_to(tmp_path / "precious")
+    with tfds_sets._temporary_folder(tmp_path / "home"):
         pass
     assert (tmp_path / "precious" / "owner").exists()
 

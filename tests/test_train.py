@@ -17,13 +17,13 @@ from lstm_jax.cells import scan, scan_vjp
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
-from lstm_jax.model import forward, fuse
-from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model import forward, fused_params
+from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.tasks.images import Images, shift_images
-from lstm_jax.tasks.task import Inputs, ModelSpec, PerExample, Task
+from lstm_jax.tasks.task import Inputs, ItemScores, ModelSpec, Task
 from lstm_jax.train.optimizer import schedule_factor
+from lstm_jax.train.placement import stack_fields
 from lstm_jax.train.step import EVALUATION_BLOCK, evaluate, init_state, train_segment, train_step
-from lstm_jax.train.sweep import stack_fields
 
 SMALL = {"hidden_size": 8, "batch_size": 16, "microbatches": 2, "total_examples": 1600}
 DIGITS = Images(dataset="digits")
@@ -419,12 +419,12 @@ class Echo(Task):
     def inputs(self, batch):
         return Inputs(batch["x"].swapaxes(0, 1)[:, :, None], batch["lengths"])
 
-    def per_example(self, outputs, batch, *, training):
+    def score_items(self, outputs, batch, *, training):
         x_TB = batch["x"].swapaxes(0, 1)
         loss_TB = (outputs[:, :, 0] - x_TB) ** 2
         t_T1 = jnp.arange(len(x_TB), dtype=jnp.int32)[:, None]
         weight_TB = (t_T1 < batch["lengths"][None]).astype(jnp.float32)
-        return PerExample(loss_TB.ravel(), jnp.sqrt(loss_TB).ravel(), weight_TB.ravel())
+        return ItemScores(loss_TB.ravel(), jnp.sqrt(loss_TB).ravel(), weight_TB.ravel())
 
 
 def echo_batch(size, seed=0):
@@ -526,7 +526,7 @@ def test_each_axis_letter_has_one_size_in_a_step(monkeypatch, batch, cell):
     watched(scan, "run")
     watched(scan, "recur")
     watched(scan, "stack_kernels")
-    watched(fuse, "_fuse_layer")
+    watched(fused_params, "_fuse_layer")
     watched(scan_vjp, "sum_over_rows")
     member = small(cell=cell, layers=2)
     state = jax.eval_shape(partial(init_state, SPEC), arrays(member))

@@ -23,15 +23,15 @@ from lstm_jax.data import dates, pairs, tokens
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
-from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.model.init import init_params
 from lstm_jax.predict import decode, sequence
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report.page import answer_figures
 from lstm_jax.tasks.task import Inputs
+from lstm_jax.train.placement import Placement, build_programs
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -155,7 +155,7 @@ def test_padding_moves_nothing(trained, batch):
     found = logits(trained, {**batch, "source": other})
     np.testing.assert_array_equal(found, logits(trained, batch))
     items = [
-        trained.member.task.per_example(
+        trained.member.task.score_items(
             jnp.asarray(found), {**batch, "target": target}, training=True
         )
         for target in (batch["target"], jnp.where(batch["target"] == 0, 4, batch["target"]))
@@ -237,7 +237,7 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
     assert float(mean) == pytest.approx(2 / 3 * float(scores["greedy"]), abs=0.1)
     assert bounds == ["(0.0 to 100.0)"]
     said = []
-    sequence.translate(trained, PredictOptions(("b e", "d"), by_time_step=True), said.append)
+    sequence.translate(trained, PredictOptions(("b e", "d"), show_each_time_step=True), said.append)
     lines = [line.split()[0] for line in said]
     assert lines == ["B", "B", "E", "D", "D"]
     monkeypatch.setattr("sys.stdin", io.StringIO("a c d\n"))

@@ -19,7 +19,7 @@ from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.sweep import make_placements
+from lstm_jax.train.placement import make_placements
 
 # One microbatch compiles in half the time.
 SWEEP = Experiment(

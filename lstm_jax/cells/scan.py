@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.cells.arguments import (
+from lstm_jax.cells.argument_checks import (
     expect_floats,
     expect_lengths,
     expect_shape,

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.cells.cell import Cell, Extra, State
-from lstm_jax.cells.matmul import sum_over_rows
+from lstm_jax.cells.ordered_matmul import sum_over_rows
 
 
 class Residuals(NamedTuple):

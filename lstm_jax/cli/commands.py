@@ -267,7 +267,7 @@ class Predict(OnRun):
         positional="*",
     )
     json: bool = option(False, "print one JSON object per line, with all probabilities")
-    by_time_step: bool = option(
+    show_each_time_step: bool = option(
         False, "also show the answer after each time step: row by row, or word by word"
     )
     length: int = option(200, "tokens that a language model writes", low=0, high=10**6)

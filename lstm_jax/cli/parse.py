@@ -30,7 +30,7 @@ ALIASES = {
         "restore-best": "keep",
         "checkpoint-every": "segment-steps save-every",
         "shard": "part",
-        "by-time-step": "rows",
+        "show-each-time-step": "rows",
         "batch-size": "bs batch train-batch-size",
         "hidden-size": "hidden units num-hidden hidden-dim dim width",
         "layers": "num-layers depth",

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
-from lstm_jax.data.splits import SPLITS, complete_splits, remove_repeats, sorted_classes
+from lstm_jax.data.labelled_splits import SPLITS, complete_splits, remove_repeats, sorted_classes
 from lstm_jax.errors import EnvironmentProblem, UserError
 
 SPELLINGS = {

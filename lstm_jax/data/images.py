@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.data import download
+from lstm_jax.data import tfds_sets
 from lstm_jax.data.dataset import Arrays, Dataset, Say, arrays_missing, make_dataset, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 
@@ -36,19 +36,19 @@ def load_images(name: str, say: Say = say_nothing) -> Dataset:
         return image_files.load_image_files(name, say)
     if "@" in name:
         raise arrays_missing(name)
-    if not download.NAME.fullmatch(name):
+    if not tfds_sets.NAME.fullmatch(name):
         hint = f". A folder is given by its path, ./{name}" if Path(name).is_dir() else ""
         raise UserError(
             f"dataset: expected a name such as mnist or emnist/letters, got {name!r}{hint}"
         )
-    root = download.tfds_root()
+    root = tfds_sets.tfds_root()
     decoded = root / name / ARRAYS
     if decoded.exists():
         try:
             return _read_arrays(decoded, name)
         except Exception as error:  # whatever is wrong with it, the remedy is the same
             say(f"{decoded} is damaged ({one_line(error)}); decoding {name} again")
-    with download.quiet_tfds():
+    with tfds_sets.quiet_tfds():
         dataset = _from_tfds(name, root, say)
     try:
         _write_arrays(decoded, dataset)
@@ -149,14 +149,14 @@ def _write_arrays(path: Path, dataset: Dataset) -> None:
 
 def _from_tfds(name: str, root: Path, say: Say) -> Dataset:
     """Returns a set of TFDS, decoded, and prepared first if need be."""
-    builder = download.prepared_builder(name, root, say, download.find_image_builder)
+    builder = tfds_sets.prepared_builder(name, root, say, tfds_sets.find_image_builder)
     if missing := {"train", "test"} - set(builder.info.splits):
         raise UserError(f"dataset: {name} has no {' and no '.join(sorted(missing))} split")
     say(f"decoding {name}")
     try:
         train, test = _decode(builder, "train"), _decode(builder, "test")
     except Exception as error:
-        raise download.damaged(name, builder, error) from error
+        raise tfds_sets.damaged(name, builder, error) from error
     return _dataset(name, train, test, builder.info.features["label"].num_classes)
 
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset
-from lstm_jax.data.download import load_text_set
+from lstm_jax.data.labelled_splits import SPLITS
 from lstm_jax.data.readers import read_columns
-from lstm_jax.data.splits import SPLITS
+from lstm_jax.data.tfds_sets import load_text_set
 from lstm_jax.errors import UserError
 
 BY_RULE = "by-rule"

@@ -12,9 +12,9 @@ import numpy as np
 
 from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
-from lstm_jax.data.download import Texts, load_text_set
+from lstm_jax.data.labelled_splits import SPLITS, complete_splits, remove_repeats, sorted_classes
 from lstm_jax.data.readers import is_text_file, read_columns
-from lstm_jax.data.splits import SPLITS, complete_splits, remove_repeats, sorted_classes
+from lstm_jax.data.tfds_sets import Texts, load_text_set
 from lstm_jax.errors import UserError
 
 FEATURES = (("label",), ("text", "sentence", "description"))  # as sets of TFDS name them

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.cell import State
-from lstm_jax.cells.matmul import append_ones, matmul
-from lstm_jax.model.fuse import AttentionKernels, FusedDecoder
+from lstm_jax.cells.ordered_matmul import append_ones, matmul
+from lstm_jax.model.fused_params import AttentionKernels, FusedDecoder
 
 MASKED_SCORE = -1e30  # the score of padding: its attention weight is exactly zero
 

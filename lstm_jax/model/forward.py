@@ -18,12 +18,12 @@ import jax.numpy as jnp
 from lstm_jax.cells import get_cell, scan
 from lstm_jax.cells.cell import State
 from lstm_jax.cells.cudnn import lstm_last_cudnn
-from lstm_jax.cells.matmul import append_ones, matmul
+from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 from lstm_jax.model.attention import Encoded, attend, initial_decoder_states
 from lstm_jax.model.embedding import look_up
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.tasks.task import Inputs, ModelSpec
 
 

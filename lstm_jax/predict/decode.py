@@ -20,7 +20,7 @@ from lstm_jax.data.tokens import BEGIN, END, PADDING, UNKNOWN, decode_sentence, 
 from lstm_jax.errors import missing_package
 from lstm_jax.model import attention, forward
 from lstm_jax.model.attention import Encoded
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Batch
 

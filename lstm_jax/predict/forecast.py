@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
 from lstm_jax.data.readers import read_table
-from lstm_jax.data.windows import Forecaster, gather_windows
+from lstm_jax.data.time_series import Forecaster, gather_windows
 from lstm_jax.errors import UserError
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel

@@ -84,12 +84,12 @@ def _answer(
             "probabilities": [round(float(p), 6) for p in last_C],
             "notes": notes,
         }
-        if options.by_time_step:
+        if options.show_each_time_step:
             beliefs_SC = trained.beliefs(images)[:, 0].astype(float)
             answer["by_step"] = np.round(beliefs_SC, 6).tolist()
         say(dumps(answer))
         return
-    if options.by_time_step:
+    if options.show_each_time_step:
         # Each line shows what the model reads in a time step and its best class after it.
         image_SI = to_sequences(images, trained.images_task.reading)[0]
         beliefs_SC = trained.beliefs(images)[:, 0]

@@ -14,14 +14,14 @@ import jax
 from lstm_jax.cells import get_cell, scan
 from lstm_jax.cells.cell import Activations
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.model import forward, fuse
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model import forward, fused_params
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec
 from lstm_jax.tasks.text import Text
+from lstm_jax.train.placement import stack_fields
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import stack_fields
 
 
 def ready(member: Experiment) -> Experiment:
@@ -105,7 +105,7 @@ def beliefs(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
 
 
 # Each is compiled once for each static key and shape, however often it is called.
-_compiled_fuse: Any = jax.jit(fuse.fuse_kernels)
+_compiled_fuse: Any = jax.jit(fused_params.fuse_kernels)
 _compiled_init: Any = jax.jit(
     lambda spec, member: init_state(spec, member).params, static_argnums=0
 )

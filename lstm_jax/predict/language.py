@@ -18,7 +18,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Inputs

@@ -21,7 +21,7 @@ class PredictOptions(NamedTuple):
 
     inputs: tuple[str, ...] = ()  # files, sentences, or - for stdin
     json: bool = False  # one JSON object per line
-    by_time_step: bool = False  # also the answer after each time step
+    show_each_time_step: bool = False  # also the answer after each time step
     length: int = 200  # tokens that a language model writes
     temperature: float = 1.0  # sampling temperature; 0 is greedy
     seed: int = 0  # of the samples

@@ -36,7 +36,7 @@ def translate(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
                 say(dumps({**answer, "certainty": round(certainty, 6)}, ensure_ascii=False))
                 continue
             say(f"{generated.texts[0]}  ({certainty:.1%} a {trained.member.task.time_step_name})")
-            if options.by_time_step:
+            if options.show_each_time_step:
                 _show_attention(trained, examples, generated, say)
 
 
@@ -70,7 +70,7 @@ def _show_attention(
 ) -> None:
     """Prints each generated token beside the three source tokens with the largest weights."""
     if trained.spec.decoder is None or trained.spec.decoder.attention == "none":
-        raise UserError("predict: --by-time-step shows attention, and this model has none")
+        raise UserError("predict: --show-each-time-step shows attention, and this model has none")
     source = decode.words(examples["source"][0], trained.metadata, "source")
     target = decode.words(generated.tokens_NS[0], trained.metadata, "target")
     weights_ST = decode.attention_weights(trained, examples, generated.tokens_NS)[0]

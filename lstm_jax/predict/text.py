@@ -37,7 +37,7 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
 
     for text in texts:
         tokens = tokenize(trained, text)
-        beliefs_TC = beliefs(trained, tokens) if options.by_time_step else None
+        beliefs_TC = beliefs(trained, tokens) if options.show_each_time_step else None
         last_C = probabilities(trained, [tokens])[0] if beliefs_TC is None else beliefs_TC[-1]
         best = int(np.argmax(last_C))
         label = classes[best]

@@ -16,7 +16,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.predict import inference
 from lstm_jax.runs import checkpoints
@@ -28,7 +28,7 @@ from lstm_jax.runs.session import check_code
 from lstm_jax.runs.statistics import summarise
 from lstm_jax.tasks.images import Images, num_time_steps
 from lstm_jax.tasks.task import Batch, ModelSpec
-from lstm_jax.train.sweep import named_leaves
+from lstm_jax.train.placement import named_leaves
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from lstm_jax.plugins import load_attribute
 from lstm_jax.predict.inference import has_one_way
 from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report.curves import training_figures
+from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
 from lstm_jax.report.drawing import Figure, TextTable, render
 from lstm_jax.report.figures.activations import activation_figures
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
 from lstm_jax.report.figures.settings import halving_figures, parameter_figures, settings_figures
-from lstm_jax.report.sketch import can_sketch, sketch_page
 from lstm_jax.report.summary import summary
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
@@ -93,8 +93,8 @@ def report(
                 "Gates and gradients over time are not shown: they need recurrent layers that all "
                 "run forwards, the last of which leads directly into the head."
             )
-        if can_sketch(trained):
-            pages["sketch.html"] = sketch_page(trained, label)
+        if can_draw_digit(trained):
+            pages["draw_digit.html"] = draw_digit_page(trained, label)
     except (UserError, EnvironmentProblem) as error:
         if member is not None and isinstance(error, UserError):
             raise
@@ -106,7 +106,7 @@ def report(
         **summary(record, trivial_score, notes),
         result=result,
         sections=sections,
-        has_sketch="sketch.html" in pages,
+        has_sketch="draw_digit.html" in pages,
     )
     folder = run_dir / "report"
     make_folder(folder)

@@ -28,12 +28,12 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, Split, num_examples, shared_arrays
 from lstm_jax.errors import UserError, one_line
 from lstm_jax.model import forward
-from lstm_jax.model.fuse import fuse_kernels
+from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.plugins import is_file_attribute
 from lstm_jax.tasks.task import ModelSpec
 from lstm_jax.train.batches import next_batch
+from lstm_jax.train.placement import stack_fields
 from lstm_jax.train.step import init_state, train_step
-from lstm_jax.train.sweep import stack_fields
 
 PACKAGE = Path(lstm_jax.__file__).parent
 # The rooms that may decide a number of a member.
@@ -60,7 +60,7 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
         new = train_step(spec, member, state, batch, step)
         fused = fuse_kernels(member, state.params)
         outputs = forward.apply_model(member, spec, fused, member.task.inputs(batch))
-        return new, order_N, member.task.per_example(outputs, batch, training=False)
+        return new, order_N, member.task.score_items(outputs, batch, training=False)
 
     arrays: dict[str, Any] = {
         name: jax.ShapeDtypeStruct(shape, dtype)

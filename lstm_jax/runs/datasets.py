@@ -13,7 +13,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.code import example_shapes, program_digest, user_files
 from lstm_jax.runs.progress import say
 from lstm_jax.tasks.task import Task
-from lstm_jax.train.sweep import Datasets, model_spec_of, refuse_absent_backend
+from lstm_jax.train.placement import Datasets, model_spec_of, refuse_absent_backend
 
 
 def load_data(

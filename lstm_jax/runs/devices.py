@@ -26,9 +26,9 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
         _set_options(platform)
     if join:
         try:
-            from lstm_jax.train import distributed
+            from lstm_jax.train import processes
 
-            distributed.join()
+            processes.join()
         except Exception as error:  # of JAX's runtime, or of a cluster that JAX does not know
             raise EnvironmentProblem(
                 f"the processes do not find each other ({one_line(error)}); `--processes N` starts "
@@ -45,7 +45,7 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
             f"JAX finds no device for platform {platform} ({reason[:200]}); check "
             "JAX_* settings, use --platform cpu, or `make experiment EXTRAS=cuda13` (cuda12, tpu)"
         ) from error
-    if jax.config.jax_disable_jit:
+    if jax.config.values["jax_disable_jit"] or getattr(jax.config, "jax_disable_jit"):  # noqa: B009
         raise UserError(
             "jax.disable_jit is on: every step would run operation by operation, to other bits and "
             "for hours; leave it off, or unset JAX_DISABLE_JIT"

@@ -17,9 +17,9 @@ from lstm_jax.data.dataset import Arrays, Split, shared_arrays
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import fingerprint
 from lstm_jax.runs.results import Score
-from lstm_jax.train.distributed import to_host
+from lstm_jax.train.placement import Programs, named_leaves
+from lstm_jax.train.processes import to_host
 from lstm_jax.train.step import Metrics, TrainState
-from lstm_jax.train.sweep import Programs, named_leaves
 
 EVAL_EXAMPLES = 2_000  # examples of validation, the first ones, that are used during training
 BEST = "best/"  # prefix of the names under which a checkpoint holds the best parameters

@@ -18,8 +18,8 @@ from lstm_jax.runs.directory import run_directory
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.train_group import TrainGroup
-from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
-from lstm_jax.train.sweep import Datasets, Placement, place_on_devices
+from lstm_jax.train.memory_estimate import estimate_memory, refuse_what_does_not_fit
+from lstm_jax.train.placement import Datasets, Placement, place_on_devices
 
 MEASURED_STEPS = 20
 

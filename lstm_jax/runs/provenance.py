@@ -162,7 +162,8 @@ def _settings_that_count() -> dict[str, Any]:
     for name, usual in OPTIONS.items():
         # A context manager sets an option for its thread alone, where `values` does not show it.
         values = jax.config.values.get(name, usual), getattr(jax.config, name, usual)
-        settings |= {name: str(value) for value in values if value != usual}
+        if changed_values := [value for value in values if value != usual]:
+            settings[name] = str(changed_values[0])
     for name, value in _settings().items():
         if name == "XLA_FLAGS":
             if flags := _xla_flags(value):

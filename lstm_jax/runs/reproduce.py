@@ -20,7 +20,7 @@ from lstm_jax.runs.record import Record, digest_with_prefix, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import changed_sources, member_identity
 from lstm_jax.runs.train_group import TrainGroup
-from lstm_jax.train.sweep import Datasets, Placement, place_on_devices, refuse_absent_backend
+from lstm_jax.train.placement import Datasets, Placement, place_on_devices, refuse_absent_backend
 
 SEGMENT_STEPS = 100  # between two comparisons; the bits do not depend on it
 

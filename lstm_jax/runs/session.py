@@ -28,8 +28,8 @@ from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result, Segment
 from lstm_jax.runs.tensorboard import TensorBoardWriter
-from lstm_jax.train import distributed
-from lstm_jax.train.sweep import Datasets, model_spec_of
+from lstm_jax.train import processes
+from lstm_jax.train.placement import Datasets, model_spec_of
 
 
 @dataclass
@@ -242,7 +242,7 @@ def open_session(
     The other processes begin with an empty record, and are told what is left to train. Raises
     UserError where the directory holds the run of another study.
     """
-    if not distributed.is_main_process():
+    if not processes.is_main_process():
         yield RunSession(Record(name, study), directory, console, None, checkpoint_every)
         return
     log = partial(say, console)
@@ -299,9 +299,9 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
     for key, dataset in datasets.items():
         record.metadata[key] = dataset.metadata | {"examples": example_shapes(dataset)}
     here = [provenance.identity(dataset.fingerprint, "") for dataset in datasets.values()]
-    main = distributed.broadcast_from_main(lambda: (here, record.sources))
+    main = processes.broadcast_from_main(lambda: (here, record.sources))
     differs = int(main != (here, record.sources))
-    if distributed.all_reduce_max(differs):  # all processes end: the main one would wait for them
+    if processes.all_reduce_max(differs):  # all processes end: the main one would wait for them
         raise EnvironmentProblem(
             "the processes have other versions, devices or data than the first one: their bits "
             "would not be those of one run"

@@ -23,8 +23,8 @@ from lstm_jax.runs.evaluation import (
     without_best,
 )
 from lstm_jax.runs.results import Result, Segment
-from lstm_jax.train.distributed import to_host
-from lstm_jax.train.sweep import Placement, build_programs, named_leaves, stack_states
+from lstm_jax.train.placement import Placement, build_programs, named_leaves, stack_states
+from lstm_jax.train.processes import to_host
 
 
 class TrainGroup:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lstm_jax.data.dataset import Dataset
-from lstm_jax.tasks.task import PerExample
+from lstm_jax.tasks.task import ItemScores
 
 if TYPE_CHECKING:
     import jax
@@ -23,9 +23,7 @@ LABEL_SMOOTHING: dict[str, Any] = {
 }
 
 
-def cross_entropy_per_example(
-    logits_BC: jax.Array, labels_B: Any, smoothing: Any = None
-) -> PerExample:
+def cross_entropy_scores(logits_BC: jax.Array, labels_B: Any, smoothing: Any = None) -> ItemScores:
     """Returns the cross-entropy of each example, and 1 where its largest logit is the label's.
 
     `smoothing` spreads that fraction of the target evenly over all classes. Labels are one-hot: the
@@ -41,7 +39,7 @@ def cross_entropy_per_example(
         target_BC = optax.smooth_labels(target_BC, smoothing)
     loss_B = -jnp.sum(target_BC * jax.nn.log_softmax(logits_BC), axis=-1)
     is_correct_B = (jnp.argmax(logits_BC, axis=-1) == labels_B).astype(jnp.float32)
-    return PerExample(loss_B, is_correct_B, jnp.ones_like(loss_B))
+    return ItemScores(loss_B, is_correct_B, jnp.ones_like(loss_B))
 
 
 def majority_accuracy(dataset: Dataset) -> float:

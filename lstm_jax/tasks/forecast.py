@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Arrays, Dataset, Say
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
+from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -93,7 +93,7 @@ class Forecast(Task):
         return [name.strip() for name in (self.columns or self.target).split(",")]
 
     def load(self, say: Say) -> Dataset:
-        from lstm_jax.data import windows
+        from lstm_jax.data import time_series
         from lstm_jax.data.mackey_glass import mackey_glass
         from lstm_jax.data.readers import read_table
 
@@ -102,21 +102,21 @@ class Forecast(Task):
             if names != ["x"] or self.split or self.time:
                 raise UserError(f"task.file: {MACKEY_GLASS} has one column, x; name no other")
             series: dict[str, Any] = {"x": mackey_glass(MACKEY_GLASS_LENGTH)}
-            cut = windows.split_by_share(MACKEY_GLASS_LENGTH)
+            cut = time_series.split_by_share(MACKEY_GLASS_LENGTH)
         else:
             words = [name for name in (self.split, self.time) if name is not None]
             table = read_table(self.file, names, words)
             series = table.numbers
             if self.time is not None:
-                windows.rising_times(table, self.time)
+                time_series.rising_times(table, self.time)
             if self.split is not None:
-                cut = windows.split_by_column(table, self.split)
+                cut = time_series.split_by_column(table, self.split)
             elif self.time and self.validation_from and self.test_from:
                 bounds = self.validation_from, self.test_from
-                cut = windows.split_by_time(table, self.time, *bounds)
+                cut = time_series.split_by_time(table, self.time, *bounds)
             else:
-                cut = windows.split_by_share(len(series[self.target]))
-        return windows.make_windows(
+                cut = time_series.split_by_share(len(series[self.target]))
+        return time_series.make_windows(
             Path(self.file).stem, series, self.target, self.column_names, cut,
             window=self.window, horizon=self.horizon, history=max(self.window, self.period),
         )  # fmt: skip
@@ -131,26 +131,27 @@ class Forecast(Task):
 
     def trivial_score(self, dataset: Dataset) -> float:
         """Returns the error of a forecast of the mean of the training rows."""
-        from lstm_jax.data import windows
+
+        from lstm_jax.data import time_series
 
         split, shape = dataset.test, (self.window, self.horizon)
-        mean = windows.mean_forecast(self.horizon)
-        return float(windows.squared_errors(mean, split, *shape).mean())
+        mean = time_series.mean_forecast(self.horizon)
+        return float(time_series.squared_errors(mean, split, *shape).mean())
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(num_features=len(metadata["columns"]), num_outputs=self.horizon)
 
     def gather(self, examples: Arrays, index_B: jax.Array) -> Batch:
-        from lstm_jax.data.windows import gather_windows
+        from lstm_jax.data.time_series import gather_windows
 
         return gather_windows(examples, index_B, self.window, self.horizon)
 
     def inputs(self, batch: Batch) -> Inputs:
         return Inputs(batch["x"].swapaxes(0, 1))
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         """Returns the squared error of forecasts [B,S], mean over the S values."""
         import jax.numpy as jnp
 
         error_B = jnp.mean((outputs - batch["y"]) ** 2, axis=1)
-        return PerExample(error_B, error_B, jnp.ones_like(error_B))
+        return ItemScores(error_B, error_B, jnp.ones_like(error_B))

@@ -14,10 +14,10 @@ from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import (
     LABEL_SMOOTHING,
-    cross_entropy_per_example,
+    cross_entropy_scores,
     majority_accuracy,
 )
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
+from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -97,9 +97,9 @@ class Images(Task):
         x_BTI = to_sequences(batch["images"], self.reading).astype(jnp.float32) / 255.0
         return Inputs(x_BTI.swapaxes(0, 1))
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         smoothing = self.label_smoothing if training else None
-        return cross_entropy_per_example(outputs, batch["labels"], smoothing)
+        return cross_entropy_scores(outputs, batch["labels"], smoothing)
 
     @property
     def time_step_name(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
+from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -77,10 +77,10 @@ class Language(Task):
 
         return Inputs(batch["symbols"][:, :-1].T.astype(jnp.int32))
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         """Returns the cross-entropy of logits [T,B,V] at each time step, in nats and in bits.
 
-        Labels are one-hot for the reason in `classification.cross_entropy_per_example`.
+        Labels are one-hot for the reason in `classification.cross_entropy_scores`.
         """
         import jax
         import jax.numpy as jnp
@@ -89,7 +89,7 @@ class Language(Task):
         loss_TB = -jnp.sum(target_TBV * jax.nn.log_softmax(outputs), axis=-1)
         t_T1 = jnp.arange(outputs.shape[0], dtype=jnp.int32)[:, None]
         weight_TB = (t_T1 < batch["lengths"][None]).astype(jnp.float32)
-        return PerExample(
+        return ItemScores(
             loss_TB.ravel(), loss_TB.ravel() * jnp.float32(1 / math.log(2)), weight_TB.ravel()
         )
 

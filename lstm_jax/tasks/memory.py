@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say, make_dataset
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
+from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -94,12 +94,12 @@ class Adding(SyntheticTask):
         marked_TB = (t_T11 == batch["places"][None]).any(axis=2)
         return Inputs(jnp.stack([batch["numbers"].T, marked_TB.astype(jnp.float32)], axis=2))
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         """Returns the squared error of answers [B,1]."""
         import jax.numpy as jnp
 
         error_B = (outputs[:, 0] - batch["sums"]) ** 2
-        return PerExample(error_B, error_B, jnp.ones_like(error_B))
+        return ItemScores(error_B, error_B, jnp.ones_like(error_B))
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Copying(SyntheticTask):
         read_TB = jnp.concatenate([symbols_TB, rest_TB])
         return Inputs(jax.nn.one_hot(read_TB, NUM_SYMBOLS + 2, dtype=jnp.float32))
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         """Returns, for logits [T,B,O], the cross-entropy of each example, mean over time steps, and
         its recall, the fraction of correct symbols.
         """
@@ -182,4 +182,4 @@ class Copying(SyntheticTask):
         recall_B = jnp.full(NUM_REMEMBERED, 1 / NUM_REMEMBERED, jnp.float32) @ is_correct_TB.astype(
             jnp.float32
         )
-        return PerExample(loss_B, recall_B, jnp.ones_like(loss_B))
+        return ItemScores(loss_B, recall_B, jnp.ones_like(loss_B))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import LABEL_SMOOTHING
-from lstm_jax.tasks.task import Batch, DecoderSpec, PerExample, Task
+from lstm_jax.tasks.task import Batch, DecoderSpec, ItemScores, Task
 
 if TYPE_CHECKING:
     import jax
@@ -93,10 +93,10 @@ class Seq2SeqTask(Task):
         target_SB = map_unknown(batch["shown" if "shown" in batch else "target"]).T
         return jnp.concatenate([jnp.full_like(target_SB[:1], BEGIN), target_SB[:-1]])
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         """Returns cross-entropy and correctness of logits [S,B,V]; padding has no weight.
 
-        Labels are one-hot for the reason in `classification.cross_entropy_per_example`.
+        Labels are one-hot for the reason in `classification.cross_entropy_scores`.
         """
         import jax
         import jax.numpy as jnp
@@ -110,7 +110,7 @@ class Seq2SeqTask(Task):
             target_SBV = optax.smooth_labels(target_SBV, self.label_smoothing)
         loss_SB = -jnp.sum(target_SBV * jax.nn.log_softmax(outputs), axis=-1)
         is_correct_SB = (jnp.argmax(outputs, axis=-1) == target_SB).astype(jnp.float32)
-        return PerExample(
+        return ItemScores(
             loss_SB.ravel(), is_correct_SB.ravel(), is_real_SB.astype(jnp.float32).ravel()
         )
 

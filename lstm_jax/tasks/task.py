@@ -56,7 +56,7 @@ class Inputs(NamedTuple):
     decoder_inputs_SB: jax.Array | None = None  # int32, the token before each one to be predicted
 
 
-class PerExample(NamedTuple):
+class ItemScores(NamedTuple):
     """Loss and metric of each scored item, float32 [n] each: an example, or a time step of one.
 
     The training step sums them in an order that does not depend on the device. The loss of a batch
@@ -189,7 +189,7 @@ class Task:
         """Returns the inputs of the model."""
         raise NotImplementedError
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         """Returns the scores of the outputs of a batch, or of a microbatch.
 
         The outputs are [B,O], or [T,B,O] of every time step, or [S,B,O] of a decoder.

@@ -12,10 +12,10 @@ from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import (
     LABEL_SMOOTHING,
-    cross_entropy_per_example,
+    cross_entropy_scores,
     majority_accuracy,
 )
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, PerExample, Task
+from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -123,9 +123,9 @@ class Text(Task):
 
         return Inputs(batch["symbols"].T.astype(jnp.int32), batch["lengths"])
 
-    def per_example(self, outputs: jax.Array, batch: Batch, *, training: bool) -> PerExample:
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         smoothing = self.label_smoothing if training else None
-        return cross_entropy_per_example(outputs, batch["labels"], smoothing)
+        return cross_entropy_scores(outputs, batch["labels"], smoothing)
 
     @property
     def time_step_name(self) -> str:

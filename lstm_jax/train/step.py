@@ -23,7 +23,7 @@ import optax
 from lstm_jax.config.experiment import Experiment, all_field_specs
 from lstm_jax.data.dataset import Arrays, Split, num_examples
 from lstm_jax.model import forward
-from lstm_jax.model.fuse import FusedParams, fuse_kernels
+from lstm_jax.model.fused_params import FusedParams, fuse_kernels
 from lstm_jax.model.init import Params, init_params
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.batches import bucket_index, next_batch, streams
@@ -177,7 +177,7 @@ def train_step(
     ) -> tuple[jax.Array, jax.Array]:
         """Returns the microbatch's share of the batch's mean loss, and of the metric's sum."""
         outputs = forward.apply_model(member, spec, fused, task.inputs(microbatch), key)
-        scored = task.per_example(outputs, microbatch, training=True)
+        scored = task.score_items(outputs, microbatch, training=True)
         # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
         share = scored.weight * (1 / jnp.float32(total))
         return scored.loss @ share, scored.metric @ scored.weight
@@ -262,7 +262,7 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
             outputs, states = forward.apply_head(fused, ran.h_TBW), ran.states
         else:
             outputs = forward.apply_model(member, spec, fused, inputs)
-        scored = task.per_example(outputs, batch, training=False)
+        scored = task.score_items(outputs, batch, training=False)
         # The examples that fill up the last block have no weight. An example may have many items.
         weight = scored.weight * jnp.tile(is_real_b, scored.weight.shape[0] // is_real_b.shape[0])
         return Sums(

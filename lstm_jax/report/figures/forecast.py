@@ -10,7 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from lstm_jax.data.dataset import Dataset, num_examples
-from lstm_jax.data.windows import gather_windows, simple_forecasts, squared_errors, target_variances
+from lstm_jax.data.time_series import (
+    gather_windows,
+    simple_forecasts,
+    squared_errors,
+    target_variances,
+)
 from lstm_jax.predict.forecast import forecaster, window_and_horizon
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots

@@ -18,7 +18,7 @@ from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.config.shards import work
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.model.forward import apply_head
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params, layer_names
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load_member
@@ -32,8 +32,8 @@ from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import Summary, summarise
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.task import Batch, ModelSpec
-from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
-from lstm_jax.train.sweep import place_on_devices
+from lstm_jax.train.memory_estimate import estimate_memory, refuse_what_does_not_fit
+from lstm_jax.train.placement import place_on_devices
 
 NUM_EXAMPLES = 100
 COMPARED = ("cell", "layers", "hidden_size")  # whose other values are drawn at initialisation
@@ -235,7 +235,7 @@ def gradient_flow(
             h = h_TBH[-1]
         else:
             h = h_TBH[inputs.lengths_B - 1, jnp.arange(len(inputs.lengths_B))]
-        scores = task.per_example(apply_head(fused, h), batch, training=False)
+        scores = task.score_items(apply_head(fused, h), batch, training=False)
         return scores.loss @ scores.weight
 
     hidden = fused.head_DO.shape[0] - 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots

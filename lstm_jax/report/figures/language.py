@@ -15,7 +15,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import language
 from lstm_jax.data.dataset import Dataset, num_examples
-from lstm_jax.model.fuse import FusedParams
+from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict import inference
 from lstm_jax.predict.language import write
 from lstm_jax.predict.trained import TrainedModel
@@ -91,7 +91,7 @@ def _sums_by_position(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the weighted sum of bits at each position of a window, and the weights: [T] each."""
     outputs = inference.outputs(spec, member, fused, batch)
-    scores = member.task.per_example(outputs, batch, training=False)
+    scores = member.task.score_items(outputs, batch, training=False)
     shape = outputs.shape[:2]
     metric_TB, weight_TB = scores.metric.reshape(shape), scores.weight.reshape(shape)
     return jnp.sum(metric_TB * weight_TB, axis=1), jnp.sum(weight_TB, axis=1)

@@ -31,9 +31,9 @@ from lstm_jax.runs.session import RunSession, open_session, record_session
 from lstm_jax.runs.tensorboard import TensorBoardWriter
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.signals import SAVED, exit_on_signal, stop_on_signal
-from lstm_jax.train import distributed
-from lstm_jax.train.memory import estimate_memory, refuse_what_does_not_fit
-from lstm_jax.train.sweep import Datasets, place_on_devices
+from lstm_jax.train import processes
+from lstm_jax.train.memory_estimate import estimate_memory, refuse_what_does_not_fit
+from lstm_jax.train.placement import Datasets, place_on_devices
 
 StopReason = Callable[[], str | None]  # returns why to stop after this segment; None: go on
 ENDED = "stopped after training had ended, saved; the same command shows the results"
@@ -59,7 +59,7 @@ def run(
 
     Raises UserError, EnvironmentProblem, DivergedError (when no member is left) and Interrupted.
     """
-    if not distributed.is_main_process():
+    if not processes.is_main_process():
         console, tensorboard, callback = Console(quiet=True), False, None
     directory = run_directory(runs_dir, name, study)
     loaded: Datasets | None = None
@@ -70,7 +70,7 @@ def run(
             _, _, loaded = load_data(name, study, False, console, datasets)
         return loaded
 
-    is_new = not distributed.broadcast_from_main(directory.exists)
+    is_new = not processes.broadcast_from_main(directory.exists)
     if is_new or study.experiment.needs_data_sizes:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
         directory = run_directory(runs_dir, name, study)
@@ -78,7 +78,7 @@ def run(
         say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
     with open_session(name, study, directory, console, checkpoint_every, load) as session:
         session.callback = callback
-        if distributed.broadcast_from_main(session.next_round) is None:
+        if processes.broadcast_from_main(session.next_round) is None:
             session.say("already finished; move the run directory away to train it again")
             with write_tensorboard(session, tensorboard):
                 pass  # writes what was logged
@@ -89,7 +89,7 @@ def run(
             ):
                 train(session, load(), stop_reason)
         results = list(session.record.results.values())
-        if distributed.is_main_process():
+        if processes.is_main_process():
             with exit_on_signal(SAVED, ENDED):
                 dropped = session.record.dropped
                 write_csv(directory / "results.csv", [row.flat() for row in (*results, *dropped)])
@@ -97,7 +97,7 @@ def run(
                 rows = [row for row in rows if row["member"] in session.record.results]
                 show_results(console, session.study, results, dropped, rows)
                 session.say(f"{directory.parent.name} lies in {directory}")
-        all_diverged = distributed.broadcast_from_main(
+        all_diverged = processes.broadcast_from_main(
             lambda: bool(results) and all(r.diverged_at is not None for r in results)
         )
     if all_diverged:
@@ -135,7 +135,7 @@ def train(session: RunSession, datasets: Datasets, stop_reason: StopReason) -> N
             else:
                 session.record_finished(group.finished(dataset))
                 bar.members_done += len(group.members)
-            if (reason := stop_reason()) and distributed.broadcast_from_main(
+            if (reason := stop_reason()) and processes.broadcast_from_main(
                 session.next_round
             ) is not None:
                 raise Interrupted(f"{reason}, saved; the same command goes on")
@@ -156,16 +156,14 @@ def groups_to_train(
     members = session.study.members()
     bar.skip((m, steps_done[m.digest]) for m in members if m.digest in steps_done)
     bar.members_done = record.num_done
-    while (current := distributed.broadcast_from_main(session.next_round)) is not None:
+    while (current := processes.broadcast_from_main(session.next_round)) is not None:
         if session.tensorboard:
             session.tensorboard.add_members(current.members)
-        is_main = distributed.is_main_process()
+        is_main = processes.is_main_process()
         reused = reuse_finished(session, current.members) if is_main else []
         bar.skip((member, member.num_steps) for member in reused)
         bar.members_done += len(reused)
-        members, saved = distributed.broadcast_from_main(
-            partial(members_left, session, current, bar)
-        )
+        members, saved = processes.broadcast_from_main(partial(members_left, session, current, bar))
         steps = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
         platform = jax.default_backend()
         for placement in place_on_devices(members):
@@ -220,18 +218,18 @@ def reasons_to_stop(max_minutes: float | None, say: Callable[[str], None]) -> It
         def stop_reason() -> str | None:
             reason = 2 if stopped() else int(time.monotonic() > deadline)
             return (None, f"{max_minutes or 0:g} minutes are over: stopped", "stopped")[
-                distributed.all_reduce_max(reason)
+                processes.all_reduce_max(reason)
             ]
 
         yield stop_reason
-        if distributed.all_reduce_max(stopped()):
+        if processes.all_reduce_max(stopped()):
             raise Interrupted(ENDED)
 
 
 @contextmanager
 def write_tensorboard(session: RunSession, tensorboard: bool) -> Iterator[None]:
     """Writes the metrics for TensorBoard as well while the block runs, if it is asked for."""
-    if not tensorboard or not distributed.is_main_process():
+    if not tensorboard or not processes.is_main_process():
         yield
         return
     rows = read_metrics(session.directory, session.say)

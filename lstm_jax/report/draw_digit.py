@@ -17,7 +17,7 @@ from lstm_jax.tasks.images import Images, to_sequences
 MAX_HIDDEN_SIZE = 1024  # beyond it the page would take 20 MB
 
 
-def can_sketch(trained: TrainedModel) -> bool:
+def can_draw_digit(trained: TrainedModel) -> bool:
     """Returns whether the page can run this model: one LSTM layer of at most MAX_HIDDEN_SIZE units
     that reads square grey images of a named data set.
     """
@@ -30,9 +30,9 @@ def can_sketch(trained: TrainedModel) -> bool:
     return rows == features and member.hidden_size <= MAX_HIDDEN_SIZE
 
 
-def sketch_page(trained: TrainedModel, member_label: str) -> str:
+def draw_digit_page(trained: TrainedModel, member_label: str) -> str:
     """Returns the page. Raises UserError for a model that it cannot run."""
-    if not can_sketch(trained):
+    if not can_draw_digit(trained):
         raise UserError(
             "sketch: the page runs one layer of the cell lstm that reads square grey images"
         )
@@ -56,6 +56,6 @@ def sketch_page(trained: TrainedModel, member_label: str) -> str:
         "time_step": task.time_step_name,
     }
     return render(
-        "sketch.html", name=trained.name, member=member_label, time_step=task.time_step_name,
+        "draw_digit.html", name=trained.name, member=member_label, time_step=task.time_step_name,
         model=json.dumps(model),
     )  # fmt: skip

@@ -15,8 +15,8 @@ from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.model.init import output_width
 from lstm_jax.tasks.task import Inputs
+from lstm_jax.train.placement import Placement, model_spec_of
 from lstm_jax.train.step import init_state
-from lstm_jax.train.sweep import Placement, model_spec_of
 
 
 class MemoryEstimate(NamedTuple):

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
+from lstm_jax.data.labelled_splits import SPLITS
 from lstm_jax.data.readers import SeriesTable
-from lstm_jax.data.splits import SPLITS
 from lstm_jax.errors import UserError
 
 TENTH = 10  # validation and test are a tenth of the rows each, unless the user says otherwise

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data.dataset import Say
-from lstm_jax.data.splits import SPLITS
+from lstm_jax.data.labelled_splits import SPLITS
 from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean, one_line
 from lstm_jax.signals import interrupt_on_signal
 
