@@ -19,7 +19,8 @@ class EnvironmentProblem(Exception):
 class NotReproduced(Exception):
     """A reproduced run differs from its record. Exit code 5.
 
-    The code is not 1, because Python ends with it at a defect, and XLA when it refuses its flags.
+    The code is not 1: Python itself ends with 1 after an unexpected exception, and so does XLA when
+    it refuses its flags.
     """
 
 

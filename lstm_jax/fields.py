@@ -44,7 +44,7 @@ class FieldSpec:
     traced: bool = False
     data: bool = False  # decides which data are loaded
     log: bool = False  # a search draws log-uniformly from a range of this field
-    optional: bool = False  # also takes None, which switches it off; off is another program
+    optional: bool = False  # None is allowed and means off; on and off are two programs
     option: str | None = None  # its option on the command line, where that is not its name
 
 

@@ -20,7 +20,7 @@ Activations = dict[str, jax.Array]  # values to look at, by name, [B,H] each
 
 @dataclass(frozen=True)
 class Block:
-    """One block of pre-activations, [B,H]: a sum of products of the input, 1 and the state.
+    """The pre-activations of one gate, [B,H]: x @ W + b + h @ U, without sources it does not read.
 
     `sources` has one letter for each array that the products read: x, the input, and names of
     states. Blocks with different sources may share a column of the parameters. Blocks that read

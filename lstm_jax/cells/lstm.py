@@ -5,7 +5,8 @@
     h = sigmoid(o) * tanh(c)
 
 Axes: T time steps, B batch, I input, H hidden, G = 4H. The gates lie along G in the order i, g, f,
-o, which TensorFlow's `BasicLSTMCell` calls i, j, f, o. No forget bias is hidden: a caller adds it.
+o, which TensorFlow's `BasicLSTMCell` calls i, j, f, o. The cell itself adds no forget bias: the
+caller adds it to the bias.
 
 Reasons for its form, measured on CPU with `jax.profiler`:
 - sigmoid(z) = tanh(z/2)/2 + 1/2. With the halves multiplied into the kernel, one tanh computes all

@@ -1,8 +1,9 @@
 """The recurrence of all cells: pure functions of arrays, with exact gradients.
 
 At each time step z = [x, 1, r] @ [input kernel; bias; recurrent kernel] and then
-state = pointwise(z, state), with the cell's own pointwise formula. r are the states that the
-products read, for most cells h. `scan_vjp.py` holds both passes and the reasons for their form.
+state = pointwise(z, state), with the cell's own pointwise formula. r is the part of the
+old state that the matrix product reads; for most cells it is h. `scan_vjp.py` holds both passes and
+the reasons for their form.
 
 Axes: T time steps, B batch, I input, H hidden, R = num_read * H, K = I + 1 + R, W = columns * H
 (the parameters), G = blocks * H (the pre-activations).

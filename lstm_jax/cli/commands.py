@@ -68,7 +68,7 @@ class OnDevice(Command):
 
     platform: str = option(
         "auto",
-        "the kind of device; where there is none, the command stops and takes no other",
+        "the kind of device; if the machine has none, the command stops and never uses another one",
         choices=lambda: PLATFORMS,
     )
 
@@ -95,9 +95,9 @@ class OnStudy(OnDevice):
     )
     shard: str | None = option(
         None,
-        "train only this shard of the members, such as 3/16; in a job of an array, /16 takes the "
-        "index from the scheduler's variable, and a job of SLURM needs no option; the run without "
-        "it puts the shards together",
+        "train only this shard of the members, such as 3/16. In a job of an array give /16: the index "
+        "is read from the scheduler. A SLURM array needs no option. The same run without --shard "
+        "joins the shards",
         value_type=str,
     )
 
@@ -223,7 +223,8 @@ class OnRun(OnDevice):
     runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
     member: str | None = option(
         None,
-        "the digest of a member, or its beginning, instead of the member chosen on validation",
+        "the digest of one member, or its beginning; without it, the member chosen on validation "
+        "(`reproduce`: all members)",
         value_type=str,
     )
     other_code: bool = option(

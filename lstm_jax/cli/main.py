@@ -40,8 +40,9 @@ EXIT_CODES: dict[type[Exception], int] = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parses the words of a command line and runs the command. Ends the process with an exit code
-    of the design where the command fails.
+    """Parses the words of a command line and runs the command.
+
+    If the command fails, ends the process with the exit code in `EXIT_CODES`.
     """
     words = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):

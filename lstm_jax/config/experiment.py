@@ -130,8 +130,8 @@ class Experiment:
     batch_size: Axis[int] = axis(128, "examples per training step", low=1, high=65_536)
     microbatches: Axis[int] = axis(
         8,
-        "number of equal parts of a batch whose gradients are summed in a fixed order; results "
-        "depend on it bit for bit, but not on the number of cores or devices that share the parts",
+        "number of equal parts of a batch whose gradients are summed in a fixed order; another "
+        "number gives other bits, another number of cores or devices does not",
         low=1,
         high=1024,
     )
@@ -168,8 +168,9 @@ class Experiment:
     )
     num_evals: Axis[int] = axis(
         4,
-        "number of evaluations on validation during training, evenly spaced, on its first 2,000 "
-        "examples; 1: only at the end; they do not change the parameters",
+        "number of evaluations on validation, evenly spaced; the last one is at the end, on all "
+        "examples, and those before it, during training, are on the first 2,000; training itself "
+        "does not depend on them",
         low=1,
         high=10_000,
     )
@@ -196,7 +197,7 @@ class Experiment:
         given = [name for name in BUDGETS if self.values_of(name) != (default[name],)]
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)}: give one of {', '.join(BUDGETS)}")
-        # No rule ties a traced value to other fields.
+        # `check` looks at static fields alone: one member for each combination of them is enough.
         static = {p: v for p, v in self.axes.items() if not all_field_specs(self)[p].traced}
         for values in _grid_points(static):
             self.replace_unchecked(values).check()
@@ -340,7 +341,7 @@ class Experiment:
 
     @cached_property
     def static_key(self) -> Experiment:
-        """This member with a mark for each traced value: it decides the compiled program."""
+        """This member without its traced values. Members with equal keys share one program."""
         return self.replace_unchecked(
             {
                 path: TRACED

@@ -1,7 +1,7 @@
 """Shards: a study is split among the jobs of an array, and each job trains its members.
 
-Pure: environment variables are passed in. Beside the variables of schedulers stand those by which
-the processes of one program find each other.
+Environment variables are passed in. This file also names the variables with which the processes of
+one program find each other.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _slurm_shard(environ: Mapping[str, str]) -> Shard | None:
     if last - first != step * (count - 1) or (job - first) % step:
         raise UserError(
             f"shard: the {count} jobs of this array, from {first} to {last}, are not evenly "
-            "spaced, as where some run again: give --shard /N for the N shards there are; "
+            "spaced; perhaps only some of them run again: give the number of shards, --shard /N; "
             f"{WHOLE_HINT}"
         )
     return Shard((job - first) // step + 1, count)

@@ -25,9 +25,9 @@ def complete_splits(
 ) -> tuple[dict[str, list[Example]], str]:
     """Returns three splits, and the rule by which they were made, in words.
 
-    `train` is there at least. A missing split is taken from it: of ten examples the fifth is for
+    `train` must be given. A missing split is taken from it: of ten examples the fifth is for
     validation, the tenth for the test, counted by `positions` (default: the order of the list).
-    The rule names the `source` that was split, and the `owner` of a split that was there.
+    The rule names the `source` that was split, and the `owner` of a split that was given.
     """
     tenths_taken = {"validation": 4, "test": 9}
     missing = tenths_taken.keys() - splits.keys()

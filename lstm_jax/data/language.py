@@ -147,8 +147,9 @@ def _python(say: Say) -> tuple[bytes, bytes, bytes]:
 def ngram_bits_per_byte(train: bytes, test: bytes, max_order: int = 5) -> list[float]:
     """Returns the mean bits per byte of `test` under n-gram models of `train`, of orders 1, 2, ...
 
-    A model of order n predicts a byte from the n - 1 bytes before it. Its counts are interpolated
-    with the order below, the more the more different bytes followed:
+    A model of order n predicts a byte from the n - 1 bytes before it. It mixes its counts
+    with the model of order n - 1. The more different bytes followed a context, the larger the
+    weight of order n - 1:
     p_n(c) = (count(c) + distinct * p_n-1(c)) / (count + distinct), from 1/256 upwards (Witten and
     Bell, "The zero-frequency problem", 1991, their method C).
     """

@@ -4,8 +4,8 @@ The decoder's layers read the symbols before the one that is written (Sutskever,
 "Sequence to sequence learning with neural networks", 2014); `forward.py` runs them as it runs the
 encoder's. Attention is global, with the "general" score, of Luong, Pham and Manning, "Effective
 approaches to attention-based neural machine translation" (2015), equations 5, 7 and 8. It is
-computed for all time steps after the recurrence. Their input feeding would put it into each time
-step; it is left out.
+computed for all time steps after the recurrence. Luong's "input feeding" would put
+attention into every time step; it is not used here.
 
 Axes: T time steps of the source, S of the target, B batch, H hidden, W numbers that the encoder
 puts out at a time step (H of each direction), D = one more than the inputs, for the bias.

@@ -169,7 +169,7 @@ def dropout(member: Experiment, key: jax.Array | None, h: jax.Array) -> jax.Arra
     if key is None or member.dropout is None:
         return h
     kept = jax.random.uniform(key, h.shape) >= member.dropout
-    # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
+    # A product: XLA turns x / scalar into x * (1 / scalar) in some programs only.
     return jnp.where(kept, h * (1 / (1 - member.dropout)), jnp.float32(0))
 
 

@@ -1,5 +1,6 @@
-"""The parameters of a model and their initial values: Flax Linen modules that declare and compute
-nothing.
+"""The parameters of a model and their initial values.
+
+Flax Linen modules declare them here; they compute nothing.
 
 Axes: I input, H hidden, V symbols, G = blocks * H, O outputs.
 """

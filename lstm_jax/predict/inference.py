@@ -25,8 +25,9 @@ from lstm_jax.train.step import init_state
 
 
 def ready(member: Experiment) -> Experiment:
-    """Returns the member with its traced fields as arrays and the backend `scan`, which takes all
-    scores. Members with the same static fields share compiled programs.
+    """Returns the member with its traced fields as arrays, and with the backend `scan`.
+
+    Every evaluation uses that backend. Members with one static key share compiled programs.
     """
     fields = stack_fields([member.replace_unchecked({"backend": "scan"})])
     return jax.tree.map(lambda array_M: array_M[0], fields)

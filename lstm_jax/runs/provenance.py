@@ -191,7 +191,10 @@ def _instruction_set() -> str:
 
 
 def _processor() -> str:
-    """Returns the processor's vendor, family and model: its cache sizes order the additions."""
+    """Returns the processor's vendor, family and model.
+
+    The sizes of its caches decide the order of additions in a product, and so the bits.
+    """
     fields = {"vendor_id": "vendor", "cpu family": "family", "model": "model"}
     fields |= {"CPU implementer": "implementer", "CPU part": "part"}  # of ARM
     info = _cpuinfo()

@@ -197,7 +197,7 @@ def members_left(
     scores, steps_done = session.record.scores, session.record.steps_done()
     members = [m for m in current.members if (m.digest, current.until) not in scores]
     saved = session.states(m.digest for m in members)
-    # A checkpoint beyond the round is of a finished member whose result was lost.
+    # A checkpoint with more steps belongs to a finished member whose result was lost: ignore it.
     saved = {digest: state for digest, state in saved.items() if state.step <= current.until}
     steps = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
     trim_metrics(session.directory, steps, session.say)

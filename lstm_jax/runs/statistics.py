@@ -16,7 +16,8 @@ class Estimate(NamedTuple):
 
     `low` and `high` are the ends of the interval (Student's t, n - 1 degrees of freedom), clipped
     to the bounds of the metric; `half_width` is half its width before clipping. One value has no
-    `sd`. Two values have no interval: it would be 12.7 times as wide as their distance.
+    `sd`. Two values have no interval: it would be 12.7 times as wide as
+    the distance between the two.
     """
 
     n: int

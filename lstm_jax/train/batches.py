@@ -60,10 +60,9 @@ def next_batch(
 ) -> tuple[Batch, jax.Array, jax.Array]:
     """Returns a step's batch, the order of the epoch's examples, int32 [N], and the epoch.
 
-    Each epoch is a permutation; the examples after its last whole batch are not seen in it. To sort
-    takes as long as a step or two, so the order is handed on from step to step. All members are in
-    the same epoch, so that the condition is the same for all of them: under `vmap`, a condition
-    that differs between members would sort in every step.
+    Each epoch is a permutation; the examples after its last whole batch are not seen in it. Sorting
+    takes as long as one or two steps, so each step passes the order to the next. All members are in
+    the same epoch. If they were not, `vmap` would sort in every step.
     """
     task, batch_size, num_examples = member.task, member.batch_size, order_N.shape[0]
     keys = streams(member.seed)

@@ -25,7 +25,7 @@ class MemoryEstimate(NamedTuple):
     parameters: int  # number of parameters of one member
     state: int  # bytes of one member's state: parameters and the optimiser's moments
     device: int  # bytes on the fullest device
-    host: int  # bytes beside the devices; on CPU these are the host's, and counted here too
+    host: int  # bytes of host memory; on CPU with those of the devices, which are the same memory
 
 
 def estimate_memory(placement: Placement, dataset: Dataset, platform: str) -> MemoryEstimate:

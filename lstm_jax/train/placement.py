@@ -38,9 +38,9 @@ Datasets = dict[str, Dataset]  # by the data keys of their tasks
 class Placement(NamedTuple):
     """M members that train side by side on a mesh of member_devices x batch_devices.
 
-    On one device they run one after another (tile 1), or all at once under `vmap`. Then there are
-    always exactly `tile` of them, so that it is always the same program: copies of the last member
-    fill it up.
+    With tile 1 the members of a device run one after another. With a larger tile exactly `tile` of
+    them run at once under `vmap`, and copies of the last member fill it up, so that it is always
+    the same program.
     """
 
     members: tuple[Experiment, ...]
@@ -84,8 +84,8 @@ def make_placements(
 
     As many members as fill the devices are spread over them. The rest, fewer than there are
     devices, share all devices through the microbatches of their batches, so that no device idles
-    while a last member trains. Of several processes with `num_local` devices each, either all share
-    a placement, or each trains it by itself. `tile_of` returns the tile of a static key.
+    while a last member trains. With several processes of `num_local` devices each, a placement
+    uses the devices of all processes, or every process repeats the same work on its own devices. `tile_of` returns the tile of a static key.
     """
     num_local = num_local or num_devices
     by_key: dict[Experiment, list[Experiment]] = {}
@@ -196,8 +196,8 @@ def _compiled(
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """Returns init_state, train_segment and evaluate, mapped over the rows of each device.
 
-    The map is `lax.map`, or `vmap` over a fixed number of rows. Only so is a member's arithmetic
-    the same whatever trains beside it.
+    The map is `lax.map`, or `vmap` over a fixed number of rows. This keeps a member's arithmetic
+    the same, whichever members train beside it.
     """
     size = mesh.shape["microbatches"]
     mesh_axis = MeshAxis("microbatches", size) if size > 1 else None

@@ -122,7 +122,7 @@ def train_segment(
 
     The bounds are arrays, so that a short last segment runs the same compiled program. Returns the
     state, the order of examples of the last step's epoch, int32 [N], and the metrics, float32
-    [max_steps] each. The order is used again when it is handed in with that epoch; -1 stands for
+    [max_steps] each. Pass the order back with its epoch to skip a sort; -1 stands for
     no epoch: see `next_batch`.
     """
 
@@ -178,7 +178,7 @@ def train_step(
         """Returns the microbatch's share of the batch's mean loss, and of the metric's sum."""
         outputs = forward.apply_model(member, spec, fused, task.inputs(microbatch), key)
         scored = task.score_items(outputs, microbatch, training=True)
-        # Times the reciprocal: XLA makes that of a division by one number, but not in all programs.
+        # A product: XLA turns x / scalar into x * (1 / scalar) in some programs only.
         share = scored.weight * (1 / jnp.float32(total))
         return scored.loss @ share, scored.metric @ scored.weight
 
