@@ -95,9 +95,9 @@ class OnStudy(OnDevice):
     )
     shard: str | None = option(
         None,
-        "train only this shard of the members, such as 3/16. In a job of an array give /16: the index "
-        "is read from the scheduler. A SLURM array needs no option. The same run without --shard "
-        "joins the shards",
+        "train only this shard of the members, such as 3/16. In a job of an array give /16: the "
+        "index is read from the scheduler. A SLURM array needs no option. The same run without "
+        "--shard joins the shards",
         value_type=str,
     )
 

@@ -1,9 +1,9 @@
 """Looks for a run's members in the other run directories of its experiment, and reuses them.
 
 A member is reused only under the same identity: code, data, versions and device. A member that
-another run finished stays where it is, and the record says where. The members that a shard finished,
-and the states of those it began, are copied, so that the shard's directory can be removed. A shard
-also continues members that the run without `--shard` began and did not finish.
+another run finished stays where it is, and the record says where. The members that a shard
+finished, and the states of those it began, are copied, so that the shard's directory can be
+removed. A shard also continues members that the run without `--shard` began and did not finish.
 """
 
 from __future__ import annotations
