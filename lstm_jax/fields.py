@@ -48,13 +48,16 @@ class FieldSpec:
     option: str | None = None  # its option on the command line, where that is not its name
 
 
-def axis(default: Any, help: str, *, value_type: type | None = None, **spec: Any) -> Any:
-    """Returns a dataclass field with a declaration.
+def axis(default: Any, help: str, **spec: Any) -> Any:
+    """Returns a dataclass field with a declaration; `spec` holds fields of `FieldSpec`.
 
-    `value_type` is the type of the default unless it is given. `spec` holds fields of `FieldSpec`.
+    Its values have the type of the default. A field whose default is None is optional: its values
+    have the type of `low`, or are text.
     """
-    metadata = {"spec": FieldSpec(value_type or type(default), help, **spec)}
-    return dataclasses.field(default=default, metadata=metadata)
+    is_optional = default is None
+    value_type = type(spec.get("low", "") if is_optional else default)
+    declared = FieldSpec(value_type, help, optional=is_optional, **spec)
+    return dataclasses.field(default=default, metadata={"spec": declared})
 
 
 def field_specs(of: Any) -> dict[str, FieldSpec]:

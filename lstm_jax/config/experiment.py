@@ -51,14 +51,9 @@ class Experiment:
     )
     residual: Axis[bool] = axis(False, "residual connection around each layer after the first")
     dropout: Axis[float | None] = axis(
-        None,
-        "dropout probability of outputs between layers and before the head; none: no dropout",
-        value_type=float,
-        low=0.0,
-        high=0.999,
-        traced=True,
-        optional=True,
-    )
+        None, "dropout probability of outputs between layers and before the head; none: no dropout",
+        low=0.0, high=0.999, traced=True,
+    )  # fmt: skip
     learning_rate: Axis[float] = axis(
         1e-3, "learning rate of the optimizer", low=SMALLEST, high=1e30, traced=True, log=True
     )
@@ -66,25 +61,19 @@ class Experiment:
         0,
         "random seed of the initial weights and of the order of examples; members with the same "
         "seed see the same order",
-        low=0,
-        high=2**32 - 1,
-        traced=True,
-    )
+        low=0, high=2**32 - 1, traced=True,
+    )  # fmt: skip
     forget_bias: Axis[float] = axis(
-        1.0,
-        "added to the forget gate before its sigmoid, in cells that have one",
-        low=-100.0,
-        high=100.0,
-        traced=True,
-    )
+        1.0, "added to the forget gate before its sigmoid, in cells that have one",
+        low=-100.0, high=100.0, traced=True,
+    )  # fmt: skip
     chrono_steps: Axis[int] = axis(
         0,
         "longest dependency in time steps for chrono initialisation (Tallec and Ollivier, 2018): "
         "biases of forget gates, and of the update gate of a GRU, start at "
         "log U(1, chrono_steps - 1), and those of input gates at its negative; 0: off",
-        low=0,
-        high=10**6,
-    )
+        low=0, high=10**6,
+    )  # fmt: skip
     kernel_init: Axis[str] = axis(
         "notebook",
         "initialisation of kernels: `notebook` (dense and embeddings N(0, 1), recurrent Glorot "
@@ -93,70 +82,47 @@ class Experiment:
         choices=lambda: ("notebook", "orthogonal"),
     )
     optimizer: Axis[str] = axis(
-        "adam",
-        "optimizer of optax: `adam`, `adamw`, `sgd` (with momentum) or `rmsprop`",
+        "adam", "optimizer of optax: `adam`, `adamw`, `sgd` (with momentum) or `rmsprop`",
         choices=lambda: ("adam", "adamw", "sgd", "rmsprop"),
-    )
+    )  # fmt: skip
     momentum: Axis[float] = axis(0.9, "momentum coefficient of SGD", low=0.0, high=1.0, traced=True)
     weight_decay: Axis[float] = axis(
         0.0,
         "decoupled weight decay, multiplied by the learning rate; `adam` has none, use `adamw`",
-        low=0.0,
-        high=1e3,
-        traced=True,
-        log=True,
-    )
+        low=0.0, high=1e3, traced=True, log=True,
+    )  # fmt: skip
     schedule: Axis[str] = axis(
         "constant",
         "learning rate schedule after the warm-up: `constant`, or `cosine` decay to zero",
         choices=lambda: ("constant", "cosine"),
     )
     warmup_steps: Axis[int] = axis(
-        0,
-        "number of steps over which the learning rate rises linearly from zero",
-        low=0,
-        high=10**9,
-    )
+        0, "number of steps over which the learning rate rises linearly from zero",
+        low=0, high=10**9,
+    )  # fmt: skip
     clip_norm: Axis[float | None] = axis(
         None,
         "maximum global norm of a gradient; a longer gradient is scaled down; none: no clipping",
-        value_type=float,
-        low=SMALLEST,
-        high=1e30,
-        traced=True,
-        log=True,
-        optional=True,
-    )
+        low=SMALLEST, high=1e30, traced=True, log=True,
+    )  # fmt: skip
     batch_size: Axis[int] = axis(128, "examples per training step", low=1, high=65_536)
     microbatches: Axis[int] = axis(
-        8,
-        "number of equal parts of a batch whose gradients are summed in a fixed order; another "
+        8, "number of equal parts of a batch whose gradients are summed in a fixed order; another "
         "number gives other bits, another number of cores or devices does not",
-        low=1,
-        high=1024,
-    )
+        low=1, high=1024,
+    )  # fmt: skip
     total_examples: Axis[int] = axis(
         100_000,
         "training budget in examples: training goes on while step * batch_size < total_examples",
-        low=1,
-        high=10**10,
-    )
+        low=1, high=10**10,
+    )  # fmt: skip
     total_steps: Axis[int | None] = axis(
-        None,
-        "training budget in steps, instead of total_examples",
-        value_type=int,
-        low=1,
-        high=10**9,
-        optional=True,
+        None, "training budget in steps, instead of total_examples", low=1, high=10**9
     )
     total_epochs: Axis[float | None] = axis(
-        None,
-        "training budget in passes over the training data, instead of total_examples",
-        value_type=float,
-        low=1e-6,
-        high=1e6,
-        optional=True,
-    )
+        None, "training budget in passes over the training data, instead of total_examples",
+        low=1e-6, high=1e6,
+    )  # fmt: skip
     backend: Axis[str] = axis(
         "scan",
         "implementation of the recurrence in training: `scan`, or NVIDIA's `cudnn` on a GPU (LSTM "
@@ -171,9 +137,8 @@ class Experiment:
         "number of evaluations on validation, evenly spaced; the last one is at the end, on all "
         "examples, and those before it, during training, are on the first 2,000; training itself "
         "does not depend on them",
-        low=1,
-        high=10_000,
-    )
+        low=1, high=10_000,
+    )  # fmt: skip
     restore_best: Axis[bool] = axis(
         False, "return the parameters of the best evaluation on validation instead of the last ones"
     )

@@ -46,8 +46,9 @@ def experiment_folders() -> list[Path]:
 
 def experiment_names() -> list[str]:
     """Returns the names of all experiment files, sorted."""
-    folders = experiment_folders()
-    return sorted({path.stem for folder in folders for path in folder.glob("[a-z]*.py")})
+    return sorted(
+        {path.stem for folder in experiment_folders() for path in folder.glob("[a-z]*.py")}
+    )
 
 
 def name_all_experiments() -> str:
@@ -63,11 +64,10 @@ def load_study(name_or_file: str) -> Study:
     defines no experiment.
     """
     if NAME.fullmatch(name_or_file):
-        found = _find(name_or_file)
-        if found is None:
+        path = _find(name_or_file)
+        if path is None:
             near = did_you_mean(name_or_file, experiment_names())
             raise UserError(f"no experiment {name_or_file!r}.{near} {name_all_experiments()}")
-        path = found
     else:
         path = Path(name_or_file)
         if path.suffix != ".py" or not os.path.isfile(path):  # False also for a name too long

@@ -75,11 +75,11 @@ def random_settings(space: Space, count: int, seed: int) -> list[dict[str, Any]]
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for setting in settings:
         alike.setdefault(tuple(setting.values()), []).append(setting)
-    for (path, bounds), mates in itertools.product(space.items(), alike.values()):
+    for (path, bounds), group in itertools.product(space.items(), alike.values()):
         if isinstance(bounds, Range):
-            strata = _shuffled(range(len(mates)), draw)
-            for setting, stratum in zip(mates, strata, strict=True):
-                setting[path] = _quantile(bounds, (stratum + draw.random()) / len(mates))
+            strata = _shuffled(range(len(group)), draw)
+            for setting, stratum in zip(group, strata, strict=True):
+                setting[path] = _quantile(bounds, (stratum + draw.random()) / len(group))
     return settings
 
 

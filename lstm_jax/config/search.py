@@ -43,26 +43,22 @@ class Search:
         "is drawn between them (log-uniformly if its scale is logarithmic) and any other field is "
         "drawn from its values, each about equally often; `tpe`: settings of the same space that "
         "Optuna chooses from the validation metrics so far",
-        choices=lambda: ("grid", "random", "tpe"),
-        option="search",
-    )
+        choices=lambda: ("grid", "random", "tpe"), option="search",
+    )  # fmt: skip
     trials: Axis[int] = axis(
         0, "number of settings to search; each is trained with every seed", low=0, high=100_000
     )
     trials_at_once: Axis[int] = axis(
-        4,
-        "number of settings that `tpe` chooses at once, before their metrics are known",
-        low=1,
-        high=10_000,
-    )
+        4, "number of settings that `tpe` chooses at once, before their metrics are known",
+        low=1, high=10_000,
+    )  # fmt: skip
     search_seed: Axis[int] = axis(0, "random seed of the search", low=0, high=2**32 - 1)
     halving: Axis[int] = axis(
         0,
         "successive halving: at each rung only the best 1 / halving of the settings, by their mean "
         "validation metric over seeds, are trained further; 0: off",
-        low=0,
-        high=1000,
-    )
+        low=0, high=1000,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, spec in field_specs(self).items():
@@ -290,8 +286,9 @@ class Study:
             members = {m.digest: m for t in batch for m in self._with_seeds([t.params])}
             yield from _by_steps(members.values())
             for trial in batch:
-                mates = self._with_seeds([trial.params])
-                study.tell(trial, _mean([scores[m.digest, m.num_steps] for m in mates]))
+                members_of_trial = self._with_seeds([trial.params])
+                metrics = [scores[m.digest, m.num_steps] for m in members_of_trial]
+                study.tell(trial, _mean(metrics))
 
     def to_values(self) -> dict[str, Any]:
         """Returns all values as JSON has them."""
@@ -323,8 +320,8 @@ def _by_steps(members: Iterable[Experiment]) -> Iterator[Round]:
     by_steps: dict[int, list[Experiment]] = {}
     for member in members:
         by_steps.setdefault(member.num_steps, []).append(member)
-    for steps, mates in sorted(by_steps.items()):
-        yield Round(tuple(mates), steps)
+    for steps, alike in sorted(by_steps.items()):
+        yield Round(tuple(alike), steps)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -62,7 +62,7 @@ def remove_repeats(
     for split, examples in splits.items():
         contents = [content(example) for example in examples]
         pairs = zip(contents, examples, strict=True)
-        kept[split] = [example for found, example in pairs if found not in seen]
+        kept[split] = [example for key, example in pairs if key not in seen]
         if removed := len(examples) - len(kept[split]):
             say(
                 f"{split}: left out {removed:,} of {len(examples):,} {noun}, which are in the "

@@ -84,7 +84,7 @@ def curves(
 def colours_of(names: Iterable[str]) -> dict[str, str]:
     """Returns a colour for each name; a gate and a well-known cell always have the same one."""
     names = list(names)
-    fixed = {name: own for name in names if (own := _gate_colour(name) or CELLS.get(name))}
+    fixed = {name: colour for name in names if (colour := _gate_colour(name) or CELLS.get(name))}
     left = [colour for colour in COLOURS if colour not in fixed.values()] or COLOURS
     others = [name for name in names if name not in fixed]
     return fixed | dict(zip(others, itertools.cycle(left), strict=False))

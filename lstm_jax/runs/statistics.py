@@ -94,12 +94,12 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
     summaries = [
         Summary(
             setting,
-            estimate([mate.validation_metric for mate in mates], setting.task.metric_range),
-            estimate([mate.test_metric for mate in mates], setting.task.metric_range),
-            sum(mate.diverged_at is not None for mate in mates),
-            mates,
+            estimate([each.validation_metric for each in group], setting.task.metric_range),
+            estimate([each.test_metric for each in group], setting.task.metric_range),
+            sum(each.diverged_at is not None for each in group),
+            group,
         )
-        for setting, mates in by_setting.items()
+        for setting, group in by_setting.items()
     ]
     return sorted(summaries, key=lambda s: (s.diverged > 0, _loss_on_validation(s)))
 

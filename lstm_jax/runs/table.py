@@ -32,19 +32,20 @@ class Columns(Mapping[str, np.ndarray]):
 
     def to_pandas(self) -> Any:
         """Returns a pandas.DataFrame. Raises EnvironmentProblem if pandas is not installed."""
-        try:
-            import pandas
-        except ModuleNotFoundError:
-            raise EnvironmentProblem("to_pandas() needs pandas: pip install pandas") from None
-        return pandas.DataFrame(self._columns)
+        return _import("pandas").DataFrame(self._columns)
 
     def to_polars(self) -> Any:
         """Returns a polars.DataFrame. Raises EnvironmentProblem if Polars is not installed."""
-        try:
-            import polars
-        except ModuleNotFoundError:
-            raise EnvironmentProblem("to_polars() needs polars: pip install polars") from None
-        return polars.DataFrame({name: list(column) for name, column in self._columns.items()})
+        columns = {name: list(column) for name, column in self._columns.items()}
+        return _import("polars").DataFrame(columns)
+
+
+def _import(package: str) -> Any:
+    try:
+        return __import__(package)
+    except ModuleNotFoundError:
+        message = f"to_{package}() needs {package}: pip install {package}"
+        raise EnvironmentProblem(message) from None
 
 
 def to_array(values: Sequence[Any]) -> np.ndarray:

@@ -5,10 +5,11 @@ Axes: B batch, C classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset
-from lstm_jax.tasks.task import ItemScores
+from lstm_jax.fields import Axis
+from lstm_jax.tasks.task import Batch, ItemScores, Task
 
 if TYPE_CHECKING:
     import jax
@@ -42,9 +43,21 @@ def cross_entropy_scores(logits_BC: jax.Array, labels_B: Any, smoothing: Any = N
     return ItemScores(loss_B, is_correct_B, jnp.ones_like(loss_B))
 
 
-def majority_accuracy(dataset: Dataset) -> float:
-    """Returns the test accuracy of the class that is most frequent in training."""
-    import numpy as np
+class ClassificationTask(Task):
+    """A task with one class per example, whose data have int32 `labels` [N]."""
 
-    majority = np.bincount(dataset.train["labels"]).argmax()
-    return float(np.mean(dataset.test["labels"] == majority))
+    metric: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+
+    label_smoothing: Axis[float]  # declared by the task: `axis(0.0, **LABEL_SMOOTHING)`
+
+    def trivial_score(self, dataset: Dataset) -> float:
+        """Returns the test accuracy of the class that is most frequent in training."""
+        import numpy as np
+
+        majority = np.bincount(dataset.train["labels"]).argmax()
+        return float(np.mean(dataset.test["labels"] == majority))
+
+    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
+        smoothing = self.label_smoothing if training else None
+        return cross_entropy_scores(outputs, batch["labels"], smoothing)

@@ -35,18 +35,13 @@ class Forecast(Task):
     higher_is_better: ClassVar[bool] = False
 
     file: Axis[str] = axis(
-        MACKEY_GLASS,
-        "a CSV file whose first line names the columns, an .npz file of arrays, or "
+        MACKEY_GLASS, "a CSV file whose first line names the columns, an .npz file of arrays, or "
         f"`{MACKEY_GLASS}` (generated, no network; its column is `x`)",
         data=True,
-    )
+    )  # fmt: skip
     target: Axis[str] = axis("x", "the column to forecast", data=True)
     columns: Axis[str | None] = axis(
-        None,
-        "the input columns, separated by commas; none: only the target",
-        value_type=str,
-        data=True,
-        optional=True,
+        None, "the input columns, separated by commas; none: only the target", data=True
     )
     window: Axis[int] = axis(24, "number of input rows", low=1, high=100_000, data=True)
     horizon: Axis[int] = axis(1, "number of forecast values", low=1, high=10_000, data=True)
@@ -55,26 +50,15 @@ class Forecast(Task):
         "a column that holds train, validation or test in each row, or true for training and "
         "false; none: see validation_from; without it, the last two tenths of the rows are "
         "validation and test",
-        value_type=str,
         data=True,
-        optional=True,
-    )
-    time: Axis[str | None] = axis(
-        None, "a column of rising numbers or dates", value_type=str, data=True, optional=True
-    )
-    validation_from: Axis[str | None] = axis(
-        None, "the time at which validation starts", value_type=str, data=True, optional=True
-    )
-    test_from: Axis[str | None] = axis(
-        None, "the time at which the test starts", value_type=str, data=True, optional=True
-    )
+    )  # fmt: skip
+    time: Axis[str | None] = axis(None, "a column of rising numbers or dates", data=True)
+    validation_from: Axis[str | None] = axis(None, "the time at which validation starts", data=True)
+    test_from: Axis[str | None] = axis(None, "the time at which the test starts", data=True)
     period: Axis[int] = axis(
-        0,
-        "rows in a season, for the seasonal forecast that a report compares with; 0: none",
-        low=0,
-        high=1_000_000,
-        data=True,
-    )
+        0, "rows in a season, for the seasonal forecast that a report compares with; 0: none",
+        low=0, high=1_000_000, data=True,
+    )  # fmt: skip
 
     def check(self) -> None:
         cuts = self.validation_from, self.test_from

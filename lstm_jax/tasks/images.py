@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import (
-    LABEL_SMOOTHING,
-    cross_entropy_scores,
-    majority_accuracy,
-)
-from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
+from lstm_jax.tasks.classification import LABEL_SMOOTHING, ClassificationTask
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -26,14 +22,12 @@ READINGS = ("rows", "columns", "pixels", "permuted")
 
 
 @dataclass(frozen=True)
-class Images(Task):
+class Images(ClassificationTask):
     """Image classification."""
 
     name: ClassVar[str] = "images"
     predictor: ClassVar[str | None] = "lstm_jax.predict.images:predict"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.images:answer_figures"
-    metric: ClassVar[str] = "accuracy"
-    higher_is_better: ClassVar[bool] = True
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     dataset: Axis[str] = axis(
@@ -49,11 +43,9 @@ class Images(Task):
         choices=lambda: READINGS,
     )
     shift: Axis[int] = axis(
-        0,
-        "maximum shift of training images in pixels, horizontally and vertically, zero-padded",
-        low=0,
-        high=1024,
-    )
+        0, "maximum shift of training images in pixels, horizontally and vertically, zero-padded",
+        low=0, high=1024,
+    )  # fmt: skip
     label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 
     def load(self, say: Say) -> Dataset:
@@ -68,10 +60,6 @@ class Images(Task):
 
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits")
-
-    def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the test accuracy of the class that is most frequent in training."""
-        return majority_accuracy(dataset)
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         rows, features = metadata["shapes"]["images"]
@@ -96,10 +84,6 @@ class Images(Task):
 
         x_BTI = to_sequences(batch["images"], self.reading).astype(jnp.float32) / 255.0
         return Inputs(x_BTI.swapaxes(0, 1))
-
-    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
-        smoothing = self.label_smoothing if training else None
-        return cross_entropy_scores(outputs, batch["labels"], smoothing)
 
     @property
     def time_step_name(self) -> str:

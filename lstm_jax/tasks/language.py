@@ -41,12 +41,9 @@ class Language(Task):
         data=True,
     )
     length: Axis[int] = axis(
-        128,
-        "bytes of a training window: gradients reach no further back",
-        low=1,
-        high=100_000,
-        data=True,
-    )
+        128, "bytes of a training window: gradients reach no further back",
+        low=1, high=100_000, data=True,
+    )  # fmt: skip
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data import language

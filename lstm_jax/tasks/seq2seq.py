@@ -43,12 +43,8 @@ class Seq2SeqTask(Task):
         None,
         "probability in training that an input token of the decoder is replaced by the unknown "
         "token, so that it relies on the encoder (Bowman et al., 2016); none: off",
-        value_type=float,
-        low=0.0,
-        high=0.999,
-        traced=True,
-        optional=True,
-    )
+        low=0.0, high=0.999, traced=True,
+    )  # fmt: skip
 
     def decoder(self, metadata: dict[str, Any]) -> DecoderSpec:
         """Returns the decoder for data with these metadata."""

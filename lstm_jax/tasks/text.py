@@ -10,26 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.classification import (
-    LABEL_SMOOTHING,
-    cross_entropy_scores,
-    majority_accuracy,
-)
-from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
+from lstm_jax.tasks.classification import LABEL_SMOOTHING, ClassificationTask
+from lstm_jax.tasks.task import Batch, Inputs, ModelSpec
 
 if TYPE_CHECKING:
     import jax
 
 
 @dataclass(frozen=True)
-class Text(Task):
+class Text(ClassificationTask):
     """Text classification."""
 
     name: ClassVar[str] = "text"
     predictor: ClassVar[str | None] = "lstm_jax.predict.text:predict"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.text:answer_figures"
-    metric: ClassVar[str] = "accuracy"
-    higher_is_better: ClassVar[bool] = True
 
     dataset: Axis[str] = axis(
         "imdb_reviews",
@@ -37,46 +31,29 @@ class Text(Task):
         data=True,
     )
     units: Axis[str] = axis(
-        "words",
-        "tokens: lower-case `words` and punctuation marks, or `characters`",
-        choices=lambda: ("words", "characters"),
-        data=True,
-    )
+        "words", "tokens: lower-case `words` and punctuation marks, or `characters`",
+        choices=lambda: ("words", "characters"), data=True,
+    )  # fmt: skip
     max_vocabulary: Axis[int] = axis(
-        20_000,
-        "maximum size of the vocabulary: the most frequent tokens of training",
-        low=3,
-        high=10**7,
-        data=True,
-    )
+        20_000, "maximum size of the vocabulary: the most frequent tokens of training",
+        low=3, high=10**7, data=True,
+    )  # fmt: skip
     min_count: Axis[int] = axis(
-        2,
-        "minimum number of occurrences in training of a token of the vocabulary",
-        low=1,
-        high=10**9,
-        data=True,
-    )
+        2, "minimum number of occurrences in training of a token of the vocabulary",
+        low=1, high=10**9, data=True,
+    )  # fmt: skip
     max_length: Axis[int] = axis(
-        400,
-        "maximum number of tokens of a text; of a longer text the last ones are read",
-        low=1,
-        high=10**6,
-        data=True,
-    )
+        400, "maximum number of tokens of a text; of a longer text the last ones are read",
+        low=1, high=10**6, data=True,
+    )  # fmt: skip
     pooling: Axis[str] = axis(
-        "last",
-        "what the head reads: the `last` output, or the `mean` over all time steps",
+        "last", "what the head reads: the `last` output, or the `mean` over all time steps",
         choices=lambda: ("last", "mean"),
-    )
+    )  # fmt: skip
     word_dropout: Axis[float | None] = axis(
-        None,
-        "probability in training that a token is replaced by the unknown token; none: off",
-        value_type=float,
-        low=0.0,
-        high=0.999,
-        traced=True,
-        optional=True,
-    )
+        None, "probability in training that a token is replaced by the unknown token; none: off",
+        low=0.0, high=0.999, traced=True,
+    )  # fmt: skip
     label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 
     def load(self, say: Say) -> Dataset:
@@ -85,10 +62,6 @@ class Text(Task):
         return load_texts(
             self.dataset, self.units, self.max_vocabulary, self.min_count, self.max_length, say
         )
-
-    def trivial_score(self, dataset: Dataset) -> float:
-        """Returns the test accuracy of the class that is most frequent in training."""
-        return majority_accuracy(dataset)
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(
@@ -122,10 +95,6 @@ class Text(Task):
         import jax.numpy as jnp
 
         return Inputs(batch["symbols"].T.astype(jnp.int32), batch["lengths"])
-
-    def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
-        smoothing = self.label_smoothing if training else None
-        return cross_entropy_scores(outputs, batch["labels"], smoothing)
 
     @property
     def time_step_name(self) -> str:

@@ -38,26 +38,18 @@ class Translation(Seq2SeqTask):
         False, "translate from the second language into the first", data=True
     )
     units: Axis[str] = axis(
-        "words",
-        "tokens: `words`, with each digit and mark as a token of its own, or `characters`",
-        choices=lambda: ("words", "characters"),
-        data=True,
-    )
+        "words", "tokens: `words`, with each digit and mark as a token of its own, or `characters`",
+        choices=lambda: ("words", "characters"), data=True,
+    )  # fmt: skip
     lowercase: Axis[bool] = axis(False, "convert all letters to lower case", data=True)
     max_words: Axis[int] = axis(
-        50,
-        "maximum number of words; pairs with a longer sentence are left out",
-        low=1,
-        high=1000,
-        data=True,
-    )
+        50, "maximum number of words; pairs with a longer sentence are left out",
+        low=1, high=1000, data=True,
+    )  # fmt: skip
     max_vocabulary: Axis[int] = axis(
-        10_000,
-        "maximum size of each vocabulary: the most frequent tokens of training",
-        low=1,
-        high=10**6,
-        data=True,
-    )
+        10_000, "maximum size of each vocabulary: the most frequent tokens of training",
+        low=1, high=10**6, data=True,
+    )  # fmt: skip
     validation: Axis[str] = axis(
         "by-rule",
         "line numbers of the validation pairs of a file, such as 1-400,9001-9200; by-rule: every "
@@ -68,12 +60,9 @@ class Translation(Seq2SeqTask):
         "by-rule", "line numbers of the test pairs, as for validation", data=True
     )
     word_dropout: Axis[float] = axis(
-        0.0,
-        "probability in training that a source token is replaced by the unknown token",
-        low=0.0,
-        high=0.999,
-        traced=True,
-    )
+        0.0, "probability in training that a source token is replaced by the unknown token",
+        low=0.0, high=0.999, traced=True,
+    )  # fmt: skip
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data.pairs import PairOptions, load_pairs

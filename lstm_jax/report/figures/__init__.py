@@ -6,11 +6,16 @@ trained model, its data set and the member's label, which stands in the captions
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.report import drawing, plots
+from lstm_jax.report.drawing import Figure
 from lstm_jax.tasks.task import Batch
 
 MAX_TIME_STEPS = 14_000  # of all examples together: 500 images of 28 rows
@@ -29,6 +34,30 @@ def activation_batch(trained: TrainedModel, dataset: Dataset) -> Batch:
     example = first_examples(trained, dataset, 1)
     time_steps = jax.eval_shape(trained.ready.task.inputs, example).x_TBI.shape[0]
     return first_examples(trained, dataset, max(MIN_EXAMPLES, MAX_TIME_STEPS // time_steps))
+
+
+def confusion_figure(
+    source: str, legend: str, labels_N: np.ndarray, answers_N: np.ndarray, num_classes: int
+) -> Iterator[Figure]:
+    """Yields the confusion matrix; nothing for more classes than it has room for."""
+    if num_classes <= 26:
+        counts_CC = np.zeros((num_classes, num_classes), int)
+        np.add.at(counts_CC, (labels_N, answers_N), 1)
+        yield Figure(
+            "confusion",
+            "Confusion matrix",
+            f"{source}; rows: labels, columns: answers; on the diagonal the answer is correct"
+            f"{legend}",
+            drawing.draw(plots.confusion, counts_CC, size=(4.6, 4.2)),
+        )
+
+
+def worst_mistakes(
+    labels_N: np.ndarray, answers_N: np.ndarray, probabilities_NC: np.ndarray, count: int
+) -> np.ndarray:
+    """Returns the indices of at most `count` wrong answers, the least probable label first."""
+    wrong = np.flatnonzero(answers_N != labels_N)
+    return wrong[np.argsort(probabilities_NC[wrong, labels_N[wrong]])][:count]
 
 
 def model_row(trained: TrainedModel) -> list[list[str]]:

@@ -18,7 +18,7 @@ from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.drawing import Figure
-from lstm_jax.report.figures import activation_batch
+from lstm_jax.report.figures import activation_batch, confusion_figure, worst_mistakes
 from lstm_jax.tasks.images import num_channels
 from lstm_jax.tasks.task import Batch
 
@@ -52,18 +52,8 @@ def answer_figures(trained: TrainedModel, dataset: Dataset, member_label: str) -
         f"{source}; over each image its label, then the answer with its probability",
         drawing.draw(plots.pictures, pictures, titles, grid=(1, len(examples)), size=(1.3, 1.5)),
     )
-    if len(names) <= 26:
-        counts_CC = np.zeros((len(names),) * 2, int)
-        np.add.at(counts_CC, (labels, answers), 1)
-        yield Figure(
-            "confusion",
-            "Confusion matrix",
-            f"{source}; rows: labels, columns: answers; on the diagonal the answer is correct"
-            f"{legend}",
-            drawing.draw(plots.confusion, counts_CC, size=(4.6, 4.2)),
-        )
-    wrong = np.flatnonzero(answers != labels)
-    wrong = wrong[np.argsort(probabilities_NC[wrong, labels[wrong]])][:MAX_MISTAKES]
+    yield from confusion_figure(source, legend, labels, answers, len(names))
+    wrong = worst_mistakes(labels, answers, probabilities_NC, MAX_MISTAKES)
     if len(wrong):
         titles = [f"{names[labels[i]]}, taken for {names[answers[i]]}" for i in wrong]
         pictures, grid = [picture(image) for image in images[wrong]], (2, MAX_MISTAKES // 2)

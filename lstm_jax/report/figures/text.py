@@ -13,9 +13,8 @@ from lstm_jax.data.dataset import Dataset, say_nothing
 from lstm_jax.data.text import read_texts
 from lstm_jax.predict import text as predictor
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.report import drawing, plots
 from lstm_jax.report.drawing import Figure, TextTable
-from lstm_jax.report.figures import model_row
+from lstm_jax.report.figures import confusion_figure, model_row, worst_mistakes
 
 NUM_EXAMPLES = MAX_MISTAKES = 5
 MAX_CHARACTERS = 400  # of a text
@@ -59,22 +58,12 @@ def answer_figures(
         (task.time_step_name, f"probability of {classes[labels[0]]}"),
         [[piece, f"{belief:.2f}"] for piece, belief in zip(pieces[0], belief_T, strict=False)],
     )
-    wrong = np.flatnonzero(answers != labels)
-    wrong = wrong[np.argsort(probabilities_NC[wrong, labels[wrong]])][:MAX_MISTAKES]
+    wrong = worst_mistakes(labels, answers, probabilities_NC, MAX_MISTAKES)
     if len(wrong):
         caption = f"{source}; sorted by the probability of the label, lowest first"
         yield TextTable("mistakes", "The worst mistakes", caption, header, rows(wrong))
-    if len(classes) <= 26:
-        counts_CC = np.zeros((len(classes),) * 2, int)
-        np.add.at(counts_CC, (labels, answers), 1)
-        legend = ", ".join(f"{i} = {name}" for i, name in enumerate(classes))
-        yield Figure(
-            "confusion",
-            "Confusion matrix",
-            f"{source}; rows: labels, columns: answers; on the diagonal the answer is correct; "
-            f"{legend}",
-            drawing.draw(plots.confusion, counts_CC, size=(4.6, 4.2)),
-        )
+    legend = ", ".join(f"{i} = {name}" for i, name in enumerate(classes))
+    yield from confusion_figure(source, f"; {legend}", labels, answers, len(classes))
     bayes = make_pipeline(CountVectorizer(ngram_range=(1, 2)), MultinomialNB())
     contents = {name: [text for _, text in split] for name, split in texts.splits.items()}
     targets = {name: [label for label, _ in split] for name, split in texts.splits.items()}
