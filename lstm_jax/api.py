@@ -27,8 +27,8 @@ from lstm_jax.runs.results import Result, Segment
 
 if TYPE_CHECKING:
     from lstm_jax.predict.trained import TrainedModel
+    from lstm_jax.runs.array_columns import Columns
     from lstm_jax.runs.record import Record
-    from lstm_jax.runs.table import Columns
 
 MAX_CHECKPOINT_EVERY = 10**6
 UNNAMED = "unnamed"  # the name of an experiment that has none
@@ -61,9 +61,9 @@ class Outcome:
         The columns are the digest of the member, the step, the loss, the metric of the task and
         norms. Each is a NumPy array.
         """
+        from lstm_jax.runs.array_columns import Columns
         from lstm_jax.runs.metrics_file import read_metrics
         from lstm_jax.runs.progress import say
-        from lstm_jax.runs.table import Columns
 
         return Columns(read_metrics(self.directory, partial(say, _console(self.silent))))
 
@@ -72,7 +72,7 @@ class Outcome:
         """The results as columns, one row for each finished or dropped member: its digest, its
         fields, its scores. Each column is a NumPy array.
         """
-        from lstm_jax.runs.table import Columns
+        from lstm_jax.runs.array_columns import Columns
 
         return Columns([row.flat() for row in (*self.members, *self.record.dropped)])
 

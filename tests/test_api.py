@@ -15,7 +15,7 @@ import lstm_jax
 from lstm_jax import Experiment, UserError, api
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import devices
-from lstm_jax.runs.table import Columns
+from lstm_jax.runs.array_columns import Columns
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 

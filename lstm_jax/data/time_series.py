@@ -1,8 +1,9 @@
 """Series as windows of past values and the values that follow, and simple forecasts to compare.
 
-A window belongs to the split that holds all values it asks for. The past that it reads may lie
-before that split, never after its own last row. All columns are scaled by the mean and the
-standard deviation of the training rows. Errors are squared, in units of the scaled target.
+A window belongs to the split that contains all of its target values. Its input rows may come from
+before that split. A window never reads rows later than its last input row. All columns are scaled
+by the mean and the standard deviation of the training rows. Errors are squared, in units of the
+scaled target.
 
 Axes: L rows of a series, N windows, B batch, T rows of a window, I columns, S values asked for,
 D = T * I + 1.

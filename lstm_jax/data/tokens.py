@@ -1,8 +1,8 @@
 """Texts as numbers: tokenised, and encoded with a vocabulary that training alone decides.
 
-There are two rules. Texts to classify are read only: their words are in small letters, and rare
-ones are lost. Sentences to translate are also written: joining their symbols gives the sentence
-back, and symbols outside the vocabulary are kept to show it as it was.
+There are two rules. Texts to classify are only input: their words are converted to lower case, and
+rare words become the unknown symbol. Sentences to translate must also be printed again: joining
+their symbols gives the sentence, and symbols outside the vocabulary are stored for this.
 
 Axes: N texts or sentences, L symbols of the longest one.
 """

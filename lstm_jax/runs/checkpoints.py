@@ -154,8 +154,8 @@ def saved_identities(directory: Path) -> dict[str, str]:
 def load(directory: Path, digests: Iterable[str], say: Say) -> dict[str, Saved]:
     """Returns the newest undamaged state of each of these members that has one, by digest.
 
-    If a checkpoint is damaged, says so and takes the one before it. A member ends in the same bits
-    from whichever state it goes on.
+    If a checkpoint is damaged, says so and takes the one before it. The final result is the same
+    from every saved state.
     """
     missing, states = set(digests), dict[str, Saved]()
     for path in _manifests(directory):

@@ -36,7 +36,7 @@ from lstm_jax.train.placement import Datasets, model_spec_of
 class RunSession:
     """A run directory and its record.
 
-    Without a lock it writes nothing: then another process of the same run is the main one.
+    Only the main process has a lock and writes; in every other process `lock` is None.
     """
 
     record: Record

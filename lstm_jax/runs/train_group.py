@@ -73,8 +73,8 @@ class TrainGroup:
     def segments(self, stop: int) -> Iterator[Segment]:
         """Trains to step `stop`, and yields each segment as soon as it is done.
 
-        A segment ends after `max_steps` steps or where the members are evaluated. The evaluation
-        of a segment was made before its first step.
+        A segment ends after `max_steps` steps or where the members are evaluated.
+        `Segment.evaluation` holds the scores from before the segment's first step.
         """
         count = len(self.members)
         while self.step < stop:

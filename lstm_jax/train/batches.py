@@ -34,8 +34,8 @@ def group_by_bucket(
 ) -> jax.Array:
     """Returns the order, int32 [N], with examples of one bucket in a batch, and batches shuffled.
 
-    `bucket_N` holds the bucket of each example. The examples after the last whole batch stay where
-    they are, so that chance decides which ones they are, and not their length.
+    `bucket_N` holds the bucket of each example. The examples left over after the last whole batch
+    are not sorted: which ones are left out is random and does not depend on their length.
     """
     whole = len(order_N) // batch_size * batch_size
     by_bucket = jnp.argsort(bucket_N[order_N[:whole]], stable=True)

@@ -84,9 +84,10 @@ def make_placements(
 
     As many members as fill the devices are spread over them. The rest, fewer than there are
     devices, share all devices through the microbatches of their batches, so that no device idles
-    while a last member trains. With several processes of `num_local` devices each, a placement uses
-    the devices of all processes, or every process repeats the same work on its own devices.
-    `tile_of` returns the tile of a static key.
+    while a last member trains. With several processes, each with `num_local` devices, a placement
+    is spread over the devices of all processes where there are enough members for all devices;
+    otherwise each process does the same work on its own devices. `tile_of` returns the tile of a
+    static key.
     """
     num_local = num_local or num_devices
     by_key: dict[Experiment, list[Experiment]] = {}

@@ -232,8 +232,8 @@ def _ordered_sum(parts: jax.Array) -> jax.Array:
 def _global_norm(tree: Any) -> jax.Array:
     """Returns the norm of all arrays of a tree, float32 [], summed by matrix products.
 
-    It is `optax.tree.norm`, but XLA's CPU backend adds a plain sum, or a dot product that it takes
-    for one, in one order with one thread and in another with several.
+    It is `optax.tree.norm`. On CPU, XLA's order of addition in a plain sum depends on the number
+    of threads; so does that of a dot product that XLA treats as a plain sum.
     """
 
     def total(array: jax.Array) -> jax.Array:
