@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import json_of, many
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_jax.errors import EnvironmentProblem
@@ -68,30 +69,20 @@ def test_a_lock_escapes_the_control_characters_of_its_holder(tmp_path):
 
 # JSON.
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=6,
-)  # fmt: skip
-fuzz = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
 
 @pytest.fixture
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("json") / "record.json"
 
 
-@fuzz
-@given(values)
+@many
+@given(json_of(st.floats(allow_nan=False, allow_infinity=False)))
 def test_a_value_is_read_as_it_was_written(path, value):
     write_json(path, value)
     assert read_json(path) == value
 
 
-@fuzz
+@many
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_value_or_a_message_of_one_line(path, content):
     path.write_bytes(content)

@@ -47,8 +47,8 @@ def train(runs_dir, callback=None, experiment=GRID):
 
 
 def results(directory):
-    found = read_run(directory).results
-    return {digest: (r.validation, r.test, r.parameters_sha256) for digest, r in found.items()}
+    members = read_run(directory).results
+    return {digest: (r.validation, r.test, r.parameters_sha256) for digest, r in members.items()}
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,12 @@ def test_evaluations_are_recorded_and_the_best_parameters_are_restored(finished)
     assert {step for _, step in seen} == {10, 15, 25, 35, 40}
     validation = load_data("digits").validation
     for result in record.results.values():
-        own = [value for (digest, _), value in seen.items() if digest == result.member.digest]
+        values = [value for (digest, _), value in seen.items() if digest == result.member.digest]
         answers = load(finished, result.member.digest).predict(validation["images"])
         np.testing.assert_allclose(
             np.mean(answers == validation["labels"]), result.validation_metric, atol=1e-6
         )
-        assert result.validation_metric >= max(own)
+        assert result.validation_metric >= max(values)
 
 
 def test_a_killed_and_resumed_run_has_the_same_rows_and_results(finished, tmp_path):

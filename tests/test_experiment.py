@@ -23,14 +23,14 @@ every_field = pytest.mark.parametrize("path", SPECS)
 
 
 def with_value(path, value, **others):
-    """An experiment with one more value, checked."""
+    """Returns an experiment with one more value, checked."""
     if path == "weight_decay":
         others = {"optimizer": "adamw"} | others  # adam has none
     return Experiment(**others).replace({path: value})
 
 
 def two_values(path):
-    """Two values of a field that fit all defaults."""
+    """Returns two values of a field that fit all defaults."""
     spec = SPECS[path]
     if spec.value_type is bool:
         return False, True
@@ -40,7 +40,7 @@ def two_values(path):
     return names.get(path) or tuple(spec.choices())[:2]
 
 
-def several(values):
+def one_or_more(values):
     return values | st.lists(values, min_size=1, max_size=3, unique=True).map(tuple)
 
 
@@ -48,14 +48,14 @@ experiments = st.builds(
     Experiment,
     task=st.builds(
         Images,
-        label_smoothing=several(st.floats(0, 0.999)),
-        reading=several(st.sampled_from(["rows", "columns", "pixels"])),
+        label_smoothing=one_or_more(st.floats(0, 0.999)),
+        reading=one_or_more(st.sampled_from(["rows", "columns", "pixels"])),
     ),
-    hidden_size=several(st.integers(1, 8192)),
-    learning_rate=several(st.floats(1e-9, 1e3)),
-    forget_bias=several(st.floats(-100, 100)),
-    clip_norm=several(st.none() | st.floats(1e-9, 1e3)),
-    seed=several(st.integers(0, 2**32 - 1)),
+    hidden_size=one_or_more(st.integers(1, 8192)),
+    learning_rate=one_or_more(st.floats(1e-9, 1e3)),
+    forget_bias=one_or_more(st.floats(-100, 100)),
+    clip_norm=one_or_more(st.none() | st.floats(1e-9, 1e3)),
+    seed=one_or_more(st.integers(0, 2**32 - 1)),
     batch_size=st.sampled_from([8, 64, 128]),
     total_examples=st.integers(1, 10**10),
 )
@@ -119,15 +119,15 @@ def test_none_is_a_value_of_optional_fields_alone(path):
 
 @every_field
 def test_several_values_are_an_axis_and_a_tuple_of_one_is_the_value(path):
-    one, two = two_values(path)
-    grid = with_value(path, [one, two])
-    assert grid.axes == {path: (one, two)}
+    first, second = two_values(path)
+    grid = with_value(path, [first, second])
+    assert grid.axes == {path: (first, second)}
     assert grid.num_members == 2
-    assert [member.values[path] for member in grid.members()] == [one, two]
-    assert with_value(path, (one,)) == with_value(path, [one]) == with_value(path, one)
-    assert with_value(path, (one,)).digest == with_value(path, one).digest
+    assert [member.values[path] for member in grid.members()] == [first, second]
+    assert with_value(path, (first,)) == with_value(path, [first]) == with_value(path, first)
+    assert with_value(path, (first,)).digest == with_value(path, first).digest
     with pytest.raises(UserError, match=r"is there twice"):
-        with_value(path, (one, two, one))
+        with_value(path, (first, second, first))
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ def test_values_that_do_not_fit_together_are_refused_also_within_a_grid(values, 
     ],
 )
 def test_a_word_of_a_command_line_is_its_value(path, word, value):
-    found = parse_value(path, word, SPECS[path])
-    assert found == value
+    parsed = parse_value(path, word, SPECS[path])
+    assert parsed == value
     if path != "cell":
-        assert with_value(path, found).values[path] == value
+        assert with_value(path, parsed).values[path] == value
 
 
 @pytest.mark.parametrize(("path", "word"), [("seed", "x"), ("learning_rate", "none"), ("seed", "")])
@@ -290,9 +290,9 @@ def test_a_setting_is_what_members_share_that_differ_in_their_seed():
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
 def test_a_traced_value_leaves_the_group_alone_and_a_static_one_changes_it(path, optimizer):
     others = {} if path == "optimizer" else {"optimizer": optimizer}
-    one, two = (with_value(path, value, **others).static_key for value in two_values(path))
-    assert (one == two) == SPECS[path].traced
-    assert (hash(one) == hash(two)) == SPECS[path].traced
+    keys = [with_value(path, value, **others).static_key for value in two_values(path)]
+    assert (keys[0] == keys[1]) == SPECS[path].traced
+    assert (hash(keys[0]) == hash(keys[1])) == SPECS[path].traced
 
 
 def test_the_traced_fields_are_the_seed_and_the_real_numbers():

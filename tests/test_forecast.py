@@ -5,12 +5,9 @@ One size for all: windows of T = 6 rows, S = 3 values asked for.
 
 from __future__ import annotations
 
-import io
-
-import jax
 import numpy as np
 import pytest
-from rich.console import Console
+from trained_runs import quiet, train_in_memory
 
 from lstm_jax import Experiment, Forecast
 from lstm_jax.data.dataset import say_nothing
@@ -20,10 +17,8 @@ from lstm_jax.data.time_series import simple_forecasts, squared_errors, target_v
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.forecast import forecaster
 from lstm_jax.predict.predict import PredictOptions, predict
-from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.forecast import answer_figures
-from lstm_jax.train.placement import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -37,11 +32,8 @@ def waves(rows=ROWS):
 
 
 def written(path, columns):
-    lines = [
-        ",".join(columns),
-        *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
-    ]
-    path.write_text("\n".join(lines))
+    rows = [columns, *zip(*columns.values(), strict=True)]
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows))
     return str(path)
 
 
@@ -61,15 +53,8 @@ def trained(tmp_path_factory):
         kernel_init="orthogonal", learning_rate=0.02, schedule="cosine", total_examples=32 * 300,
     )  # fmt: skip
     dataset = member.task.load(say_nothing)
-    programs = build_programs(Placement((member,), 1, 1), dataset, member.num_steps)
-    state, _ = programs.segment(programs.init(), 0, member.num_steps)
-    params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    sums = programs.score(state.params, dataset.test)
-    return (
-        TrainedModel("waves", member, member.num_steps, None, dataset.metadata, params),
-        dataset,
-        sums,
-    )
+    model, state, programs = train_in_memory(member, dataset)
+    return model, dataset, programs.score(state.params, dataset.test)
 
 
 def test_a_noiseless_wave_is_solved_and_scored_as_it_is_shown(trained):
@@ -233,9 +218,8 @@ def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
     written(file, {name: column[:47] for name, column in columns.items()})
 
     def told(options):
-        out = io.StringIO()
-        predict(tmp_path, options, Console(file=out, soft_wrap=True))
-        return out.getvalue().splitlines()
+        predict(tmp_path, options, console := quiet())
+        return console.file.getvalue().splitlines()
 
     first, *lines = told(PredictOptions(last=file))
     assert first == f"wave after {file}, line 48"

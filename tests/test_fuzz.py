@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import json_values, many
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -19,15 +20,7 @@ from lstm_jax.predict.pictures import read_picture
 from lstm_jax.runs import json_files, results
 from lstm_jax.runs.record import read_record
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=6,
-)
 folder = pytest.fixture(lambda tmp_path_factory: tmp_path_factory.mktemp("fuzz"))
-many = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 def one_line(error):
@@ -80,10 +73,10 @@ def test_a_study_of_any_values_is_one_or_is_refused(values):
         assert study.num_settings <= study.num_members
 
 
-def as_file(values, kind):
-    """Grey values as the bytes of a picture."""
+def as_file(values, form):
+    """Returns grey values as the bytes of a picture file of this format."""
     file = io.BytesIO()
-    Image.fromarray(values).save(file, kind)
+    Image.fromarray(values).save(file, form)
     return file.getvalue()
 
 
@@ -95,10 +88,10 @@ grey = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(
 whole = st.builds(as_file, grey, st.sampled_from(["PNG", "JPEG", "BMP", "GIF", "TIFF"]))
 
 
-def changed(file, place, byte, length):
-    """With a byte changed, and cut."""
-    at = place % len(file)
-    return (file[:at] + bytes([byte]) + file[at + 1 :])[: max(at, length % (2 * len(file)))]
+def changed(file, offset, byte, length):
+    """Returns the file with a byte changed, and cut."""
+    i = offset % len(file)
+    return (file[:i] + bytes([byte]) + file[i + 1 :])[: max(i, length % (2 * len(file)))]
 
 
 damaged = st.builds(
@@ -150,13 +143,13 @@ def test_a_record_of_any_values_is_whole_or_damaged(folder, record):
     value = json_files.with_checksum(record) if isinstance(record, dict) else record
     (folder / "record.json").write_text(json.dumps(value))
     try:
-        found = read_record(folder)
+        again = read_record(folder)
     except EnvironmentProblem as error:
         one_line(error)
     else:
-        assert found.study.experiment == Experiment()
-        found.write(folder)
-        assert read_record(folder) == found
+        assert again.study.experiment == Experiment()
+        again.write(folder)
+        assert read_record(folder) == again
 
 
 some_words = st.sampled_from(["run", "plan", "predict", "digits", "baseline", "1", "1e-3", "-1"])

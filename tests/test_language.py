@@ -3,25 +3,23 @@
 One size for all: a model of 8 units in two layers, windows of 6 bytes.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trained_runs import train_in_memory
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import language
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward, fused_params
+from lstm_jax.model.init import init_params
 from lstm_jax.predict.language import write
-from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.language import answer_figures
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Inputs
-from lstm_jax.train.placement import Placement, build_programs
 from lstm_jax.train.step import EVALUATION_BLOCK
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -38,21 +36,23 @@ def file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def programs(file):
-    member = Experiment(
+def member(file):
+    return Experiment(
         task=Language(dataset=str(file), length=LENGTH), hidden_size=8, layers=2, batch_size=16,
         microbatches=2, learning_rate=0.03, kernel_init="orthogonal", total_examples=16 * 300,
     )  # fmt: skip
-    dataset = member.task.load(say_nothing)
-    return member, dataset, build_programs(Placement((member,), 1, 1), dataset, 300)
 
 
 @pytest.fixture(scope="module")
-def trained(programs):
-    member, dataset, of = programs
-    state, _ = of.segment(of.init(), 0, 300)
-    params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    return TrainedModel("test", member, 300, None, dataset.metadata, params), state
+def dataset(member):
+    return member.task.load(say_nothing)
+
+
+@pytest.fixture(scope="module")
+def trained(member, dataset):
+    """A model that was trained on the file, and its score on the test."""
+    model, state, programs = train_in_memory(member, dataset)
+    return model, programs.score(state.params, dataset.test)
 
 
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])
@@ -68,12 +68,9 @@ def test_windows_hold_the_text_and_each_byte_is_predicted_once(count):
     assert 0 <= count - 1 - learnt["lengths"].sum() < LENGTH
 
 
-def test_the_splits_follow_each_other_and_modules_stay_whole(programs):
-    _, dataset, _ = programs
-    parts = [language.windows_text(dataset.train)] + [
-        language.streams_text(split) for split in (dataset.validation, dataset.test)
-    ]
-    assert len(parts[1]) == len(parts[2]) == len(TEXT) // 20
+def test_the_splits_follow_each_other_and_modules_stay_whole(dataset):
+    lengths = [len(language.streams_text(s)) for s in (dataset.validation, dataset.test)]
+    assert lengths == [len(TEXT) // 20] * 2
     assert dataset.metadata["split"].startswith("by place")
     python = Language(length=128).load(say_nothing)
     test = language.streams_text(python.test)
@@ -93,20 +90,17 @@ def test_a_text_too_short_is_refused_in_one_line(tmp_path):
         Experiment(task=Language(), bidirectional=True)
 
 
-def test_a_text_is_learnt_and_counting_is_the_floor(programs, trained):
-    _, dataset, of = programs
-    sums = of.score(trained[1].params, dataset.test)
+def test_a_text_is_learnt_and_counting_bytes_is_the_trivial_score(dataset, trained):
+    _, sums = trained
     bits = sums.metric[0] / sums.weight[0]
     assert bits < 0.2
     assert sums.weight[0] == len(TEXT) // 20 - 1
     assert Language().trivial_score(dataset) == pytest.approx(2, abs=0.01)
 
 
-def test_a_carried_score_is_that_of_the_long_text(programs, trained):
-    member, dataset, of = programs
-    state = trained[1]
-    sums = of.score(state.params, dataset.test)
-    fused = fused_params.fuse_kernels(member, trained[0].params)
+def test_a_carried_score_is_that_of_the_long_text(member, dataset, trained):
+    model, sums = trained
+    fused = fused_params.fuse_kernels(member, model.params)
     split = dataset.test
     windows = split["symbols"].reshape(-1, EVALUATION_BLOCK, LENGTH + 1)
     long_TB = np.concatenate([window[:, :-1] for window in windows], axis=1).T.astype(np.int32)
@@ -121,34 +115,33 @@ def test_a_carried_score_is_that_of_the_long_text(programs, trained):
     np.testing.assert_allclose(sums.loss[0], np.sum(loss_TB * inside_BT.T), rtol=1e-4)
 
 
-def test_no_byte_is_foretold_from_a_later_one(programs):
-    member, dataset, of = programs
-    params = jax.tree.map(lambda leaf: leaf[0], of.init().params)
+def test_no_byte_is_predicted_from_a_later_one(member, dataset):
+    params = init_params(member, member.task.model_spec({}), jax.random.key(0))
     fused = fused_params.fuse_kernels(member, params)
-    x_TBI = forward.embed_inputs(
-        fused, Inputs(jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32))
-    )
+    tokens_TB = jnp.asarray(dataset.train["symbols"][:2, :-1].T, jnp.int32)
+    x_TBI = forward.embed_inputs(fused, Inputs(tokens_TB))
 
-    @partial(jax.jacrev)
-    def by_row(x_TBI):
+    @jax.jacrev
+    def by_time_step(x_TBI):
         plain = fused._replace(embedding_VH=None)
         outputs = forward.apply_model(member, member.task.model_spec({}), plain, Inputs(x_TBI))
         return jnp.sum(outputs, axis=(1, 2))
 
-    moved = np.abs(np.asarray(by_row(x_TBI))).max(axis=(2, 3))  # of each output by each row
+    # Of the outputs of each time step by the input of each.
+    moved = np.abs(np.asarray(by_time_step(x_TBI))).max(axis=(2, 3))
     assert (moved[np.tril_indices(LENGTH)] > 0).all()
     assert (moved[np.triu_indices(LENGTH, 1)] == 0).all()
 
 
 def test_what_is_written_is_the_same_each_time_and_follows_the_model(trained):
-    options, _ = trained
-    assert write(options, b"abca", 8, 0.0, 0) == b"bcdabcda"
-    drawn = write(options, b"ab", 8, 5.0, 1)
-    assert drawn == write(options, b"ab", 8, 5.0, 1) != write(options, b"ab", 8, 5.0, 2)
+    model, _ = trained
+    assert write(model, b"abca", 8, 0.0, 0) == b"bcdabcda"
+    drawn = write(model, b"ab", 8, 5.0, 1)
+    assert drawn == write(model, b"ab", 8, 5.0, 1) != write(model, b"ab", 8, 5.0, 2)
     assert len(drawn) == 8
-    assert write(options, b"ab", 0, 1.0, 0) == b""
+    assert write(model, b"ab", 0, 1.0, 0) == b""
     with pytest.raises(UserError, match="give at least one character"):
-        write(options, b"", 8, 1.0, 0)
+        write(model, b"", 8, 1.0, 0)
 
 
 def test_ngram_probabilities_sum_to_one_and_longer_contexts_predict_better():
@@ -163,8 +156,8 @@ def test_ngram_probabilities_sum_to_one_and_longer_contexts_predict_better():
     assert entropy < bits[0] < entropy + 0.1
 
 
-def test_the_report_shows_texts_continued_and_bits_by_position(trained, programs, monkeypatch):
-    (model, _), (_, dataset, _) = trained, programs
+def test_the_report_shows_texts_continued_and_bits_by_position(trained, dataset, monkeypatch):
+    model, _ = trained
     monkeypatch.setattr(drawing, "PNG_DPI", 50)
     written, counting, bits = answer_figures(model, dataset, "seed 0")
     assert (written.name, counting.name, bits.name) == ("written", "counting", "bits_by_position")

@@ -6,7 +6,8 @@ import random
 
 import pytest
 from event_files import shown_scalars
-from hypothesis import HealthCheck, given, settings
+from fuzzing import json_values, many
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_jax.config.experiment import Experiment
@@ -100,16 +101,8 @@ def test_a_damaged_file_is_repaired_with_a_message(tmp_path):
     ]  # row 1 is lost, so row 2 does not fit
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=6,
-)
 odd_rows = st.dictionaries(
-    st.sampled_from(["member", "step", "loss"]) | st.text(max_size=5), values
-)
-fuzz = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    st.sampled_from(["member", "step", "loss"]) | st.text(max_size=5), json_values
 )
 
 
@@ -118,7 +111,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-@fuzz
+@many
 @given(st.lists(odd_rows.map(json.dumps).map(str.encode) | st.binary(max_size=80), max_size=5))
 def test_any_bytes_are_rows_or_a_message_of_one_line(folder, lines):
     path = folder / "metrics.jsonl"
@@ -131,7 +124,7 @@ def test_any_bytes_are_rows_or_a_message_of_one_line(folder, lines):
     assert all(line.isprintable() for line in messages)
 
 
-@fuzz
+@many
 @given(odd_rows)
 def test_a_row_with_invalid_values_and_a_fitting_checksum_is_no_row(folder, row):
     """A program that writes a wrong row can add its checksum."""

@@ -29,6 +29,7 @@ class Distance(Images):
 
 
 RATES = {"learning_rate": (1e-4, 1e-1)}
+TWO_RATES = {"learning_rate": (1e-3, 1e-2)}
 GRID = Experiment(hidden_size=(8, 16), learning_rate=(1e-3, 3e-3), seed=(0, 1))
 SPACE = Experiment(hidden_size=(8, 16), **RATES)
 NINE = {"hidden_size": (8, 16, 32), "learning_rate": (1e-4, 1e-3, 1e-2), "seed": (0, 1)}
@@ -47,18 +48,18 @@ STUDIES = {
 
 
 def score(member, step):
-    """Of a made-up member: better near a learning rate of 3e-3, a little by width and seed."""
+    """Returns a made-up metric: better near a learning rate of 3e-3, a little by width and seed."""
     distance = abs(math.log10(member.learning_rate / 3e-3))
     good = 1 / (1 + distance) + member.hidden_size / 1e4 + member.seed / 1e6 + step / 1e9
     return good if member.task.higher_is_better else -good
 
 
 def played(study, scores=None, score=score):
-    """All rounds from the scores at hand to the end, and the scores then."""
+    """Returns all rounds from these scores to the end, and all scores then."""
     scores, rounds = dict(scores or {}), []
-    while (found := study.next_round(scores)) is not None:
-        rounds.append(found)
-        scores |= {(m.digest, found.until): score(m, found.until) for m in found.members}
+    while (each := study.next_round(scores)) is not None:
+        rounds.append(each)
+        scores |= {(m.digest, each.until): score(m, each.until) for m in each.members}
         assert len(rounds) < 100
     return rounds, scores
 
@@ -68,13 +69,13 @@ def test_every_setting_is_tried_with_every_seed_and_some_reach_their_last_step(n
     study = STUDIES[name]
     rounds, _ = played(study)
     assert rounds[0] == next(study.rounds({}))
-    finished = {m for found in rounds for m in found.members if found.until == m.num_steps}
-    tried = {m for found in rounds for m in found.members}
+    finished = {m for each in rounds for m in each.members if each.until == m.num_steps}
+    tried = {m for each in rounds for m in each.members}
     assert len(tried) == study.num_members
     assert finished if study.search.halving else finished == tried
-    for found in rounds:
-        assert len(set(found.members)) == len(found.members)
-        assert all(found.until <= m.num_steps for m in found.members)
+    for each in rounds:
+        assert len(set(each.members)) == len(each.members)
+        assert all(each.until <= m.num_steps for m in each.members)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -85,10 +86,10 @@ def test_whatever_was_scored_before_a_kill_the_rest_is_the_same(name, keep, salt
     study = STUDIES[name]
     rounds, scores = played(study)
     known, draw = {}, random.Random(salt)
-    for found in rounds:
+    for each in rounds:
         stop = draw.random() > keep
-        chosen = [m for m in found.members if not stop or draw.random() < 0.5]
-        known |= {(m.digest, found.until): scores[m.digest, found.until] for m in chosen}
+        chosen = [m for m in each.members if not stop or draw.random() < 0.5]
+        known |= {(m.digest, each.until): scores[m.digest, each.until] for m in chosen}
         if stop:
             break
     again, final = played(study, known)
@@ -115,10 +116,10 @@ def test_halving_keeps_the_best_third_of_the_settings_with_all_their_seeds(name)
     sign = 1 if study.experiment.task.higher_is_better else -1
     for before, after in pairwise(rounds):
 
-        def by_mean(m, found=before):
-            mates = [n for n in found.members if n.setting == m.setting]
-            assert len(mates) == 2
-            return sign * mean(scores[n.digest, found.until] for n in mates)
+        def by_mean(m, each=before):
+            alike = [n for n in each.members if n.setting == m.setting]
+            assert len(alike) == 2
+            return sign * mean(scores[n.digest, each.until] for n in alike)
 
         dropped = set(before.members) - set(after.members)
         assert min(map(by_mean, after.members)) >= max(map(by_mean, dropped))
@@ -127,11 +128,11 @@ def test_halving_keeps_the_best_third_of_the_settings_with_all_their_seeds(name)
 def test_both_directions_keep_the_same_members_when_the_metric_is_turned_around():
     """And the survivor is the best that the made-up metric has."""
     up, down = (played(STUDIES[n])[0] for n in ("halving", "halving, lower is better"))
-    for one, other in zip(up, down, strict=True):
-        values = [
-            [(m.hidden_size, m.learning_rate, m.seed) for m in r.members] for r in (one, other)
-        ]
-        assert values[0] == values[1]
+    first, second = (
+        [[(m.hidden_size, m.learning_rate, m.seed) for m in r.members] for r in rounds]
+        for rounds in (up, down)
+    )
+    assert first == second
     assert {(m.hidden_size, m.learning_rate) for m in up[-1].members} == {(32, 1e-3)}
 
 
@@ -156,8 +157,8 @@ def test_a_rung_that_is_not_scored_whole_decides_nothing():
 def test_budgets_as_axes_are_rounds_by_their_steps():
     rounds, _ = played(STUDIES["budgets"])
     assert [r.until for r in rounds] == [8, 16, 32]
-    for found in rounds:
-        assert {m.num_steps for m in found.members} == {found.until}
+    for each in rounds:
+        assert {m.num_steps for m in each.members} == {each.until}
     assert [len(r.members) for r in rounds] == [2, 4, 2]
 
 
@@ -174,11 +175,8 @@ def test_random_settings_are_a_function_of_their_seed():
 
 def test_random_settings_are_the_same_with_any_python():
     members = Study(SPACE, Search(method="random", trials=3)).members()
-    assert [(m.hidden_size, round(m.learning_rate, 6)) for m in members] == [
-        (8, 0.047391),
-        (16, 0.005625),
-        (8, 0.000285),
-    ]
+    values = [(m.hidden_size, round(m.learning_rate, 6)) for m in members]
+    assert values == [(8, 0.047391), (16, 0.005625), (8, 0.000285)]
 
 
 def test_settings_that_were_drawn_twice_count_once():
@@ -200,11 +198,11 @@ def test_random_draws_are_spread_over_choices_and_the_range_of_each(trials, seed
     for path, values in {"cell": cells, "layers": (1, 2)}.items():
         counts = [sum(m.values[path] == value for m in members) for value in values]
         assert max(counts) - min(counts) <= 1
-    alike = {(m.cell, m.layers): [] for m in members}
+    groups = {(m.cell, m.layers): [] for m in members}
     for m in members:
-        alike[m.cell, m.layers].append(math.log(m.learning_rate / 1e-4) / math.log(1e4))
-    for places in alike.values():  # one in each of equal parts; with more draws than pairs, several
-        assert sorted(int(p * len(places)) for p in places) == list(range(len(places)))
+        groups[m.cell, m.layers].append(math.log(m.learning_rate / 1e-4) / math.log(1e4))
+    for positions in groups.values():  # one in each of equal strata
+        assert sorted(int(p * len(positions)) for p in positions) == list(range(len(positions)))
 
 
 @pytest.mark.parametrize("path", ["learning_rate", "clip_norm"])
@@ -220,9 +218,9 @@ def test_a_range_whose_scale_is_logarithmic_is_drawn_from_log_uniformly(path):
     [("forget_bias", -1.0, 3.0), ("task.label_smoothing", 0.0, 0.5), ("weight_decay", 0.0, 0.1)],
 )
 def test_any_other_range_is_drawn_from_uniformly_also_one_from_zero(path, low, high):
-    places = [(v - low) / (high - low) for v in drawn(path, (low, high), optimizer="adamw")]
-    assert 0 <= min(places) < 0.05 < 0.95 < max(places) <= 1
-    assert abs(mean(places) - 0.5) < 4 / math.sqrt(12 * len(places))
+    positions = [(v - low) / (high - low) for v in drawn(path, (low, high), optimizer="adamw")]
+    assert 0 <= min(positions) < 0.05 < 0.95 < max(positions) <= 1
+    assert abs(mean(positions) - 0.5) < 4 / math.sqrt(12 * len(positions))
 
 
 @pytest.mark.parametrize(
@@ -239,19 +237,18 @@ def test_whole_numbers_names_and_more_than_two_values_are_choices(path, values):
     for search in (Search(method="random", trials=40), Search(method="tpe", trials=12)):
         study = Study(Experiment(seed=(0, 1)).replace({path: values}), search)
         rounds, _ = played(study)
-        members = [m for found in rounds for m in found.members]
+        members = [m for each in rounds for m in each.members]
         assert {m.values[path] for m in members} == set(values)
         members_known = len(members) if search.method == "random" else 2 * search.trials
         assert study.num_members == members_known
-        for found in rounds:  # the same setting drawn twice is trained once
-            assert len(set(found.members)) == len(found.members)
-            assert {m.seed for m in found.members} == {0, 1}
+        for each in rounds:  # the same setting drawn twice is trained once
+            assert len(set(each.members)) == len(each.members)
+            assert {m.seed for m in each.members} == {0, 1}
 
 
 def test_tpe_searches_a_range_from_zero():
-    study = Study(
-        Experiment(optimizer="adamw", weight_decay=(0.0, 0.1)), Search(method="tpe", trials=4)
-    )
+    space = Experiment(optimizer="adamw", weight_decay=(0.0, 0.1))
+    study = Study(space, Search(method="tpe", trials=4))
     decays = [m.weight_decay for m in study.members()]
     assert len(set(decays)) == 4
     assert all(0 <= decay <= 0.1 for decay in decays)
@@ -259,22 +256,19 @@ def test_tpe_searches_a_range_from_zero():
 
 @pytest.mark.parametrize("task", [Images(), Distance()])
 def test_tpe_learns_where_the_metric_is_best(task):
-    study = Study(
-        Experiment(task=task, learning_rate=(1e-6, 1e1)),
-        Search(method="tpe", trials=60, trials_at_once=5),
-    )
+    search = Search(method="tpe", trials=60, trials_at_once=5)
+    study = Study(Experiment(task=task, learning_rate=(1e-6, 1e1)), search)
     rounds, _ = played(study)
     far = [
-        mean(abs(math.log10(m.learning_rate / 3e-3)) for r in part for m in r.members)
-        for part in (rounds[:2], rounds[-4:])
+        mean(abs(math.log10(m.learning_rate / 3e-3)) for r in some for m in r.members)
+        for some in (rounds[:2], rounds[-4:])
     ]
     assert far[1] < 0.75 * far[0]
 
 
 def test_every_seed_of_a_trial_is_trained():
-    study = Study(
-        Experiment(seed=(3, 4, 5), **RATES), Search(method="tpe", trials=2, trials_at_once=2)
-    )
+    search = Search(method="tpe", trials=2, trials_at_once=2)
+    study = Study(Experiment(seed=(3, 4, 5), **RATES), search)
     assert sorted(m.seed for m in study.members()) == [3, 3, 4, 4, 5, 5]
 
 
@@ -285,7 +279,7 @@ def test_every_seed_of_a_trial_is_trained():
         ({"method": "random", "trials": 3}, {}, "search: random needs a field with several"),
         ({"method": "random", "trials": 3}, {"seed": (0, 1)}, "needs a field with several"),
         ({"method": "tpe", "trials": 3}, {"learning_rate": (1e-2, 1e-3)}, "the lower one first"),
-        ({"method": "tpe"}, {"learning_rate": (1e-3, 1e-2)}, "trials: search tpe"),
+        ({"method": "tpe"}, TWO_RATES, "trials: search tpe"),
         ({"method": "bayes"}, {}, "not one of grid, random, tpe"),
         ({"trials": (1, 2)}, {}, "trials: takes one value"),
         ({"method": ("grid", "tpe")}, {}, "^search: takes one value"),
@@ -295,15 +289,11 @@ def test_every_seed_of_a_trial_is_trained():
         ({"halving": 2}, {"seed": (0, 1, 2, 3)}, "leaves no rung"),
         ({"halving": 2}, {"batch_size": (64, 128)}, "give one batch_size"),
         ({"halving": 2}, {"total_examples": (64, 128)}, "give one batch_size"),
-        (
-            {"halving": 2},
-            {"learning_rate": (1e-3, 1e-2), "total_examples": 1},
-            "1 rungs do not fit into 1 steps",
-        ),
+        ({"halving": 2}, {**TWO_RATES, "total_examples": 1}, "1 rungs do not fit into 1 steps"),
         (
             {"method": "tpe", "trials": 9, "halving": 3},
-            {"learning_rate": (1e-3, 1e-2)},
-            "of a grid or of a random search",
+            TWO_RATES,
+            "of a grid or of a random",
         ),
     ],
 )

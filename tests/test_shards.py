@@ -17,7 +17,6 @@ from rich.console import Console
 
 from lstm_jax.cli.main import main
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Search, Study
 from lstm_jax.config.shards import Shard, parse_shard, shard_members, work
 from lstm_jax.errors import UserError
@@ -50,12 +49,12 @@ def test_every_member_is_in_one_shard_and_shards_have_about_equal_work(sizes, se
     grid = Experiment(hidden_size=tuple(sizes), seed=tuple(range(seeds)), batch_size=(64, 128))
     members = tuple(grid.members())
     shares = [shard_members(members, Shard(index, count)) for index in range(1, count + 1)]
-    assert sorted(m.digest for own in shares for m in own) == sorted(m.digest for m in members)
+    assert sorted(m.digest for share in shares for m in share) == sorted(m.digest for m in members)
     costs = {m: work(m) * m.num_steps for m in members}
-    loads = [sum(costs[m] for m in own) for own in shares]
+    loads = [sum(costs[m] for m in share) for share in shares]
     assert max(loads) - min(loads) <= max(costs.values())
-    for own in shares:  # in the order of the study
-        assert [m for m in members if m in set(own)] == list(own)
+    for share in shares:  # in the order of the study
+        assert [m for m in members if m in set(share)] == list(share)
 
 
 @pytest.mark.parametrize("study", [Study(SWEEP), Study(SWEEP, Search("random", 5))])
@@ -85,9 +84,9 @@ def test_a_study_that_cannot_be_split_is_refused(search, count, says):
 # The shard of a job.
 
 
-def slurm(own, first, last, count):
+def slurm(job, first, last, count):
     names = ("ID", "MIN", "MAX", "COUNT")
-    values = zip(names, (own, first, last, count), strict=True)
+    values = zip(names, (job, first, last, count), strict=True)
     return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values}
 
 
@@ -139,14 +138,14 @@ def test_an_invalid_shard_is_one_line(text, environ, says):
 def run(runs, *argv):
     try:
         main(["run", "digits", "--runs-dir", str(runs), *ARGV, *argv])
+        return 0
     except SystemExit as left:
         return left.code
-    return 0
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """One process's run directory."""
+    """Returns the run directory of one process."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Console, "print", lambda *_, **__: None)
@@ -157,7 +156,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """A runs folder with four shards: two finished, one begun, one never run."""
+    """Returns a runs folder with four shards: two finished, one begun, one never run."""
     runs = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Console, "print", lambda *_, **__: None)
@@ -168,7 +167,7 @@ def shards(tmp_path_factory):
 
 
 def timeless(directory):
-    """The record's text and the table, but for times and for which processes there were."""
+    """Returns the record's text and the table, without times and processes."""
     text = (directory / "record.json").read_text()
     text = re.sub(r'"(seconds|finished)": ("[^"]*"|[0-9.]+)', r'"\1"', text)
     lines = [line for line in text.splitlines() if '"sessions"' not in line]
@@ -182,26 +181,25 @@ def metrics(directory):
 
 
 def drawn(directory):
-    """What a report draws of all members: the curves of settings, means over their seeds."""
+    """Returns what a report draws: the curves of settings, means over their seeds."""
     record, rows = read_record(directory), read_metrics(directory)
-    return [
-        curves_by_panel(record, rows, name) for name in ("loss", "accuracy", "validation_accuracy")
-    ]
+    names = ("loss", "accuracy", "validation_accuracy")
+    return [curves_by_panel(record, rows, name) for name in names]
 
 
 def test_joined_shards_equal_the_run_of_one_process(whole, shards, tmp_path, capsys):
     shutil.copytree(shards, tmp_path / "runs")
     assert run(tmp_path / "runs") == 0
-    said = capsys.readouterr().out
-    assert "2 members were finished in" in said
-    assert re.search(r"[0-9] members? (was|were) begun in .*-3-of-4: reused", said)
+    output = capsys.readouterr().out
+    assert "2 members were finished in" in output
+    assert re.search(r"[0-9] members? (was|were) begun in .*-3-of-4: reused", output)
     directory = tmp_path / "runs" / "digits" / whole.name
     assert timeless(directory) == timeless(whole)
     assert metrics(directory) == metrics(whole)
     record = read_record(directory)
     assert {result.reused_from for result in record.results.values()} == {None}
-    ends = [session.get("in", "")[12:] for session in record.sessions]
-    assert ends == ["-1-of-4", "-2-of-4", "-3-of-4", ""]
+    suffixes = [session.get("in", "")[12:] for session in record.sessions]
+    assert suffixes == ["-1-of-4", "-2-of-4", "-3-of-4", ""]
     assert drawn(directory) == drawn(whole)
 
     assert run(tmp_path / "runs") == 0
@@ -219,8 +217,8 @@ def test_a_run_in_another_number_of_shards_trains_no_step_twice(whole, shards, t
     home, taken = tmp_path / "runs" / "digits", Counter()
     for index in (1, 2):
         assert run(tmp_path / "runs", "--shard", f"{index}/2") == 0
-        said = capsys.readouterr().out
-        for count, what in re.findall("([0-9]) members? (?:was|were) (finished|begun)", said):
+        output = capsys.readouterr().out
+        for count, what in re.findall("([0-9]) members? (?:was|were) (finished|begun)", output):
             taken[what] += int(count)
     assert taken == {"finished": 4, "begun": 2}
     assert run(tmp_path / "runs") == 0
@@ -237,14 +235,14 @@ def test_a_shard_resumes_members_of_the_whole_run(whole, tmp_path, capsys):
         assert run(tmp_path, "--shard", f"{index}/2") == 0
     assert "begun in" in capsys.readouterr().out
     assert run(tmp_path) == 0
-    said = capsys.readouterr().out
-    assert "already finished" not in said
-    assert "step 10/30" not in said
+    output = capsys.readouterr().out
+    assert "already finished" not in output
+    assert "step 10/30" not in output
     assert timeless(tmp_path / "digits" / whole.name) == timeless(whole)
 
 
-def reopened(directory, **changes):
-    """The record of a shard as it stands while a process trains it, or with other changes."""
+def reopen(directory, **changes):
+    """Writes the record of a shard as it is while a process trains it, or with other changes."""
     record = read_record(directory)
     record.sessions[-1].pop("ended")
     record.results = {d: replace(r, **changes) for d, r in record.results.items()}
@@ -255,34 +253,30 @@ def test_only_finished_members_of_a_shard_in_use_are_reused(whole, shards, tmp_p
     shutil.copytree(shards, tmp_path / "runs")
     home = tmp_path / "runs" / "digits"
     for index in (1, 3):
-        reopened(home / f"{whole.name}-{index}-of-4")
+        reopen(home / f"{whole.name}-{index}-of-4")
     with locked(home / f"{whole.name}-1-of-4"), locked(home / f"{whole.name}-3-of-4"):
         assert run(tmp_path / "runs") == 0
-    said = capsys.readouterr().out
-    assert "-3-of-4 is in use: what it has begun is not reused" in said
-    assert "2 members were finished in" in said
-    assert "begun in" not in said.replace("is begun", "")
+    output = capsys.readouterr().out
+    assert "-3-of-4 is in use: what it has begun is not reused" in output
+    assert "2 members were finished in" in output
+    assert "begun in" not in output.replace("is begun", "")
     assert timeless(home / whole.name) == timeless(whole)
 
 
 def test_members_of_another_identity_are_trained_again(whole, shards, tmp_path, capsys):
     shutil.copytree(shards, tmp_path / "runs")
     home = tmp_path / "runs" / "digits"
-    reopened(home / f"{whole.name}-1-of-4", identity="0" * 12)
+    reopen(home / f"{whole.name}-1-of-4", identity="0" * 12)
     assert run(tmp_path / "runs") == 0
-    assert "2 members of" in (said := capsys.readouterr().out)
-    assert "trained with other versions, devices or data: not reused" in said
+    assert "2 members of" in (output := capsys.readouterr().out)
+    assert "trained with other versions, devices or data: not reused" in output
     assert timeless(home / whole.name) == timeless(whole)
 
 
 def test_a_kill_while_shards_are_joined_loses_nothing(whole, shards, tmp_path):
     """At every step of every write: what was not reused yet is found again."""
-    study, silent = (
-        replace(load_study("digits"), experiment=read_record(whole).study.experiment),
-        Console(quiet=True),
-    )
+    study, silent = Study(read_record(whole).study.experiment), Console(quiet=True)
     _, _, datasets = load_data("digits", study, False, silent)
-    first = itertools.count()
 
     def together(runs):
         directory = run_directory(runs, "digits", study)
@@ -296,7 +290,7 @@ def test_a_kill_while_shards_are_joined_loses_nothing(whole, shards, tmp_path):
     shutil.copytree(shards, tmp_path / "never")
     record, rows = together(tmp_path / "never")
     for moment in itertools.count(0, 4):
-        runs = tmp_path / str(next(first))
+        runs = tmp_path / str(moment)
         shutil.copytree(shards, runs)
         with killed_before(moment) as kills:
             together(runs)
@@ -309,21 +303,21 @@ def test_a_kill_while_shards_are_joined_loses_nothing(whole, shards, tmp_path):
 
 
 def test_a_second_process_of_the_same_shard_waits(tmp_path):
-    said, waits, holds = [], threading.Event(), threading.Event()
+    messages, waits, holds = [], threading.Event(), threading.Event()
 
-    def hear(line):
-        said.append(line)
+    def wait(message):
+        messages.append(message)
         waits.set()
 
     def second():
-        with locked(tmp_path, hear):
+        with locked(tmp_path, wait):
             holds.set()
 
     with locked(tmp_path):
         thread = threading.Thread(target=second)
         thread.start()
         assert waits.wait(10)
-        assert "waiting for it" in said[0]
+        assert "waiting for it" in messages[0]
         assert not holds.wait(0.5)
     assert holds.wait(10)
     thread.join(10)
@@ -332,10 +326,10 @@ def test_a_second_process_of_the_same_shard_waits(tmp_path):
 
 def test_shards_are_listed_and_named_by_their_suffix(whole, shards, capsys):
     main(["list", "--runs-dir", str(shards)])
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     start = f"digits/{whole.name[:6]}"
-    for name, stands in ((f"{start}-2-of-4", "2/2"), (f"{start}-3-of-4", "stopped at step 10")):
-        assert any(name in line and stands in line for line in said.splitlines()), said
+    for name, status in ((f"{start}-2-of-4", "2/2"), (f"{start}-3-of-4", "stopped at step 10")):
+        assert any(name in line and status in line for line in output.splitlines()), output
     assert find_run(f"{start}-2-of-4", shards).name == f"{whole.name}-2-of-4"
     for name in ("digits", "latest", start):  # runs alone
         with pytest.raises(UserError):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from trained_runs import train_in_memory
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import tfds_sets, tokens
@@ -22,11 +23,9 @@ from lstm_jax.data.text import load_texts, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text
 from lstm_jax.predict.predict import PredictOptions
-from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing
 from lstm_jax.report.figures.text import answer_figures
 from lstm_jax.tasks.text import Text
-from lstm_jax.train.placement import Placement, build_programs
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -36,13 +35,13 @@ WORDS = ["the", "a", "film", "is", "was", "long", "short", "old", "new", "plot"]
 def lines(count=200):
     """Texts of 2 to 8 words; a label says whether the word `good` is among them."""
     rng = np.random.RandomState(0)
-    found = []
+    labelled = []
     for number in range(count):
         text = list(rng.choice(WORDS, rng.randint(2, 8)))
         if number % 2:
             text.insert(rng.randint(len(text) + 1), "good")
-        found.append((str(number % 2), f"{' '.join(text)} {number}"))
-    return found
+        labelled.append((str(number % 2), f"{' '.join(text)} {number}"))
+    return labelled
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +60,8 @@ def trained(file):
         microbatches=2, learning_rate=0.02, total_examples=16 * 150,
     )  # fmt: skip
     dataset = task.load(say_nothing)
-    programs = build_programs(Placement((member,), 1, 1), dataset, 150)
-    state, _ = programs.segment(programs.init(), 0, 150)
+    model, state, programs = train_in_memory(member, dataset)
     sums = programs.score(state.params, dataset.test)
-    params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    model = TrainedModel("test", member, 150, None, dataset.metadata, params)
     return model, dataset, float(sums.metric[0] / sums.weight[0])
 
 
@@ -140,11 +136,11 @@ def test_the_vocabulary_sees_training_text_alone(tmp_path, trained):
 
 
 def test_a_text_of_training_is_removed_from_the_test_and_that_is_reported(tmp_path):
-    there = lines(40)
-    there[9] = ("1", there[0][1].upper())  # line 9 is test, line 4 validation, both are known
-    there[4] = ("0", f" {there[1][1]}")
+    texts = lines(40)
+    texts[9] = ("1", texts[0][1].upper())  # line 9 is test, line 4 validation, both are known
+    texts[4] = ("0", f" {texts[1][1]}")
     path = tmp_path / "twice.tsv"
-    path.write_text("".join(f"{label}\t{text}\n" for label, text in there))
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in texts))
     heard = []
     splits, classes, rule = read_texts(str(path), heard.append)
     assert [len(splits[name]) for name in ("train", "validation", "test")] == [32, 3, 3]

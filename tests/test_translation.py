@@ -102,17 +102,17 @@ def test_a_copying_task_is_solved_on_sentences_never_seen(trained, data):
 
 
 def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch):
-    """By chance, in training alone; what is scored does not change."""
+    """They are hidden at random, in training alone; the targets do not change."""
     task = replace(member.task, target_dropout=0.5)
-    spec = [task.augment({**batch, "target": jnp.tile(batch["target"], (50, 1))}, jax.random.key(n))
-            for n in (0, 1)]  # fmt: skip
-    hidden = [np.asarray(task.decoder_inputs(end)) == tokens.UNKNOWN for end in spec]
+    many = {**batch, "target": jnp.tile(batch["target"], (50, 1))}
+    augmented = [task.augment(many, jax.random.key(n)) for n in (0, 1)]
+    hidden = [np.asarray(task.decoder_inputs(each)) == tokens.UNKNOWN for each in augmented]
     assert not np.array_equal(*hidden)
-    for end, gone in zip(spec, hidden, strict=True):
-        assert not gone[0].any()  # where a sentence begins is always said
-        assert abs(gone[1:].mean() - 0.5) < 0.05
-        np.testing.assert_array_equal(end["target"][:BATCH], batch["target"])
-        assert task.truncate(end, 2)["shown"].shape == (50 * BATCH, 2)
+    for each, is_hidden in zip(augmented, hidden, strict=True):
+        assert not is_hidden[0].any()  # the begin token is always shown
+        assert abs(is_hidden[1:].mean() - 0.5) < 0.05
+        np.testing.assert_array_equal(each["target"][:BATCH], batch["target"])
+        assert task.truncate(each, 2)["shown"].shape == (50 * BATCH, 2)
     assert member.task.augment(batch, jax.random.key(0)).keys() == batch.keys()
 
 
@@ -166,26 +166,22 @@ def test_padding_moves_nothing(trained, batch):
 
 
 def test_a_later_symbol_moves_no_earlier_logit_and_the_source_moves_all(trained, batch):
-    """By the gradient of each row's logits by the table: each symbol stands in one place alone."""
+    """Takes the gradient of each time step's logits by the table: each symbol occurs once."""
     decoder_inputs_SB = jnp.tile(jnp.array([1, 4, 5, 6], jnp.int32)[:, None], (1, BATCH))
     inputs = trained.member.task.inputs(batch)._replace(decoder_inputs_SB=decoder_inputs_SB)
 
     @fast_jit
     @jax.jacrev
-    def slopes(tables, fused):
-        own = fused._replace(
-            embedding_VH=tables[0], decoder=fused.decoder._replace(embedding_VH=tables[1])
-        )
-        out_SBV = forward.apply_model(trained.ready, trained.spec, own, inputs)
+    def gradients(tables, fused):
+        decoder = fused.decoder._replace(embedding_VH=tables[1])
+        model = fused._replace(embedding_VH=tables[0], decoder=decoder)
+        out_SBV = forward.apply_model(trained.ready, trained.spec, model, inputs)
         return jnp.einsum("sbv->s", out_SBV**2)
 
     fused = trained.fused
-    source_SVH, target_SVH = slopes(
-        (fused.embedding_VH, fused.decoder.embedding_VH), fused
-    )  # fmt: skip
-    size = np.abs(np.asarray(target_SVH)).max(axis=2)[
-        :, decoder_inputs_SB[:, 0]
-    ]  # row, place of the symbol
+    tables = fused.embedding_VH, fused.decoder.embedding_VH
+    source_SVH, target_SVH = gradients(tables, fused)
+    size = np.abs(np.asarray(target_SVH)).max(axis=2)[:, decoder_inputs_SB[:, 0]]
     assert (size[np.triu_indices(4, 1)] == 0).all()
     assert (size[np.tril_indices(4)] > 0).all()
     assert (np.abs(np.asarray(source_SVH)).max(axis=(1, 2)) > 0).all()
@@ -196,24 +192,24 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     metadata = {"source_vocabulary": "abcd", "target_vocabulary": "abcdef", "widths": [4]}
     spec = member.task.model_spec(metadata)
     params = fast_jit(partial(init_params, member, spec))(jax.random.key(0))
-    own = params["decoder"]
-    assert set(own) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
+    weights = params["decoder"]
+    assert set(weights) == {"embedding", "lstm", "lstm_begin_c", "lstm_begin_h"}
     fused = fast_jit(partial(fuse_kernels, member))(params)
     x_TB = jnp.array([[0, 1], [2, 3], [1, 0]], jnp.int32)
     decoder_inputs_SB = jnp.array([[1, 1], [4, 5]], jnp.int32)
     inputs = Inputs(x_TB, jnp.array([3, 2], jnp.int32), decoder_inputs_SB)
     run = fast_jit(scan.run, static_argnums=0, static_argnames="reverse")
     cell, x_TBH = get_cell("lstm"), params["embedding"][x_TB]
-    ends = [
+    finals = [
         run(cell, layer.kernel_KG, x_TBH, lengths_B=inputs.lengths_B, reverse=reverse)[1]
         for layer, reverse in zip(fused.layers[0], (False, True), strict=True)
     ]
     initial = tuple(
-        jnp.concatenate(sides, axis=1) @ own[f"lstm_begin_{name}"]["kernel"]
-        for name, sides in zip("ch", zip(*ends, strict=True), strict=True)
+        jnp.concatenate(sides, axis=1) @ weights[f"lstm_begin_{name}"]["kernel"]
+        for name, sides in zip("ch", zip(*finals, strict=True), strict=True)
     )
     kernel_KG = fused.decoder.layers[0][0].kernel_KG
-    h_SBH, _ = run(cell, kernel_KG, own["embedding"][decoder_inputs_SB], initial=initial)
+    h_SBH, _ = run(cell, kernel_KG, weights["embedding"][decoder_inputs_SB], initial=initial)
     want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
     found = fast_jit(partial(forward.apply_model, member, spec))(fused, inputs)
     np.testing.assert_allclose(found, want, atol=1e-6)
@@ -222,9 +218,7 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
 def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch):
     shown = {each.name: each for each in answer_figures(trained, data, "seed 0")}
     assert {"sentences", "quality", "attention_0", "attention_1"} == set(shown)
-    assert [row[1] for row in shown["sentences"].rows] == [
-        row[2] for row in shown["sentences"].rows
-    ]
+    assert all(written == correct for _, written, correct in shown["sentences"].rows)
     scores = {row[0]: row[1] for row in shown["quality"].rows}
     assert scores["greedy"] == scores["beam of 5"]
     assert float(scores["greedy"]) > 95
@@ -280,7 +274,7 @@ def test_a_date_is_in_one_split_and_each_side_determines_the_other():
     ]  # fmt: skip
 
 
-def reading(**fields):
+def options_of(**fields):
     task = Translation(**fields)
     return pairs.PairOptions(*(getattr(task, name) for name in pairs.PairOptions._fields))
 
@@ -290,27 +284,24 @@ def test_a_file_is_split_by_position_and_neighbours_and_known_sources_are_left_o
     path.write_text("".join(f"w{i}\tx{i}\n" for i in range(400)) + "w1\tother\n")
     heard = []
     data = pairs.load_pairs(
-        str(path), reading(validation="101-140", test="201-220,401-401"), heard.append
+        str(path), options_of(validation="101-140", test="201-220,401-401"), heard.append
     )
     assert any("1 pairs are taken out of test" in line for line in heard)
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    places = {
-        name: {
-            int("".join(text.split())[1:])
-            for text in decode.texts(split["source"], data.metadata, "source")
-        }
-        for name, split in splits.items()
-    }
-    assert places["validation"] == set(range(100, 140))
-    assert places["test"] == set(range(200, 220))
-    assert places["train"] == set(range(399)) - set(range(99, 141)) - set(range(199, 221))
+
+    def numbers(split):
+        texts = decode.texts(split["source"], data.metadata, "source")
+        return {int("".join(text.split())[1:]) for text in texts}
+
+    positions = {name: numbers(split) for name, split in splits.items()}
+    assert positions["validation"] == set(range(100, 140))
+    assert positions["test"] == set(range(200, 220))
+    assert positions["train"] == set(range(399)) - set(range(99, 141)) - set(range(199, 221))
     assert data.metadata["split"].startswith("by place: pairs 101-140 for validation")
-    by_rule = pairs.load_pairs(str(path), reading(swapped=True), say_nothing)
-    assert (
-        "".join(decode.texts(by_rule.test["source"], by_rule.metadata, "source")[0].split())
-        == "x90"
-    )
-    unknown = pairs.load_pairs(str(path), reading(max_vocabulary=3), say_nothing)
+    by_rule = pairs.load_pairs(str(path), options_of(swapped=True), say_nothing)
+    first = decode.texts(by_rule.test["source"], by_rule.metadata, "source")[0]
+    assert "".join(first.split()) == "x90"
+    unknown = pairs.load_pairs(str(path), options_of(max_vocabulary=3), say_nothing)
     assert len(unknown.metadata["source_vocabulary"]) == 7
     assert decode.texts(unknown.test["source"], unknown.metadata, "source")[0] == "w90"
 
@@ -329,7 +320,7 @@ def test_options_that_do_not_fit_a_file_are_one_line(tmp_path, fields, complaint
     path = tmp_path / "lines.tsv"
     path.write_text("".join(f"a w{i}\tb\n" for i in range(60)))
     with pytest.raises(UserError, match=f"^{complaint}") as caught:
-        pairs.load_pairs(str(path), reading(**fields), say_nothing)
+        pairs.load_pairs(str(path), options_of(**fields), say_nothing)
     assert "\n" not in str(caught.value)
 
 
@@ -354,10 +345,10 @@ def test_a_set_of_tfds_is_read_by_the_languages_in_its_name(monkeypatch):
 
 def test_a_scene_is_a_picture_in_either_colour_or_an_array_on_stdin(tmp_path, monkeypatch):
     """What the decoder is given: one scene of a file, all scenes of an array."""
-    given, lines = [], []
+    scenes_read, lines = [], []
 
     def generate(trained, examples, beam):
-        given.append(examples["scenes"])
+        scenes_read.append(examples["scenes"])
         count = len(examples["scenes"])
         return decode.Generated(["a seven"] * count, np.zeros((count, 4)), np.full(count, 0.5))
 
@@ -369,7 +360,7 @@ def test_a_scene_is_a_picture_in_either_colour_or_an_array_on_stdin(tmp_path, mo
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     paths = str(tmp_path / "light.png"), str(tmp_path / "dark.png")
     sequence.caption(trained, PredictOptions(paths), lines.append)
-    for scenes in given:
+    for scenes in scenes_read:
         np.testing.assert_array_equal(scenes, scene[None])
     assert lines == [f"{path}: a seven  (50.0% a word)" for path in paths]
 

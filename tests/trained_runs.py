@@ -19,7 +19,7 @@ from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.placement import make_placements
+from lstm_jax.train.placement import Placement, build_programs, make_placements
 
 # One microbatch compiles in half the time.
 SWEEP = Experiment(
@@ -79,6 +79,15 @@ def run_tiny(runs, experiment, **options):
     """Trains an experiment on the tiny data set with `lstm_jax.run` and returns its outcome."""
     options = {"data": tiny_dataset(), "silent": True, "checkpoint_every": 5, **options}
     return run(experiment, runs_dir=runs, **options)
+
+
+def train_in_memory(member, dataset):
+    """Trains a member to its end; returns it as `predict` has it, its state and its programs."""
+    programs = build_programs(Placement((member,), 1, 1), dataset, member.num_steps)
+    state, _ = programs.segment(programs.init(), 0, member.num_steps)
+    params = jax.tree.map(lambda leaf: leaf[0], state.params)
+    model = TrainedModel("test", member, member.num_steps, None, dataset.metadata, params)
+    return model, state, programs
 
 
 def reading(records):

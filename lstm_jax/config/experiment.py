@@ -159,9 +159,9 @@ class Experiment:
         if "adam" in self.values_of("optimizer") and any(self.values_of("weight_decay")):
             raise UserError("weight_decay: adam has none; use --optimizer adamw, or 0")
         default = {field.name: field.default for field in dataclasses.fields(self)}
-        given = [name for name in BUDGETS if self.values_of(name) != (default[name],)]
-        if len(given) > 1:
-            raise UserError(f"{' and '.join(given)}: give one of {', '.join(BUDGETS)}")
+        budgets = [name for name in BUDGETS if self.values_of(name) != (default[name],)]
+        if len(budgets) > 1:
+            raise UserError(f"{' and '.join(budgets)}: give one of {', '.join(BUDGETS)}")
         # `check` looks at static fields alone: one member for each combination of them is enough.
         static = {p: v for p, v in self.axes.items() if not all_field_specs(self)[p].traced}
         for values in _grid_points(static):
