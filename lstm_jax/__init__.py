@@ -35,6 +35,9 @@ Later: `lstm_jax.read("latest")`, `lstm_jax.load("digits")`, and the commands `l
 `lstm-jax compare`. A mistake raises a `UserError` of one line.
 """
 
+import os
+import sys
+
 # Names are imported when they are used, so `import lstm_jax` itself is quick. `__main__` hears
 # signals only after this file, and until then Ctrl-C would end in a traceback. For the same reason
 # `typing` is not imported.
@@ -89,6 +92,18 @@ __all__ = [
     "run",
 ]
 __version__ = "0.2.0"
+
+jax_had_started = False  # when this process was forked: then JAX would wait for ever in it
+
+
+def _after_fork() -> None:
+    """Notes in a forked child whether JAX had started: its threads are not in the child."""
+    global jax_had_started
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    jax_had_started = jax_had_started or bool(getattr(bridge, "_backends", None))
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 # The names of each module, imported when they are first used.
 _MODULES = {

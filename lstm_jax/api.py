@@ -89,7 +89,9 @@ class Outcome:
         """
         with explain_missing_packages():
             from lstm_jax.report.page import report
+            from lstm_jax.runs.devices import prepare_jax
 
+            prepare_jax("auto")
             console = _console(self.silent)
             return report(self.directory, console, member=member, dataset=self.data)
 

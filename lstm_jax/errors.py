@@ -31,6 +31,10 @@ class DivergedError(Exception):
         super().__init__(message)
         self.directory = directory
 
+    def __reduce__(self) -> tuple[type, tuple[str, Path]]:
+        """Returns what a pickle needs: a pool of processes waits for ever for a broken one."""
+        return type(self), (str(self), self.directory)
+
 
 def missing_package(option: str, package: str, extra: str) -> EnvironmentProblem:
     """Returns an error that says how to install the package that an option needs."""

@@ -1,6 +1,7 @@
 """From Python: one call trains, goes on, answers; own arrays; other threads; tables of columns."""
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from trained_runs import TINY, run_tiny, tiny_dataset, tiny_split
 
 import lstm_jax
 from lstm_jax import Experiment, UserError, api
-from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.errors import DivergedError, EnvironmentProblem
 from lstm_jax.runs import devices
 from lstm_jax.runs.array_columns import Columns
 
@@ -229,3 +230,52 @@ def test_without_jit_a_line_says_so(tmp_path):
     with jax.disable_jit(), pytest.raises(UserError, match=r"jax\.disable_jit is on"):
         lstm_jax.run("digits", runs_dir=tmp_path, silent=True)
     assert not list(tmp_path.iterdir())
+
+
+FORKED = """
+import os, sys, jax, lstm_jax
+from lstm_jax import Experiment, Images
+if sys.argv[1] == "after":
+    jax.devices()
+if os.fork():
+    os.wait()
+else:
+    try:
+        lstm_jax.run(Experiment(task=Images(dataset="nothing@0")), runs_dir=sys.argv[2])
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("when", "says"), [("after", "get_context"), ("before", "same arrays")])
+def test_a_process_forked_after_jax_had_started_says_so_and_does_not_hang(tmp_path, when, says):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, when, str(tmp_path)],
+        capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (says in done.stdout, done.stdout.count("\n")) == (True, 1), done
+
+
+def test_a_model_in_a_forked_process_refuses_to_answer(outcome, monkeypatch):
+    model = outcome.load()
+    monkeypatch.setattr(lstm_jax, "jax_had_started", True)
+    for call in (lambda: model.predict(tiny_split(4)["images"]), outcome.load, outcome.report):
+        with pytest.raises(UserError, match=r"forked after JAX .* get_context\(.spawn.\)"):
+            call()
+
+
+def test_an_error_with_a_directory_travels_between_processes():
+    error = pickle.loads(pickle.dumps(DivergedError("nan", Path("runs"))))
+    assert (str(error), error.directory) == ("nan", Path("runs"))
+
+
+def test_without_a_home_directory_there_is_no_cache_and_tfds_says_what_to_set(monkeypatch):
+    def nowhere(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    assert "JAX_COMPILATION_CACHE_DIR" not in devices._default_variables()
+    with pytest.raises(EnvironmentProblem, match="set HOME or TFDS_DATA_DIR"):
+        lstm_jax.Images().load(print)

@@ -41,8 +41,14 @@ Texts = list[tuple[str, ...]]  # the wanted features of each example
 
 
 def tfds_root() -> Path:
-    """Returns the folder of TFDS's data sets."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
+    """Returns the folder of TFDS's data sets. Raises EnvironmentProblem where `~` is nowhere."""
+    root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    try:
+        return root.expanduser().absolute()
+    except RuntimeError:
+        raise EnvironmentProblem(
+            f"{root}: this user has no home directory; set HOME or TFDS_DATA_DIR to a folder"
+        ) from None
 
 
 def load_text_set(

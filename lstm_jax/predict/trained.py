@@ -20,6 +20,7 @@ from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.predict import inference
 from lstm_jax.runs import checkpoints
+from lstm_jax.runs.devices import refuse_after_fork
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import problem
 from lstm_jax.runs.record import RUN, Record, digest_with_prefix, read_run
@@ -121,12 +122,14 @@ class TrainedModel:
 
     def outputs(self, batch: Batch) -> np.ndarray:
         """Returns the outputs of the head for a batch of the data set: float32 [N,O] or [T,N,O]."""
+        refuse_after_fork()
         return np.asarray(inference.compiled_outputs(self.spec, self.ready, self.fused, batch))
 
     def answers(self, batch: Batch) -> np.ndarray:
         """Returns the answers for a batch of the data set: class probabilities, float32 [N,C], of a
         classifier, or else the outputs of the head, [N,O] or [N,T,O].
         """
+        refuse_after_fork()
         return np.asarray(inference.compiled_answers(self.spec, self.ready, self.fused, batch))
 
     def probabilities(self, images_NTI: np.ndarray) -> np.ndarray:
@@ -150,6 +153,7 @@ class TrainedModel:
         Takes and raises what `probabilities` does. Also raises UserError for a model whose last
         layer does not read forwards into the head.
         """
+        refuse_after_fork()
         count = num_time_steps(self.metadata, self.images_task.reading)
         if not inference.has_one_way(self.member, self.spec):
             raise UserError(

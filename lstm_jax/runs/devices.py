@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import lstm_jax
 from lstm_jax.cells import reload_cells
 from lstm_jax.data.dataset import Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
@@ -18,8 +20,10 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
 
     With `join`, connects this process to the others of its run. If JAX has already started in this
     process, takes its devices as they are and tells `say` what that costs. Raises
-    EnvironmentProblem if the machine has no device of the platform.
+    EnvironmentProblem if the machine has no device of the platform, and UserError in a process that
+    was forked after JAX had started.
     """
+    refuse_after_fork()
     if "jax" not in sys.modules:
         _set_environment(platform)
     else:
@@ -70,14 +74,31 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
         )
 
 
+def refuse_after_fork() -> None:
+    """Raises UserError in a process that was forked after JAX had started: it would wait for ever
+    for threads that a fork does not copy.
+    """
+    if lstm_jax.jax_had_started:
+        raise UserError(
+            "this process was forked after JAX had started, and JAX would hang in it: make the "
+            'processes with multiprocessing.get_context("spawn"), as in '
+            'get_context("spawn").Pool(2), or before the first use of JAX'
+        )
+
+
 def _default_variables() -> dict[str, str]:
-    """Returns the environment variables that are set for JAX unless the user has set them."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lstm_jax" / "xla"
-    return {
+    """Returns the environment variables that are set for JAX unless the user has set them.
+
+    A user without a home directory gets no compilation cache.
+    """
+    variables = {
         "JAX_NUM_CPU_DEVICES": str(cores()),  # a host device for each core
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
     }
+    with suppress(RuntimeError):  # neither HOME nor an entry in /etc/passwd
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        variables["JAX_COMPILATION_CACHE_DIR"] = str(cache / "lstm_jax" / "xla")
+    return variables
 
 
 def _set_environment(platform: str) -> None:
@@ -106,8 +127,9 @@ def _set_options(platform: str) -> None:
             jax.config.update("jax_num_cpu_devices", cores())
     except RuntimeError:  # JAX has started
         return
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        defaults = _default_variables()
+    defaults = _default_variables()
+    has_cache = "JAX_COMPILATION_CACHE_DIR" in defaults
+    if has_cache and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", defaults["JAX_COMPILATION_CACHE_DIR"])
         seconds = float(defaults["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
         jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
