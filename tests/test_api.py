@@ -199,17 +199,17 @@ def test_without_pandas_or_polars_a_line_says_what_to_install(monkeypatch, packa
 
 def test_one_device_for_several_cores_is_told_with_what_it_costs(monkeypatch):
     """As in a process in which JAX has started before."""
-    said = []
-    devices.prepare_jax("auto", said.append)  # the four of `conftest.py`
-    assert not said
+    messages = []
+    devices.prepare_jax("auto", messages.append)  # the four of `conftest.py`
+    assert not messages
     monkeypatch.setattr(devices, "cores", lambda: 8)
     monkeypatch.setattr(devices, "_set_options", lambda platform: None)  # JAX takes none any more
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
-    (one, *_) = jax.devices()
-    monkeypatch.setattr(jax, "devices", lambda: [one])
-    devices.prepare_jax("auto", said.append)
-    assert len(said) == 1
-    assert "the bits are the same, training may take up to 8 times as long" in said[0]
+    (device, *_) = jax.devices()
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    devices.prepare_jax("auto", messages.append)
+    assert len(messages) == 1
+    assert "the bits are the same, training may take up to 8 times as long" in messages[0]
 
 
 def test_where_jax_is_imported_and_has_not_started_each_core_gets_its_device(tmp_path):

@@ -190,11 +190,11 @@ def test_a_budget_on_the_command_line_replaces_the_one_of_the_file():
     def experiment(*argv):
         return parse(["run", "digits", *argv]).study.experiment
 
-    own = experiment()
-    assert own.total_examples == 30_000
+    default = experiment()
+    assert default.total_examples == 30_000
     for option, value in (("total_steps", 7), ("total_epochs", 1.5), ("total_examples", 9)):
         changed = experiment(f"--{option.replace('_', '-')}", str(value))
-        assert changed == replace(own, **{"total_examples": 100_000, option: value})
+        assert changed == replace(default, **{"total_examples": 100_000, option: value})
     with pytest.raises(UserError, match="total_steps and total_epochs: give one of"):
         experiment("--total-steps", "7", "--total-epochs", "1")
 

@@ -34,12 +34,12 @@ def save(directory, step):
     return checkpoints.save(directory, MEMBERS, saved)
 
 
-def same(found, step, member="a"):
+def same(loaded, step, member="a"):
     wanted, row = arrays_of(step), MEMBERS.index(member)
     seconds = (step / 2, None, step / 4)[row]
-    assert (found.step, found.identity, found.seconds) == (step, "of this", seconds)
-    assert found.arrays.keys() == wanted.keys()
-    for name, array in found.arrays.items():
+    assert (loaded.step, loaded.identity, loaded.seconds) == (step, "of this", seconds)
+    assert loaded.arrays.keys() == wanted.keys()
+    for name, array in loaded.arrays.items():
         assert array.dtype == wanted[name].dtype
         np.testing.assert_array_equal(array, wanted[name][row])
     return True
@@ -68,9 +68,9 @@ def steps_in(folder):
 
 def test_the_newest_checkpoint_is_loaded_and_the_one_before_it_is_kept(saved, folder):
     for wanted in (["b", "d"], ["a", "c"], MEMBERS):
-        found = checkpoints.load(saved, wanted, pytest.fail)
-        assert found.keys() == set(wanted) - {"d"}
-        assert all(same(found[member], 30, member) for member in found)
+        loaded = checkpoints.load(saved, wanted, pytest.fail)
+        assert loaded.keys() == set(wanted) - {"d"}
+        assert all(same(loaded[member], 30, member) for member in loaded)
     assert steps_in(folder) == [20, 30]
     assert checkpoints.saved_members(saved) == dict.fromkeys(MEMBERS, 30)
 
@@ -83,8 +83,8 @@ def test_safetensors_alone_reads_the_arrays(folder):
 def test_an_array_of_any_memory_order_is_saved_with_its_values(tmp_path):
     array = np.arange(24, dtype=np.float32).reshape(4, 3, 2).T[:, ::2]
     checkpoints.save(tmp_path, ("a", "b"), checkpoints.Saved(1, {"x": array}, "", [1.0, 2.0]))
-    found = checkpoints.load(tmp_path, ["b"], pytest.fail)["b"]
-    np.testing.assert_array_equal(found.arrays["x"], array[1])
+    loaded = checkpoints.load(tmp_path, ["b"], pytest.fail)["b"]
+    np.testing.assert_array_equal(loaded.arrays["x"], array[1])
 
 
 def test_the_fingerprint_never_changes():
@@ -187,14 +187,14 @@ def test_a_save_killed_at_any_moment_leaves_an_undamaged_checkpoint(tmp_path):
             save(home, step)
         with killed_before(moment) as kills:
             save(home, 30)
-        found = checkpoints.load(home, ["a"], pytest.fail)["a"]
-        assert same(found, found.step)
-        assert found.step in ((20, 30) if kills else (30,))
+        loaded = checkpoints.load(home, ["a"], pytest.fail)["a"]
+        assert same(loaded, loaded.step)
+        assert loaded.step in ((20, 30) if kills else (30,))
         if not kills:
             break
-        save(home, found.step + 10)
+        save(home, loaded.step + 10)
         clear_leftovers(home)
-        assert steps_in(next((home / "checkpoints").iterdir())) == [found.step, found.step + 10]
+        assert steps_in(next((home / "checkpoints").iterdir())) == [loaded.step, loaded.step + 10]
     assert moment > 15
 
 

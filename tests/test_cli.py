@@ -21,12 +21,12 @@ ROOT = Path(__file__).parent.parent
 def test_overrides_are_laid_over_the_experiments_own_values():
     argv = ["run", "digits", "--hidden-size", "8", "16", "--learning-rate", "3e-3"]
     parsed = parse(argv)
-    own = load_study("digits")
+    shipped = load_study("digits")
     assert parsed.study.experiment == Experiment(
         task=Images(dataset="digits"),
         hidden_size=(8, 16),
         learning_rate=3e-3,
-        total_examples=own.experiment.total_examples,
+        total_examples=shipped.experiment.total_examples,
     )
 
 

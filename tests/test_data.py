@@ -80,10 +80,10 @@ def test_the_fingerprint_notices_every_byte_of_every_array():
     for split in splits:
         for array in split.values():
             flat = array.view(np.uint8).reshape(-1)
-            for place in range(len(flat)):
-                flat[place] ^= 1
+            for position in range(len(flat)):
+                flat[position] ^= 1
                 assert make_dataset("a", *splits, classes=3).fingerprint != whole
-                flat[place] ^= 1
+                flat[position] ^= 1
     assert make_dataset("a", *splits, classes=3).fingerprint == whole
 
 

@@ -150,11 +150,11 @@ def test_a_shipped_experiment_is_placed_whole_and_its_memory_is_known(name, devi
 
 @every_experiment
 def test_its_docstring_says_the_command_what_to_expect_and_how_long_it_takes(name):
-    said = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
     metric = load_study(name).experiment.task.metric.replace("_", r"\s+")
-    assert said.splitlines()[2] == f"    make experiment NAME={name}"
-    assert re.search(rf"test\s+{metric}\s+of\s+\d+\.\d\d|[Uu]ntried", said)
-    assert re.search(r"[Aa]bout\s+[\d.]+\s+(seconds?|minutes?)|[Uu]ntried", said)
+    assert docstring.splitlines()[2] == f"    make experiment NAME={name}"
+    assert re.search(rf"test\s+{metric}\s+of\s+\d+\.\d\d|[Uu]ntried", docstring)
+    assert re.search(r"[Aa]bout\s+[\d.]+\s+(seconds?|minutes?)|[Uu]ntried", docstring)
 
 
 @every_experiment

@@ -64,9 +64,9 @@ def test_a_model_of_texts_is_the_same_in_both_forms(texts, cell, answer):
     data = task.load(say_nothing)
     trained = untrained(task, data, cell=cell, layers=2)
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
-        found, wanted = both(trained, data, run, count=20)
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
-        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+        actual, wanted = both(trained, data, run, count=20)
+        np.testing.assert_allclose(actual, wanted, atol=1e-5)
+        np.testing.assert_allclose(actual.sum(axis=1), 1, atol=1e-5)
 
 
 def test_a_forecast_is_the_same_in_both_forms():
@@ -101,8 +101,8 @@ IMAGES = Images(dataset="digits").load(say_nothing)
 )
 def test_what_onnx_runs_answers_as_the_model_does(cell, layers, how):
     trained = untrained(Images(dataset="digits", reading=how), IMAGES, cell=cell, layers=layers)
-    found, wanted = both(trained, IMAGES, run_onnx(to_onnx(trained)))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    actual, wanted = both(trained, IMAGES, run_onnx(to_onnx(trained)))
+    np.testing.assert_allclose(actual, wanted, atol=1e-5)
     np.testing.assert_allclose(trained.probabilities(IMAGES.test["images"][:37]), wanted, atol=1e-6)
 
 
@@ -117,8 +117,8 @@ def test_an_export_lies_beside_the_run_and_nothing_else_does(trained_sweep):
     console = quiet()
     export(trained_sweep, console, onnx=True)
     lines = console.file.getvalue().splitlines()
-    said = "takes images; "
-    assert sum(said in line and "the same class on all 360" in line for line in lines) == 2
+    text = "takes images; "
+    assert sum(text in line and "the same class on all 360" in line for line in lines) == 2
     names = {path.name for path in (trained_sweep / "export").iterdir()}
     assert names == {"model.stablehlo", "model.onnx"}
 

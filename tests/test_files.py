@@ -168,6 +168,6 @@ def test_only_what_dead_writers_left_aside_is_cleared(run_dir, precious):
 
 @given(st.text(max_size=30))
 def test_a_message_holds_nothing_that_a_terminal_obeys(text):
-    said = files.printable(text + "\x1b]0;\x07\u202e\x9b")
-    assert said.isprintable()
+    printed = files.printable(text + "\x1b]0;\x07\u202e\x9b")
+    assert printed.isprintable()
     assert files.printable("München 0.5 ± 0.1") == "München 0.5 ± 0.1"

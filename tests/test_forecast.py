@@ -112,16 +112,16 @@ def test_a_linear_recursion_is_solved_by_the_linear_forecast_and_a_season_by_the
     columns = {"wave": np.sin(2 * np.pi * steps / 9), "noise": waves()["noise"]}
     task = task_of(written(tmp_path / "s.csv", columns), period=9)
     dataset = task.load(say_nothing)
-    found = {
+    results = {
         name: squared_errors(forecast, dataset.test, WINDOW, HORIZON)
         for name, forecast in simple_forecasts(dataset, WINDOW, HORIZON, 9).items()
     }
-    assert found["linear"].max() < 1e-9
-    assert found["seasonal (9)"].max() < 1e-9
-    assert found["persistence"].min() > 0.1
-    assert found["mean"].mean() == task.trivial_score(dataset)
+    assert results["linear"].max() < 1e-9
+    assert results["seasonal (9)"].max() < 1e-9
+    assert results["persistence"].min() > 0.1
+    assert results["mean"].mean() == task.trivial_score(dataset)
     spread = target_variances(dataset.test, WINDOW, HORIZON)
-    np.testing.assert_allclose(found["mean"], spread, rtol=0.1)
+    np.testing.assert_allclose(results["mean"], spread, rtol=0.1)
 
 
 def test_splits_are_by_column_or_by_time(tmp_path):
@@ -239,16 +239,16 @@ def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
 def test_the_report_shows_five_windows_and_every_simple_forecast(trained, monkeypatch):
     model, dataset, sums = trained
     monkeypatch.setattr(drawing, "PNG_DPI", 50)
-    found = {each.name: each for each in answer_figures(model, dataset, "seed 0")}
-    assert list(found) == ["windows", "simple_forecasts", "forecasts", "error_by_horizon"]
-    assert len(found["windows"].rows) == 5
-    for table in (found["windows"], found["simple_forecasts"]):
+    results = {each.name: each for each in answer_figures(model, dataset, "seed 0")}
+    assert list(results) == ["windows", "simple_forecasts", "forecasts", "error_by_horizon"]
+    assert len(results["windows"].rows) == 5
+    for table in (results["windows"], results["simple_forecasts"]):
         assert {len(row) for row in table.rows} == {len(table.header)}
-    named = {row[0]: row[1:] for row in found["simple_forecasts"].rows}
+    named = {row[0]: row[1:] for row in results["simple_forecasts"].rows}
     assert list(named) == ["this model", "mean", "persistence", "seasonal (9)", "linear"]
     error = float(sums.metric[0] / sums.weight[0])
     assert float(named["this model"][2]) == pytest.approx(error, rel=1e-3)
     # The first example's truths are those of the file, in its own unit.
     first = ROWS - 2 * (ROWS // 10)
     truth = waves()["wave"][[first, first + HORIZON - 1]]
-    assert [float(found["windows"].rows[0][i]) for i in (2, 4)] == pytest.approx(truth, rel=1e-3)
+    assert [float(results["windows"].rows[0][i]) for i in (2, 4)] == pytest.approx(truth, rel=1e-3)

@@ -115,7 +115,7 @@ def test_the_trivial_score_is_that_of_the_best_constant_answer():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Adding(length=1), r"^task\.length: 1 is not between 2 and 100000$"),
         (lambda: Adding(length=(50, 2.5)), r"^task\.length: expected a whole number, got 2\.5$"),
@@ -125,8 +125,8 @@ def test_the_trivial_score_is_that_of_the_best_constant_answer():
         (lambda: Experiment.from_values({"task": "add"}), r"^task: 'add' is not one of .*adding"),
     ],
 )
-def test_bad_input_is_one_line(make, said):
-    with pytest.raises(UserError, match=said) as caught:
+def test_bad_input_is_one_line(make, message):
+    with pytest.raises(UserError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
 
@@ -159,10 +159,10 @@ def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypa
 
 def test_the_cells_are_shown_where_they_differ_the_most(trained):
     record = trained[1]
-    found = summarise(record.results.values())
-    assert [r.member.cell for r in where_cells_differ(found)] == ["gru", "rnn"]
-    assert [r.member.seed for r in where_cells_differ(found)] == [0, 0]
-    assert where_cells_differ(found[:1]) == []
+    summaries = summarise(record.results.values())
+    assert [r.member.cell for r in where_cells_differ(summaries)] == ["gru", "rnn"]
+    assert [r.member.seed for r in where_cells_differ(summaries)] == [0, 0]
+    assert where_cells_differ(summaries[:1]) == []
 
 
 def test_the_report_of_copying_shows_the_symbols_and_what_is_recalled(monkeypatch):

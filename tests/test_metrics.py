@@ -59,8 +59,8 @@ def test_no_row_is_appended_to_the_half_line_of_a_killed_writer(tmp_path, torn):
     else:
         trim_metrics(tmp_path, {}, lambda _: None)
         append_metrics(tmp_path, rows([20]))
-    found = read_metrics(tmp_path)
-    assert (found[:2], found[-2:]) == (rows([0]), rows([20]))
+    kept = read_metrics(tmp_path)
+    assert (kept[:2], kept[-2:]) == (rows([0]), rows([20]))
 
 
 def test_a_changed_byte_and_a_removed_moved_or_doubled_row_is_noticed(tmp_path):
@@ -80,10 +80,10 @@ def test_a_changed_byte_and_a_removed_moved_or_doubled_row_is_noticed(tmp_path):
         with pytest.raises(EnvironmentProblem, match="is damaged"):
             read_metrics(tmp_path)
         messages = []
-        found = read_metrics(tmp_path, messages.append)
+        kept = read_metrics(tmp_path, messages.append)
         assert len(messages) == 1
-        assert len(found) >= len(lines) - 3
-        assert all(row in rows(range(4)) for row in found)
+        assert len(kept) >= len(lines) - 3
+        assert all(row in rows(range(4)) for row in kept)
 
 
 def test_a_damaged_file_is_repaired_with_a_message(tmp_path):
@@ -134,10 +134,10 @@ def test_a_row_with_invalid_values_and_a_fitting_checksum_is_no_row(folder, row)
         append_metrics(folder, [row])
     except ValueError:
         return  # nan is refused when it is written
-    for found in read_metrics(folder, lambda _: None):
-        assert isinstance(found.pop("member"), str)
-        assert found.pop("step") >= 0
-        assert all(number is None or abs(number) < float("inf") for number in found.values())
+    for kept in read_metrics(folder, lambda _: None):
+        assert isinstance(kept.pop("member"), str)
+        assert kept.pop("step") >= 0
+        assert all(number is None or abs(number) < float("inf") for number in kept.values())
 
 
 @pytest.mark.parametrize("body", ['{"member": ' + "[" * 100_000, '{"member": ' + '{"a":' * 3000])

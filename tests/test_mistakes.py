@@ -126,8 +126,8 @@ MISTAKES = {f"run digits --{name} 3": f"Did you mean --{option}?"
 
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_mistake_is_one_line_that_says_what_to_do(complaint, line):
-    code, said = complaint(line.split(" "))
-    assert (code, MISTAKES[line] in said) == (2, True), said
+    code, message = complaint(line.split(" "))
+    assert (code, MISTAKES[line] in message) == (2, True), message
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_a_mistake_is_one_line_that_says_what_to_do(complaint, line):
     ],
 )
 def test_the_name_may_stand_after_options(line):
-    own = load_study("digits").experiment
-    expected = own.replace({"seed": (1, 2), "hidden_size": 10})
+    shipped = load_study("digits").experiment
+    expected = shipped.replace({"seed": (1, 2), "hidden_size": 10})
     assert parse(["run", *line.split()]) == Run("cpu", "digits", Study(expected), report=True)
 
 

@@ -109,8 +109,8 @@ def test_every_name_at_the_top_is_there_and_an_unknown_one_is_an_attribute_error
 def test_the_commit_of_a_checkout_that_an_installation_happens_to_lie_in_is_not_ours(monkeypatch):
     """As `.venv` lies in a project of the user's: git knows a commit there, and not this file."""
     monkeypatch.setattr(provenance, "_git", lambda *a: None if a[0] == "ls-files" else "abc")
-    found = provenance.session_provenance()
-    assert (found["commit"], found["dirty"]) == (None, None)
+    session = provenance.session_provenance()
+    assert (session["commit"], session["dirty"]) == (None, None)
     monkeypatch.setattr(provenance, "_git", lambda *a: "abc")
     assert provenance.session_provenance()["commit"] == "abc"
 

@@ -22,11 +22,11 @@ def pictures(image, draw):
 @pytest.fixture(scope="module")
 def mnist_like(tmp_path_factory):
     """28 x 28 images made as MNIST's were: a box of 20 pixels, centred by mass."""
-    path, found = tmp_path_factory.mktemp("digits") / "a.png", []
+    path, actual = tmp_path_factory.mktemp("digits") / "a.png", []
     for image in load_images("digits").test["images"][:40]:
         Image.fromarray(np.pad(image, 2)).save(path)
-        found.append(read_picture(str(path), (28, 28)).image)
-    return np.stack(found)
+        actual.append(read_picture(str(path), (28, 28)).image)
+    return np.stack(actual)
 
 
 def test_a_picture_comes_back_as_the_image_it_was_made_from(mnist_like, tmp_path):
@@ -34,9 +34,9 @@ def test_a_picture_comes_back_as_the_image_it_was_made_from(mnist_like, tmp_path
     for index, image in enumerate(mnist_like):
         path = tmp_path / f"{index}.png"
         pictures(image, draw).save(path)
-        found = read_picture(str(path), (28, 28)).image.astype(float)
-        assert np.corrcoef(found.ravel(), image.ravel())[0, 1] > 0.8
-        assert found[0].max() == found[:, 0].max() == 0
+        actual = read_picture(str(path), (28, 28)).image.astype(float)
+        assert np.corrcoef(actual.ravel(), image.ravel())[0, 1] > 0.8
+        assert actual[0].max() == actual[:, 0].max() == 0
 
 
 def test_a_thin_pen_on_a_large_sheet_is_as_white_as_any(tmp_path):
@@ -74,8 +74,8 @@ def test_uneven_light_is_taken_off(mnist_like, tmp_path, kind, light_ink):
         sheet = (0.3 + 0.65 * ink) if light_ink else (0.95 - 0.8 * ink)
         photo = np.clip(sheet * lit(kind, side, draw), 0, 1)
         Image.fromarray(np.rint(photo * 255).astype(np.uint8)).save(path)
-        found = read_picture(str(path), (28, 28)).image.astype(float)
-        close.append(np.corrcoef(found.ravel(), image.ravel())[0, 1])
+        actual = read_picture(str(path), (28, 28)).image.astype(float)
+        close.append(np.corrcoef(actual.ravel(), image.ravel())[0, 1])
     assert np.median(close) > 0.8, close
     assert np.min(close) > 0.6, close
 
@@ -93,8 +93,8 @@ def test_ink_on_transparency_is_read_in_either_colour(mnist_like, tmp_path, whit
     for image in mnist_like[:5]:
         colour = np.full((28, 28, 3), 255 * white, np.uint8)
         Image.fromarray(np.dstack([colour, image])).resize((90, 90)).save(tmp_path / "a.png")
-        found = read_picture(str(tmp_path / "a.png"), (28, 28)).image.astype(float)
-        assert np.corrcoef(found.ravel(), image.ravel())[0, 1] > 0.8
+        actual = read_picture(str(tmp_path / "a.png"), (28, 28)).image.astype(float)
+        assert np.corrcoef(actual.ravel(), image.ravel())[0, 1] > 0.8
 
 
 def test_drawings_with_a_gap_between_are_counted(mnist_like, tmp_path):

@@ -55,7 +55,7 @@ def test_other_seeds_of_its_setting_are_loaded_unless_their_checkpoint_is_lost(
     assert second.member == first.member.replace_unchecked({"seed": 1 - first.member.seed})
     assert second.result.parameters_sha256 != first.result.parameters_sha256
     lost, unfinished = replace(trained, directory=tmp_path), replace(trained, result=None)
-    assert [len(list(one.over_seeds())) for one in (lost, unfinished)] == [1, 1]
+    assert [len(list(model.over_seeds())) for model in (lost, unfinished)] == [1, 1]
 
 
 def test_the_belief_grows_row_by_row_and_ends_in_the_answer(trained_sweep, test_split):

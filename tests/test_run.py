@@ -165,20 +165,20 @@ def test_tensorboard_has_the_rows_of_metrics(run_command, finished_runs, tmp_pat
         shutil.copytree(finished_runs, tmp_path, dirs_exist_ok=True)
     for _ in range(2):  # the second time nothing is written
         assert run_command(tmp_path, *SMALL, "--tensorboard")[0] == 0
-    name, seen, given = events(tmp_path)
+    name, seen, parameters = events(tmp_path)
     assert name.startswith("hidden size 8, learning rate 0.001, seed 0 (")
     (directory,) = (tmp_path / "digits").iterdir()
     for row in read_metrics(directory):
         assert seen[row["step"], "loss/training"] == pytest.approx(row["loss"])
         assert seen[row["step"], "norm/gradient"] == pytest.approx(row["gradient_norm"])
         if "validation_accuracy" in row:
-            found = seen[row["step"], "accuracy/validation"]
-            assert found == pytest.approx(row["validation_accuracy"])
+            shown = seen[row["step"], "accuracy/validation"]
+            assert shown == pytest.approx(row["validation_accuracy"])
     (result,) = record_of(tmp_path)["members"].values()
-    found = seen[125, "result/test_accuracy"]
-    assert found == pytest.approx(result["test"]["accuracy"])
-    assert given["learning_rate"].number_value == 1e-3
-    assert given["cell"].string_value == "lstm"
+    shown = seen[125, "result/test_accuracy"]
+    assert shown == pytest.approx(result["test"]["accuracy"])
+    assert parameters["learning_rate"].number_value == 1e-3
+    assert parameters["cell"].string_value == "lstm"
 
 
 def test_tensorboard_opens_files_only_for_members_in_training(tmp_path):

@@ -99,8 +99,8 @@ def test_what_has_to_be_tidied_up_is(start):
 
 
 def wait_for(ready):
-    end = time.monotonic() + 10
-    while not ready() and time.monotonic() < end:
+    deadline = time.monotonic() + 10
+    while not ready() and time.monotonic() < deadline:
         time.sleep(0.001)
     assert ready()
 
@@ -112,17 +112,17 @@ def kill_and_sleep(number):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_in_a_process_of_somebody_else_the_second_one_is_an_exception(number):
-    before, said = signal.getsignal(number), []
-    with stop_on_signal(said.append) as stopped:
+    before, messages = signal.getsignal(number), []
+    with stop_on_signal(messages.append) as stopped:
         assert not stopped()
         os.kill(os.getpid(), number)
         wait_for(stopped)
-        wait_for(lambda: said)
-        assert said == ["stopping after this segment; again to stop now"]
+        wait_for(lambda: messages)
+        assert messages == ["stopping after this segment; again to stop now"]
         with pytest.raises(KeyboardInterrupt):
             kill_and_sleep(number)
     assert signal.getsignal(number) is before
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
 def test_it_can_be_listened_for_again_and_again():

@@ -37,8 +37,8 @@ def test_the_95_percent_interval_covers_the_mean_95_times_in_100():
     tries = 2000
     covered = 0
     for _ in range(tries):
-        found = estimate([rng.gauss(3.0, 2.0) for _ in range(5)])
-        covered += abs(found.mean - 3.0) <= found.half_width
+        actual = estimate([rng.gauss(3.0, 2.0) for _ in range(5)])
+        covered += abs(actual.mean - 3.0) <= actual.half_width
     assert abs(covered / tries - 0.95) < 0.015  # three standard errors
 
 
@@ -65,12 +65,12 @@ def test_the_choice_is_made_on_validation_alone():
         result(32, 3e-3, 1, 0.93, test=0.10, diverged_at=7),
         result(32, 1e-3, 0, 0.92),
     ]
-    found = summarise(results)
-    order = [(s.setting.hidden_size, s.setting.learning_rate) for s in found]
+    actual = summarise(results)
+    order = [(s.setting.hidden_size, s.setting.learning_rate) for s in actual]
     assert order == [(32, 1e-3), (64, 1e-3), (32, 3e-3)]
-    assert [s.diverged for s in found] == [0, 0, 1]
-    assert [s.validation.n for s in found] == [1, 2, 2]
-    assert [s.results for s in found] == [results[4:], results[:2], results[2:4]]
+    assert [s.diverged for s in actual] == [0, 0, 1]
+    assert [s.validation.n for s in actual] == [1, 2, 2]
+    assert [s.results for s in actual] == [results[4:], results[:2], results[2:4]]
 
 
 def test_where_the_lower_metric_is_better_it_comes_first_and_leads():
@@ -84,18 +84,18 @@ def test_where_the_lower_metric_is_better_it_comes_first_and_leads():
 
 def test_a_metric_that_is_no_number_comes_last_and_a_tie_stays_in_order():
     values = {1e-4: None, 1e-3: 0.5, 1e-2: 0.5, 1e-1: 0.6}
-    found = summarise(result(8, rate, 0, value) for rate, value in values.items())
-    assert [s.setting.learning_rate for s in found] == [1e-1, 1e-3, 1e-2, 1e-4]
+    actual = summarise(result(8, rate, 0, value) for rate, value in values.items())
+    assert [s.setting.learning_rate for s in actual] == [1e-1, 1e-3, 1e-2, 1e-4]
 
 
 def test_pairing_removes_what_the_seeds_have_in_common():
     one = [result(1, 1e-3, seed, 0.9 + seed) for seed in range(4)]
     other = [result(2, 1e-3, seed, 0.8 + seed) for seed in range(1, 6)]
     (first,), (second,), (alone,) = summarise(one), summarise(other), summarise(one[:1])
-    found = lead_on_validation(first, second)
-    assert found.n == 3
-    assert found.mean == pytest.approx(0.1)
-    assert found.sd == pytest.approx(0, abs=1e-9)
+    actual = lead_on_validation(first, second)
+    assert actual.n == 3
+    assert actual.mean == pytest.approx(0.1)
+    assert actual.sd == pytest.approx(0, abs=1e-9)
     assert lead_on_validation(alone, second) is None  # no seed in common
 
 
@@ -109,7 +109,7 @@ def test_there_is_no_lead_over_a_setting_that_diverged():
 
 def test_what_is_not_finite_has_no_mean():
     for values in ([math.nan] * 3, [1.0, math.inf, 2.0], [math.nan]):
-        found = estimate(values)
-        assert found.n == len(values)
-        assert math.isnan(found.mean)
-        assert "nan" in str(found)
+        actual = estimate(values)
+        assert actual.n == len(values)
+        assert math.isnan(actual.mean)
+        assert "nan" in str(actual)

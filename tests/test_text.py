@@ -69,7 +69,7 @@ def trained(file):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "printed"),
     [
         (b"1\tgood\n0\tbad\tvery\n", "line 2 has 3 columns, not 2"),
         (b"1\tgood\n\nnone\n", "line 3 has 1 column, not 2"),
@@ -78,10 +78,10 @@ def trained(file):
         (b"1\t" + b"x" * 1_000_001, "line 1 has 1,000,003 characters"),
     ],
 )
-def test_a_mistake_in_a_file_is_one_line_that_says_where(tmp_path, content, said):
+def test_a_mistake_in_a_file_is_one_line_that_says_where(tmp_path, content, printed):
     path = tmp_path / "bad.tsv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=printed) as caught:
         read_columns(path, 2, say_nothing)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -92,10 +92,10 @@ def test_packed_lines_are_read_alike_and_omissions_are_reported(tmp_path):
     plain, packed = tmp_path / "a.tsv", tmp_path / "a.tsv.gz"
     plain.write_bytes(content)
     packed.write_bytes(gzip.compress(content))
-    heard = []
-    assert read_columns(plain, 2, heard.append) == [("1", "good"), ("0", "bad")]
+    messages = []
+    assert read_columns(plain, 2, messages.append) == [("1", "good"), ("0", "bad")]
     assert read_columns(packed, 2, say_nothing) == [("1", "good"), ("0", "bad")]
-    assert [line.split(": ")[1] for line in heard] == [
+    assert [line.split(": ")[1] for line in messages] == [
         "left out an empty line 1 time (line 2)",
         "left out a line with an empty column 1 time (line 4)",
         "left out a repeated line 2 times (line 5 and others)",
@@ -141,10 +141,10 @@ def test_a_text_of_training_is_removed_from_the_test_and_that_is_reported(tmp_pa
     texts[4] = ("0", f" {texts[1][1]}")
     path = tmp_path / "twice.tsv"
     path.write_text("".join(f"{label}\t{text}\n" for label, text in texts))
-    heard = []
-    splits, classes, rule = read_texts(str(path), heard.append)
+    messages = []
+    splits, classes, rule = read_texts(str(path), messages.append)
     assert [len(splits[name]) for name in ("train", "validation", "test")] == [32, 3, 3]
-    assert heard == [
+    assert messages == [
         "validation: left out 1 of 4 texts, which are in the splits before it",
         "test: left out 1 of 4 texts, which are in the splits before it",
     ]
@@ -201,10 +201,10 @@ def test_a_set_of_tfds_is_read_by_its_features(on_disk):
         for name in ("train", "test", "unsupervised")
     }
     on_disk(features, splits)
-    found = read_texts("ag_news_subset", say_nothing)
-    assert [len(found.splits[name]) for name in ("train", "validation", "test")] == [18, 2, 20]
-    assert found.splits["train"][1] == ("1", "text train 1\n")
-    assert found.rule.startswith("TFDS's test")
+    loaded = read_texts("ag_news_subset", say_nothing)
+    assert [len(loaded.splits[name]) for name in ("train", "validation", "test")] == [18, 2, 20]
+    assert loaded.splits["train"][1] == ("1", "text train 1\n")
+    assert loaded.rule.startswith("TFDS's test")
     on_disk({"image": tfds.features.Text(), "label": tfds.features.ClassLabel(names="ab")}, splits)
     with pytest.raises(UserError, match="mnist has no feature text or sentence or description"):
         read_texts("mnist", say_nothing)
@@ -254,23 +254,23 @@ def test_word_dropout_makes_its_share_unknown_and_touches_nothing_else():
 
 def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     model, _, _ = trained
-    said = []
+    printed = []
     text.predict(
-        model, PredictOptions(("The film is GOOD zzz",), show_each_time_step=True), said.append
+        model, PredictOptions(("The film is GOOD zzz",), show_each_time_step=True), printed.append
     )
-    assert len(said) == 6
-    assert said[-1].startswith("1 (")
-    assert said[-1].endswith("The film is GOOD zzz; not known: zzz")
-    said.clear()
+    assert len(printed) == 6
+    assert printed[-1].startswith("1 (")
+    assert printed[-1].endswith("The film is GOOD zzz; not known: zzz")
+    printed.clear()
     options = PredictOptions(("the film is good",), show_each_time_step=True, json=True)
-    text.predict(model, options, said.append)
-    answer = json.loads(said[0])
+    text.predict(model, options, printed.append)
+    answer = json.loads(printed[0])
     assert [piece for piece, _ in answer["by_step"]] == ["the", "film", "is", "good"]
     beliefs = [row["1"] for _, row in answer["by_step"]]
     assert beliefs[3] > 0.9 > 0.5 > beliefs[2]
     assert answer["probabilities"] == answer["by_step"][-1][1]
     with pytest.raises(UserError, match=r"^predict: ' ' has no word that could be read$"):
-        text.predict(model, PredictOptions((" ",)), said.append)
+        text.predict(model, PredictOptions((" ",)), printed.append)
 
 
 def test_the_report_shows_texts_and_simpler_models(trained, monkeypatch):

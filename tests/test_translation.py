@@ -117,7 +117,7 @@ def test_the_decoder_is_kept_from_symbols_that_it_must_still_write(member, batch
 
 
 def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(trained, batch):
-    found = decode.generate(trained, batch)
+    actual = decode.generate(trained, batch)
     steps = batch["target"].shape[1]
     target_BS = np.zeros((BATCH, steps), np.int32)
     log_B, length_B = np.zeros(BATCH), np.zeros(BATCH)
@@ -130,21 +130,21 @@ def test_greedy_is_a_beam_of_one_and_takes_the_most_probable_symbol_each_time(tr
         target_BS[:, step] = np.where(going, allowed.argmax(axis=1), tokens.PADDING)
         log_B += np.where(going, allowed.max(axis=1), 0)
         length_B += going
-    np.testing.assert_array_equal(found.tokens_NS, target_BS)
-    np.testing.assert_allclose(found.certainty_N, np.exp(log_B / length_B), rtol=1e-5)
+    np.testing.assert_array_equal(actual.tokens_NS, target_BS)
+    np.testing.assert_allclose(actual.certainty_N, np.exp(log_B / length_B), rtol=1e-5)
 
 
 def test_a_beam_says_how_probable_its_sentence_is(trained, start, batch):
     untrained = TrainedModel("copy", trained.member, 0, None, trained.metadata, start.params)
-    found = decode.generate(untrained, batch, beam=5)
-    written = np.asarray(found.tokens_NS)
+    actual = decode.generate(untrained, batch, beam=5)
+    written = np.asarray(actual.tokens_NS)
     log_SBV = jax.nn.log_softmax(logits(untrained, {**batch, "target": written}))
     log_BS = np.take_along_axis(np.asarray(log_SBV), written.T[:, :, None], axis=2)[:, :, 0].T
     inside = written != tokens.PADDING
     mean_B = (log_BS * inside).sum(axis=1) / inside.sum(axis=1)
-    np.testing.assert_allclose(found.certainty_N, np.exp(mean_B), rtol=1e-5)
+    np.testing.assert_allclose(actual.certainty_N, np.exp(mean_B), rtol=1e-5)
     greedy = decode.generate(untrained, batch)
-    assert (found.tokens_NS != greedy.tokens_NS).any()
+    assert (actual.tokens_NS != greedy.tokens_NS).any()
 
 
 def test_padding_moves_nothing(trained, batch):
@@ -152,11 +152,11 @@ def test_padding_moves_nothing(trained, batch):
     assert short.any()
     inside = np.arange(batch["source"].shape[1]) < np.asarray(batch["source_lengths"])[:, None]
     other = np.where(inside, batch["source"], 7)
-    found = logits(trained, {**batch, "source": other})
-    np.testing.assert_array_equal(found, logits(trained, batch))
+    actual = logits(trained, {**batch, "source": other})
+    np.testing.assert_array_equal(actual, logits(trained, batch))
     items = [
         trained.member.task.score_items(
-            jnp.asarray(found), {**batch, "target": target}, training=True
+            jnp.asarray(actual), {**batch, "target": target}, training=True
         )
         for target in (batch["target"], jnp.where(batch["target"] == 0, 4, batch["target"]))
     ]
@@ -211,8 +211,8 @@ def test_without_attention_a_decoder_is_a_recurrence_that_begins_where_the_encod
     kernel_KG = fused.decoder.layers[0][0].kernel_KG
     h_SBH, _ = run(cell, kernel_KG, weights["embedding"][decoder_inputs_SB], initial=initial)
     want = h_SBH @ params["output"]["kernel"] + params["output"]["bias"][None, None]
-    found = fast_jit(partial(forward.apply_model, member, spec))(fused, inputs)
-    np.testing.assert_allclose(found, want, atol=1e-6)
+    actual = fast_jit(partial(forward.apply_model, member, spec))(fused, inputs)
+    np.testing.assert_allclose(actual, want, atol=1e-6)
 
 
 def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch):
@@ -230,16 +230,17 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
     mean, *bounds = dict(row[:2] for row in shown["quality"].rows)["greedy"].split(maxsplit=1)
     assert float(mean) == pytest.approx(2 / 3 * float(scores["greedy"]), abs=0.1)
     assert bounds == ["(0.0 to 100.0)"]
-    said = []
-    sequence.translate(trained, PredictOptions(("b e", "d"), show_each_time_step=True), said.append)
-    lines = [line.split()[0] for line in said]
+    printed = []
+    options = PredictOptions(("b e", "d"), show_each_time_step=True)
+    sequence.translate(trained, options, printed.append)
+    lines = [line.split()[0] for line in printed]
     assert lines == ["B", "B", "E", "D", "D"]
     monkeypatch.setattr("sys.stdin", io.StringIO("a c d\n"))
-    sequence.translate(trained, PredictOptions(("-",), json=True), said.append)
-    assert said[-1].startswith('{"source": "a c d", "target": "A C D", "certainty": 0.')
+    sequence.translate(trained, PredictOptions(("-",), json=True), printed.append)
+    assert printed[-1].startswith('{"source": "a c d", "target": "A C D", "certainty": 0.')
     for sentence in ("", "a b c d e"):
         with pytest.raises(UserError, match=r"^predict: \d words; this model reads 1 to 4$"):
-            sequence.translate(trained, PredictOptions((sentence,)), said.append)
+            sequence.translate(trained, PredictOptions((sentence,)), printed.append)
 
 
 @pytest.mark.parametrize("text", ["¿Quién, yo?  No: don\u2019t.", "12 of 1905, a_b"])
@@ -259,9 +260,9 @@ def test_joined_tokens_give_the_text_back(text, units):
 def test_a_date_is_in_one_split_and_each_side_determines_the_other():
     splits = dates.make_dates()
     for side in (0, 1):
-        found = [{pair[side] for pair in split} for split in splits]
-        assert [len(each) for each in found] == [len(split) for split in splits]
-        assert sum(map(len, found)) == len(set.union(*found))
+        actual = [{pair[side] for pair in split} for split in splits]
+        assert [len(each) for each in actual] == [len(split) for split in splits]
+        assert sum(map(len, actual)) == len(set.union(*actual))
     known = dict(pair[::-1] for split in splits for pair in split)
     numbers = {n.replace(",", ""): words for n, words in known.items()}
     assert all(dates.number_in_words(int(n)) == w for n, w in numbers.items() if n.isdigit())
@@ -282,11 +283,11 @@ def options_of(**fields):
 def test_a_file_is_split_by_position_and_neighbours_and_known_sources_are_left_out(tmp_path):
     path = tmp_path / "lines.tsv"
     path.write_text("".join(f"w{i}\tx{i}\n" for i in range(400)) + "w1\tother\n")
-    heard = []
+    messages = []
     data = pairs.load_pairs(
-        str(path), options_of(validation="101-140", test="201-220,401-401"), heard.append
+        str(path), options_of(validation="101-140", test="201-220,401-401"), messages.append
     )
-    assert any("1 pairs are taken out of test" in line for line in heard)
+    assert any("1 pairs are taken out of test" in line for line in messages)
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
     def numbers(split):
@@ -332,9 +333,9 @@ def test_a_set_of_tfds_is_read_by_the_languages_in_its_name(monkeypatch):
         return {split: [(f"um {split}", f"one {split}")] for split in pairs.SPLITS}
 
     monkeypatch.setattr(pairs, "load_text_set", stand_in)
-    found = pairs._from_tfds("ted_hrlr_translate/pt_to_en", say_nothing)
+    actual = pairs._from_tfds("ted_hrlr_translate/pt_to_en", say_nothing)
     assert options == [(("pt",), ("en",))]
-    assert found["test"] == [("um test", "one test")]
+    assert actual["test"] == [("um test", "one test")]
     for name in ("nothing", "imdb_reviews/plain_text"):
         with pytest.raises(UserError, match="names two languages"):
             pairs._from_tfds(name, say_nothing)

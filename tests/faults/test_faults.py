@@ -48,11 +48,11 @@ def finish(process):
 
 def finished(runs):
     """Returns the SHA-256 of the parameters of finished members, by digest."""
-    found = {}
+    results = {}
     for path in runs.glob("*/*/record.json"):
         members = json.loads(path.read_text())["members"]
-        found |= {key: member["parameters_sha256"] for key, member in members.items()}
-    return found
+        results |= {key: member["parameters_sha256"] for key, member in members.items()}
+    return results
 
 
 @pytest.fixture(scope="module")

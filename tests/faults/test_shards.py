@@ -20,11 +20,11 @@ KILLS, NUM_SHARDS = 20, 4
 
 def steps(runs):
     """Returns the last saved step of each member, in whichever directory it is."""
-    found = {}
+    results = {}
     for path in runs.glob("*/*"):
         for member, step in checkpoints.saved_members(path).items():
-            found[member] = max(step, found.get(member, 0))
-    return found
+            results[member] = max(step, results.get(member, 0))
+    return results
 
 
 def test_shards_killed_twenty_times_lose_no_result_and_train_no_segment_twice(tmp_path, tally):

@@ -142,8 +142,9 @@ def _fills_map(summaries: list[Summary], y: str, x: str) -> bool:
     """Returns whether a map of two fields is more than half full. Numbers that a search has drawn
     would fill one place in each column.
     """
-    places = {(s.setting.values[y], s.setting.values[x]) for s in summaries}
-    return 2 * len(places) > len({place[0] for place in places}) * len({p[1] for p in places})
+    positions = {(s.setting.values[y], s.setting.values[x]) for s in summaries}
+    rows, columns = map(set, zip(*positions, strict=True))
+    return 2 * len(positions) > len(rows) * len(columns)
 
 
 def _map(experiment: Experiment, summaries: list[Summary], x: str, y: str) -> Drawing:
@@ -155,7 +156,7 @@ def _map(experiment: Experiment, summaries: list[Summary], x: str, y: str) -> Dr
     values = np.full((len(columns), len(rows)), np.nan)
     notes = [["" for _ in rows] for _ in columns]
     for s in reversed(summaries):  # the best come first
-        place = columns.index(s.setting.values[x]), rows.index(s.setting.values[y])
+        position = columns.index(s.setting.values[x]), rows.index(s.setting.values[y])
         mean, n = s.validation.mean, s.validation.n
         half_width = "" if n < 3 else f"\n±{s.validation.half_width:.2g}"
         note = f"{mean:.4g}{half_width}\nn={n}"
@@ -163,7 +164,7 @@ def _map(experiment: Experiment, summaries: list[Summary], x: str, y: str) -> Dr
             sign = 1 if task.higher_is_better else -1
             solved = [sign * r.validation_metric >= sign * task.solved_at for r in s.results]
             note = f"{mean:.2g}{half_width}\n{sum(solved)} of {n} solved"
-        values[place], notes[place[0]][place[1]] = mean, note
+        values[position], notes[position[0]][position[1]] = mean, note
     ticks = [format_value(value) for value in columns], [format_value(value) for value in rows]
     labels = field_label(x), field_label(y)
     return drawing.draw(
