@@ -156,6 +156,7 @@ def run(
     if shard is not None:
         study = replace(study, shard=parse_shard(shard, os.environ))
     study, datasets = _with_data(study, data)
+    data = next(iter(datasets.values()), None)
     console = console or _console(silent)
     with explain_missing_packages():
         from lstm_jax.runs.devices import prepare_jax
@@ -243,7 +244,16 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
         raise UserError("data: there is one data set, but task.dataset has several values")
     if not re.fullmatch(r"[\w.-]{1,100}", data.name):
         raise UserError(f"data: its name is {data.name!r}; use letters, digits, -, _ and .")
+    data = study.experiment.task.convert_data(data)
     study.experiment.task.check_data(data)
+    try:
+        for task in study.experiment.data_tasks().values():
+            task.model_spec(data.metadata)
+    except KeyError as error:
+        raise UserError(
+            f"data: the task {study.experiment.task.name} needs {error} beside the arrays: "
+            f"make_dataset(..., {error.args[0]}=...)"
+        ) from None
     experiment = study.experiment.replace({"task.dataset": arrays_name(data)})
     return replace(study, experiment=experiment), {experiment.task.data_key: data}
 

@@ -13,7 +13,7 @@ import pytest
 from trained_runs import TINY, run_tiny, tiny_dataset, tiny_split
 
 import lstm_jax
-from lstm_jax import Experiment, UserError, api
+from lstm_jax import Experiment, Study, UserError, api
 from lstm_jax.errors import DivergedError, EnvironmentProblem
 from lstm_jax.runs import devices
 from lstm_jax.runs.array_columns import Columns
@@ -279,3 +279,120 @@ def test_without_a_home_directory_there_is_no_cache_and_tfds_says_what_to_set(mo
     assert "JAX_COMPILATION_CACHE_DIR" not in devices._default_variables()
     with pytest.raises(EnvironmentProblem, match="set HOME or TFDS_DATA_DIR"):
         lstm_jax.Images().load(print)
+
+
+class Column:
+    """Stands for a column of a table or a tensor: NumPy makes an array of it when it is asked."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        if isinstance(self.array, list):
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+        return np.asarray(self.array, dtype)
+
+
+class Tensor(Column):
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return Column(np.array(self.array))
+
+
+def as_dataset(change, **metadata):
+    splits = [tiny_split(40), tiny_split(16, 1), tiny_split(16, 2)]
+    changed = [split | {k: f(split[k]) for k, f in change.items()} for split in splits]
+    return lstm_jax.make_dataset("tiny", *changed, **(metadata or {"num_classes": 3}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": np.ndarray.tolist, "labels": np.ndarray.tolist},
+        {"images": jax.numpy.asarray, "labels": lambda labels: Column(labels.astype(object))},
+        {"images": lambda images: Tensor(images.tolist()), "labels": Column},
+        {"images": lambda images: images.astype(">i2"), "labels": lambda labels: labels[:, None]},
+        {"images": np.ma.asarray, "labels": lambda labels: labels.astype(np.uint64)},
+    ],
+)
+def test_images_of_any_kind_are_the_same_data_as_their_arrays(change):
+    """Whatever NumPy makes the same numbers of has the same fingerprint once it is converted."""
+    wanted = tiny_dataset()
+    _, datasets = api._with_data(Study(Experiment()), as_dataset(change))
+    (found,) = datasets.values()
+    assert (found.fingerprint, found.metadata) == (wanted.fingerprint, wanted.metadata)
+    assert found.train["labels"].dtype == np.int32
+
+
+def test_metadata_of_numpy_are_the_numbers_and_lists_they_stand_for():
+    wanted = as_dataset({}, num_classes=3, classes=["a", "b", "c"])
+    found = as_dataset({}, num_classes=np.int64(3), classes=np.array(["a", "b", "c"]))
+    assert (found.fingerprint, found.metadata) == (wanted.fingerprint, wanted.metadata)
+    with pytest.raises(UserError, match="tiny: classes is a set, which a record cannot hold"):
+        as_dataset({}, num_classes=3, classes={"a"})
+
+
+def test_arrays_that_were_taken_before_keep_their_fingerprints():
+    """Of another task, which may read 64 bits: nothing is converted."""
+    splits = [{"x": np.arange(4), "y": np.ones((4, 2))}] * 3
+    dataset = lstm_jax.make_dataset("own", *splits, scale=np.float64(0.5))
+    assert dataset.fingerprint[:12] == "94eee0a28704"
+    assert dataset.train["x"].dtype == np.int64
+    assert tiny_dataset().fingerprint[:12] == "085f123d55a2"
+
+
+@pytest.mark.parametrize(
+    ("change", "metadata", "says"),
+    [
+        ({"labels": lambda a: np.ma.masked_equal(a, 1)}, {}, "labels of train has .* masked.*fill"),
+        ({"labels": lambda a: [[1] * k for k in a]}, {}, "different lengths; pad them"),
+        ({"labels": lambda a: a.astype(str)}, {}, "holds strings; give numbers.*numpy.unique"),
+        ({"labels": lambda a: [*a[1:], None]}, {}, "holds objects such as None; give numbers"),
+        ({"labels": lambda a: Column([1])}, {}, "is no array .*give a NumPy array"),
+        ({"labels": lambda a: a / 1}, {}, r"float64\[40\].*labels.astype"),
+        ({"labels": lambda a: np.eye(3)[a]}, {}, r"labels.argmax\(axis=1\)"),
+        ({"images": lambda a: a / 255}, {}, r"numpy.rint\(images \* 255\)"),
+        ({"images": lambda a: a[:, 0]}, {}, "give each image its rows"),
+        ({"images": lambda a: a[..., None]}, {}, "channels lie side by side"),
+        ({"images": lambda a: -a.astype(int)}, {}, "integers from 0 to 255"),
+        ({"images": lambda a: a[:, : 6 - len(a) // 16]}, {}, "all splits the same size"),
+        ({}, {"classes": ["a"]}, "say num_classes"),
+        ({}, {"num_classes": "3"}, "num_classes is '3'; give a whole number"),
+    ],
+)
+def test_arrays_of_which_nothing_plain_can_be_made_are_refused_in_a_line(change, metadata, says):
+    with pytest.raises(UserError, match=says) as error:
+        api._with_data(Study(Experiment()), as_dataset(change, **metadata))
+    assert "\n" not in str(error.value)
+
+
+def test_texts_are_taken_as_arrays_with_their_vocabulary_and_else_a_line_says_what_is_needed():
+    split = {
+        "symbols": [[1, 2], [2, 0]],
+        "lengths": np.array([2, 1], np.int32),
+        "labels": np.array([0, 1]),
+    }
+    metadata = {"vocabulary": ["", "a", "b"], "classes": ["x", "y"], "widths": [2]}
+    study = Study(Experiment(task=lstm_jax.Text(), hidden_size=3, num_evals=1, total_examples=8))
+
+    def texts(**change):
+        values = {k: v for k, v in (metadata | change).items() if v is not None}
+        return lstm_jax.make_dataset("texts", *[split] * 3, **values)
+
+    api._with_data(study, texts())
+    for change, says in (
+        ({"classes": None}, r"a file of lines .* of arrays it needs .*classes=\[...\]"),
+        ({"vocabulary": ["", "a"]}, "symbols of train are from 0 to 2, not from 0 to 1"),
+        ({"widths": [1]}, "lengths of train are from 1 to 2, not from 0 to 1"),
+    ):
+        with pytest.raises(UserError, match=says):
+            api._with_data(study, texts(**change))
+
+
+def test_a_task_whose_metadata_is_missing_names_it():
+    arrays = [{"text": np.zeros((4, 2), np.uint8)}] * 3
+    study = Study(Experiment(task=lstm_jax.Translation(dataset="dates")))
+    with pytest.raises(UserError, match=r"translation needs '\w+' beside the arrays"):
+        api._with_data(study, lstm_jax.make_dataset("own", *arrays))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,25 +72,28 @@ def gather_examples(arrays: Mapping[str, Any], index: Any) -> dict[str, Any]:
 
 def make_dataset(
     name: str,
-    train: Arrays,
-    validation: Arrays,
-    test: Arrays,
+    train: Mapping[str, Any],
+    validation: Mapping[str, Any],
+    test: Mapping[str, Any],
     *,
     shared: Collection[str] = (),
     **metadata: Any,
 ) -> Dataset:
     """Returns the data set of these splits, with its fingerprint.
 
-    A split is a dict of arrays by name. The first axis of each array counts the examples, as of
-    `images`, uint8 [N, rows, columns], and `labels`, int32 [N], which the task `Images` reads.
+    A split is a dict of arrays by name, or of what NumPy makes arrays of: lists, tensors, columns
+    of a table. The first axis of each array counts the examples, as of `images`, uint8
+    [N, rows, columns], and `labels`, int32 [N], which the task `Images` reads.
     `shared` names the arrays that have no entry per example, such as a table of class weights:
     `Task.gather` leaves them out of a batch, and a task that needs them overrides it. Raises
-    UserError where a split is no such dict or the lengths of its arrays differ.
+    UserError where a split is no such dict, where something in it is no array of numbers, and where
+    the lengths of its arrays differ.
     """
     import numpy as np  # a tenth of a second, which the command line need not wait for
 
+    metadata = _json_values(name, metadata)
     digest = hashlib.sha256("".join(f"{k} {v}\n" for k, v in metadata.items()).encode())
-    splits: Mapping[str, Arrays] = {"train": train, "validation": validation, "test": test}
+    splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
     if isinstance(shared, str):
         raise UserError(f"{name}: shared is a list of names, [{shared!r}], not {shared!r}")
     for split_name, split in splits.items():
@@ -98,6 +102,10 @@ def make_dataset(
                 f"{name}: {split_name} is not a dict of arrays by name, such as images and labels, "
                 f"but {type(split).__name__}"
             )
+        split = splits[split_name] = {
+            array_name: _as_array(value, f"{name}: {array_name} of {split_name}")
+            for array_name, value in split.items()
+        }
         _check_lengths(name, split_name, split, shared)
         for array_name, array in split.items():
             digest.update(f"{split_name} {array_name} {array.shape} {array.dtype.str}\n".encode())
@@ -106,11 +114,84 @@ def make_dataset(
             if array_name in shared and len(array) == num_examples(Split(split, shared)):
                 digest.update(f"{split_name} {array_name} shared\n".encode())
     if shared:
-        train, validation, test = (Split(split, shared) for split in splits.values())
-    shapes = {array_name: list(array.shape[1:]) for array_name, array in test.items()}
+        splits = {split_name: Split(split, shared) for split_name, split in splits.items()}
+    shapes = {array_name: list(array.shape[1:]) for array_name, array in splits["test"].items()}
     return Dataset(
-        name, train, validation, test, {**metadata, "shapes": shapes}, digest.hexdigest()
+        name, **splits, metadata={**metadata, "shapes": shapes}, fingerprint=digest.hexdigest()
     )
+
+
+def _as_array(value: Any, label: str) -> np.ndarray:
+    """Returns a value as an array of numbers in the byte order of the machine.
+
+    Raises UserError, which begins with `label`, where NumPy makes no array of numbers of it.
+    """
+    import numpy as np
+
+    if isinstance(value, np.ma.MaskedArray) and (count := np.ma.count_masked(value)):
+        raise UserError(f"{label} has {count:,} masked values; fill them in first: .filled(value)")
+    if hasattr(value, "detach"):  # a tensor of PyTorch, wherever it lies
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+        if array.dtype == object:  # as of a table whose column may have gaps
+            array = np.array(array.tolist())
+    except ValueError:
+        raise UserError(
+            f"{label} has entries of different lengths; pad them to one length, and give the "
+            "lengths as an array of their own"
+        ) from None
+    except (TypeError, RuntimeError) as error:
+        raise UserError(f"{label} is no array ({one_line(error)}); give a NumPy array") from None
+    if array.dtype.kind in "OSUMm":
+        kinds = {"O": "objects", "M": "dates", "m": "durations"}
+        kind = kinds.get(array.dtype.kind, "strings")
+        remedy = "give numbers"
+        if kind == "strings":
+            remedy = (
+                "give numbers: of classes numpy.unique(labels, return_inverse=True)[1]; texts are "
+                "read from a file of lines label<TAB>text, task.dataset FILE.tsv"
+            )
+        if kind == "objects":
+            odd = (x for x in array.ravel().tolist() if not isinstance(x, (int, float, np.number)))
+            first = next(odd, "")
+            kind += f" such as {first!r}"[:60]
+        raise UserError(f"{label} holds {kind}; {remedy}")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _json_values(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Returns the metadata with the numbers and lists that NumPy's scalars and arrays stand for.
+
+    Values that JSON can hold are returned as they are. Raises UserError for any other value.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(each) for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(each) for each in value]
+        return value.tolist() if hasattr(value, "tolist") else value
+
+    values = {}
+    for key, value in metadata.items():
+        values[key] = value
+        if not _is_json(value):
+            values[key] = plain(value)
+        if not _is_json(values[key]):
+            raise UserError(
+                f"{name}: {key} is a {type(value).__name__}, which a record cannot hold; give "
+                "numbers, strings, lists or dicts of them"
+            )
+    return values
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _check_lengths(name: str, split_name: str, split: Arrays, shared: Collection[str]) -> None:

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data import tfds_sets
-from lstm_jax.data.dataset import Arrays, Dataset, Say, arrays_missing, make_dataset, say_nothing
+from lstm_jax.data.dataset import (
+    Arrays,
+    Dataset,
+    Say,
+    arrays_missing,
+    make_dataset,
+    say_nothing,
+    shared_arrays,
+)
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 
 ARRAYS = "lstm_jax_arrays.npz"
@@ -65,17 +73,70 @@ def is_image_file(name: str) -> bool:
     return re.search(r"^[./~]|(/|\.npz)$", name.lower()) is not None
 
 
+def convert_images(dataset: Dataset) -> Dataset:
+    """Returns a data set that was made from arrays with its images as uint8 and labels as int32.
+
+    Converts integers from 0 to 255 and labels of any integer type, [N] or [N,1]; leaves all else.
+    """
+
+    def convert(name: str, array: np.ndarray) -> np.ndarray:
+        is_integer = array.dtype.kind in "biu" and array.size > 0
+        if name == "images" and is_integer and array.min() >= 0 and array.max() <= 255:
+            return array.astype(np.uint8, copy=False)
+        if name == "labels" and is_integer and array.min() >= -(2**31) and array.max() < 2**31:
+            column = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+            return column.astype(np.int32, copy=False)
+        return array
+
+    splits = dataset.train, dataset.validation, dataset.test
+    converted = [{name: convert(name, a) for name, a in split.items()} for split in splits]
+    same = all(
+        new[name] is old[name] for new, old in zip(converted, splits, strict=True) for name in old
+    )
+    if same:
+        return dataset
+    metadata = {key: value for key, value in dataset.metadata.items() if key != "shapes"}
+    return make_dataset(dataset.name, *converted, shared=shared_arrays(dataset.test), **metadata)
+
+
 def check_images(dataset: Dataset) -> None:
     """Raises UserError where a data set that was made from arrays is not one of images."""
     num_classes = dataset.metadata.get("num_classes")
-    if not isinstance(num_classes, int):
+    if num_classes is None:
         raise UserError(f"{dataset.name}: say num_classes, as in make_dataset(..., num_classes=10)")
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
+        raise UserError(f"{dataset.name}: num_classes is {num_classes!r}; give a whole number")
     for split in ("train", "validation", "test"):
         arrays = getattr(dataset, split)
         if not {"images", "labels"} <= arrays.keys():
             raise UserError(f"{dataset.name}: its {split} split needs arrays images and labels")
         if problem := _problem(arrays, num_classes):
-            raise UserError(f"{dataset.name}: {problem} in its {split} split")
+            raise UserError(f"{dataset.name}: {problem} in its {split} split{_remedy(arrays)}")
+        shape = list(arrays["images"].shape[1:])
+        if shape != dataset.metadata["shapes"]["images"]:
+            raise UserError(
+                f"{dataset.name}: images of {split} are {shape}, and those of test "
+                f"{dataset.metadata['shapes']['images']}; give all splits the same size"
+            )
+
+
+def _remedy(arrays: Arrays) -> str:
+    """Returns what to do about arrays that are no images and labels, or an empty string."""
+    images, labels = arrays["images"], arrays["labels"]
+    if images.ndim == 4:
+        return "; channels lie side by side, images.reshape(len(images), rows, columns * channels)"
+    if images.ndim == 2:
+        return "; give each image its rows, images.reshape(len(images), rows, columns)"
+    if images.dtype.kind == "f":
+        scale = " * 255" if images.size and images.max() <= 1 else ""
+        return f"; of values from 0 to 1 or 255 give numpy.rint(images{scale}).astype('uint8')"
+    if images.dtype != np.uint8:
+        return "; give integers from 0 to 255"
+    if labels.ndim == 2 and len(labels) == len(images):
+        return "; of one-hot labels give labels.argmax(axis=1)"
+    if labels.dtype.kind == "f":
+        return "; give integers, labels.astype('int32')"
+    return ""
 
 
 def _digits() -> Dataset:

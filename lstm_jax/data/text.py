@@ -64,6 +64,43 @@ def load_texts(
     )
 
 
+def check_texts(dataset: Dataset) -> None:
+    """Raises UserError where a data set that was made from arrays is not one of texts."""
+    wanted = {"symbols": "int32 [N,L]", "lengths": "int32 [N]", "labels": "int32 [N]"}
+    listed = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
+    lists = {
+        name: value
+        for name in ("vocabulary", "classes", "widths")
+        if isinstance(value := dataset.metadata.get(name), list) and value
+    }
+    if len(lists) < 3 or any(not wanted.keys() <= split.keys() for split in dataset[1:4]):
+        raise UserError(
+            f"{dataset.name}: the task text reads a file of lines label<TAB>text, task.dataset "
+            f"FILE.tsv; of arrays it needs {listed} in each split, and make_dataset(..., "
+            "vocabulary=[...], classes=[...], widths=[L])"
+        )
+    for split_name in SPLITS:
+        arrays = getattr(dataset, split_name)
+        longest = arrays["symbols"].shape[1] if arrays["symbols"].ndim == 2 else 0
+        bounds = {
+            "symbols": (0, len(lists["vocabulary"]) - 1),
+            "lengths": (0, min(longest, max(lists["widths"]))),
+            "labels": (0, len(lists["classes"]) - 1),
+        }
+        for name, (low, high) in bounds.items():
+            array, ndim = arrays[name], 2 if name == "symbols" else 1
+            if array.dtype.kind not in "iu" or array.ndim != ndim or not array.size:
+                raise UserError(
+                    f"{dataset.name}: {name} of {split_name} are {array.dtype}"
+                    f"{list(array.shape)}, not {wanted[name]}"
+                )
+            if array.min() < low or array.max() > high:
+                raise UserError(
+                    f"{dataset.name}: {name} of {split_name} are from {array.min()} to "
+                    f"{array.max()}, not from {low} to {high}"
+                )
+
+
 def read_texts(name: str, say: Say) -> LabelledTexts:
     """Returns the texts of each split.
 

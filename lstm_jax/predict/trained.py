@@ -72,7 +72,8 @@ class TrainedModel:
         Raises what `Task.load` raises, and EnvironmentProblem where the data set is not that of
         the run.
         """
-        dataset = dataset or self.member.task.load(say)
+        task = self.member.task
+        dataset = task.load(say) if dataset is None else task.convert_data(dataset)
         if self.record is not None:
             self.record.check_data(dataset)
         return dataset

@@ -53,6 +53,11 @@ class Images(ClassificationTask):
 
         return load_images(self.dataset, say)
 
+    def convert_data(self, dataset: Dataset) -> Dataset:
+        from lstm_jax.data.images import convert_images
+
+        return convert_images(dataset)
+
     def check_data(self, dataset: Dataset) -> None:
         from lstm_jax.data.images import check_images
 

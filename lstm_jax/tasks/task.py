@@ -138,6 +138,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def convert_data(self, dataset: Dataset) -> Dataset:
+        """Returns a data set that a user made of arrays, with the types that this task reads."""
+        return dataset
+
     def check_data(self, dataset: Dataset) -> None:
         """Raises UserError where a data set that a user made of arrays does not fit this task."""
 

@@ -63,6 +63,11 @@ class Text(ClassificationTask):
             self.dataset, self.units, self.max_vocabulary, self.min_count, self.max_length, say
         )
 
+    def check_data(self, dataset: Dataset) -> None:
+        from lstm_jax.data.text import check_texts
+
+        check_texts(dataset)
+
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(
             num_features=len(metadata["vocabulary"]),
