@@ -194,7 +194,8 @@ def test_a_picture_is_predicted_as_it_was_trained_on_and_its_class_is_named(tmp_
         return np.array([[0.1, 0.2, 0.7]])
 
     trained = SimpleNamespace(
-        user_channels=dataset.metadata["channels"], class_names=dataset.metadata["classes"],
+        reads_drawings=False, picture_channels=dataset.metadata["channels"],
+        class_names=dataset.metadata["classes"],
         image_shape=tuple(dataset.metadata["shapes"]["images"]), probabilities=probabilities,
     )  # fmt: skip
     said = []
@@ -206,3 +207,4 @@ def test_a_picture_is_predicted_as_it_was_trained_on_and_its_class_is_named(tmp_
     assert seen[1].shape == seen[0].shape
     assert said[0].endswith("000.png: cat (70.0%), then bee (20.0%)")
     assert json.loads(said[1])["class"] == "cat"
+    assert json.loads(said[1])["notes"] == []

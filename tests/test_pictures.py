@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.image_files import files_in
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import UserError
+from lstm_jax.predict.images import read_input
 from lstm_jax.predict.pictures import read_picture
+from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.tasks.images import Images
 
 
 def pictures(image, draw):
@@ -157,3 +161,34 @@ def test_what_is_no_picture_is_one_line(tmp_path, kind, words):
     with pytest.raises(UserError, match=words) as caught:
         read_picture(str(path), (28, 28))
     assert "\n" not in str(caught.value)
+
+
+def test_only_a_set_of_drawings_is_prepared_like_mnist(tmp_path):
+    """In arrays of one's own, place, size and shade may be the answer: a file of one of them is
+    read back to the byte. A named set of clothes is no set of drawings either.
+    """
+    image = np.full((28, 28), 235, np.uint8)
+    image[3:-3, 4:7] = 10
+    path = tmp_path / "left.png"
+    Image.fromarray(image).save(path)
+    Image.fromarray(image).resize((56, 28)).save(tmp_path / "wide.png")
+
+    def model(name, shape=(28, 28), **metadata):
+        metadata = {"shapes": {"images": list(shape)}, "num_classes": 3, **metadata}
+        return TrainedModel("t", Experiment(task=Images(dataset=name)), 1, None, metadata, {})
+
+    for name in ("mnist", "emnist/letters", "digits"):
+        assert model(name).reads_drawings
+    for name in ("bars@0123456789ab", "mnist@0123456789ab", "fashion_mnist", "./own.npz"):
+        assert not model(name).reads_drawings
+        (picture,) = read_input(str(path), model(name))
+        np.testing.assert_array_equal(picture.image, image)
+        assert picture.squeezed_from is None
+    (wide,) = read_input(str(tmp_path / "wide.png"), model("bars@0123456789ab"))
+    assert wide.squeezed_from == "56 x 28"
+    (colour,) = read_input(str(path), model("bars@0123456789ab", (28, 84)))
+    np.testing.assert_array_equal(colour.image.reshape(28, 28, 3)[..., 1], image)
+    with pytest.raises(UserError, match=r"28 x 20, .*make_dataset\(\.\.\., channels=1\)"):
+        read_input(str(path), model("bars@0123456789ab", (28, 20)))
+    (narrow,) = read_input(str(path), model("bars@0123456789ab", (28, 20), channels=1))
+    assert narrow.image.shape == (28, 20)

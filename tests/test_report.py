@@ -159,9 +159,8 @@ def test_only_a_model_that_the_sketch_page_computes_has_one():
         assert not can_draw_digit(other)
         with pytest.raises(UserError, match="one layer of the cell lstm"):
             draw_digit_page(other, "seed 0")
-    assert not can_draw_digit(
-        zero_model(member, METADATA | {"channels": 1})
-    )  # of a user's own files
+    for own in ("./own.npz", "shapes@0123456789ab"):  # a user's own images
+        assert not can_draw_digit(zero_model(member.replace({"task.dataset": own}), METADATA))
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")

@@ -4,6 +4,7 @@ One size for all: a model of 8 units in both directions, texts of up to 8 words.
 """
 
 import gzip
+import io
 import json
 from types import SimpleNamespace
 
@@ -288,3 +289,24 @@ def test_the_report_shows_texts_and_simpler_models(trained, monkeypatch):
     trivial, bayes = elements["simpler"].rows
     assert trivial[2] == f"{model.member.task.trivial_score(dataset):.3f}"
     assert 0.5 < float(bayes[2]) <= 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_each_line_of_stdin_has_one_answer_beside_it(trained, monkeypatch, as_json):
+    """Empty ones too; a byte order mark belongs to no word, and a line ends with \\n alone."""
+    content = "\ufeffgood film\n\nthe\u2028plot\r\n  \nold\x0cfilm\n".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    said = []
+    with pytest.raises(UserError, match=r"^2 of 5 texts could not be read"):
+        text.predict(trained[0], PredictOptions(("-",), json=as_json), said.append)
+    assert len(said) == 5
+    for number in (2, 4):
+        reason = "has no word that could be read"
+        assert f"line {number} of stdin: " in said[number - 1]
+        assert reason in said[number - 1]
+    assert not any("not known" in line for line in said)
+    if as_json:
+        assert [json.loads(line)["text"] for line in said][:2] == ["good film", ""]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"good\nb\xe4d\n")))
+    with pytest.raises(UserError, match="stdin: line 2 is not UTF-8"):
+        text.predict(trained[0], PredictOptions(("-",)), said.append)

@@ -5,6 +5,7 @@ One size for all: sentences of one to three of eight letters, to be copied.
 
 import io
 import itertools
+import json
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -235,9 +236,12 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
     sequence.translate(trained, options, printed.append)
     lines = [line.split()[0] for line in printed]
     assert lines == ["B", "B", "E", "D", "D"]
-    monkeypatch.setattr("sys.stdin", io.StringIO("a c d\n"))
-    sequence.translate(trained, PredictOptions(("-",), json=True), printed.append)
-    assert printed[-1].startswith('{"source": "a c d", "target": "A C D", "certainty": 0.')
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("a c d\n\na\u2028c".encode())))
+    with pytest.raises(UserError, match=r"^1 of 3 texts could not be read"):
+        sequence.translate(trained, PredictOptions(("-",), json=True), printed.append)
+    assert printed[-3].startswith('{"source": "a c d", "target": "A C D", "certainty": 0.')
+    assert json.loads(printed[-2])["error"] == "line 2 of stdin: 0 words; this model reads 1 to 4"
+    assert json.loads(printed[-1])["target"] == "A C"
     for sentence in ("", "a b c d e"):
         with pytest.raises(UserError, match=r"^predict: \d words; this model reads 1 to 4$"):
             sequence.translate(trained, PredictOptions((sentence,)), printed.append)

@@ -263,7 +263,8 @@ class Predict(OnRun):
     inputs: tuple[str, ...] = option(
         (),
         "what the task reads: sentences, prompts, or pictures and folders of them (PNG, JPEG and "
-        "others, of any size, dark on light or light on dark); - reads stdin: text, or an array as "
+        "others, of any size; a model of mnist or digits reads dark on light or light on dark, any "
+        "other reads the picture as it is, scaled); - reads stdin: a text a line, or an array as "
         "numpy.save writes it, uint8 [N, rows, columns] as in the data set",
         positional="*",
     )

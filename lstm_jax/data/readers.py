@@ -31,9 +31,9 @@ GZIP = b"\x1f\x8b"  # the first bytes of a file that gzip wrote
 def is_text_file(name: str) -> bool:
     """Returns whether a data set's name is that of a text file, or a pattern of files.
 
-    It begins with `.`, `/` or `~`, contains `*`, or ends as files of text do.
+    It begins with `.`, `/` or `~`, contains `*`, or ends as files of text do, in any case.
     """
-    return re.search(r"^[./~]|[*]|\.(txt|tsv|gz|csv|md|py)$", name) is not None
+    return re.search(r"^[./~]|[*]|\.(txt|tsv|gz|csv|md|py)$", name.lower()) is not None
 
 
 # Texts, plain or packed by gzip, UTF-8.
@@ -97,9 +97,17 @@ def _text_lines(path: Path) -> list[str]:
     """Returns the lines of a text file, without their line ends."""
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file of lines")
-    content = _content(path).removeprefix("\ufeff".encode())
+    return decode_lines(_content(path), path)
+
+
+def decode_lines(content: bytes, path: str | Path) -> list[str]:
+    """Returns the lines of a text without their line ends and without a byte order mark.
+
+    A line ends with a line feed alone. Raises UserError, which names the path and the line, for
+    content that is not UTF-8 and for a line of more than `MAX_TEXT_CHARACTERS`.
+    """
     lines = []
-    for number, line in enumerate(content.split(b"\n"), 1):
+    for number, line in enumerate(content.removeprefix("\ufeff".encode()).split(b"\n"), 1):
         try:
             lines.append(line.removesuffix(b"\r").decode())
         except UnicodeDecodeError as error:

@@ -38,7 +38,7 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     num_failed = 0
     for name in names:
         try:
-            for picture in _read(name, trained):
+            for picture in read_input(name, trained):
                 _answer(name, picture, trained, options, say)
         except UserError as error:
             if len(names) == 1:
@@ -49,7 +49,7 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         raise UserError(f"{num_failed} of {len(names)} inputs could not be read")
 
 
-def _read(name: str, trained: TrainedModel) -> list[Picture]:
+def read_input(name: str, trained: TrainedModel) -> list[Picture]:
     """Returns the images of an input: one of a file, any number of an array on stdin."""
     if os.path.isdir(name):
         raise UserError(f"{name}: no picture lies in this folder")
@@ -58,9 +58,9 @@ def _read(name: str, trained: TrainedModel) -> list[Picture]:
         images = array[None] if array.ndim == 2 else array
         trained.probabilities(images[:1])  # raises UserError where the model cannot read the array
         return [Picture(image) for image in images]
-    if trained.user_channels:
-        return [read_as_is(name, trained.image_shape, trained.user_channels)]
-    return [read_picture(name, trained.image_shape)]
+    if trained.reads_drawings:
+        return [read_picture(name, trained.image_shape)]
+    return [read_as_is(name, trained.image_shape, trained.picture_channels)]
 
 
 def _answer(
@@ -75,6 +75,8 @@ def _answer(
         notes.append("not sure")
     if picture.drawings > 1:
         notes.append(f"{picture.drawings} drawings seem to be on it, read as one")
+    if picture.squeezed_from is not None:
+        notes.append(f"its {picture.squeezed_from} pixels have other proportions: squeezed")
     if options.json:
         answer = {
             "image": name,

@@ -7,6 +7,7 @@ aspect ratio, and lies with its centre of mass in the middle of 28 x 28 pixels, 
 from __future__ import annotations
 
 import io
+import math
 import sys
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ NEIGHBOURS = np.ones((3, 3), bool)  # pixels that touch at a corner belong to on
 # The smaller of two drawings in a picture, as a share of the larger one.
 MIN_DRAWING_HEIGHT = 0.5  # the separate bar of a 5 is lower
 MIN_DRAWING_INK = 0.15  # a 1 beside an 8 has more
+MAX_SQUEEZE = 0.1  # the difference of two proportions, a logarithm, that goes unsaid
 
 
 class Picture(NamedTuple):
@@ -32,6 +34,7 @@ class Picture(NamedTuple):
 
     image: np.ndarray  # uint8 [rows, columns], or [rows, columns * channels]
     drawings: int = 1  # how many drawings it seems to show
+    squeezed_from: str | None = None  # the size of a file whose proportions are not the image's
 
 
 def read_stdin() -> np.ndarray:
@@ -54,29 +57,27 @@ def read_as_is(path: str, image_shape: tuple[int, int], channels: int) -> Pictur
     channels]. Raises UserError where the file is no picture.
     """
     rows, features = image_shape
+    columns = features // channels
     picture = Image.fromarray(read_rgb(path)).convert("L" if channels == 1 else "RGB")
-    picture = picture.resize((features // channels, rows))
-    return Picture(np.asarray(picture).reshape(rows, features))
+    proportion = picture.width * rows / (picture.height * columns)
+    is_alike = abs(math.log(proportion)) <= MAX_SQUEEZE
+    size = None if is_alike else f"{picture.width} x {picture.height}"
+    image = np.asarray(picture.resize((columns, rows))).reshape(rows, features)
+    return Picture(image, squeezed_from=size)
 
 
 def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:
-    """Returns the drawing on a picture as an image of MNIST, or a picture in colours scaled to a
-    side: uint8 [rows, columns] or [rows, columns * 3]. The model's images must be square.
+    """Returns the drawing on a picture as an image of MNIST: uint8 [rows, rows].
 
     Raises UserError where the file is no picture, or nothing is drawn on it.
     """
     opened = open_picture(path)
     for paper in ("white", "black"):  # black where white paper hides the whole drawing
-        picture = on_background(opened, paper)
-        if np.ptp(np.asarray(picture.convert("L"))) >= 255 * MIN_CONTRAST:
+        grey = np.asarray(on_background(opened, paper).convert("L"))
+        if np.ptp(grey) >= 255 * MIN_CONTRAST:
             break
-    rows, features = image_shape
-    if features == rows:
-        ink = find_ink(np.asarray(picture.convert("L")), path)
-        return Picture(_fit(ink, rows, path), count_drawings(ink))
-    if features == 3 * rows:
-        return Picture(np.asarray(picture.resize((rows, rows))).reshape(rows, features))
-    raise UserError(f"this model reads images of {rows} x {features}: hand them in as an array")
+    ink = find_ink(grey, path)
+    return Picture(_fit(ink, image_shape[0], path), count_drawings(ink))
 
 
 def find_ink(grey: np.ndarray, name: str) -> np.ndarray:

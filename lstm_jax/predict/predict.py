@@ -6,12 +6,15 @@ The command line reads the options before JAX starts, so what is heavy is import
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 
+from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.plugins import load_attribute
 
@@ -27,6 +30,44 @@ class PredictOptions(NamedTuple):
     seed: int = 0  # of the samples
     beam: int = 1  # beam size of a decoder; 1 is greedy
     last: Path | None = None  # the file whose end a forecast continues
+
+
+def answer_lines(
+    options: PredictOptions, say: Say, noun: str, answer: Callable[[str], list[str]]
+) -> None:
+    """Prints the answer to each text: that of a word of the command line, or of a line of stdin
+    where the word is -.
+
+    A line of stdin ends with a line feed alone. One that cannot be read is answered too, with the
+    reason and its number, so that with `json` the answers stand beside the lines. `noun` names the
+    text in the JSON object. Raises UserError at the end if a text could not be read.
+    """
+    from lstm_jax.data.readers import decode_lines
+
+    texts = list[tuple[str, str]]()  # each with where it stands
+    for word in options.inputs:
+        if word != "-":
+            texts.append(("", word))
+            continue
+        lines = decode_lines(sys.stdin.buffer.read(), "stdin")
+        texts += [(f"line {number} of stdin", line) for number, line in enumerate(lines, 1)]
+    num_failed = 0
+    for where, text in texts:
+        try:
+            lines = answer(text)
+        except UserError as error:
+            if len(texts) == 1:
+                raise
+            num_failed += 1
+            reason = ": ".join(filter(None, (where, str(error).removeprefix("predict: "))))
+            lines = [dumps({noun: text, "error": reason}, ensure_ascii=False)]
+            lines = lines if options.json else [f"({reason})"]
+        for line in lines:
+            say(line)
+    if num_failed:
+        raise UserError(
+            f"{num_failed:,} of {len(texts):,} texts could not be read; the answer to each says why"
+        )
 
 
 def predict(

@@ -5,7 +5,6 @@ Axes: N examples, S time steps of the decoder, T tokens of the source.
 
 from __future__ import annotations
 
-import sys
 from json import dumps
 
 import numpy as np
@@ -15,7 +14,7 @@ from lstm_jax.data.tokens import encode_sentences, tokenize_sentence
 from lstm_jax.errors import UserError
 from lstm_jax.predict import decode
 from lstm_jax.predict.pictures import read_as_is, read_stdin
-from lstm_jax.predict.predict import PredictOptions
+from lstm_jax.predict.predict import PredictOptions, answer_lines
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.translation import Translation
 
@@ -23,21 +22,24 @@ from lstm_jax.tasks.translation import Translation
 def translate(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     """Prints one line for each sentence: its translation and the mean probability of a token.
 
-    The input - stands for the lines of stdin. Raises UserError for a sentence that is empty or
-    longer than the model reads.
+    The input - stands for the lines of stdin. Raises UserError, after it has answered the others,
+    for a sentence that is empty or longer than the model reads.
     """
-    for word in options.inputs:
-        for sentence in sys.stdin.read().splitlines() if word == "-" else [word]:
-            examples = _source(trained, sentence)
-            generated = decode.generate(trained, examples, options.beam)
-            certainty = float(generated.certainty_N[0])
-            if options.json:
-                answer = {"source": sentence, "target": generated.texts[0]}
-                say(dumps({**answer, "certainty": round(certainty, 6)}, ensure_ascii=False))
-                continue
-            say(f"{generated.texts[0]}  ({certainty:.1%} a {trained.member.task.time_step_name})")
-            if options.show_each_time_step:
-                _show_attention(trained, examples, generated, say)
+
+    def answer(sentence: str) -> list[str]:
+        examples = _source(trained, sentence)
+        generated = decode.generate(trained, examples, options.beam)
+        certainty, target = float(generated.certainty_N[0]), generated.texts[0]
+        if options.json:
+            fields = {"source": sentence, "target": target, "certainty": round(certainty, 6)}
+            return [dumps(fields, ensure_ascii=False)]
+        line = f"{target}  ({certainty:.1%} a {trained.member.task.time_step_name})"
+        shown = options.show_each_time_step
+        return [line, *(_attention(trained, examples, generated) if shown else [])]
+
+    if options.show_each_time_step and not options.json:
+        _refuse_without_attention(trained)
+    answer_lines(options, say, "source", answer)
 
 
 def _source(trained: TrainedModel, sentence: str) -> Arrays:
@@ -65,19 +67,22 @@ def _empty_targets(trained: TrainedModel, count: int) -> Arrays:
     }
 
 
-def _show_attention(
-    trained: TrainedModel, examples: Arrays, generated: decode.Generated, say: Say
-) -> None:
-    """Prints each generated token beside the three source tokens with the largest weights."""
+def _refuse_without_attention(trained: TrainedModel) -> None:
     if trained.spec.decoder is None or trained.spec.decoder.attention == "none":
         raise UserError("predict: --show-each-time-step shows attention, and this model has none")
+
+
+def _attention(trained: TrainedModel, examples: Arrays, generated: decode.Generated) -> list[str]:
+    """Returns a line for each generated token, with the three source tokens of largest weights."""
     source = decode.words(examples["source"][0], trained.metadata, "source")
     target = decode.words(generated.tokens_NS[0], trained.metadata, "target")
     weights_ST = decode.attention_weights(trained, examples, generated.tokens_NS)[0]
+    lines = []
     for token, weight_T in zip(target, weights_ST, strict=False):
         largest = np.argsort(-weight_T[: len(source)])[:3]
         shown = ", ".join(f"{source[t].strip()} {weight_T[t]:.0%}" for t in largest)
-        say(f"  {token.strip():20} {shown}")
+        lines.append(f"  {token.strip():20} {shown}")
+    return lines
 
 
 def caption(trained: TrainedModel, options: PredictOptions, say: Say) -> None:

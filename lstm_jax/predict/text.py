@@ -5,7 +5,6 @@ Axes: N texts, T tokens of a text, C classes.
 
 from __future__ import annotations
 
-import sys
 from json import dumps
 
 import numpy as np
@@ -14,7 +13,7 @@ from lstm_jax.data.dataset import Say
 from lstm_jax.data.tokens import encode_texts, tokenize_text
 from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
-from lstm_jax.predict.predict import PredictOptions
+from lstm_jax.predict.predict import PredictOptions, answer_lines
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Batch
 from lstm_jax.tasks.text import Text
@@ -25,41 +24,43 @@ BATCH_SIZE = 64  # of every batch, so that one program is compiled for each leng
 def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     """Prints one line for each text: its label, the probability of the label, and unknown words.
 
-    The input - stands for the lines of stdin. Raises UserError for a text without a token.
+    The input - stands for the lines of stdin. Raises UserError, after it has answered the others,
+    for a text without a token.
     """
-    texts = list[str]()
-    for word in options.inputs:
-        texts += [line.strip() for line in sys.stdin if line.strip()] if word == "-" else [word]
+    answer_lines(options, say, "text", lambda text: _answer(trained, text, options))
+
+
+def _answer(trained: TrainedModel, text: str, options: PredictOptions) -> list[str]:
+    """Returns the lines of the answer to a text; the last one names the label."""
     classes, known = trained.metadata["classes"], set(trained.metadata["vocabulary"])
 
     def by_class(row_C: np.ndarray) -> dict[str, float]:
         return {name: round(float(p), 6) for name, p in zip(classes, row_C, strict=True)}
 
-    for text in texts:
-        tokens = tokenize(trained, text)
-        beliefs_TC = beliefs(trained, tokens) if options.show_each_time_step else None
-        last_C = probabilities(trained, [tokens])[0] if beliefs_TC is None else beliefs_TC[-1]
-        best = int(np.argmax(last_C))
-        label = classes[best]
-        if options.json:
-            answer = {"text": text, "label": label, "probabilities": by_class(last_C)}
-            if beliefs_TC is not None:
-                rows = zip(tokens, beliefs_TC, strict=True)
-                answer["by_step"] = [[token, by_class(row_C)] for token, row_C in rows]
-            say(dumps(answer, ensure_ascii=False))
-            continue
+    tokens = tokenize(trained, text)
+    beliefs_TC = beliefs(trained, tokens) if options.show_each_time_step else None
+    last_C = probabilities(trained, [tokens])[0] if beliefs_TC is None else beliefs_TC[-1]
+    best = int(np.argmax(last_C))
+    label = classes[best]
+    if options.json:
+        answer = {"text": text, "label": label, "probabilities": by_class(last_C)}
         if beliefs_TC is not None:
-            width = min(24, max(map(len, tokens)))
-            before = 1 / trained.spec.num_outputs
-            for token, belief in zip(tokens, beliefs_TC[:, best].tolist(), strict=True):
-                mark = " " if token in known else "?"
-                bar = "#" * round(20 * belief)
-                change = f"{belief:.2f} {belief - before:+.2f}"
-                say(f"{token[:24]:{width}}{mark} {label}  {bar:20} {change}")
-                before = belief
-        unknown = [token for token in tokens if token not in known]
-        note = f"; not known: {', '.join(dict.fromkeys(unknown))}" if unknown else ""
-        say(f"{label} ({last_C[best]:.1%}): {text}{note}")
+            rows = zip(tokens, beliefs_TC, strict=True)
+            answer["by_step"] = [[token, by_class(row_C)] for token, row_C in rows]
+        return [dumps(answer, ensure_ascii=False)]
+    lines = []
+    if beliefs_TC is not None:
+        width = min(24, max(map(len, tokens)))
+        before = 1 / trained.spec.num_outputs
+        for token, belief in zip(tokens, beliefs_TC[:, best].tolist(), strict=True):
+            mark = " " if token in known else "?"
+            bar = "#" * round(20 * belief)
+            change = f"{belief:.2f} {belief - before:+.2f}"
+            lines.append(f"{token[:24]:{width}}{mark} {label}  {bar:20} {change}")
+            before = belief
+    unknown = [token for token in tokens if token not in known]
+    note = f"; not known: {', '.join(dict.fromkeys(unknown))}" if unknown else ""
+    return [*lines, f"{label} ({last_C[best]:.1%}): {text}{note}"]
 
 
 def text_task(trained: TrainedModel) -> Text:

@@ -27,9 +27,12 @@ from lstm_jax.runs.record import RUN, Record, digest_with_prefix, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import check_code
 from lstm_jax.runs.statistics import summarise
-from lstm_jax.tasks.images import Images, num_time_steps
+from lstm_jax.tasks.images import Images, num_channels, num_time_steps
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.placement import named_leaves
+
+# Sets of characters drawn by hand, light on dark, each cut out, centred and scaled.
+DRAWN_SETS = ("mnist", "digits", "emnist", "kmnist")
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,27 @@ class TrainedModel:
         return self.metadata.get("classes") or [str(i) for i in range(self.spec.num_outputs)]
 
     @property
-    def user_channels(self) -> int | None:
-        """The channels of an image where the data set is the user's own files. None for a data set
-        that has a name.
+    def reads_drawings(self) -> bool:
+        """Whether the data set is one of drawn characters, cut out, centred and scaled as those of
+        MNIST: only there is a picture prepared alike. Size, place and shade mean nothing in such a
+        set. In any other set, a user's own arrays and files among them, they may be the answer.
         """
-        return self.metadata.get("channels")
+        (rows, features), task = self.image_shape, self.images_task
+        is_drawn = task.dataset.split("/")[0] in DRAWN_SETS and type(task).load is Images.load
+        return is_drawn and rows == features
+
+    @property
+    def picture_channels(self) -> int:
+        """The channels of an image as the data set says, or as its shape tells. Raises UserError
+        where neither does.
+        """
+        rows, features = self.image_shape
+        if "channels" not in self.metadata and features not in (rows, 3 * rows):
+            raise UserError(
+                f"this model reads images of {rows} x {features}, which may be grey or not: hand "
+                "them in as an array, or train with make_dataset(..., channels=1)"
+            )
+        return num_channels(self.metadata)
 
     @property
     def images_task(self) -> Images:

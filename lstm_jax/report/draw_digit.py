@@ -19,22 +19,21 @@ MAX_HIDDEN_SIZE = 1024  # beyond it the page would take 20 MB
 
 def can_draw_digit(trained: TrainedModel) -> bool:
     """Returns whether the page can run this model: one LSTM layer of at most MAX_HIDDEN_SIZE units
-    that reads square grey images of a named data set.
+    that reads square grey images of a set of drawings.
     """
     member = trained.member
     if not isinstance(member.task, Images) or (member.cell, member.layers) != ("lstm", 1):
         return False
-    if not inference.has_one_way(member, trained.spec) or trained.user_channels:
-        return False  # a user's own pictures are no centred, light drawings on a dark ground
-    rows, features = trained.image_shape
-    return rows == features and member.hidden_size <= MAX_HIDDEN_SIZE
+    if not inference.has_one_way(member, trained.spec) or not trained.reads_drawings:
+        return False  # other images are no centred, light drawings on a dark ground
+    return member.hidden_size <= MAX_HIDDEN_SIZE
 
 
 def draw_digit_page(trained: TrainedModel, member_label: str) -> str:
     """Returns the page. Raises UserError for a model that it cannot run."""
     if not can_draw_digit(trained):
         raise UserError(
-            "sketch: the page runs one layer of the cell lstm that reads square grey images"
+            "sketch: the page runs one layer of the cell lstm that reads drawings as of mnist"
         )
 
     def encoded(array: jax.Array) -> str:
