@@ -45,10 +45,10 @@ def bare(shapes, **metadata):
 def windows(member):
     """A flat series."""
     task = member.task
-    names = {*task.column_names, task.target}
+    names = {*task.column_names(), task.target}
     rows = 65_536 + task.window + 2 * task.horizon
     return make_windows(
-        "flat", dict.fromkeys(names, np.zeros(rows)), task.target, task.column_names,
+        "flat", dict.fromkeys(names, np.zeros(rows)), task.target, task.column_names(),
         SeriesSplit(rows - 2 * task.horizon, rows - task.horizon, ""), window=task.window,
         horizon=task.horizon, history=task.window,
     )  # fmt: skip

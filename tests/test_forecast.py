@@ -5,6 +5,10 @@ One size for all: windows of T = 6 rows, S = 3 values asked for.
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
+from datetime import date, datetime, timedelta, timezone
+
 import numpy as np
 import pytest
 from trained_runs import quiet, train_in_memory
@@ -12,7 +16,7 @@ from trained_runs import quiet, train_in_memory
 from lstm_jax import Experiment, Forecast
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.mackey_glass import mackey_glass
-from lstm_jax.data.readers import MAX_CSV_BYTES, read_table
+from lstm_jax.data.readers import MAX_CSV_BYTES, read_columns, read_table, table_columns
 from lstm_jax.data.time_series import simple_forecasts, squared_errors, target_variances
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.forecast import forecaster
@@ -142,7 +146,7 @@ def test_splits_are_by_column_or_by_time(tmp_path):
     file = written(tmp_path / "d.csv", columns)
     with pytest.raises(UserError, match=r"line 42: column part goes back to train"):
         task_of(file, split="part").load(say_nothing)
-    with pytest.raises(UserError, match=r"line 3: 2001-01-01 in column day is not after"):
+    with pytest.raises(UserError, match=r"line 3: 2001-01-01 in column day is also the time"):
         task_of(file, time="day").load(say_nothing)
 
 
@@ -160,6 +164,12 @@ def test_splits_are_by_column_or_by_time(tmp_path):
         (b"a,b\n1,\xe9\n", r"line 2: byte 0xe9 is not UTF-8; save"),
         ("a,b\n1,2\n".encode("utf-16"), r"line 1: byte 0xff is not UTF-8"),
         (b'a,b\n1,"2\n', r"line 2: not a CSV"),
+        (b"a,b\n1,2\n,\n", r"line 3: '' in column a is not a finite number; fill in"),
+        (b"a,b\n1,1_000\n", r"'1_000' in column b is not a finite number; write decimals with"),
+        (b"a;b\n1;1,5\n", r"'1,5' in column b is not a finite number; write decimals with"),
+        (b"a;b\n1;908\n1;1.150\n", r"b has 1.150 beside 908: .*; write 1150, .* \(or 1.15, if"),
+        (b"PK\x03\x04a,b\n", r"packed by zip, or is a workbook; unpack it"),
+        (gzip.compress(b"a,b\n1,x\n"), r"line 2: 'x' in column b"),
         (b"a,b\n1," + b"2" * MAX_CSV_BYTES, r"line 2: longer than 1,000,000 bytes"),
     ],
 )
@@ -174,8 +184,10 @@ def test_a_bad_table_is_one_line_that_says_where(content, says, tmp_path):
 
 def test_unusual_but_correct_tables_are_read(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_bytes('\ufeffa;"b"; c\r\n1;"2";x\r\n\r\n;;\r\n3;4e0;y\r\n'.encode())
-    table = read_table(path, ["a", "b"], ["c"])
+    path.write_bytes('\ufeffa;"b"; c\r\n1;"2";x\r\n\r\n \r\n3;4e0;y\r\n\r\n'.encode())
+    messages = []
+    table = read_table(path, ["a", "b"], ["c"], messages.append)
+    assert messages == [f"{path}: left out an empty line 2 times (line 3 and others)"]
     assert {name: column.tolist() for name, column in table.numbers.items()} == {
         "a": [1, 3], "b": [2, 4],
     }  # fmt: skip
@@ -191,6 +203,189 @@ def test_unusual_but_correct_tables_are_read(tmp_path):
         read_table(tmp_path / "bad.npz", ["a"])
     with pytest.raises(EnvironmentProblem, match=r"absent.csv cannot be read: No such file"):
         read_table(tmp_path / "absent.csv", ["a"])
+
+
+@pytest.mark.parametrize(
+    "content", [b'a\n1\n""\n3\n', b"a\n1\n\n3\n", b'a\n1\n3\n""\n', b"\na\n\n1\n"]
+)
+def test_a_value_missing_in_the_only_column_is_refused(content, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"line \d: '' in column a is not a finite number; fill in"):
+        read_table(path, ["a"])
+    path.write_bytes(b"a\n1\n3\n\n")
+    messages = []
+    assert read_table(path, ["a"], (), messages.append).numbers["a"].tolist() == [1, 3]
+    assert messages == [f"{path}: left out an empty line 1 time (line 4)"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "messages"),
+    [
+        (["908", "1.149"], 1),  # one thousand, or a little more than one
+        (["908", "1.149", "1.2"], 0),
+        (["1200", "1.150"], 0),
+        (["0.150", "3"], 0),
+        (["1.150", "2.000"], 0),
+    ],
+)
+def test_points_that_may_stand_between_thousands_are_named(cells, messages, tmp_path):
+    path, lines = tmp_path / "t.csv", []
+    path.write_text("\n".join(["a", *cells]))
+    assert read_table(path, ["a"], (), lines.append).numbers["a"].tolist() == [*map(float, cells)]
+    assert len(lines) == messages
+    assert all("write 1149 if it is a thousand" in line for line in lines)
+
+
+def test_tables_of_gzip_and_of_an_old_mac_are_read_as_the_plain_one(tmp_path):
+    content = "a;n, m/s;c\n1;2;é\n3;4;y\n".encode()
+    for name, packed in (
+        ("plain.csv", content),
+        ("t.csv.gz", gzip.compress(content)),
+        ("mac.csv", content.replace(b"\n", b"\r")),
+        ("excel.csv", content.replace(b"\n", b"\r\n")),
+    ):
+        (tmp_path / name).write_bytes(packed)
+        table = read_table(tmp_path / name, ["a", "n, m/s"], ["c"])
+        assert [column.tolist() for column in table.numbers.values()] == [[1, 3], [2, 4]]
+        assert table.words == {"c": ["é", "y"]}
+        assert table.locate(1).endswith(f"{name}, line 3")
+        assert table_columns(tmp_path / name) == ["a", "n, m/s", "c"]
+    (tmp_path / "mac.tsv").write_bytes(b"yes\tone\rno\ttwo\r")
+    assert read_columns(tmp_path / "mac.tsv", 2, say_nothing) == [("yes", "one"), ("no", "two")]
+    (tmp_path / "packed.tsv").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match=r"packed.tsv: is packed by zip"):
+        read_columns(tmp_path / "packed.tsv", 2, say_nothing)
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(content)[:-9])
+    with pytest.raises(EnvironmentProblem, match=r"cut.csv.gz: is damaged .*; fetch it again"):
+        read_table(tmp_path / "cut.csv.gz", ["a"])
+
+
+def test_a_name_with_commas_is_quoted_or_one_of_the_file():
+    file_columns = ["Time", "T, °C", "a,b", "a", "b", "x", "x,y"]
+    for columns, expected in (
+        ("T, °C", ["T, °C"]),
+        ("T,°C , Time", ["T, °C", "Time"]),
+        ('"T, °C", "Time"', ["T, °C", "Time"]),
+        ("a,b", ["a", "b"]),
+        ('"a,b",b', ["a,b", "b"]),
+        ("x,y", ["x,y"]),
+        ("Time,absent", ["Time", "absent"]),
+    ):
+        assert Forecast(target="x", columns=columns).column_names(file_columns) == expected
+    assert Forecast(target="a,b").column_names() == ["a,b"]
+    with pytest.raises(UserError, match="names a column twice"):
+        Forecast(columns="x,x").column_names(file_columns)
+
+
+def test_a_list_of_columns_is_of_one_model_and_several_targets_are_refused():
+    for columns, text in (
+        (["wave", "noise"], "wave,noise"),
+        (("T, °C", 'the "best"'), '"T, °C","the ""best"""'),
+        (["wave"], "wave"),
+    ):
+        experiment = Experiment(task=Forecast(target="wave", columns=columns))
+        assert experiment.num_members == 1
+        assert experiment.task.columns == text
+        assert experiment.task.column_names() == [
+            name.replace(", ", ",") for name in columns
+        ]  # without the names of a file, commas have no spaces
+        assert experiment.task.column_names(columns) == list(columns)
+        assert experiment.digest == Experiment(task=Forecast(target="wave", columns=text)).digest
+        assert experiment.replace({"task.columns": columns}) == experiment
+    with pytest.raises(UserError, match=r"^task.columns: \['a', None\] is not a list of names"):
+        Forecast(columns=["a", None])
+    with pytest.raises(UserError, match=r"^task.target: wave, noise are several targets"):
+        Experiment(task=Forecast(target=["wave", "noise"]))
+
+
+@pytest.mark.parametrize("level", [14.62, 0.1, -4.2e-200, 4.2e200])
+def test_a_column_that_is_constant_in_training_has_the_scale_1(level, tmp_path):
+    columns = waves() | {"noise": np.full(ROWS, level)}
+    messages = []
+    metadata = task_of(written(tmp_path / "c.csv", columns)).load(messages.append).metadata
+    assert (metadata["means"][0], metadata["scales"][0]) == (level, 1.0)
+    assert messages == [
+        f"c: column noise is {level:g} in all rows of training, so the model learns nothing from "
+        "it; its scale is 1"
+    ]
+
+
+@pytest.mark.parametrize("unit", [2.0**-600, 2.0**600])
+def test_a_unit_of_the_values_moves_nothing(unit, tmp_path):
+    columns = waves()
+    plain = task_of(written(tmp_path / "a.csv", columns)).load(say_nothing)
+    columns = {name: column * unit for name, column in columns.items()}
+    other = task_of(written(tmp_path / "b.csv", columns)).load(say_nothing)
+    np.testing.assert_array_equal(plain.train["series"], other.train["series"])
+    assert other.metadata["target_scale"] == plain.metadata["target_scale"] * unit
+
+
+def dated(times, **columns):
+    return {"time": [str(time) for time in times], **columns}
+
+
+def test_windows_that_cross_a_gap_in_time_are_counted(tmp_path):
+    hours = [datetime(2023, 1, 1) + timedelta(hours=hour) for hour in range(ROWS + 12)]
+    times = hours[:50] + hours[60:200] + hours[202:]
+    file = written(tmp_path / "t.csv", dated(times, **waves()))
+    for time in ("time", None):
+        messages = []
+        task_of(file, time=time).load(messages.append)
+        (message,) = messages
+        assert message.startswith(f"{file}, line 52: a step of column time is not 1:00:00, nor ar")
+        assert f"1 after it; 16 of {ROWS - 8} windows cross such a step" in message
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [f"{1990 + month // 12}-{1 + month % 12:02}-01" for month in range(ROWS)],
+        [f"{1990 + month // 12}{1 + month % 12:02}" for month in range(ROWS)],
+        [f"{date(2000, 1, 1) + timedelta(day):%Y%m%d}" for day in range(ROWS)],
+        [0.1 * row for row in range(ROWS)],
+        [f"{1600 + row}-01-01" for row in range(ROWS)],
+    ],
+    ids=["months", "202012", "20201231", "tenths", "years"],
+)
+def test_a_calendar_has_no_gaps(times, tmp_path):
+    messages = []
+    file = written(tmp_path / "t.csv", dated(times, **waves()))
+    task_of(file, time="time").load(messages.append)
+    assert messages == []
+
+
+def test_the_same_time_twice_and_falling_times_are_told_apart(tmp_path):
+    hours = [datetime(2023, 10, 29) + timedelta(hours=hour) for hour in range(ROWS)]
+
+    def message_of(times, **fields):
+        messages = []
+        file = written(tmp_path / "t.csv", dated(times, **waves()))
+        try:
+            task_of(file, **fields).load(messages.append)
+        except UserError as error:
+            return str(error)
+        return "".join(messages)
+
+    back = [*hours[:3], hours[2], *hours[3:-1]]
+    assert "line 5: 2023-10-29 02:00:00 in column time is also the time of" in (
+        message := message_of(back, time="time")
+    )
+    assert message.endswith(
+        "where clocks are turned back, write the offset (2023-10-29T02:00:00+02:00)"
+    )
+    zones = [timezone(timedelta(hours=2))] * 3 + [timezone(timedelta(hours=1))] * (ROWS - 3)
+    offsets = [time.replace(tzinfo=zone) for time, zone in zip(back, zones, strict=True)]
+    assert message_of(offsets, time="time") == ""
+    message = message_of(hours[::-1], time="time")
+    assert "is not after the row before it; sort the rows by time" in message
+    message = message_of([time.date() for time in hours[:2]] + hours[2:], time="time")
+    assert message.endswith("keep one row and one series per time")
+    message = message_of(hours[::-1])  # not named
+    assert "line 3: the dates of column time fall, and each row is taken to follow" in message
+    assert "'2020_01' in column time is neither a number" in message_of(
+        [f"{2000 + row}_01" for row in range(20, 20 + ROWS)], time="time"
+    )
 
 
 def test_a_series_too_short_is_refused_and_the_built_in_one_stands_in(tmp_path):
@@ -234,6 +429,38 @@ def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=says):
             told(options)
+
+
+def test_predict_reads_the_order_of_time(trained, tmp_path, monkeypatch, capsys):
+    model, _, _ = trained
+    days = [f"{date(2023, 1, 1) + timedelta(day)}" for day in range(50)]
+    file = tmp_path / "last.csv"
+
+    def predict_on(times, time):
+        member = dataclasses.replace(
+            model.member, task=dataclasses.replace(model.member.task, time=time)
+        )
+        monkeypatch.setattr(
+            "lstm_jax.predict.trained.load",
+            lambda *_, **__: dataclasses.replace(model, member=member),
+        )
+        written(file, dated(times, **waves(50)))
+        predict(tmp_path, PredictOptions(last=file), console := quiet())
+        return console.file.getvalue(), capsys.readouterr().err
+
+    forecast, message = predict_on(days, "time")
+    assert message == ""
+    for times in (days[::-1], [*days[:7], days[20], *days[8:]]):
+        with pytest.raises(UserError, match=r"is not after the row before it; sort the rows"):
+            predict_on(times, "time")
+    later = [*days[:-1], "2023-03-01"]  # a hole in the window, and one before it
+    assert predict_on(later, "time")[0] == forecast
+    assert (
+        "line 51: a step of column time is not 1 day; the last window crosses it"
+        in (predict_on(later, "time")[1])
+    )
+    assert predict_on(["2001-01-01", *days[1:]], "time")[1] == ""
+    assert "line 3: the dates of column time fall" in predict_on(days[::-1], None)[1]
 
 
 def test_the_report_shows_five_windows_and_every_simple_forecast(trained, monkeypatch):

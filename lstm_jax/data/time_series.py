@@ -11,19 +11,23 @@ D = T * I + 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.data.dataset import Arrays, Dataset, make_dataset
+from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, say_nothing
 from lstm_jax.data.labelled_splits import SPLITS
-from lstm_jax.data.readers import SeriesTable
+from lstm_jax.data.readers import DATE, SeriesTable
 from lstm_jax.errors import UserError
 
 TENTH = 10  # validation and test are a tenth of the rows each, unless the user says otherwise
 SPLIT_WORDS = {"true": "train", "1": "train", "training": "train", "false": "test", "0": "test"}
+ROUNDING = 16 * float(np.finfo(np.float64).eps)  # of a value
+COMPACT_DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[012])(\d\d)?")
+HOUR = 3600  # seconds
 MAX_FIT_WINDOWS = 20_000  # of training, evenly spaced, that the linear forecast is fitted to
 WINDOWS_AT_A_TIME = 4000
 
@@ -105,10 +109,71 @@ def rising_times(table: SeriesTable, column: str) -> np.ndarray:
             ) from None
         if row and not times[row] > times[row - 1]:
             raise UserError(
-                f"{table.locate(row)}: {word[:30]} in column {column} is not after the row before "
-                "it; sort the rows by time"
+                f"{table.locate(row)}: {word[:30]} in column {column} "
+                + _advice_on_order(times[row - 1] - times[row], word)
             )
     return times
+
+
+def _advice_on_order(seconds_back: float, word: str) -> str:
+    """Returns why a time is not after the time of the row before it, and what to do."""
+    clock = ""
+    if ":" in word and seconds_back <= HOUR and datetime.fromisoformat(word).tzinfo is None:
+        clock = ", or, where clocks are turned back, write the offset (2023-10-29T02:00:00+02:00)"
+    if seconds_back == 0:
+        return f"is also the time of the row before it; keep one row and one series per time{clock}"
+    return f"is not after the row before it; sort the rows by time{clock}"
+
+
+def explain_gaps(
+    table: SeriesTable, column: str | None, length: int, say: Say, *, only_last: bool = False
+) -> None:
+    """Says how many windows of `length` rows, or whether the last one, cross a gap in time.
+
+    `column` holds rising times. If it is None, the first column of dates is taken, and the function
+    also says where its dates fall.
+    """
+    name = column or table.dates
+    if name is None:
+        return
+    words = table.words[name]
+    # 202012 and 20201231 are dates here: as numbers their steps differ.
+    compact = [COMPACT_DATE.fullmatch(word) for word in words]
+    dates = [f"{found[1]}-{found[2]}-{found[3] or '01'}" for found in compact if found]
+    try:
+        times = np.array([parse_time(word) for word in (dates if all(compact) else words)])
+    except ValueError:  # not all of the column are dates
+        return
+    steps = np.diff(times)
+    if (steps < 0).any():
+        say(
+            f"{table.locate(int(np.argmax(steps < 0)) + 1)}: the dates of column {name} fall, and "
+            "each row is taken to follow the row above it; sort the rows by time, and name the "
+            f"column (task.time={name}) to check it"
+        )
+        return
+    # Half a step more or less is no gap: a month has 28 to 31 days, a day in spring 23 hours.
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    is_odd = (steps > 1.5 * usual) | (steps < 0.5 * usual)
+    if usual == 0 or len(times) < length:
+        return
+    if only_last:
+        is_odd[: len(steps) - length + 1] = False
+    num_odd = np.r_[0, np.cumsum(is_odd)]  # up to each row
+    crosses = num_odd[length - 1 :] > num_odd[: len(times) - length + 1]
+    if not crosses.any():
+        return
+    first, *others = np.flatnonzero(is_odd).tolist()
+    step = format(usual, "g")
+    if all(compact) or DATE.match(words[0]):
+        step = str(timedelta(seconds=usual)).removesuffix(", 0:00:00")
+    windows = f"{np.count_nonzero(crosses):,} of {len(crosses):,} windows cross such a step"
+    say(
+        f"{table.locate(first + 1)}: a step of column {name} is not {step}"
+        f"{f', nor are {len(others):,} after it' if others else ''}; "
+        f"{'the last window crosses it' if only_last else windows}, as if no row were missing; "
+        "fill in the rows between"
+    )
 
 
 def parse_time(word: str) -> float:
@@ -117,7 +182,9 @@ def parse_time(word: str) -> float:
     A time without a zone is in UTC. Raises ValueError for anything else.
     """
     try:
-        return float(word)
+        if "_" not in word:  # float takes 2020_01
+            return float(word)
+        raise ValueError
     except ValueError:
         when = datetime.fromisoformat(word)
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
@@ -133,6 +200,7 @@ def make_windows(
     window: int,
     horizon: int,
     history: int,
+    say: Say = say_nothing,
 ) -> Dataset:
     """Returns the windows of a series, whose columns are float64 [L] by name.
 
@@ -143,7 +211,15 @@ def make_windows(
     starts = {"train": 0, "validation": split_at.validation, "test": split_at.test}
     stops = {"train": split_at.validation, "validation": split_at.test, "test": len(series[target])}
     lengths = {split: stops[split] - starts[split] for split in SPLITS}
-    scales = {c: _mean_and_scale(series[c][: split_at.validation]) for c in {*columns, target}}
+    scales = {}
+    for c in dict.fromkeys([*columns, target]):
+        training = series[c][: split_at.validation]
+        scales[c] = _mean_and_scale(training)
+        if len(training) and _is_constant(training):
+            say(
+                f"{name}: column {c} is {scales[c][0]:g} in all rows of training, so the model "
+                "learns nothing from it; its scale is 1"
+            )
     splits = {}
     for split in SPLITS:
         first_target = max(starts[split], history)  # the first row that a window asks for
@@ -186,10 +262,20 @@ def gather_windows(split: Arrays, index: Any, window: int, horizon: int) -> dict
     return {"x": split["series"][past_BT], "y": split["target"][next_BS]}
 
 
+def _is_constant(column: np.ndarray) -> bool:
+    """Returns whether the values differ by no more than the rounding of one value."""
+    with np.errstate(over="ignore"):
+        return bool(np.ptp(column) <= ROUNDING * np.max(np.abs(column)))
+
+
 def _mean_and_scale(column: np.ndarray) -> tuple[float, float]:
-    """Returns the mean and the standard deviation, which is 1 for a constant column."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.mean(column)), float(np.std(column)) or 1.0
+    """Returns the mean and the standard deviation; the value and 1 of a constant column."""
+    if len(column) == 0 or _is_constant(column):
+        return (float(column[0]) if len(column) else 0.0), 1.0
+    # Divided by a power of two, which moves no bit, so that no square is 0 or infinite.
+    exponent = np.frexp(np.max(np.abs(column)))[1]
+    unit = np.ldexp(column, -exponent)
+    return float(np.ldexp(np.mean(unit), exponent)), float(np.ldexp(np.std(unit), exponent))
 
 
 def _scale(column: np.ndarray, mean: float, scale: float) -> np.ndarray:

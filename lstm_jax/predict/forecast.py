@@ -5,13 +5,20 @@ Axes: N windows, T time steps of a window, I columns, S time steps of a forecast
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from json import dumps
 
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
 from lstm_jax.data.readers import read_table
-from lstm_jax.data.time_series import Forecaster, gather_windows
+from lstm_jax.data.time_series import (
+    Forecaster,
+    explain_gaps,
+    gather_windows,
+    rising_times,
+)
 from lstm_jax.errors import UserError
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
@@ -26,12 +33,18 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     if options.last is None or options.inputs:
         raise UserError("predict: a forecast begins at the end of a file: --last FILE.csv")
     metadata, (window, _) = trained.metadata, window_and_horizon(trained)
-    table = read_table(options.last, list(dict.fromkeys(metadata["columns"])))
+    warn = partial(print, file=sys.stderr)  # apart from the answer
+    time = trained.member.values["task.time"]
+    times = [] if time is None else [time]
+    table = read_table(options.last, list(dict.fromkeys(metadata["columns"])), times, warn)
+    if time is not None:
+        rising_times(table, time)
     num_rows = len(table.numbers[metadata["columns"][0]])
     if num_rows < window:
         raise UserError(
             f"{options.last}: {num_rows} rows are fewer than the {window} that the model reads"
         )
+    explain_gaps(table, time, window, warn, only_last=True)
     x_TI = np.stack([table.numbers[name][-window:] for name in metadata["columns"]], axis=1)
     scaled_TI = (x_TI - np.array(metadata["means"])[None]) / np.array(metadata["scales"])[None]
     y_S = forecasts(trained, scaled_TI[None].astype(np.float32))[0].astype(np.float64)

@@ -5,6 +5,10 @@ Axes: N windows, B batch, T rows of a window, I columns, S forecast values.
 
 from __future__ import annotations
 
+import csv
+import io
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,7 +45,10 @@ class Forecast(Task):
     )  # fmt: skip
     target: Axis[str] = axis("x", "the column to forecast", data=True)
     columns: Axis[str | None] = axis(
-        None, "the input columns, separated by commas; none: only the target", data=True
+        None,
+        "the input columns of one model: several names, or one text of names that are separated "
+        "by commas, where a name with a comma is in double quotes; none: only the target",
+        data=True,
     )
     window: Axis[int] = axis(24, "number of input rows", low=1, high=100_000, data=True)
     horizon: Axis[int] = axis(1, "number of forecast values", low=1, high=10_000, data=True)
@@ -60,39 +67,76 @@ class Forecast(Task):
         low=0, high=1_000_000, data=True,
     )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        columns: Any = self.columns
+        if isinstance(columns, (list, tuple)) and columns:
+            if not all(isinstance(name, str) and name for name in columns):
+                raise UserError(
+                    f"task.columns: {list(columns)!r} is not a list of names; it is the columns of "
+                    "one model, so train models of other columns in runs of their own"
+                )
+            # One text, as on the command line: several values would be several models.
+            csv.writer(text := io.StringIO(), lineterminator="").writerow(columns)
+            object.__setattr__(self, "columns", text.getvalue())
+        super().__post_init__()
+        if isinstance(self.target, tuple):
+            raise UserError(
+                f"task.target: {', '.join(self.target)} are several targets, and their errors "
+                "cannot be compared; train each in a run of its own"
+            )
+
     def check(self) -> None:
         cuts = self.validation_from, self.test_from
         if (cuts[0] is None) != (cuts[1] is None):
             raise UserError("task.validation_from and task.test_from: give both or none")
         if cuts[0] is not None and (self.time is None or self.split is not None):
             raise UserError("task.validation_from: needs task.time, and no task.split")
-        if len(set(self.column_names)) < len(self.column_names) or "" in self.column_names:
-            raise UserError(
-                f"task.columns: {self.columns!r} names a column twice, or has an empty name"
-            )
+        if "" in self.column_names():
+            raise UserError(f"task.columns: {self.columns!r} has an empty name")
 
-    @property
-    def column_names(self) -> list[str]:
-        """The columns that are read."""
-        return [name.strip() for name in (self.columns or self.target).split(",")]
+    def column_names(self, file_columns: Sequence[str] = ()) -> list[str]:
+        """Returns the columns that are read.
+
+        A name with a comma is in double quotes, or is one of `file_columns`. Raises UserError
+        where a column is named twice.
+        """
+        if self.columns is None:
+            return [self.target]
+        words = next(csv.reader([self.columns], skipinitialspace=True))
+        words = [_comma_without_spaces(word) for word in words]
+        known = {_comma_without_spaces(name): name for name in file_columns}
+        each_is_known = known.keys() >= set(words)
+        names = list[str]()
+        while words:
+            lengths = range(1 if each_is_known else len(words), 0, -1)
+            count = next((n for n in lengths if ",".join(words[:n]) in known), 1)
+            word = ",".join(words[:count])
+            names.append(known.get(word, word))
+            words = words[count:]
+        if len(set(names)) < len(names) and file_columns:
+            raise UserError(f"task.columns: {self.columns!r} names a column twice")
+        return names
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data import time_series
         from lstm_jax.data.mackey_glass import mackey_glass
-        from lstm_jax.data.readers import read_table
+        from lstm_jax.data.readers import read_table, table_columns
 
-        names = list(dict.fromkeys([*self.column_names, self.target]))
-        if self.file == MACKEY_GLASS:
+        is_file = self.file != MACKEY_GLASS
+        columns = self.column_names(table_columns(self.file) if is_file else ["x"])
+        names = list(dict.fromkeys([*columns, self.target]))
+        if not is_file:
             if names != ["x"] or self.split or self.time:
                 raise UserError(f"task.file: {MACKEY_GLASS} has one column, x; name no other")
             series: dict[str, Any] = {"x": mackey_glass(MACKEY_GLASS_LENGTH)}
             cut = time_series.split_by_share(MACKEY_GLASS_LENGTH)
         else:
             words = [name for name in (self.split, self.time) if name is not None]
-            table = read_table(self.file, names, words)
+            table = read_table(self.file, names, words, say)
             series = table.numbers
             if self.time is not None:
                 time_series.rising_times(table, self.time)
+            time_series.explain_gaps(table, self.time, self.window + self.horizon, say)
             if self.split is not None:
                 cut = time_series.split_by_column(table, self.split)
             elif self.time and self.validation_from and self.test_from:
@@ -101,8 +145,8 @@ class Forecast(Task):
             else:
                 cut = time_series.split_by_share(len(series[self.target]))
         return time_series.make_windows(
-            Path(self.file).stem, series, self.target, self.column_names, cut,
-            window=self.window, horizon=self.horizon, history=max(self.window, self.period),
+            Path(self.file).stem, series, self.target, columns, cut, window=self.window,
+            horizon=self.horizon, history=max(self.window, self.period), say=say,
         )  # fmt: skip
 
     def built_in(self) -> Task | None:
@@ -139,3 +183,8 @@ class Forecast(Task):
 
         error_B = jnp.mean((outputs - batch["y"]) ** 2, axis=1)
         return ItemScores(error_B, error_B, jnp.ones_like(error_B))
+
+
+def _comma_without_spaces(name: str) -> str:
+    """Returns a name as it is compared: without spaces at its ends and around its commas."""
+    return re.sub(r"\s*,\s*", ",", name.strip())
