@@ -95,6 +95,26 @@ class Outcome:
             console = _console(self.silent)
             return report(self.directory, console, member=member, dataset=self.data)
 
+    def export(
+        self, member: str | None = None, *, onnx: bool = False, compare: bool = True
+    ) -> Path:
+        """Writes a trained member as StableHLO, and with `onnx` also as ONNX, and returns the
+        folder of these files.
+
+        `member` is as in `load`. The files are compared with the model on the test set; without
+        `compare`, on made-up inputs, and no data are needed.
+        """
+        with explain_missing_packages():
+            from lstm_jax.runs.devices import prepare_jax
+
+            prepare_jax("auto")
+            from lstm_jax.export.stablehlo import export
+
+            return export(
+                self.directory, _console(self.silent), member=member, onnx=onnx, compare=compare,
+                dataset=self.data,
+            )  # fmt: skip
+
     def __repr__(self) -> str:
         record = self.record
         done = f"{record.num_done} of {record.num_members} members"

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -396,3 +397,18 @@ def test_a_task_whose_metadata_is_missing_names_it():
     study = Study(Experiment(task=lstm_jax.Translation(dataset="dates")))
     with pytest.raises(UserError, match=r"translation needs '\w+' beside the arrays"):
         api._with_data(study, lstm_jax.make_dataset("own", *arrays))
+
+
+def test_a_run_of_arrays_is_exported_with_them_at_hand_and_without_them_on_demand(outcome, capsys):
+    talking = replace(outcome, silent=False)
+    assert talking.export(onnx=True) == outcome.directory / "export"
+    assert capsys.readouterr().out.count("the same class on all 16 test examples") == 2
+    folder = outcome.directory / "export"
+    (folder / "model.stablehlo").unlink()
+    without = replace(talking, data=None)
+    with pytest.raises(EnvironmentProblem, match=r"same arrays again.* `export --no-compare`"):
+        without.export()
+    assert not (folder / "model.stablehlo").exists()
+    without.export(compare=False)
+    assert "the same class on all 64 made-up examples" in capsys.readouterr().out
+    assert (folder / "model.stablehlo").exists()

@@ -299,13 +299,16 @@ class Export(OnRun):
     """Write a trained model as StableHLO and ONNX, run back and compared on its test set."""
 
     onnx: bool = option(False, "also write ONNX (needs the extra `onnx`)")
+    compare: bool = option(
+        True, "compare on the test set; without it on made-up inputs, and no data are needed"
+    )
 
     def run(self, console: Console) -> None:
         from lstm_jax.export.stablehlo import export
 
-        export(
-            self.directory, console, member=self.member, onnx=self.onnx, other_code=self.other_code
-        )
+        names = "member", "onnx", "compare", "other_code"
+        options = {name: getattr(self, name) for name in names}
+        export(self.directory, console, **options)
 
 
 @dataclass(frozen=True)

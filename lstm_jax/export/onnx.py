@@ -6,6 +6,7 @@ Axes: T time steps, N examples, I features, H hidden, G columns of all gates.
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +38,37 @@ OPERATORS = {
     "rnn": Operator("RNN", "n", {"activations": ["Tanh"]}),
     "irnn": Operator("RNN", "n", {"activations": ["Relu"]}),
 }
+
+
+class Scales(NamedTuple):
+    """The scales of a forecast: an exported model reads and answers in the units of the file."""
+
+    means_I: np.ndarray  # float64, as the two below
+    scales_I: np.ndarray
+    target_mean: float
+    target_scale: float
+
+    @staticmethod
+    def of(metadata: dict[str, Any]) -> Scales:
+        """Returns the scales on record."""
+        means, scales = np.array(metadata["means"]), np.array(metadata["scales"])
+        return Scales(means, scales, metadata["target_mean"], metadata["target_scale"])
+
+    def scale_rows(self, rows_NTI: np.ndarray) -> np.ndarray:
+        """Returns rows as the model reads them, float64."""
+        return (rows_NTI.astype(np.float64) - self.means_I[None, None]) / self.scales_I[None, None]
+
+    def unscale_rows(self, x_NTI: np.ndarray) -> np.ndarray:
+        """Returns rows in the units of the file, float64."""
+        return x_NTI.astype(np.float64) * self.scales_I[None, None] + self.means_I[None, None]
+
+    def constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the means in two float32 [I] that are subtracted one after the other, and the
+        inverse scales. One alone would lose the digits of a mean beside which the scale is small.
+        """
+        high_I = self.means_I.astype(np.float32)
+        low_I = (self.means_I - high_I).astype(np.float32)
+        return high_I, low_I, (1 / self.scales_I).astype(np.float32)
 
 
 class InputGraph(NamedTuple):
@@ -96,6 +128,13 @@ def to_onnx(trained: TrainedModel) -> bytes:
         *([node("Softmax", ["logits"], [answer], axis=-1)] if is_classifier else []),
     ]
     weights = front.constants | _weights(trained)
+    if isinstance(member.task, Forecast):
+        scales = Scales.of(trained.metadata)
+        nodes[-1] = node("Gemm", ["h", "kernel", "bias"], ["scaled_forecast"])
+        nodes.append(node("Mul", ["scaled_forecast", "target_scale"], ["spread"]))
+        nodes.append(node("Add", ["spread", "target_mean"], [answer]))
+        weights["target_scale"] = np.array(scales.target_scale, np.float32)
+        weights["target_mean"] = np.array(scales.target_mean, np.float32)
     shape: list[str | int] = ["n", trained.spec.num_outputs]
     graph = helper.make_graph(
         nodes,
@@ -105,6 +144,9 @@ def to_onnx(trained: TrainedModel) -> bytes:
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    names = ("classes", "columns", "target")  # what the numbers mean, of what is known
+    known = {name: trained.metadata[name] for name in names if name in trained.metadata}
+    helper.set_model_props(model, {name: json.dumps(value) for name, value in known.items()})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -119,7 +161,14 @@ def _input_graph(trained: TrainedModel) -> InputGraph:
         window = trained.member.values["task.window"]
         shape: list[str | int] = ["n", window, trained.spec.num_features]
         inputs = [info("x", TensorProto.FLOAT, shape)]
-        return InputGraph(inputs, [node("Identity", ["x"], ["read"]), transpose], {})
+        scaling = [
+            node("Sub", ["x", "means_high"], ["near"]),
+            node("Sub", ["near", "means_low"], ["centred"]),
+            node("Mul", ["centred", "inverse_scales"], ["read"]),
+        ]
+        names = "means_high", "means_low", "inverse_scales"
+        scales = Scales.of(trained.metadata).constants()
+        return InputGraph(inputs, [*scaling, transpose], dict(zip(names, scales, strict=True)))
     if isinstance(task, Text):
         inputs = [
             info("symbols", TensorProto.INT32, ["n", "t"]),

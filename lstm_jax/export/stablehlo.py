@@ -15,14 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from lstm_jax.data.dataset import Arrays, num_examples
-from lstm_jax.errors import EnvironmentProblem, missing_package
-from lstm_jax.export.onnx import to_onnx
+from lstm_jax.data.dataset import Arrays, Dataset, Split, num_examples
+from lstm_jax.errors import EnvironmentProblem, UserError, missing_package
+from lstm_jax.export.onnx import Scales, to_onnx
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load
 from lstm_jax.runs.files import make_folder, write_bytes
 from lstm_jax.runs.progress import say
+from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.task import Batch
+from lstm_jax.tasks.text import Text
 
 MAX_EXAMPLES = 10_000  # of the test set that are compared
 BATCH_SIZE = 1000  # of a classifier; a tenth of it where each time step may have outputs
@@ -40,25 +42,37 @@ def export(
     *,
     member: str | None = None,
     onnx: bool = False,
+    compare: bool = True,
     other_code: bool = False,
-) -> None:
+    dataset: Dataset | None = None,
+) -> Path:
     """Writes `export/model.stablehlo`, and with `onnx` also `export/model.onnx`, into a run.
+    Returns the folder.
 
     Both take the arrays of N examples that the task reads, as in the data set, for any N. They
     return float32 class probabilities [N,C] for images and texts, or else the outputs of the head,
-    [N,O] or [N,T,O].
+    [N,O] or [N,T,O]. A forecast takes rows and returns values in the units of the user's file.
+
+    Each file is compared on the test set of `dataset`, or of the data that the task loads; without
+    `compare`, on made-up inputs, and no data are loaded.
 
     `member` and `other_code` are those of `predict.trained.load`.
 
     Raises UserError for a model that cannot be written as ONNX, and EnvironmentProblem where a file
-    would not answer as the model does.
+    would not answer as the model does, and where the data cannot be had.
     """
     tell = partial(say, console)
     trained = load(run_dir, member, tell, other_code=other_code)
     if onnx:
         for package in ("onnx", "onnxruntime"):
             import_package(package)
-    test = trained.data(tell).test
+    if compare:
+        try:
+            test = trained.data(tell, dataset).test
+        except (UserError, EnvironmentProblem) as error:
+            raise type(error)(f"{error}; `export --no-compare` needs no data") from error
+    else:
+        test = made_up_examples(trained)
     first = trained.member.task.gather(test, jnp.arange(1))
     contents = {"model.stablehlo": to_stablehlo(trained, first)}
     if onnx:
@@ -68,10 +82,41 @@ def export(
         path = run_dir / "export" / name
         # What is compared are the bytes that are written, also if somebody else exports now.
         model = run_onnx(content) if path.suffix == ".onnx" else run_stablehlo(content)
-        comparison = _compare(model, trained, test, path)
+        examples = "test examples" if compare else "made-up examples"
+        comparison = _compare(model, trained, test, path, examples)
         write_bytes(path, content)
         takes = ", ".join(arrays_read(trained, first))
+        if isinstance(trained.member.task, Forecast):
+            window, columns = np.shape(first["x"])[1], ", ".join(trained.metadata["columns"])
+            takes += (
+                f" ({window} rows of {columns}, unscaled), answers {trained.metadata['target']}"
+            )
         tell(f"{path}: takes {takes}; {len(content) / 2**20:.2f} MiB; run back, {comparison}")
+    return run_dir / "export"
+
+
+def made_up_examples(trained: TrainedModel, count: int = 64) -> Arrays:
+    """Returns random examples with the shapes and types of those that a model was trained on."""
+    metadata, task, rng = trained.metadata, trained.member.task, np.random.default_rng(0)
+    examples, arrays = metadata["examples"], Arrays()
+    for name, (shape, dtype) in examples["arrays"].items():
+        size = shape if name in examples["shared"] else (count, *shape[1:])
+        if np.dtype(dtype).kind == "f":
+            arrays[name] = rng.normal(size=size).astype(dtype)
+        elif name == "images":
+            arrays[name] = rng.integers(0, 256, size).astype(dtype)
+        else:  # a token, a length or a class: 1 is valid as each of them
+            arrays[name] = np.ones(size, dtype)
+    if isinstance(task, Text):
+        length = arrays["symbols"].shape[1]
+        symbols = rng.integers(0, len(metadata["vocabulary"]), (count, length))
+        lengths = rng.integers(1, length + 1, count)
+        arrays["symbols"] = symbols.astype(arrays["symbols"].dtype)
+        arrays["lengths"] = lengths.astype(arrays["lengths"].dtype)
+    if isinstance(task, Forecast):
+        rows = len(arrays["series"]) - task.window - task.horizon
+        arrays["first"] = rng.integers(0, max(rows, 1), count).astype(arrays["first"].dtype)
+    return Split(arrays, examples["shared"]) if examples["shared"] else arrays
 
 
 def arrays_read(trained: TrainedModel, batch: Batch) -> list[str]:
@@ -87,8 +132,10 @@ def arrays_read(trained: TrainedModel, batch: Batch) -> list[str]:
     return list(names)
 
 
-def _compare(model: Model, trained: TrainedModel, test: Arrays, path: Path) -> str:
-    """Returns how near the answers of an exported model are, in words.
+def _compare(
+    model: Model, trained: TrainedModel, test: Arrays, path: Path, examples: str = "test examples"
+) -> str:
+    """Returns how near the answers of an exported model are on these examples, in words.
 
     Raises EnvironmentProblem where they differ by too much, or in a class.
     """
@@ -96,10 +143,20 @@ def _compare(model: Model, trained: TrainedModel, test: Arrays, path: Path) -> s
     is_classifier = inference.is_classifier(trained.member)
     size = BATCH_SIZE if is_classifier else BATCH_SIZE // 10
     num_other_class, difference, largest = 0, 0.0, 1.0
+    scales = Scales.of(trained.metadata) if isinstance(task, Forecast) else None
+    rounding = 0.0  # of a forecast in the target's unit, whose mean may be large
     for start in range(0, count, size):
         batch = task.gather(test, jnp.arange(start, min(start + size, count)))
-        expected = trained.answers(batch)
-        answers = model(*(np.asarray(batch[name]) for name in arrays_read(trained, batch)))
+        arrays = {name: np.asarray(batch[name]) for name in arrays_read(trained, batch)}
+        if scales:  # what the file is given are these rows in float32: so is the model
+            raw = scales.unscale_rows(arrays["x"]).astype(np.float32)
+            expected = trained.answers({"x": scales.scale_rows(raw).astype(np.float32)})
+            answers = model(raw)
+            unit, mean = scales.target_scale, scales.target_mean
+            rounding = 2e-7 * float(np.max(np.abs(expected * unit + mean))) / unit
+            answers = (answers.astype(np.float64) - mean) / unit
+        else:
+            expected, answers = trained.answers(batch), model(*arrays.values())
         # Python's `max` would lose a nan.
         difference = float(np.maximum(difference, np.max(np.abs(answers - expected))))
         largest = float(np.maximum(largest, np.max(np.abs(expected))))
@@ -108,14 +165,15 @@ def _compare(model: Model, trained: TrainedModel, test: Arrays, path: Path) -> s
                 np.sum(np.argmax(answers, axis=1) != np.argmax(expected, axis=1))
             )
     outputs = "probabilities" if is_classifier else "outputs"
-    if num_other_class or not difference <= MAX_DIFFERENCE * largest:
-        classes = f"another class than the model on {num_other_class} of {count} test examples, "
+    unit = scales.target_scale if scales else 1.0
+    if num_other_class or not difference <= MAX_DIFFERENCE * largest + rounding:
+        classes = f"another class than the model on {num_other_class} of {count} {examples}, "
         raise EnvironmentProblem(
             f"{path} is not written: {classes if is_classifier else ''}{outputs} off by up to "
-            f"{difference:.2g}"
+            f"{difference * unit:.2g}"
         )
     same = "the same class on" if is_classifier else "compared on"
-    return f"{same} all {count:,} test examples, {outputs} within {difference:.1e}"
+    return f"{same} all {count:,} {examples}, {outputs} within {difference * unit:.1e}"
 
 
 def to_stablehlo(trained: TrainedModel, batch: Batch) -> bytes:
@@ -124,9 +182,14 @@ def to_stablehlo(trained: TrainedModel, batch: Batch) -> bytes:
     """
     names = arrays_read(trained, batch)
     model = trained.spec, trained.ready, trained.fused
+    scales = Scales.of(trained.metadata) if isinstance(trained.member.task, Forecast) else None
 
     def answer(*arrays: jax.Array) -> jax.Array:
-        return inference.answers(*model, dict(zip(names, arrays, strict=True)))
+        if scales is None:
+            return inference.answers(*model, dict(zip(names, arrays, strict=True)))
+        high, low, inverse = (jnp.asarray(a)[None, None] for a in scales.constants())
+        y_NS = inference.answers(*model, {"x": (arrays[0] - high - low) * inverse})
+        return y_NS * jnp.float32(scales.target_scale) + jnp.float32(scales.target_mean)
 
     (count,) = jax.export.symbolic_shape("n")
     shapes = [
