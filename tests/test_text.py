@@ -6,6 +6,7 @@ One size for all: a model of 8 units in both directions, texts of up to 8 words.
 import gzip
 import io
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import jax
@@ -18,7 +19,7 @@ from trained_runs import train_in_memory
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import tfds_sets, tokens
 from lstm_jax.data.dataset import say_nothing
-from lstm_jax.data.labelled_splits import TENTHS
+from lstm_jax.data.labelled_splits import SPLITS, TENTHS
 from lstm_jax.data.readers import read_columns, read_text
 from lstm_jax.data.text import load_texts, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -121,35 +122,82 @@ def test_a_text_is_a_file_or_all_files_of_a_pattern_by_name(tmp_path):
 
 
 def test_the_vocabulary_sees_training_text_alone(tmp_path, trained):
-    _, dataset, _ = trained
-    other = [
-        (label, f"strange {text} words") if i % 10 in (4, 9) else (label, text)
-        for i, (label, text) in enumerate(lines())
-    ]
-    path = tmp_path / "reviews.tsv"
-    path.write_text("".join(f"{label}\t{text}\n" for label, text in other))
-    changed = load_texts(str(path), "words", 20_000, 2, 8, say_nothing)
-    assert changed.metadata["vocabulary"] == dataset.metadata["vocabulary"]
-    assert {*WORDS, "good"} < set(changed.metadata["vocabulary"])
-    assert changed.fingerprint != dataset.fingerprint
-    for name, array in changed.train.items():
-        np.testing.assert_array_equal(array, dataset.train[name])
+    """A word that is often in validation and test alone is not known."""
+    splits, _, _ = read_texts(trained[0].member.task.dataset, say_nothing)
+    held_out = {text for split in ("validation", "test") for _, text in splits[split]}
+    assert len(held_out) == 40
+    count = Counter(word for _, text in splits["train"] for word in text.split())
+    vocabulary = trained[1].metadata["vocabulary"]
+    assert {*WORDS, "good"} < set(vocabulary)
+    known = vocabulary[len(tokens.TEXT_SPECIAL) :]
+    assert known == sorted((w for w in count if count[w] > 1), key=lambda w: (-count[w], w))
 
 
 def test_a_text_of_training_is_removed_from_the_test_and_that_is_reported(tmp_path):
-    texts = lines(40)
-    texts[9] = ("1", texts[0][1].upper())  # line 9 is test, line 4 validation, both are known
-    texts[4] = ("0", f" {texts[1][1]}")
-    path = tmp_path / "twice.tsv"
-    path.write_text("".join(f"{label}\t{text}\n" for label, text in texts))
+    path, kept = tmp_path / "twice.tsv", lines(40)
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in kept))
+    splits, classes, rule = read_texts(str(path), say_nothing)
+    assert [len(splits[name]) for name in SPLITS] == [32, 4, 4]
+    assert classes == ["0", "1"]
+    assert rule == f"of each class of the lines, by a hash of the text, {TENTHS}"
+    # Of the other class, and in capitals: in some split it is there twice.
+    shouted = [(str(1 - int(label)), f" {text.upper()}") for label, text in kept]
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in kept + shouted[1::2]))
     messages = []
-    splits, classes, rule = read_texts(str(path), messages.append)
-    assert [len(splits[name]) for name in ("train", "validation", "test")] == [32, 3, 3]
-    assert messages == [
-        "validation: left out 1 of 4 texts, which are in the splits before it",
-        "test: left out 1 of 4 texts, which are in the splits before it",
-    ]
-    assert (classes, rule) == (["0", "1"], f"of the lines, {TENTHS}")
+    splits, _, _ = read_texts(str(path), messages.append)
+    contents = [{text.strip().lower() for _, text in splits[name]} for name in SPLITS]
+    assert not contents[0] & contents[1]
+    assert not (contents[0] | contents[1]) & contents[2]
+    assert any("which are in the splits before it" in message for message in messages)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_a_pattern_in_the_order_of_the_labels_is_not_one_of_the_split(tmp_path, num_classes):
+    """Labels that take turns; and a label with one text is in training, wherever it stands."""
+    path = tmp_path / "turns.tsv"
+    texts = [f"{'abcde'[i % num_classes]}\ttext {i}" for i in range(400)]
+    path.write_text("\n".join(texts))
+    splits, _, _ = read_texts(str(path), say_nothing)
+    for name, share in (("train", 320), ("validation", 40), ("test", 40)):
+        counts = Counter(label for label, _ in splits[name])
+        assert set(counts.values()) == {share // num_classes}
+    texts[9] = "rare\ttext 9"
+    path.write_text("\n".join(texts))
+    messages = []
+    splits, _, _ = read_texts(str(path), messages.append)
+    assert ("rare", "text 9") in splits["train"]
+    assert messages == [f"{path}: the class `rare` has one text: is it a header, or a slip?"]
+
+
+@pytest.mark.parametrize("header", ["label\ttext", "Sentiment\tReview", '"class"\t"sentence"'])
+def test_a_header_is_no_example(tmp_path, header):
+    path, messages = tmp_path / "head.tsv", []
+    body = "".join(f"{label}\t{text}\n" for label, text in lines(40))
+    path.write_text(body)
+    without = load_texts(str(path), "words", 100, 1, 8, say_nothing)
+    path.write_text(f"{header}\n{body}")
+    found = load_texts(str(path), "words", 100, 1, 8, messages.append)
+    assert found.fingerprint == without.fingerprint
+    (message,) = messages
+    assert "left out the first line" in message
+    path.write_text("text\tlabel\n" + body)
+    with pytest.raises(UserError, match="write the label first"):
+        read_texts(str(path), say_nothing)
+    path.write_text("Etikett\tSatz\n" + body)  # a language that we do not know
+    read_texts(str(path), messages.append)
+    assert messages[1:] == [f"{path}: the class `Etikett` has one text: is it a header, or a slip?"]
+    path.write_text("news\ttext\n" * 2 + f"news\tsentence\n{body}")  # a class of that name
+    assert "news" in read_texts(str(path), say_nothing).classes
+
+
+def test_labels_that_differ_in_their_spelling_alone_are_named(tmp_path):
+    path, messages = tmp_path / "mixed.tsv", []
+    labels = ("1", "1.0", "Pos", "pos", "0")
+    path.write_text("".join(f"{labels[i % 5]}\ttext {i}\n" for i in range(100)))
+    assert len(read_texts(str(path), messages.append).classes) == 5
+    assert [message.split(": ")[1].split(" are ")[0] for message in messages] == [
+        "the labels `1` and `1.0`", "the labels `Pos` and `pos`",
+    ]  # fmt: skip
 
 
 def test_a_file_without_classes_or_too_short_is_refused(tmp_path):

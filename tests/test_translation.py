@@ -396,3 +396,22 @@ def test_the_report_of_captions_shows_scenes_and_scores_also_of_empty_sentences(
     names = [row[0] for row in shown["quality"].rows]
     assert names[:2] == ["greedy", "beam of 5"]
     assert names[2].startswith("trivial: always `")
+
+
+@pytest.mark.parametrize(
+    ("first", "is_header"),
+    [
+        ("source\ttarget", True), ("English\tGerman", True), ("en\tde", True), ("src\ttgt", True),
+        ("it\tes", False), ("English\tEnglisch", False), ("hello\thallo", False),
+    ],
+)  # fmt: skip
+def test_the_names_of_two_columns_are_no_pair(tmp_path, first, is_header):
+    path, messages = tmp_path / "head.tsv", []
+    body = "".join(f"w{i}\tx{i}\n" for i in range(400))
+    path.write_text(body)
+    without = pairs.load_pairs(str(path), options_of(), say_nothing).fingerprint
+    path.write_text(f"{first}\n{body}")
+    assert (
+        pairs.load_pairs(str(path), options_of(), messages.append).fingerprint == without
+    ) == is_header
+    assert any("left out the first line" in message for message in messages) == is_header

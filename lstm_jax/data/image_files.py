@@ -23,7 +23,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
-from lstm_jax.data.labelled_splits import SPLITS, complete_splits, remove_repeats, sorted_classes
+from lstm_jax.data.labelled_splits import (
+    SPLITS,
+    complete_splits,
+    remove_repeats,
+    say_doubtful_labels,
+    sorted_classes,
+)
 from lstm_jax.errors import EnvironmentProblem, UserError
 
 SPELLINGS = {
@@ -56,6 +62,8 @@ def load_image_files(name: str, say: Say) -> Dataset:
         splits, channels = _read_folder(path, say) if path.is_dir() else _read_npz(path)
     except OSError as error:
         raise EnvironmentProblem(f"dataset: {path} cannot be read: {error.strerror}") from error
+    labels = [label for examples in splits.values() for label, _ in examples]
+    say_doubtful_labels(name, labels, "image", say)
     positions = _positions_in_class([label for label, _ in splits["train"]])
     splits, rule = complete_splits(splits, "each class of the images,", "the user's", positions)
     splits = remove_repeats(splits, lambda example: example[1].tobytes(), "images", say)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Sequence, Set
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any, TypeVar
 
 from lstm_jax.data.dataset import Say
@@ -13,6 +16,7 @@ SPLITS = ("train", "validation", "test")
 # The rules in words are part of the data's fingerprint: other words make another data set.
 TENTHS = "every tenth is test, the fifth of every ten validation"
 MAX_CLASSES = 1000
+MAX_SHOWN = 6  # labels in a message
 
 Example = TypeVar("Example", bound=tuple[Any, ...])  # its label first
 
@@ -47,6 +51,47 @@ def complete_splits(
     if "test" in missing:
         return completed, f"{owner} validation; of its train split every tenth is test"
     return completed, f"{owner} test; of its train split the fifth of every ten is validation"
+
+
+def positions_by_hash(labels: Sequence[str], contents: Sequence[str]) -> list[int]:
+    """Returns a position for each example by which `complete_splits` takes tenths of each class.
+
+    The classes follow each other, each in the order of a hash of its contents, which no pattern in
+    a file can hit. So a class of ten examples or more is in every split. An example that is alone
+    in its class is for training.
+    """
+
+    def order(index: int) -> tuple[str, str, int]:
+        return labels[index], hashlib.sha256(contents[index].encode()).hexdigest(), index
+
+    counts = Counter(labels)
+    positions = [0] * len(labels)
+    several = [index for index in range(len(labels)) if counts[labels[index]] > 1]
+    for position, index in enumerate(sorted(several, key=order)):
+        positions[index] = position
+    return positions
+
+
+def say_doubtful_labels(name: str, labels: Iterable[str], noun: str, say: Say) -> None:
+    """Prints which labels have one example, and which differ in their spelling alone."""
+    counts = Counter(labels)
+    single = sorted(label for label, count in counts.items() if count == 1)
+    for label in single[:MAX_SHOWN]:
+        more = f" (so have {len(single) - MAX_SHOWN:,} more labels)"
+        say(
+            f"{name}: the class `{label}` has one {noun}: is it a header, or a slip?"
+            + more * (label == single[:MAX_SHOWN][-1] and len(single) > MAX_SHOWN)
+        )
+    alike: dict[tuple[float, str], list[str]] = {}
+    for label in counts:
+        is_word, value, _ = _class_order(label)
+        folded = unicodedata.normalize("NFC", label).casefold() if is_word else ""
+        alike.setdefault((value, folded), []).append(label)
+    for spellings in [sorted(each) for each in alike.values() if len(each) > 1][:MAX_SHOWN]:
+        say(
+            f"{name}: the labels {' and '.join(f'`{label}`' for label in spellings)} are classes "
+            "of their own; if they mean the same, write them alike"
+        )
 
 
 def remove_repeats(

@@ -22,6 +22,24 @@ from lstm_jax.errors import UserError
 BY_RULE = "by-rule"
 NUM_STRETCHES = 40  # of a file: of ten, the fifth is for validation, the tenth for the test
 LANGUAGES = re.compile(r"/(\w+?)(?:_to_|-)(\w+)$")  # how the name of a set of TFDS ends
+# Names of the columns as a first line has them, in small letters.
+COLUMN_NAMES = {
+    "source", "target", "src", "tgt", "trg", "input", "output", "source_text", "target_text",
+    "source_sentence", "target_sentence", "input_text", "target_language", "source_language",
+    "translation", "sentence", "text",
+}  # fmt: skip
+LANGUAGE_NAMES = {
+    "english", "german", "french", "spanish", "italian", "portuguese", "dutch", "swedish",
+    "danish", "norwegian", "finnish", "polish", "czech", "slovak", "russian", "ukrainian",
+    "bulgarian", "serbian", "croatian", "hungarian", "romanian", "greek", "turkish", "arabic",
+    "hebrew", "persian", "hindi", "bengali", "urdu", "tamil", "chinese", "japanese", "korean",
+    "vietnamese", "thai", "indonesian", "malay", "latin", "irish", "welsh", "basque", "catalan",
+}  # fmt: skip
+LANGUAGE_CODES = {
+    "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "nb", "fi", "pl", "cs", "sk",
+    "ru", "uk", "bg", "sr", "hr", "hu", "ro", "el", "tr", "ar", "he", "fa", "hi", "bn", "ur",
+    "ta", "zh", "ja", "ko", "vi", "th", "id", "ms", "la", "ga", "cy", "eu", "ca",
+}  # fmt: skip
 
 Pairs = list[tuple[str, str]]
 Splits = dict[str, Pairs]
@@ -91,6 +109,12 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     is part of the data's fingerprint: other words make another data set.
     """
     pairs = [(source, target) for source, target in read_columns(path, 2, say)]
+    if _is_header(*pairs[0]):
+        say(
+            f"{path}: left out the first line, {', '.join(pairs[0])}: it names the columns; the "
+            "pair after it is number 1"
+        )
+        pairs = pairs[1:]
     held_out = {
         split: _parse_positions(f"task.{split}", ranges, len(pairs))
         for split, ranges in (("validation", options.validation), ("test", options.test))
@@ -110,6 +134,18 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     splits = {split: [pairs[i] for i in sorted(positions)] for split, positions in held_out.items()}
     train = [pair for i, pair in enumerate(pairs) if i not in near]
     return {"train": train, **splits}, f"by place: {rule}; pairs next to them are left out"
+
+
+def _is_header(source: str, target: str) -> bool:
+    """Returns whether these are the names of two columns: languages, or source and target.
+
+    Two codes of languages, such as `it` and `es`, may be words; beside `en` they are none.
+    """
+    names = [name.strip("\"' ").casefold() for name in (source, target)]
+    if names[0] == names[1]:
+        return False
+    is_code = "en" in names and all(name in LANGUAGE_CODES for name in names)
+    return is_code or any(set(names) <= known for known in (LANGUAGE_NAMES, COLUMN_NAMES))
 
 
 def _parse_positions(path: str, ranges: str, count: int) -> set[int]:

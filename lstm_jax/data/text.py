@@ -12,12 +12,31 @@ import numpy as np
 
 from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
-from lstm_jax.data.labelled_splits import SPLITS, complete_splits, remove_repeats, sorted_classes
+from lstm_jax.data.labelled_splits import (
+    SPLITS,
+    complete_splits,
+    positions_by_hash,
+    remove_repeats,
+    say_doubtful_labels,
+    sorted_classes,
+)
 from lstm_jax.data.readers import is_text_file, read_columns
 from lstm_jax.data.tfds_sets import Texts, load_text_set
 from lstm_jax.errors import UserError
 
 FEATURES = (("label",), ("text", "sentence", "description"))  # as sets of TFDS name them
+# Names of the columns as a first line has them, in small letters.
+LABEL_NAMES = {
+    "label", "labels", "class", "category", "sentiment", "target", "rating", "score", "stars",
+    "polarity", "topic", "tag", "intent", "emotion", "y", "label_text", "class_name",
+    "class_label",
+}  # fmt: skip
+TEXT_NAMES = {
+    "text", "texts", "sentence", "review", "reviews", "content", "message", "comment", "tweet",
+    "document", "description", "title", "headline", "phrase", "body", "post", "query",
+    "question", "utterance", "email", "sms", "news", "article", "abstract", "review_text",
+    "text_a", "x",
+}  # fmt: skip
 
 
 class LabelledTexts(NamedTuple):
@@ -108,13 +127,41 @@ def read_texts(name: str, say: Say) -> LabelledTexts:
     many. Letter case and white space do not count.
     """
     if is_text_file(name):
-        splits: dict[str, Texts] = {"train": read_columns(path_of(name), 2, say)}
-        splits, rule = complete_splits(splits, "the lines,", "the file's")
+        lines = _without_header(name, read_columns(path_of(name), 2, say), say)
+        labels = [label for label, _ in lines]
+        say_doubtful_labels(name, labels, "text", say)
+        positions = positions_by_hash(labels, [_content(text) for _, text in lines])
+        source = "each class of the lines, by a hash of the text,"
+        splits, rule = complete_splits({"train": lines}, source, "the file's", positions)
     else:
         splits = load_text_set(name, FEATURES, say, "or give a file, `--task.dataset FILE.tsv`")
         if "train" not in splits:
             raise UserError(f"dataset: {name} has no train split")
         splits, rule = complete_splits(splits, "TFDS's train split", "TFDS's")
-    splits = remove_repeats(splits, lambda e: " ".join(e[1].split()).casefold(), "texts", say)
+    splits = remove_repeats(splits, lambda example: _content(example[1]), "texts", say)
     classes = sorted_classes(name, splits, "text", "the first column is the label")
     return LabelledTexts(splits, classes, rule)
+
+
+def _without_header(name: str, lines: Texts, say: Say) -> Texts:
+    """Returns the lines without a first one that names the columns; `say` prints that it did so.
+
+    Raises UserError where it names the text first.
+    """
+    label, text = (column.strip("\"' ").casefold() for column in lines[0])
+    if any(lines[0][0] == other for other, _ in lines[1:]):
+        return lines  # a class
+    if label in TEXT_NAMES and text in LABEL_NAMES:
+        raise UserError(
+            f"dataset: the first line of {name} names the columns {lines[0][0]}, {lines[0][1]}: "
+            "write the label first, then a tab and the text"
+        )
+    if label not in LABEL_NAMES or text not in TEXT_NAMES:
+        return lines
+    say(f"{name}: left out the first line, {lines[0][0]}, {lines[0][1]}: it names the columns")
+    return lines[1:]
+
+
+def _content(text: str) -> str:
+    """Returns what makes two texts the same: letter case and white space do not count."""
+    return " ".join(text.split()).casefold()
