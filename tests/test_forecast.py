@@ -283,16 +283,16 @@ def test_a_list_of_columns_is_of_one_model_and_several_targets_are_refused():
         (["wave", "noise"], "wave,noise"),
         (("T, °C", 'the "best"'), '"T, °C","the ""best"""'),
         (["wave"], "wave"),
+        (["T, °C"], "T, °C"),
     ):
         experiment = Experiment(task=Forecast(target="wave", columns=columns))
         assert experiment.num_members == 1
         assert experiment.task.columns == text
-        assert experiment.task.column_names() == [
-            name.replace(", ", ",") for name in columns
-        ]  # without the names of a file, commas have no spaces
         assert experiment.task.column_names(columns) == list(columns)
         assert experiment.digest == Experiment(task=Forecast(target="wave", columns=text)).digest
         assert experiment.replace({"task.columns": columns}) == experiment
+    one_word = Experiment(task=Forecast()).replace({"task.columns": ["wave,noise"]})  # as typed
+    assert one_word.task.column_names(["wave", "noise"]) == ["wave", "noise"]
     with pytest.raises(UserError, match=r"^task.columns: \['a', None\] is not a list of names"):
         Forecast(columns=["a", None])
     with pytest.raises(UserError, match=r"^task.target: wave, noise are several targets"):

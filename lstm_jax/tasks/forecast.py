@@ -69,7 +69,8 @@ class Forecast(Task):
 
     def __post_init__(self) -> None:
         columns: Any = self.columns
-        if isinstance(columns, (list, tuple)) and columns:
+        # One word is left as it is: the command line makes `y,driver` a list of one.
+        if isinstance(columns, (list, tuple)) and len(columns) > 1:
             if not all(isinstance(name, str) and name for name in columns):
                 raise UserError(
                     f"task.columns: {list(columns)!r} is not a list of names; it is the columns of "
