@@ -37,7 +37,8 @@ OTHER_FILES = {
     b"\x28\xb5\x2f\xfd": "is packed by zstd; unpack it",
     b"PAR1\x15": "is a Parquet file; write it as CSV",
 }
-DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")  # the beginning of a cell that holds a date
+# The beginning of a cell that holds a date: 2023-12-31, 2023/12/31, 12/31/2023, 31.12.2023.
+DATE = re.compile(r"\s*(\d{4}[-/]\d\d?[-/]\d\d?|\d\d?[./]\d\d?[./]\d{4})(\s|T|$)")
 POINT = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")  # 1.149, which may be 1149
 UNDER_THOUSAND = re.compile(r"[+-]?\d{1,3}")
 

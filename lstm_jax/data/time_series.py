@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ SPLIT_WORDS = {"true": "train", "1": "train", "training": "train", "false": "tes
 ROUNDING = 16 * float(np.finfo(np.float64).eps)  # of a value
 COMPACT_DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[012])(\d\d)?")
 HOUR = 3600  # seconds
+MAX_OTHER_DATES = 10_000  # that are not of ISO 8601, whose order is checked
 MAX_FIT_WINDOWS = 20_000  # of training, evenly spaced, that the linear forecast is fitted to
 WINDOWS_AT_A_TIME = 4000
 
@@ -142,8 +144,9 @@ def explain_gaps(
     dates = [f"{found[1]}-{found[2]}-{found[3] or '01'}" for found in compact if found]
     try:
         times = np.array([parse_time(word) for word in (dates if all(compact) else words)])
-    except ValueError:  # not all of the column are dates
-        return
+        is_iso = True
+    except ValueError:  # only of a column that is not named
+        times, is_iso = _parse_other_dates(words[:MAX_OTHER_DATES]), False
     steps = np.diff(times)
     if (steps < 0).any():
         say(
@@ -155,7 +158,7 @@ def explain_gaps(
     # Half a step more or less is no gap: a month has 28 to 31 days, a day in spring 23 hours.
     usual = float(np.median(steps)) if len(steps) else 0.0
     is_odd = (steps > 1.5 * usual) | (steps < 0.5 * usual)
-    if usual == 0 or len(times) < length:
+    if usual == 0 or len(times) < length or not is_iso:
         return
     if only_last:
         is_odd[: len(steps) - length + 1] = False
@@ -174,6 +177,16 @@ def explain_gaps(
         f"{'the last window crosses it' if only_last else windows}, as if no row were missing; "
         "fill in the rows between"
     )
+
+
+def _parse_other_dates(words: Sequence[str]) -> np.ndarray:
+    """Returns dates of the first format that fits all words, in seconds; none where none does."""
+    days = [word.split()[0] if word else "" for word in words]
+    for date_format in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d"):
+        with suppress(ValueError):
+            dates = [datetime.strptime(day, date_format).replace(tzinfo=UTC) for day in days]
+            return np.array([date.timestamp() for date in dates])
+    return np.zeros(0)
 
 
 def parse_time(word: str) -> float:
