@@ -6,6 +6,7 @@ One size for all: a model of 8 units in both directions, texts of up to 8 words.
 import gzip
 import io
 import json
+import unicodedata
 from collections import Counter
 from types import SimpleNamespace
 
@@ -219,6 +220,42 @@ def test_tokens_vocabulary_and_truncation():
     rows = tokens.encode_texts([["c", "b", "a"], ["b"]], symbols, 2)
     assert rows.tolist() == [[3, 2], [3, 0]]  # a text keeps its end
     assert tokens.text_bucket_lengths([1, 2, 3, 30], 20) == [4, 20]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "हिन्दी", "সুন্দর", "தமிழ்", "cafe\u0301", "İstanbul", "مُحَمَّد", "שָׁלוֹם", "❤\ufe0f",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian, with a joiner
+    ],
+)  # fmt: skip
+def test_combining_marks_belong_to_their_word(word):
+    """However it is typed, it is one symbol, and joining gives it back."""
+    for form in ("NFC", "NFD"):
+        typed = unicodedata.normalize(form, word)
+        composed = unicodedata.normalize("NFC", word)
+        assert tokens.tokenize_text(f"a {typed}.", "words") == ["a", tokens.lower(composed), "."]
+        symbols = tokens.tokenize_sentence(f"a {typed}.", "words")
+        assert symbols == [" a", f" {composed}", "."]
+        for units in ("words", "characters"):
+            assert tokens.join_sentence(tokens.tokenize_sentence(typed, units)) == composed
+    assert tokens.lower("İZMİR") == "izmir"
+
+
+def test_a_script_without_spaces_is_named_with_the_option_for_it():
+    long = ["ภาษาไทยดีมากเลยครับ", "这部电影非常好看真的"]
+    for texts in (
+        [long],
+        [["ภาษา", "ไทย", "ดี"]],
+        [["这", "部", "电影"]],
+        [["internationalisation"]],
+    ):
+        messages = []
+        tokens.say_unspaced("own", texts, "words", messages.append)
+        tokens.say_unspaced("own", texts, "characters", pytest.fail)
+        assert ["--task.units characters" in message for message in messages] == [
+            True for _ in range(texts == [long])
+        ]
 
 
 # TFDS: features as the sets have them, without the half minute that preparing one takes.

@@ -85,7 +85,7 @@ def load_pairs(name: str, options: PairOptions, say: Say) -> Dataset:
             f"{options.max_words} words on each side"
         )
     say(f"{name}: " + ", ".join(f"{len(pairs):,} {split}" for split, pairs in splits.items()))
-    return _encoded(Path(name).name.removesuffix(".gz"), splits, options, rule)
+    return _encoded(Path(name).name.removesuffix(".gz"), splits, options, rule, say)
 
 
 def _from_tfds(name: str, say: Say) -> Splits:
@@ -166,12 +166,14 @@ def _parse_positions(path: str, ranges: str, count: int) -> set[int]:
 def _short_pairs(pairs: Pairs, options: PairOptions) -> Pairs:
     """Returns the pairs in the wanted direction that are short enough on both sides."""
     short = [p for p in pairs if all(len(text.split()) <= options.max_words for text in p)]
+    # Two sentences are the same if they are so in Unicode's form NFC.
+    short = [(tokens.normalize(source), tokens.normalize(target)) for source, target in short]
     if options.lowercase:
-        short = [(source.lower(), target.lower()) for source, target in short]
+        short = [(tokens.lower(source), tokens.lower(target)) for source, target in short]
     return [(target, source) for source, target in short] if options.swapped else short
 
 
-def _encoded(name: str, splits: Splits, options: PairOptions, rule: str) -> Dataset:
+def _encoded(name: str, splits: Splits, options: PairOptions, rule: str, say: Say) -> Dataset:
     """Returns the pairs encoded with the vocabularies of training, padded to the longest sentence.
 
     A target ends with the end symbol.
@@ -184,6 +186,8 @@ def _encoded(name: str, splits: Splits, options: PairOptions, rule: str) -> Data
         }
         for i, side in enumerate(sides)
     }
+    for i, side in enumerate(sides):
+        tokens.say_unspaced(f"{name}, side {i + 1}", symbols[side]["train"], options.units, say)
     vocabularies = {
         side: tokens.sentence_vocabulary(symbols[side], options.max_vocabulary) for side in sides
     }

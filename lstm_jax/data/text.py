@@ -60,6 +60,7 @@ def load_texts(
         split: [tokens.tokenize_text(text, unit) for _, text in texts]
         for split, texts in splits.items()
     }
+    tokens.say_unspaced(name, tokenized["train"], unit, say)
     vocabulary = tokens.text_vocabulary(tokenized["train"], max_vocabulary, min_count)
     lengths = [len(text) for text in tokenized["train"]]
     max_length = min(max_length, max(1, *lengths))
@@ -164,4 +165,4 @@ def _without_header(name: str, lines: Texts, say: Say) -> Texts:
 
 def _content(text: str) -> str:
     """Returns what makes two texts the same: letter case and white space do not count."""
-    return " ".join(text.split()).casefold()
+    return " ".join(tokens.normalize(text).split()).casefold()

@@ -10,27 +10,90 @@ Axes: N texts or sentences, L symbols of the longest one.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
+from lstm_jax.data.dataset import Say
+
 PADDING = 0  # the first symbol of every vocabulary
+
+# Marks and case, as Unicode has them.
+
+
+def normalize(text: str) -> str:
+    """Returns a text in Unicode's form NFC: one code point for a letter with its accent, where
+    there is one.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def lower(text: str) -> str:
+    """Returns a text in small letters; that of Turkish capital i with a dot is a plain i."""
+    return text.replace("\u0130", "i").lower()
+
+
+@cache
+def _marks() -> frozenset[str]:
+    """Returns the combining marks and the two joiners."""
+    codes = (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0))  # no mark lies outside
+    return frozenset("\u200c\u200d").union(
+        char for char in map(chr, codes) if unicodedata.category(char).startswith("M")
+    )
+
+
+@cache
+def _pattern(words: str, *, with_marks: bool) -> re.Pattern[str]:
+    """Returns the pattern of words in which M stands for the marks behind a character."""
+    marks = f"[{''.join(sorted(_marks()))}]*" if with_marks else ""
+    return re.compile(words.replace("M", marks))
+
+
+def _find_words(words: str, text: str) -> list[str]:
+    """Returns the words of a text. One without marks is read faster without looking for them."""
+    has_marks = not text.isascii() and not _marks().isdisjoint(text)
+    return _pattern(words, with_marks=has_marks).findall(text)
+
+
+# Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese and Chinese.
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+MAX_UNSPACED_WORD = 6  # letters, on average; a Chinese word has two, a Thai one four
+
+
+def say_unspaced(name: str, texts: Iterable[Sequence[str]], unit: str, say: Say) -> None:
+    """Prints that tokenised texts are in a script without spaces, where that makes long `words`."""
+    if unit != "words":
+        return
+    words = [word for text in texts for word in text]
+    unspaced = [word for word in words if UNSPACED.search(word)]
+    num_letters = sum(map(len, unspaced))
+    if 2 * len(unspaced) > len(words) and num_letters > MAX_UNSPACED_WORD * len(unspaced):
+        say(
+            f"{name}: its script puts no spaces between words, so {unspaced[0][:20]!r} is read as "
+            "one word; `--task.units characters` reads each character"
+        )
+
 
 # Texts to classify.
 
 TEXT_UNKNOWN = 1
 TEXT_SPECIAL = ["<padding>", "<unknown>"]  # the first symbols of the vocabulary
-TEXT_WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")  # letters and digits together, signs alone
+# Letters and digits together, signs alone; M stands for the marks behind a character.
+TEXT_WORD = r"(?:\wM)+(?:['\u2019](?:\wM)+)*|[^\w\s]M"
 
 
 def tokenize_text(text: str, unit: str) -> list[str]:
     """Returns the `words` and signs of a text in small letters, or its `characters`.
 
-    White space separates words; among characters, each stretch of it counts as one space.
+    White space separates words; among characters, each stretch of it counts as one space. The text
+    is brought to Unicode's form NFC, and combining marks belong to the word that they stand in.
     """
+    text = normalize(text)
     if unit == "words":
-        return TEXT_WORD.findall(text.lower())
+        return _find_words(TEXT_WORD, lower(text))
     return list(" ".join(text.split()))
 
 
@@ -73,16 +136,19 @@ SENTENCE_SPECIAL = ("<padding>", "<begin>", "<end>", "<unknown>")  # first in th
 BEGIN, END, UNKNOWN = 1, 2, 3
 
 # A word, a digit or a mark, each with the space before it: joining them gives the sentence back.
-SENTENCE_WORD = re.compile(r" ?(?:[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d|[^\w\s]|_)")
+SENTENCE_WORD = r" ?(?:(?:[^\W\d_]M)+(?:['\u2019](?:[^\W\d_]M)+)*|\dM|[^\w\s]M|_M)"
 
 
 def tokenize_sentence(sentence: str, units: str) -> list[str]:
     """Returns the symbols of a sentence: its `characters`, or its `words`, digits and marks.
 
-    Each stretch of white space counts as one space.
+    Each stretch of white space counts as one space. The sentence is brought to Unicode's form NFC,
+    and combining marks belong to the letter, digit or sign before them.
     """
-    sentence = " ".join(sentence.split())
-    return list(sentence) if units == "characters" else SENTENCE_WORD.findall(f" {sentence}")
+    sentence = " ".join(normalize(sentence).split())
+    if units == "characters":
+        return list(sentence)
+    return _find_words(SENTENCE_WORD, f" {sentence}")
 
 
 def join_sentence(symbols: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from json import dumps
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.tokens import encode_sentences, tokenize_sentence
+from lstm_jax.data.tokens import encode_sentences, lower, normalize, tokenize_sentence
 from lstm_jax.errors import UserError
 from lstm_jax.predict import decode
 from lstm_jax.predict.pictures import read_as_is, read_stdin
@@ -46,7 +46,8 @@ def _source(trained: TrainedModel, sentence: str) -> Arrays:
     """Returns the arrays of one example with an empty target."""
     task, metadata = trained.member.task, trained.metadata
     assert isinstance(task, Translation)
-    tokens = tokenize_sentence(sentence.lower() if task.lowercase else sentence, task.units)
+    sentence = normalize(sentence)
+    tokens = tokenize_sentence(lower(sentence) if task.lowercase else sentence, task.units)
     longest = metadata["shapes"]["source"][0]
     if not 0 < len(tokens) <= longest:
         raise UserError(
