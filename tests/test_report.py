@@ -126,7 +126,7 @@ def test_a_search_that_drew_a_setting_twice_is_finished_with_fewer_members(metho
     space = Experiment(cell=("lstm", "gru"), seed=(0, 1))
     record = made_up_record(space, Search(method=method, trials=5, trials_at_once=5))
     count, notes = len(record.results), list[str]()
-    values = summary(record, None, notes)
+    values = summary(record, notes)
     assert count <= 4
     assert record.is_finished
     assert notes == []

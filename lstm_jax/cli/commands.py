@@ -216,6 +216,16 @@ class Plan(OnStudy):
 
 
 @dataclass(frozen=True)
+class Data(OnStudy):
+    """Show what is read of the data: sizes, classes, examples, warnings. Trains nothing."""
+
+    def run(self, console: Console) -> None:
+        from lstm_jax.runs.data_card import show_data
+
+        show_data(self.stem, self.sharded_study, console, fallback=self.fallback)
+
+
+@dataclass(frozen=True)
 class OnRun(OnDevice):
     """A command on a run directory."""
 
@@ -395,7 +405,7 @@ class Clean(Command):
 COMMANDS: dict[str, type[Command]] = {
     command.__name__.lower(): command
     for command in (
-        *(Run, Plan, Reproduce, Predict, Export, Report),
+        *(Run, Plan, Data, Reproduce, Predict, Export, Report),
         *(Experiments, New, List, Compare, Clean),
     )
 }

@@ -73,7 +73,7 @@ def report(
     for finished in {r.member.static_key: r for r in record.results.values()}.values():
         check_code(record, finished.member, finished.identity, other_code, notes.append)
     say(console, "writing the report")
-    experiment, trivial_score = record.study.experiment, None
+    experiment = record.study.experiment
     result = Section("Result", [*halving_figures(record), *settings_figures(record)])
     metrics = read_metrics(run_dir, notes.append)
     training = Section("Training", list(training_figures(record, metrics)))
@@ -83,7 +83,6 @@ def report(
         trained = load_member(record, run_dir, member, notes.append, other_code=other_code)
         dataset = trained.data(partial(say, console), dataset)
         label = experiment.label(trained.member)
-        trivial_score = trained.member.task.trivial_score(dataset)
         answers.elements.extend(answer_figures(trained, dataset, label))
         inside.elements.extend(activation_figures(trained, dataset, label))
         gradients.elements.extend(gradient_figures(trained, experiment, dataset, label))
@@ -103,7 +102,7 @@ def report(
     sections = [each for each in (training, answers, inside, gradients) if each.elements]
     pages["index.html"] = render(
         "report.html",
-        **summary(record, trivial_score, notes),
+        **summary(record, notes),
         result=result,
         sections=sections,
         has_sketch="draw_digit.html" in pages,

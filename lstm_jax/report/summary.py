@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from typing import Any
 
@@ -18,8 +17,8 @@ FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MAX_SETTINGS = 200  # in the page's table
 
 
-def summary(record: Record, trivial_score: float | None, notes: list[str]) -> dict[str, Any]:
-    """Returns the values of the page's head; `trivial_score` is None where it is not known.
+def summary(record: Record, notes: list[str]) -> dict[str, Any]:
+    """Returns the values of the page's head.
 
     Adds a note in front of `notes` where the run is unfinished.
     """
@@ -44,7 +43,7 @@ def summary(record: Record, trivial_score: float | None, notes: list[str]) -> di
             for digest, identity in record.identities.items()
         },
         "commit": (session.get("commit") or "")[:12],
-        "tiles": _tiles(record, best, trivial_score, session),
+        "tiles": _tiles(record, best, session),
         "fields": _fields(study),
         "single": _single(results[0]) if len(results) == total == 1 else None,
         "metric": field_label(experiment.task.metric),
@@ -73,9 +72,7 @@ def summary(record: Record, trivial_score: float | None, notes: list[str]) -> di
     }
 
 
-def _tiles(
-    record: Record, best: Summary | None, trivial_score: float | None, session: dict[str, Any]
-) -> list[tuple[str, str]]:
+def _tiles(record: Record, best: Summary | None, session: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns the numbers that a reader looks for first, each with its name."""
     experiment, metric = record.study.experiment, field_label(record.study.experiment.task.metric)
     tiles = []
@@ -88,9 +85,9 @@ def _tiles(
         if best.test.n > 2:  # two seeds say next to nothing
             tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
-    if trivial_score is not None and math.isfinite(trivial_score):
-        trivial = f"trivial {metric}: the best answer that ignores the input"
-        tiles += [(f"{trivial_score:.4g}", trivial)]
+        if (trivial_score := record.trivial_score_of(best.setting)) is not None:
+            trivial = f"trivial {metric}: the best answer that ignores the input"
+            tiles += [(f"{trivial_score:.4g}", trivial)]
     trained = [*record.results.values(), *record.dropped]
     seconds = sum(result.seconds or 0 for result in trained)
     tiles += [(f"{len(record.results)} of {record.num_members}", "members trained")]

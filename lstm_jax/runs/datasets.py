@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -47,6 +48,15 @@ def load_data(
         if user_files(member):  # finds mistakes before a directory is made
             program_digest(member, spec, example_shapes(dataset))
     return name, study, datasets
+
+
+def trivial_score(task: Task, dataset: Dataset) -> float | None:
+    """Returns the test metric of the best answer that ignores the input; None if not defined."""
+    try:
+        score = float(task.trivial_score(dataset))
+    except NotImplementedError:
+        return None
+    return score if math.isfinite(score) else None
 
 
 def _loaded(task: Task, tell: Say) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import nan
 from statistics import mean
@@ -150,14 +150,17 @@ def show_results(
     results: Sequence[Result],
     dropped: Sequence[Result],
     rows: Sequence[Row],
+    trivial_score_of: Callable[[Experiment], float | None],
 ) -> None:
     """Prints the scores of a single run, or a table of a sweep's settings with the best one first.
 
-    `rows` are the logged metrics of the finished members.
+    `rows` are the logged metrics of the finished members. The test metric of the best answer that
+    ignores the input stands beside theirs.
     """
     experiment, metric = study.experiment, study.experiment.task.metric
     if len(results) == 1 and not dropped:
-        _show_member(console, experiment, results[0], rows)
+        trivial = _trivial(trivial_score_of(results[0].member))
+        _show_member(console, experiment, results[0], rows, trivial)
         return
     summaries = summarise(results)
     varied = [path for path in experiment.axes if path != "seed"]
@@ -177,13 +180,14 @@ def show_results(
         f"{field_label(path)} {format_value(best.setting.values[path])}" for path in varied
     )
     chosen = f"chosen on validation: {setting}; its " if setting else ""
-    say(console, f"{chosen}test {metric} {best.test}")
+    trivial = _trivial(trivial_score_of(best.setting))
+    say(console, f"{chosen}test {metric} {best.test}{trivial}")
     if len(summaries) > 1 and (lead := lead_on_validation(*summaries[:2])) is not None:
         say(console, f"on common seeds ahead of the next setting by {lead} on validation")
 
 
 def _show_member(
-    console: Console, experiment: Experiment, result: Result, rows: Sequence[Row]
+    console: Console, experiment: Experiment, result: Result, rows: Sequence[Row], trivial: str
 ) -> None:
     metric = experiment.task.metric
     say(console, f"batch {metric} every {result.member.log_every} steps:")
@@ -197,6 +201,10 @@ def _show_member(
         console,
         f"{experiment.label(result.member)}: {result.steps} steps, "
         f"validation {metric} {result.validation_metric:.4f}, "
-        f"test {metric} {result.test_metric:.4f}{diverged}",
+        f"test {metric} {result.test_metric:.4f}{trivial}{diverged}",
     )
     say(console, f"parameters SHA-256 {result.parameters_sha256}")
+
+
+def _trivial(score: float | None) -> str:
+    return "" if score is None else f" (trivial {score:.4f})"

@@ -115,6 +115,13 @@ class Record:
             raise EnvironmentProblem(f"the record has no data with {member.task.data_key}")
         return self.metadata[member.task.data_key]
 
+    def trivial_score_of(self, member: Experiment) -> float | None:
+        """Returns the test metric of the best answer to a member's data that ignores the input.
+
+        It is None where the task defines none, or in a record of an earlier version.
+        """
+        return self.metadata.get(member.task.data_key, {}).get("trivial_score")
+
     def check_data(self, dataset: Dataset) -> None:
         """Raises EnvironmentProblem if the run was trained on other data."""
         fingerprints = [identity.get("data") for identity in self.identities.values()]

@@ -95,7 +95,10 @@ def run(
                 write_csv(directory / "results.csv", [row.flat() for row in (*results, *dropped)])
                 rows = read_metrics(directory, session.say)
                 rows = [row for row in rows if row["member"] in session.record.results]
-                show_results(console, session.study, results, dropped, rows)
+                show_results(
+                    *(console, session.study, results, dropped, rows),
+                    session.record.trivial_score_of,
+                )
                 session.say(f"{directory.parent.name} lies in {directory}")
         all_diverged = processes.broadcast_from_main(
             lambda: bool(results) and all(r.diverged_at is not None for r in results)

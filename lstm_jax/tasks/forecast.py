@@ -167,6 +167,22 @@ class Forecast(Task):
         mean = time_series.mean_forecast(self.horizon)
         return float(time_series.squared_errors(mean, split, *shape).mean())
 
+    def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
+        last_I = [
+            f"{column} {_in_units(value, mean, scale)}"
+            for column, value, mean, scale in zip(
+                metadata["columns"], example["x"][-1], metadata["means"], metadata["scales"],
+                strict=True,
+            )
+        ]  # fmt: skip
+        mean, scale = metadata["target_mean"], metadata["target_scale"]
+        next_S = [_in_units(value, mean, scale) for value in example["y"][:5]]
+        more = f" and {self.horizon - 5} more" if self.horizon > 5 else ""
+        return (
+            f"{self.window} rows, the last with {', '.join(last_I)}; then {self.target} "
+            f"{', '.join(next_S)}{more}"
+        )
+
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(num_features=len(metadata["columns"]), num_outputs=self.horizon)
 
@@ -189,3 +205,9 @@ class Forecast(Task):
 def _comma_without_spaces(name: str) -> str:
     """Returns a name as it is compared: without spaces at its ends and around its commas."""
     return re.sub(r"\s*,\s*", ",", name.strip())
+
+
+def _in_units(value: float, mean: float, scale: float) -> str:
+    """Returns a scaled value in the units of its column; what rounding left of a zero is zero."""
+    unscaled = float(value) * scale + mean
+    return f"{0.0 if abs(unscaled) < 1e-6 * scale else unscaled:.6g}"

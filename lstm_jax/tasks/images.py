@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset, Say
+from lstm_jax.data.dataset import Arrays, Dataset, Say
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import LABEL_SMOOTHING, ClassificationTask
@@ -65,6 +65,16 @@ class Images(ClassificationTask):
 
     def built_in(self) -> Task | None:
         return None if self.dataset == "digits" else replace(self, dataset="digits")
+
+    def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
+        image_TI, classes = example["images"], metadata.get("classes")
+        name = classes[example["labels"]] if classes else example["labels"]
+        rows, features = image_TI.shape
+        width = features // num_channels(metadata)
+        return (
+            f"class {name}, {rows} rows of {width} pixels from {image_TI.min()} to "
+            f"{image_TI.max()}, mean {image_TI.mean():.1f}"
+        )
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         rows, features = metadata["shapes"]["images"]

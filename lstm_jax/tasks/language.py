@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset, Say
+from lstm_jax.data.dataset import Arrays, Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
 
@@ -60,6 +60,9 @@ class Language(Task):
         train, test = language.windows_text(dataset.train), language.streams_text(dataset.test)
         (bits,) = language.ngram_bits_per_byte(train, test, 1)
         return bits
+
+    def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
+        return repr(bytes(example["symbols"][: example["lengths"] + 1].tolist()))
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(BYTES, BYTES, per_step_outputs=True, token_inputs=True, carry_state=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset
+from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import LABEL_SMOOTHING
 from lstm_jax.tasks.task import Batch, DecoderSpec, ItemScores, Task
@@ -59,6 +59,23 @@ class Seq2SeqTask(Task):
         np.add.at(counts, _bigrams(dataset.train), 1)
         before, target = _bigrams(dataset.test)
         return float(np.mean(counts.argmax(axis=1)[before] == target))
+
+    def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
+        """Returns the source, if it is a sentence, and the target."""
+        from lstm_jax.data.tokens import decode_sentence, join_sentence
+
+        sentences = [
+            join_sentence(
+                decode_sentence(
+                    example[side].tolist(),
+                    metadata[f"{side}_vocabulary"],
+                    metadata[f"{side}_others"],
+                )
+            )
+            for side in ("source", "target")
+            if side in example
+        ]
+        return " -> ".join(sentences)
 
     def total_weight(self, batch: Batch) -> Any:
         """Returns the number of target tokens, float32 []."""

@@ -153,6 +153,17 @@ class Task:
         """Returns the test metric of the best answer that does not read the input."""
         raise NotImplementedError
 
+    def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
+        """Returns an example of a split as it was read, in a line; empty where there is no form.
+
+        `example` holds the arrays of one example by name, as `gather` returns them.
+        """
+        return ""
+
+    def doubts(self, dataset: Dataset) -> list[str]:
+        """Returns what is doubtful in how the data were read, in a line each."""
+        return []
+
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         """Returns the inputs and outputs of a model for data with these `Dataset.metadata`.
 

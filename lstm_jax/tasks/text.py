@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Dataset, Say
+from lstm_jax.data.dataset import Arrays, Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import LABEL_SMOOTHING, ClassificationTask
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec
 
 if TYPE_CHECKING:
     import jax
+
+MANY_UNKNOWN = 0.2  # share of tokens outside the vocabulary that is worth a warning
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,26 @@ class Text(ClassificationTask):
         from lstm_jax.data.text import check_texts
 
         check_texts(dataset)
+
+    def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
+        vocabulary, classes = metadata["vocabulary"], metadata["classes"]
+        tokens = [vocabulary[i] for i in example["symbols"][: example["lengths"]]]
+        text = (" " if self.units == "words" else "").join(tokens)
+        return f"class {classes[example['labels']]}, {len(tokens)} {self.units}: {text}"
+
+    def doubts(self, dataset: Dataset) -> list[str]:
+        from lstm_jax.data.tokens import TEXT_UNKNOWN
+
+        found = []
+        for split in ("validation", "test"):
+            arrays = getattr(dataset, split)
+            unknown = (arrays["symbols"] == TEXT_UNKNOWN).sum() / max(1, arrays["lengths"].sum())
+            if unknown > MANY_UNKNOWN:
+                found.append(
+                    f"{unknown:.0%} of the tokens of {split} are not in the vocabulary; give "
+                    "--task.min-count 1, a larger --task.max-vocabulary or --task.units characters"
+                )
+        return found
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(
