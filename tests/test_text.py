@@ -90,6 +90,24 @@ def test_a_mistake_in_a_file_is_one_line_that_says_where(tmp_path, content, prin
     assert "\n" not in str(caught.value)
 
 
+def test_endings_are_read_in_any_case_and_other_files_are_told_what_to_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = "".join(f"{label}\t{text}\n" for label, text in lines(40))
+    for name in ("REVIEWS.TSV", "reviews", "reviews.jsonl"):
+        (tmp_path / name).write_text(content)
+    assert read_texts("REVIEWS.TSV", say_nothing) == read_texts("./reviews", say_nothing)
+    with pytest.raises(
+        UserError, match=r"reviews\.jsonl is a file of another kind: .* a label, a t"
+    ):
+        read_texts("reviews.jsonl", say_nothing)
+    with pytest.raises(UserError, match=r"no file absent\.parquet; .* a label, a tab and a text"):
+        read_texts("absent.parquet", say_nothing)
+    with pytest.raises(
+        UserError, match=r"There is a file reviews, read as ./reviews: .* a label, a tab and a text"
+    ):
+        read_texts("reviews", say_nothing)
+
+
 def test_packed_lines_are_read_alike_and_omissions_are_reported(tmp_path):
     content = "\ufeff1\tgood \r\n\r\n0\tbad\r\n0\t\r\n1\tgood\r\n0\tbad".encode()
     plain, packed = tmp_path / "a.tsv", tmp_path / "a.tsv.gz"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data import tokens
-from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset
+from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
 from lstm_jax.data.labelled_splits import SPLITS
 from lstm_jax.data.readers import read_columns
 from lstm_jax.data.tfds_sets import load_text_set
@@ -68,7 +68,7 @@ def load_pairs(name: str, options: PairOptions, say: Say) -> Dataset:
 
         splits = dict(zip(SPLITS, make_dates(), strict=True))
         rule = "made; no date or number is in two splits"
-    elif name.endswith((".tsv", ".tsv.gz")):
+    elif name.lower().endswith((".tsv", ".tsv.gz")):
         splits, rule = _from_file(name, options, say)
     else:
         splits, rule = _from_tfds(name, say), "as TFDS has them"
@@ -85,18 +85,26 @@ def load_pairs(name: str, options: PairOptions, say: Say) -> Dataset:
             f"{options.max_words} words on each side"
         )
     say(f"{name}: " + ", ".join(f"{len(pairs):,} {split}" for split, pairs in splits.items()))
-    return _encoded(Path(name).name.removesuffix(".gz"), splits, options, rule, say)
+    return _encoded(
+        re.sub(r"\.gz$", "", Path(name).name, flags=re.IGNORECASE), splits, options, rule, say
+    )
 
 
 def _from_tfds(name: str, say: Say) -> Splits:
     """Returns the pairs of a translation set of TFDS, whose features are named by two languages."""
     languages = LANGUAGES.search(name)
+    if path_of(name).is_file():
+        raise UserError(
+            f"task.dataset: {name} is a file of another kind: a file of pairs has lines of a "
+            "sentence, a tab and its translation, and ends in .tsv or .tsv.gz"
+        )
     if languages is None:
         raise UserError(
             f"task.dataset: expected dates, a file .tsv or .tsv.gz, or a TFDS translation set that "
             f"names two languages, such as ted_hrlr_translate/pt_to_en, got {name!r}"
         )
-    texts = load_text_set(name, tuple((language,) for language in languages.groups()), say)
+    wanted = tuple((language,) for language in languages.groups())
+    texts = load_text_set(name, wanted, say)
     if missing := [split for split in SPLITS if split not in texts]:
         raise UserError(f"task.dataset: {name} has no {missing[0]} split; name another set")
     return {split: [(first, second) for first, second in texts[split]] for split in SPLITS}
@@ -108,7 +116,7 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     Pairs next to a held-out one are left out of training: neighbours in a text are alike. The rule
     is part of the data's fingerprint: other words make another data set.
     """
-    pairs = [(source, target) for source, target in read_columns(path, 2, say)]
+    pairs = [(source, target) for source, target in read_columns(path_of(path), 2, say)]
     if _is_header(*pairs[0]):
         say(
             f"{path}: left out the first line, {', '.join(pairs[0])}: it names the columns; the "

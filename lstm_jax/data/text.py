@@ -135,7 +135,9 @@ def read_texts(name: str, say: Say) -> LabelledTexts:
         source = "each class of the lines, by a hash of the text,"
         splits, rule = complete_splits({"train": lines}, source, "the file's", positions)
     else:
-        splits = load_text_set(name, FEATURES, say, "or give a file, `--task.dataset FILE.tsv`")
+        needed = "a file of texts has lines of a label, a tab and a text, and ends in .tsv"
+        instead = "or give a file, `--task.dataset FILE.tsv`"
+        splits = load_text_set(name, FEATURES, say, instead, needed)
         if "train" not in splits:
             raise UserError(f"dataset: {name} has no train split")
         splits, rule = complete_splits(splits, "TFDS's train split", "TFDS's")

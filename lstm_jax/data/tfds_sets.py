@@ -26,13 +26,15 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.data.dataset import Say
+from lstm_jax.data.dataset import Say, path_of
 from lstm_jax.data.labelled_splits import SPLITS
 from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean, one_line
 from lstm_jax.signals import interrupt_on_signal
 
 FALLBACK = "or train on the bundled data with `--fallback`"
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # of a set, such as mnist or emnist/letters
+# Endings of files that hold texts; a set of TFDS has no such name.
+SUFFIXES = (".json", ".jsonl", ".parquet", ".arrow", ".xlsx", ".zip", ".npz", ".pkl")
 INCOMPLETE, OWNER = "incomplete.lstm_jax.", "owner"
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 REQUEST_SECONDS, REACHABLE_SECONDS = 4, 6.0
@@ -52,15 +54,23 @@ def tfds_root() -> Path:
 
 
 def load_text_set(
-    name: str, wanted: tuple[tuple[str, ...], ...], say: Say, instead: str = FALLBACK
+    name: str,
+    wanted: tuple[tuple[str, ...], ...],
+    say: Say,
+    instead: str = FALLBACK,
+    lines: str = "a file of text is given by its path, ./FILE",
 ) -> dict[str, Texts]:
     """Returns the wanted features of all examples, by split, in TFDS's order.
 
     Each wanted feature is given by the names that it has in some set; a class is its number.
     Raises UserError for an unknown name or a set without these features, and EnvironmentProblem
     if the set is damaged, or neither on disk nor available; its line ends in what one can do
-    `instead`.
+    `instead`. For the name of a file the line says what is read of a file: `lines`.
     """
+    if path_of(name).is_file() and Path(name).suffix:
+        raise UserError(f"dataset: {name} is a file of another kind: {lines}")
+    if Path(name).suffix in SUFFIXES:
+        raise UserError(f"dataset: there is no file {name}; {lines}")
     if not NAME.fullmatch(name):
         raise UserError(f"dataset: expected a file, or a name such as imdb_reviews, got {name!r}")
     try:
@@ -71,6 +81,10 @@ def load_text_set(
             return {
                 s: _read_texts(builder, s, features) for s in SPLITS if s in builder.info.splits
             }
+    except UserError as error:
+        if not path_of(name).is_file():
+            raise
+        raise UserError(f"{error} There is a file {name}, read as ./{name}: {lines}") from error
     except EnvironmentProblem as error:
         raise EnvironmentProblem(str(error).replace(FALLBACK, instead)) from error
 
