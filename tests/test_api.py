@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from trained_runs import TINY, run_tiny, tiny_dataset, tiny_split
+from trained_runs import TINY, quiet, run_tiny, tiny_dataset, tiny_split
 
 import lstm_jax
 from lstm_jax import Experiment, Study, UserError, api
@@ -412,3 +412,17 @@ def test_a_run_of_arrays_is_exported_with_them_at_hand_and_without_them_on_deman
     without.export(compare=False)
     assert "the same class on all 64 made-up examples" in capsys.readouterr().out
     assert (folder / "model.stablehlo").exists()
+
+
+def test_a_longer_training_says_that_the_shorter_one_is_not_continued(tmp_path):
+    lines = []
+    for fields in ({"total_examples": 16}, {"total_steps": 4}, {"total_steps": 2, "seed": 1}):
+        console = quiet()
+        outcome = run_tiny(tmp_path, Experiment(**TINY, **fields), silent=False, console=console)
+        said = console.file.getvalue().splitlines()
+        lines.append([line for line in said if "trained anew" in line])
+        if len(lines) == 1:
+            digest = outcome.directory.name
+    assert lines[0] == lines[2] == []
+    (line,) = lines[1]
+    assert line.startswith(f"{digest} has 2 of these 4 steps; they are trained anew")

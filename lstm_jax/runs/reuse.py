@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment import BUDGETS, Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import in_use, is_shard
@@ -55,11 +55,35 @@ def reuse_finished(session: RunSession, members: Iterable[Experiment]) -> list[E
             sibling = read_record(directory)
             if sibling is not None and not sibling.study.search.halving:
                 search_sibling(session, directory, sibling, missing, steps, reusable)
+                if not (record.results or steps):  # this run begins
+                    say_shorter(session, directory, sibling, missing)
         except EnvironmentProblem as error:
             session.say(f"nothing is reused: {error}")
     if reusable.results or reusable.states:
         copy_reusable(session, reusable)
     return [member for digest, member in wanted.items() if digest in record.results]
+
+
+def say_shorter(
+    session: RunSession, directory: Path, sibling: Record, wanted: dict[str, Experiment]
+) -> None:
+    """Says where a sibling finished a member of this run with fewer steps: it is not gone on with,
+    since its schedule and its order of examples ended there.
+    """
+
+    def apart_from_budget(member: Experiment) -> str:
+        return member.replace_unchecked(dict.fromkeys(BUDGETS)).digest
+
+    finished = {apart_from_budget(r.member): r.steps for r in sibling.results.values()}
+    pairs = [(finished.get(apart_from_budget(m), 0), m.num_steps) for m in wanted.values()]
+    pairs = [(done, steps) for done, steps in pairs if 0 < done < steps]
+    if pairs:
+        done, steps = pairs[0]
+        of = f" of {len(pairs)} members" if len(pairs) > 1 else ""
+        session.say(
+            f"{directory.name} has {done} of these {steps} steps{of}; they are trained anew: a "
+            "finished member is not continued"
+        )
 
 
 def search_sibling(
