@@ -1,11 +1,13 @@
 """A run directory has one writer. A JSON file is read as it was written, or as damaged."""
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from threading import Timer
 
 import pytest
 from fuzzing import json_of, many
@@ -39,6 +41,17 @@ def test_the_lock_keeps_others_out_and_a_crash_frees_it(tmp_path):
         holder.kill()
     with locked(tmp_path):
         pass
+
+
+def test_a_look_at_the_lock_does_not_refuse_a_writer(tmp_path):
+    """`list` and `clean` hold the lock for a moment to see whether a process writes."""
+    (tmp_path / "lock").touch()
+    with (tmp_path / "lock").open() as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        release = Timer(0.1, fcntl.flock, [looker, fcntl.LOCK_UN])
+        release.start()
+        with locked(tmp_path):
+            release.join()
 
 
 def test_a_lock_notices_that_its_directory_was_moved_away(tmp_path):

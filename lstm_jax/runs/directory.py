@@ -28,6 +28,7 @@ from lstm_jax.runs.files import clear_leftovers, disk_errors, make_folder, open_
 from lstm_jax.runs.record import DIGEST, RUN, read_record
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+LOOK_SECONDS = 0.5  # `in_use` holds a lock for a moment: a writer waits for longer than that
 
 
 def run_directory(runs_dir: Path, name: str, study: Study) -> Path:
@@ -129,7 +130,10 @@ def locked(directory: Path, wait: Callable[[str], None] | None = None) -> Iterat
     with disk_errors(directory):
         descriptor = open_regular(directory / "lock", os.O_RDWR | os.O_CREAT)
     with open(descriptor, "r+", errors="replace") as file:
-        if not _try_lock(file):
+        deadline = time.monotonic() + LOOK_SECONDS
+        while not (is_ours := _try_lock(file)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if not is_ours:
             used = f"{directory} is in use by {file.read(200).strip() or 'another process'}"
             if wait is None:
                 raise problem(f"{used}; wait for it, or stop it")
