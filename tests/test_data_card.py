@@ -53,6 +53,35 @@ def test_a_class_that_a_split_lacks_is_a_warning():
     assert found == ["warning: test has no example of the class b"]
 
 
+def test_labels_that_are_no_classes_are_not_counted():
+    split = {"labels": np.array([0.5, -1.5], np.float32)}
+    dataset = make_dataset("made", split, split, split)
+    assert class_counts(dataset) == {}
+
+
+def test_examples_that_each_step_draws_are_not_counted(capsys, tmp_path):
+    main(["data", "copying", "--runs-dir", str(tmp_path)])
+    assert re.search(r"examples +new in each step +1,000 +1,000", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", ["run", "data"])
+@pytest.mark.parametrize("method", ["trivial_score(self, dataset)", "model_spec(self, metadata)"])
+def test_a_mistake_in_a_task_of_ones_own_is_one_line_and_makes_no_directory(
+    command, method, tmp_path, capsys
+):
+    file = tmp_path / "bad.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom lstm_jax import Experiment, Images\n"
+        f"@dataclass(frozen=True)\nclass Bad(Images):\n    def {method}:\n        return 1 / 0\n"
+        "experiment = Experiment(task=Bad(dataset='digits'), total_steps=2, hidden_size=4)\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main([command, str(file), "--runs-dir", str(tmp_path / "runs")])
+    assert ended.value.code == 2
+    assert "bad.py, line 6: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_images_are_shown_with_their_class_and_their_values():
     images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
     split = {"images": images, "labels": np.array([1, 0], np.int32)}

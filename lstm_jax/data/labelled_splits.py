@@ -77,11 +77,9 @@ def say_doubtful_labels(name: str, labels: Iterable[str], noun: str, say: Say) -
     counts = Counter(labels)
     single = sorted(label for label, count in counts.items() if count == 1)
     for label in single[:MAX_SHOWN]:
-        more = f" (so have {len(single) - MAX_SHOWN:,} more labels)"
-        say(
-            f"{name}: the class `{label}` has one {noun}: is it a header, or a slip?"
-            + more * (label == single[:MAX_SHOWN][-1] and len(single) > MAX_SHOWN)
-        )
+        say(f"{name}: the class `{label}` has one {noun}: is it a header, or a slip?")
+    if len(single) > MAX_SHOWN:
+        say(f"{name}: {len(single) - MAX_SHOWN:,} more classes have one {noun}")
     alike: dict[tuple[float, str], list[str]] = {}
     for label in counts:
         is_word, value, _ = _class_order(label)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, num_examples, shared_arrays
+from lstm_jax.runs.code import user_errors
 from lstm_jax.runs.datasets import load_data, trivial_score
 from lstm_jax.runs.files import printable
 from lstm_jax.runs.progress import say
@@ -32,18 +33,21 @@ def show_data(name: str, study: Study, console: Console, *, fallback: bool = Fal
     for key, task in study.experiment.data_tasks().items():
         dataset = datasets[key]
         say(console, f"{dataset.name} ({key}), fingerprint {dataset.fingerprint[:12]}")
-        console.print(count_table(dataset), highlight=False)
-        for line in describe(task, dataset):
-            say(console, line)
+        console.print(count_table(task, dataset), highlight=False)
+        with user_errors(study.experiment):
+            for line in describe(task, dataset):
+                say(console, line)
 
 
-def count_table(dataset: Dataset) -> Table:
+def count_table(task: Task, dataset: Dataset) -> Table:
     """Returns a table of the examples, and of those of each class, in each split."""
-    splits = dataset.train, dataset.validation, dataset.test
+    counts = [f"{num_examples(split):,}" for split in dataset[1:4]]
+    if task.online:  # the data hold a template alone
+        counts[0] = "new in each step"
     table = Table("", "training", "validation", "test", box=SIMPLE)
-    table.add_row("examples", *(f"{num_examples(split):,}" for split in splits))
-    for class_name, counts in islice(class_counts(dataset).items(), MAX_CLASSES):
-        table.add_row(printable(f"class {class_name}"), *(f"{count:,}" for count in counts))
+    table.add_row("examples", *counts)
+    for class_name, in_splits in islice(class_counts(dataset).items(), MAX_CLASSES):
+        table.add_row(printable(f"class {class_name}"), *(f"{count:,}" for count in in_splits))
     return table
 
 
@@ -52,10 +56,10 @@ def class_counts(dataset: Dataset) -> dict[str, tuple[int, ...]]:
 
     It is empty for data without classes.
     """
-    if "labels" not in dataset.train:
-        return {}
     names = dataset.metadata.get("classes")
-    size = len(names) if names else dataset.metadata["num_classes"]
+    size = len(names) if names else dataset.metadata.get("num_classes", 0)
+    if not size or "labels" not in dataset.train:
+        return {}
     counts = [np.bincount(split["labels"], minlength=size) for split in dataset[1:4]]
     return {
         str(names[i] if names else i): tuple(int(count[i]) for count in counts) for i in range(size)

@@ -11,7 +11,7 @@ from rich.console import Console
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
-from lstm_jax.runs.code import example_shapes, program_digest, user_files
+from lstm_jax.runs.code import example_shapes, program_digest, user_errors, user_files
 from lstm_jax.runs.progress import say
 from lstm_jax.tasks.task import Task
 from lstm_jax.train.placement import Datasets, model_spec_of, refuse_absent_backend
@@ -44,9 +44,11 @@ def load_data(
     study = study.with_data_sizes({key: data.num_examples for key, data in datasets.items()})
     for member in {member.static_key: member for member in study.members()}.values():
         dataset = datasets[member.task.data_key]
-        spec = model_spec_of(member, dataset)
-        if user_files(member):  # finds mistakes before a directory is made
-            program_digest(member, spec, example_shapes(dataset))
+        with user_errors(member):  # finds mistakes before a directory is made
+            spec = model_spec_of(member, dataset)
+            if user_files(member):
+                program_digest(member, spec, example_shapes(dataset))
+                trivial_score(member.task, dataset)
     return name, study, datasets
 
 

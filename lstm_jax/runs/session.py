@@ -19,7 +19,7 @@ from lstm_jax.config.search import Round, Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
-from lstm_jax.runs.code import example_shapes, program_digest, sources, user_errors
+from lstm_jax.runs.code import example_shapes, program_digest, sources
 from lstm_jax.runs.datasets import trivial_score
 from lstm_jax.runs.directory import Lock, locked
 from lstm_jax.runs.evaluation import result_parameters
@@ -299,8 +299,7 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
     record.sources = sources(session.study.experiment)
     tasks = session.study.experiment.data_tasks()
     for key, dataset in datasets.items():
-        with user_errors(session.study.experiment):
-            trivial = trivial_score(tasks[key], dataset)
+        trivial = trivial_score(tasks[key], dataset)
         shapes = example_shapes(dataset)
         record.metadata[key] = dataset.metadata | {"examples": shapes, "trivial_score": trivial}
     here = [provenance.identity(dataset.fingerprint, "") for dataset in datasets.values()]
