@@ -39,7 +39,7 @@ def plotted(monkeypatch):
 
     def draw(paint, *args, **_):
         calls.append((paint.__name__, args))
-        return drawing.Drawing("<svg/>", b"", "")
+        return drawing.Drawing("<svg/>", "")
 
     monkeypatch.setattr("lstm_jax.report.drawing.draw", draw)
     return calls

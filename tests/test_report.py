@@ -19,9 +19,11 @@ from lstm_jax.config.search import Search
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.trained import load as load_trained
+from lstm_jax.report import page as report_page
 from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
 from lstm_jax.report.page import report
 from lstm_jax.report.summary import summary
+from lstm_jax.runs.record import is_reported
 from lstm_jax.tasks.images import Images
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -75,11 +77,29 @@ def test_validation_curves_end_at_the_last_step_with_the_scores_on_record(
             np.testing.assert_allclose(float(last[curve]["y"]), np.mean(values), rtol=1e-6)
 
 
-def test_every_figure_has_a_png_on_white(trained_sweep, page_and_figures):
+def test_every_figure_has_a_pdf_and_a_png_on_white(trained_sweep, page_and_figures):
     for name in page_and_figures[1]:
         with Image.open(trained_sweep / "report" / f"{name}.png") as picture:
             assert min(picture.size) > 50  # an inch, at the dots of this test
             assert picture.convert("L").getpixel((0, 0)) == 255  # not transparent
+        assert (trained_sweep / "report" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_page_is_there_before_the_figures_that_need_the_model(trained_sweep, monkeypatch):
+    directory, pages = trained_sweep, []
+
+    def load_member(*_, **__):
+        pages.append((directory / "report" / "index.html").read_text())
+        assert not is_reported(directory)
+        raise EnvironmentProblem("no model in this test")
+
+    monkeypatch.setattr(report_page, "load_member", load_member)
+    last = write_report(directory)[0]
+    assert is_reported(directory)
+    assert '<figure id="loss"' in pages[0]
+    assert report_page.UNFINISHED in pages[0]
+    assert report_page.UNFINISHED not in last
+    assert "no model in this test" in last
 
 
 def test_the_page_needs_no_network_and_no_script_and_captions_name_the_data(

@@ -1,9 +1,9 @@
-"""The elements of a page: figures, each as SVG and as PNG, tables, and templates filled in.
+"""The elements of a page: figures, each as SVG, PDF and PNG, tables, and templates filled in.
 
 All can be read without a script. In the SVG, text and axes take the colour of the page around them
 (`currentColor`), light or dark. The colours of the curves can be told apart on both, also by most
-people who do not see all colours (Okabe and Ito, 2008). The PNG, for slides and notebooks, is black
-on white.
+people who do not see all colours (Okabe and Ito, 2008). The PDF, for papers, and the PNG, for
+slides and notebooks, have black ink.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ PNG_DPI = 120
 WIDE = 8  # inches
 STYLE: Any = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # TrueType: conferences refuse fonts of type 3
     "svg.hashsalt": "lstm_jax",  # the same figure is the same text
     "font.family": "sans-serif",
     "font.size": 10,
@@ -49,9 +50,21 @@ class Drawing(NamedTuple):
     """A figure without its title and caption."""
 
     svg: str
-    png: bytes
     csv: str  # the points of its curves; empty where it has none
     wide: bool = False  # too wide for half a page
+    canvas: Canvas | None = None  # what the other formats are made from
+
+    def to_bytes(self, file_format: str) -> bytes:
+        """Returns the figure as `pdf` or as `png`, black on white."""
+        assert self.canvas is not None
+        file = io.BytesIO()
+        dates = {"CreationDate": None} if file_format == "pdf" else {}
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.canvas.savefig(
+                file, format=file_format, dpi=PNG_DPI, facecolor="white", metadata=dates
+            )
+        return file.getvalue()
 
 
 class Figure(NamedTuple):
@@ -93,10 +106,9 @@ def draw(
         canvas = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         axes = canvas.subplots(rows, columns, squeeze=False).ravel().tolist()
         paint(axes[0] if len(axes) == 1 else axes, *args, **options)
-        svg, png, points = io.StringIO(), io.BytesIO(), io.StringIO()
+        svg, points = io.StringIO(), io.StringIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         canvas.set_layout_engine("none")  # keep this layout: making it takes half of the time
-        canvas.savefig(png, format="png", dpi=PNG_DPI, facecolor="white")
     table = [
         [each.get_title(), str(line.get_label()).removeprefix("_nolegend_"), x, y]
         for each in axes
@@ -108,7 +120,7 @@ def draw(
         csv.writer(points).writerows([["panel", "curve", "x", "y"], *table])
     text = svg.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    return Drawing(text, png.getvalue(), points.getvalue(), size[0] * columns > WIDE)
+    return Drawing(text, points.getvalue(), size[0] * columns > WIDE, canvas)
 
 
 def render(template: str, **values: Any) -> str:

@@ -1,11 +1,11 @@
 """A run as one page: what was trained, how well, and what gates and gradients did.
 
-`report/index.html` needs no network and no script. Its figures lie beside it as SVG and as PNG.
+`report/index.html` needs no network and no script. Its figures lie beside it as SVG, PDF and PNG.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +27,10 @@ from lstm_jax.report.summary import summary
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import RECORD_CHECKSUM, read_run, record_checksum
+from lstm_jax.runs.record import RECORD_CHECKSUM, Record, read_run, record_checksum
 from lstm_jax.runs.session import check_code
+
+UNFINISHED = "the figures of answers, gates and gradients follow"
 
 
 class Section(NamedTuple):
@@ -63,20 +65,26 @@ def report(
 ) -> Path:
     """Writes the page of a run and returns its path.
 
-    Leaves out the figures whose data is no longer available, and says so on the page. A data set
-    that the run got as arrays has to be given as `dataset`. Raises UserError when the directory is
-    no run, and EnvironmentProblem where the code of a finished member has changed since it was
-    trained; with `other_code` the page says so instead.
+    The page is there at once with the results and the curves of training. Then it is written again
+    with the figures that need the model: answers, gates, gradients. Leaves out the figures whose
+    data is no longer available, and says so on the page. A data set that the run got as arrays has
+    to be given as `dataset`. Raises UserError when the directory is no run, and EnvironmentProblem
+    where the code of a finished member has changed since it was trained; with `other_code` the
+    page says so instead.
     """
     record, checksum = read_run(run_dir), record_checksum(run_dir)
     notes, pages = list[str](), dict[str, str]()
     for finished in {r.member.static_key: r for r in record.results.values()}.values():
         check_code(record, finished.member, finished.identity, other_code, notes.append)
-    say(console, "writing the report")
     experiment = record.study.experiment
     result = Section("Result", [*halving_figures(record), *settings_figures(record)])
     metrics = read_metrics(run_dir, notes.append)
     training = Section("Training", list(training_figures(record, metrics)))
+    folder = run_dir / "report"
+    make_folder(folder)
+    write_text(folder / RECORD_CHECKSUM, "")  # until all figures are there
+    write_page(folder, record, [*notes, UNFINISHED], result, [training], pages)
+    say(console, f"report: {folder / 'index.html'}; {UNFINISHED}")
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
         result.elements.extend(parameter_figures(record))
@@ -99,27 +107,41 @@ def report(
             raise
         notes.append(f"some figures are missing: {error}")
         say(console, notes[-1])
-    sections = [each for each in (training, answers, inside, gradients) if each.elements]
-    pages["index.html"] = render(
+    write_page(folder, record, notes, result, [training, answers, inside, gradients], pages)
+    for section in (result, training, answers, inside, gradients):
+        for figure in section.figures:
+            for file_format in ("pdf", "png"):  # slower to make than the page
+                content = figure.drawing.to_bytes(file_format)
+                write_bytes(folder / f"{figure.name}.{file_format}", content)
+    write_text(folder / RECORD_CHECKSUM, checksum)
+    say(console, "the report has all its figures")
+    return folder / "index.html"
+
+
+def write_page(
+    folder: Path,
+    record: Record,
+    notes: Sequence[str],
+    result: Section,
+    others: Sequence[Section],
+    pages: Mapping[str, str],
+) -> None:
+    """Writes `index.html` with the sections that have elements, their figures, and other pages."""
+    sections = [each for each in others if each.elements]
+    index = render(
         "report.html",
-        **summary(record, notes),
+        **summary(record, [*notes]),
         result=result,
         sections=sections,
         has_sketch="draw_digit.html" in pages,
     )
-    folder = run_dir / "report"
-    make_folder(folder)
     for section in (result, *sections):
         for figure in section.figures:
             write_text(folder / f"{figure.name}.svg", figure.drawing.svg)
-            write_bytes(folder / f"{figure.name}.png", figure.drawing.png)
             if figure.drawing.csv:
                 write_text(folder / f"{figure.name}.csv", figure.drawing.csv)
-    for name, page in pages.items():
+    for name, page in {**pages, "index.html": index}.items():
         write_text(folder / name, page)
-    write_text(folder / RECORD_CHECKSUM, checksum)  # when all else is there
-    say(console, f"report: {folder / 'index.html'}")
-    return folder / "index.html"
 
 
 def answer_figures(
