@@ -53,11 +53,15 @@ if TYPE_CHECKING:
     from lstm_jax.runs.results import Result, Segment
     from lstm_jax.tasks import (
         Adding,
+        AssociativeRecall,
         Captions,
         Copying,
         Forecast,
         Images,
+        Induction,
         Language,
+        SelectiveCopying,
+        StateTracking,
         Text,
         Translation,
     )
@@ -67,6 +71,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Adding",
+    "AssociativeRecall",
     "Captions",
     "Copying",
     "Dataset",
@@ -75,12 +80,15 @@ __all__ = [
     "Experiment",
     "Forecast",
     "Images",
+    "Induction",
     "Interrupted",
     "Language",
     "Outcome",
     "Result",
     "Search",
     "Segment",
+    "SelectiveCopying",
+    "StateTracking",
     "Study",
     "Text",
     "Translation",
@@ -116,8 +124,8 @@ _MODULES = {
     "lstm_jax.runs.results": ("Result", "Segment"),
     "lstm_jax.config.search": ("Search", "Study"),
     "lstm_jax.tasks": (
-        *("Adding", "Captions", "Copying", "Forecast"),
-        *("Images", "Language", "Text", "Translation"),
+        *("Adding", "AssociativeRecall", "Captions", "Copying", "Forecast", "Images", "Induction"),
+        *("Language", "SelectiveCopying", "StateTracking", "Text", "Translation"),
     ),
 }
 

@@ -11,11 +11,16 @@ from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.memory import Adding, Copying
+from lstm_jax.tasks.recall import AssociativeRecall, Induction, SelectiveCopying
+from lstm_jax.tasks.state_tracking import StateTracking
 from lstm_jax.tasks.task import Task
 from lstm_jax.tasks.text import Text
 from lstm_jax.tasks.translation import Translation
 
-_ALL = (Images, Text, Language, Forecast, Translation, Captions, Adding, Copying)
+_ALL = (
+    *(Images, Text, Language, Forecast, Translation, Captions, Adding, Copying),
+    *(StateTracking, AssociativeRecall, SelectiveCopying, Induction),
+)
 TASKS: dict[str, type[Task]] = {task.name: task for task in _ALL}
 
 
