@@ -43,6 +43,9 @@ class FieldSpec:
     check: Callable[[str], str] | None = None  # instead of choices; raises UserError
     traced: bool = False
     data: bool = False  # decides which data are loaded
+    # Of a task: another value is another way to answer the same question, so its results may be
+    # ranked. Any other field of a task is a condition: it decides what is asked.
+    setting: bool = False
     log: bool = False  # a search draws log-uniformly from a range of this field
     optional: bool = False  # None is allowed and means off; on and off are two programs
     option: str | None = None  # its option on the command line, where that is not its name

@@ -305,6 +305,22 @@ class Experiment:
         return self.replace_unchecked({"seed": 0})
 
     @cached_property
+    def condition(self) -> tuple[tuple[str, Any], ...]:
+        """What this member is asked: its task, and the task's fields that decide it, by path.
+
+        Results of two conditions are told apart and never ranked; see `FieldSpec.setting`.
+        """
+        specs = field_specs(self.task).items()
+        fields = {f"task.{name}": getattr(self.task, name) for name, s in specs if not s.setting}
+        return ("task", self.task.name), *fields.items()
+
+    @property
+    def condition_axes(self) -> tuple[str, ...]:
+        """The paths of the conditions that have several values."""
+        specs = all_field_specs(self)
+        return tuple(p for p in self.axes if p.startswith("task.") and not specs[p].setting)
+
+    @cached_property
     def static_key(self) -> Experiment:
         """This member without its traced values. Members with equal keys share one program."""
         return self.replace_unchecked(
@@ -353,6 +369,13 @@ class Experiment:
         paths = self.axes or ("hidden_size", "learning_rate", "seed")
         return ", ".join(
             f"{field_label(path)} {format_value(member.values[path])}" for path in paths
+        )
+
+    def condition_label(self, member: Experiment) -> str:
+        """Returns a text of a member's conditions that have several values; empty without any."""
+        return ", ".join(
+            f"{field_label(path)} {format_value(member.values[path])}"
+            for path in self.condition_axes
         )
 
     def to_values(self) -> dict[str, Any]:

@@ -86,6 +86,13 @@ class Study:
 
     def __post_init__(self) -> None:
         search = self.search
+        compares = search.method != "grid" or search.halving
+        if compares and (conditions := self.experiment.condition_axes):
+            name = "halving" if search.halving else "search"
+            raise UserError(
+                f"{name}: {', '.join(conditions)} decides what is asked, and results of different "
+                "questions are not ranked; give it one value, and search each in a run of its own"
+            )
         if search.method == "grid":
             if search.trials:
                 raise UserError("trials: a grid has none; use --search random or tpe")

@@ -26,7 +26,7 @@ from lstm_jax.runs.files import problem
 from lstm_jax.runs.record import RUN, Record, digest_with_prefix, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import check_code
-from lstm_jax.runs.statistics import summarise
+from lstm_jax.runs.statistics import chosen, summarise
 from lstm_jax.tasks.images import Images, num_channels, num_time_steps
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.placement import named_leaves
@@ -211,8 +211,8 @@ def load(
     """Returns one member of a run, finished or not.
 
     `member` is the beginning of its digest. Without it, the best setting on validation is chosen,
-    and the member of this setting that is best on validation; in a run without a finished member,
-    the one with the most steps.
+    of the first condition where there are several, and the member of this setting that is best on
+    validation; in a run without a finished member, the one with the most steps.
 
     Raises UserError where the directory is no run or has no such member, and EnvironmentProblem
     where nothing was saved, where a checkpoint is damaged or not the one on record, and, without
@@ -230,7 +230,7 @@ def load_member(
     """
     saved = checkpoints.saved_members(directory)
     digest = (
-        _chosen_digest(record, saved)
+        _chosen_digest(record, saved, say)
         if member is None
         else digest_with_prefix(member, {*record.results, *saved})
     )
@@ -268,12 +268,25 @@ def load_member(
     )  # fmt: skip
 
 
-def _chosen_digest(record: Record, saved: dict[str, int]) -> str:
-    """Returns the digest of the member to load where the user names none."""
+def _chosen_digest(record: Record, saved: dict[str, int], say: Say) -> str:
+    """Returns the digest of the member to load where the user names none.
+
+    Of several conditions it is that of the first one, and a line names the members of the others.
+    """
     if record.results:
-        sign = 1 if record.study.experiment.task.higher_is_better else -1
-        best = summarise(record.results.values())[0]
-        return max(best.results, key=lambda result: sign * result.rank).member.digest
+        experiment = record.study.experiment
+        sign = 1 if experiment.task.higher_is_better else -1
+        first, *others = [
+            max(best.results, key=lambda result: sign * result.rank).member
+            for best in chosen(summarise(record.results.values()))
+        ]
+        if others:
+            named = ", ".join(f"{m.digest} ({experiment.condition_label(m)})" for m in others[:8])
+            say(
+                f"note: this is the chosen member of {experiment.condition_label(first)}; give "
+                f"--member for another condition: {named}"
+            )
+        return first.digest
     if not saved:
         raise EnvironmentProblem("nothing was saved in this run yet: train it first")
     return max(saved, key=lambda digest: (saved[digest], digest))

@@ -5,26 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.report import drawing, plots
-from lstm_jax.report.curves import curves_by_setting, setting_name
+from lstm_jax.report import plots
+from lstm_jax.report.curves import MAX_PANELS, curves_by_setting, setting_name
 from lstm_jax.report.drawing import Figure, render
 from lstm_jax.report.plots import Curve
 from lstm_jax.runs import provenance
 from lstm_jax.runs.files import make_folder, write_text
 from lstm_jax.runs.metrics_file import read_metrics
-from lstm_jax.runs.progress import say
+from lstm_jax.runs.progress import say, text_table
 from lstm_jax.runs.record import Record, read_run
-from lstm_jax.runs.statistics import Summary, lead_on_validation, summarise
+from lstm_jax.runs.statistics import Summary, chosen, lead_on_validation, summarise
 
 MAX_RUNS = 8  # whose curves can be told apart
+
+
+Condition = tuple[tuple[str, Any], ...]  # `Experiment.condition`
 
 
 class ComparedRun(NamedTuple):
@@ -32,8 +33,13 @@ class ComparedRun(NamedTuple):
 
     title: str
     record: Record
-    best: Summary | None  # None: no member is finished
-    curves: dict[str, Curve]  # of the best setting, by metric
+    best: dict[Condition, Summary]  # the chosen setting of each; empty: no member is finished
+    curves: dict[str, dict[Condition, Curve]]  # of these settings, by metric
+
+    @property
+    def metric(self) -> str:
+        """The name of the task's metric, in words."""
+        return field_label(self.record.study.experiment.task.metric)
 
 
 def compare(
@@ -61,13 +67,7 @@ def compare(
     titles = [run.title for run in runs]
     fields, scores, leads, notes = _field_rows(runs), _score_rows(runs), _leads(runs), _notes(runs)
     notes = [*warnings, *notes]
-    table = Table("", *titles, box=SIMPLE)
-    for row in fields:
-        table.add_row(*row)
-    table.add_section()
-    for row in scores:
-        table.add_row(*row)
-    console.print(table, highlight=False, markup=False)
+    console.print(text_table(["", *titles], fields, scores), highlight=False)
     for message in (*leads, *notes):
         say(console, message)
     page = render(
@@ -94,14 +94,20 @@ def _read(directories: Sequence[Path], console: Console) -> list[ComparedRun]:
     for path in paths:
         record = read_run(path)
         rows = read_metrics(path, lambda message: say(console, message))
-        summaries = summarise(record.results.values())
+        best = {s.setting.condition: s for s in chosen(summarise(record.results.values()))}
+        experiment = record.study.experiment
+        begun = [] if best else [record.study.members()[0].condition]  # the curve of one member
         curves = {
-            name: curve
-            for name in ("loss", record.study.experiment.task.metric)
-            for curve in curves_by_setting(record, rows, name, 1).values()
+            name: {
+                condition: curve
+                for condition in [*best, *begun]
+                for curve in curves_by_setting(
+                    record, rows, name, [best[condition]] if best else [], max_curves=1
+                ).values()
+            }
+            for name in ("loss", experiment.task.metric)
         }
-        title = f"{path.parent.name}/{path.name[:6]}"
-        runs.append(ComparedRun(title, record, summaries[0] if summaries else None, curves))
+        runs.append(ComparedRun(f"{path.parent.name}/{path.name[:6]}", record, best, curves))
     if len(metrics := {run.record.study.experiment.task.metric for run in runs}) > 1:
         raise UserError(f"compare: {' and '.join(sorted(metrics))} cannot be compared")
     return runs
@@ -123,52 +129,92 @@ def _field_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
     return rows
 
 
+def _condition_labels(runs: Sequence[ComparedRun]) -> dict[Condition, str]:
+    """Returns the conditions of all runs, each with a text of the values in which it differs from
+    the others, followed by a colon; the text is empty where there is one condition.
+    """
+    conditions = list(dict.fromkeys(condition for run in runs for condition in run.best))
+    values = [dict(condition) for condition in conditions]
+    paths = [
+        path
+        for path in dict.fromkeys(path for each in values for path in each)
+        if len({str(each.get(path)) for each in values}) > 1
+    ]
+    return {
+        condition: ", ".join(
+            f"{field_label(path)} {format_value(each[path])}" for path in paths if path in each
+        )
+        + (": " if paths else "")
+        for condition, each in zip(conditions, values, strict=True)
+    }
+
+
 def _score_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
-    """Returns a row for each score of the chosen settings and for the members done."""
+    """Returns a row for each score of the chosen settings, condition by condition, and for the
+    members done.
+    """
     metric = field_label(runs[0].record.study.experiment.task.metric)
-    columns = []
-    for run in runs:
-        done = f"{run.record.num_done} of {run.record.num_members}"
-        if run.best is None:
-            columns.append(["none finished", "", "", "", done])
-            continue
-        setting = setting_name(run.record.study.experiment, run.best.setting) or "the only one"
-        scores = [str(run.best.validation), str(run.best.test), str(run.best.diverged)]
-        columns.append([setting, *scores, done])
-    head = ("setting chosen", f"validation {metric}", f"test {metric}", "diverged", "members done")
-    return [[name, *row] for name, row in zip(head, zip(*columns, strict=True), strict=True)]
+    head = "setting chosen", f"validation {metric}", f"test {metric}", "diverged"
+    rows = []
+    for condition, label in _condition_labels(runs).items():
+        columns = []
+        for run in runs:
+            best = run.best.get(condition)
+            if best is None:
+                columns.append(["none finished" if not run.best else "", "", "", ""])
+                continue
+            experiment = run.record.study.experiment
+            setting = setting_name(experiment, best.setting, experiment.condition_axes)
+            scores = str(best.validation), str(best.test), str(best.diverged)
+            columns.append([setting or "the only one", *scores])
+        rows += [[label + name, *row] for name, *row in zip(head, *columns, strict=True)]
+    done = [f"{run.record.num_done} of {run.record.num_members}" for run in runs]
+    return [*rows, ["members done", *done]]
 
 
 def _leads(runs: Sequence[ComparedRun]) -> list[str]:
-    """Returns for each other run how far its chosen setting is ahead of the first run's or behind
-    it, paired over common seeds, with a warning where the comparison is not reliable.
+    """Returns for each other run how far its chosen settings are ahead of the first run's or behind
+    them, in each condition that both have.
     """
-    first, metric = runs[0], field_label(runs[0].record.study.experiment.task.metric)
-    messages = []
+    first, labels, messages = runs[0], _condition_labels(runs), []
     for run in runs[1:]:
-        if first.best is None or run.best is None:
-            continue
-        ahead, behind, lead = run, first, lead_on_validation(run.best, first.best)
-        if lead is not None and lead.mean < 0:
-            ahead, behind, lead = first, run, lead_on_validation(first.best, run.best)
-        if lead is None:
-            messages.append(
-                f"{run.title} and {first.title} cannot be paired: they have no seed in common, or "
-                "a member diverged"
+        common = [condition for condition in labels if condition in first.best.keys() & run.best]
+        messages += [labels[condition] + _lead(first, run, condition) for condition in common]
+        if not common and first.best and run.best:
+            asked = "; ".join(
+                " and ".join(labels[condition].removesuffix(": ") for condition in each.best)
+                for each in (run, first)
             )
-            continue
-        seeds = "seed" if lead.n == 1 else "seeds"
-        paired = f"validation {metric}, paired over {lead.n} common {seeds}"
-        if not lead.mean > 0:
-            messages.append(f"{ahead.title} and {behind.title} are equal: {paired}")
-            continue
-        warning = ""
-        if lead.n < 3:
-            warning = "; too few seeds to tell the two apart"
-        elif lead.low <= 0:
-            warning = "; the interval contains 0: the two cannot be told apart"
-        messages.append(f"{ahead.title} is ahead of {behind.title} by {lead}: {paired}{warning}")
+            messages.append(
+                f"{run.title} and {first.title} are not ranked: they answer different questions "
+                f"({asked})"
+            )
     return messages
+
+
+def _lead(first: ComparedRun, run: ComparedRun, condition: Condition) -> str:
+    """Returns how far a run's chosen setting is ahead of the first run's or behind it, paired over
+    common seeds, with a warning where the comparison is not reliable.
+    """
+    best, others, metric = run.best[condition], first.best[condition], first.metric
+    ahead, behind, lead = run, first, lead_on_validation(best, others)
+    if lead is not None and lead.mean < 0:
+        ahead, behind, lead = first, run, lead_on_validation(others, best)
+    if lead is None:
+        return (
+            f"{run.title} and {first.title} cannot be paired: they have no seed in common, or a "
+            "member diverged"
+        )
+    seeds = "seed" if lead.n == 1 else "seeds"
+    paired = f"validation {metric}, paired over {lead.n} common {seeds}"
+    if not lead.mean > 0:
+        return f"{ahead.title} and {behind.title} are equal: {paired}"
+    warning = ""
+    if lead.n < 3:
+        warning = "; too few seeds to tell the two apart"
+    elif lead.low <= 0:
+        warning = "; the interval contains 0: the two cannot be told apart"
+    return f"{ahead.title} is ahead of {behind.title} by {lead}: {paired}{warning}"
 
 
 def _notes(runs: Sequence[ComparedRun]) -> list[str]:
@@ -187,12 +233,19 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
 
 
 def _figures(runs: Sequence[ComparedRun]) -> list[Figure]:
-    """Returns the curves of loss and metric, one for each run that has them."""
-    figures = []
+    """Returns the curves of loss and metric, one for each run that has them: a panel for each
+    condition.
+    """
+    labels, figures = _condition_labels(runs), []
     for name in ("loss", runs[0].record.study.experiment.task.metric):
-        curves = {run.title: run.curves[name] for run in runs if name in run.curves}
-        if curves:
-            plot = drawing.draw(plots.curves, curves, ("step", field_label(name)), size=(7.0, 4.0))
+        panels: dict[str, dict[str, Curve]] = {}
+        for run in runs:
+            for condition, curve in run.curves[name].items():
+                title = labels.get(condition, "").removesuffix(": ")
+                panels.setdefault(title, {})[run.title] = curve
+        if panels:
+            panels = dict(list(panels.items())[:MAX_PANELS])
+            plot = plots.draw_panels(panels, ("step", field_label(name)))
             title = f"{field_label(name).capitalize()} while training"
             caption = "training batches; the chosen setting of each run; mean over its seeds, band "
             figures.append(Figure(name, title, f"{caption}from lowest to highest", plot))

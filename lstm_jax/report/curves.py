@@ -6,7 +6,7 @@ The names of data, fields and settings that all captions share are made here too
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from lstm_jax.report.plots import Curve
 from lstm_jax.runs.evaluation import EVAL_EXAMPLES
 from lstm_jax.runs.metrics_file import Row
 from lstm_jax.runs.record import Record
-from lstm_jax.runs.statistics import Summary, summarise
+from lstm_jax.runs.statistics import Summary, chosen, summarise
 
 MAX_CURVES = 60  # of one figure; the best of them in colour
 MAX_PANELS = 6
@@ -35,17 +35,22 @@ def joined_values(experiment: Experiment, path: str, between: str = " or ") -> s
     return between.join(format_value(value) for value in experiment.values_of(path))
 
 
+def joined_labels(experiment: Experiment) -> str:
+    """Returns the names of the conditions that have several values."""
+    return " and ".join(map(field_label, experiment.condition_axes))
+
+
 def varied_paths(experiment: Experiment) -> list[str]:
     """Returns the paths of the fields in which settings differ."""
     return [path for path in experiment.axes if path != "seed"]
 
 
-def setting_name(experiment: Experiment, setting: Experiment, without: str = "") -> str:
-    """Returns the values in which a setting differs from the others, except for the path `without`.
+def setting_name(experiment: Experiment, setting: Experiment, without: Collection[str] = ()) -> str:
+    """Returns the values in which a setting differs from the others, except for some paths.
 
     The name is empty where there is one setting only.
     """
-    paths = [path for path in varied_paths(experiment) if path != without]
+    paths = [path for path in varied_paths(experiment) if path not in without]
     return ", ".join(f"{field_label(path)} {format_value(setting.values[path])}" for path in paths)
 
 
@@ -67,26 +72,29 @@ def clipping(clip_norm: float | None) -> str:
 
 
 def curves_by_setting(
-    record: Record, rows: Iterable[Row], column: str, max_curves: int
+    record: Record,
+    rows: Iterable[Row],
+    column: str,
+    summaries: Sequence[Summary],
+    max_curves: int = MAX_CURVES,
 ) -> dict[str, Curve]:
-    """Returns the curves of the best settings by name; of members where none is finished."""
+    """Returns the curves of these settings by name; of members where none is finished."""
     members = _values_by_member(rows, column)
-    summaries = summarise(record.results.values())[:max_curves]
-    groups = _digests_by_setting(record.study.experiment, summaries)
+    groups = _digests_by_setting(record.study.experiment, summaries[:max_curves])
     return _curves(members, groups or {digest: [digest] for digest in list(members)[:max_curves]})
 
 
 def curves_by_panel(record: Record, rows: list[Row], column: str) -> dict[str, dict[str, Curve]]:
     """Returns curves by panel title and by setting name, without empty panels.
 
-    One panel has room for the best settings. Where there are more settings than colours, each value
-    of one field has a panel of its own, if there is a field with few values that divides the
-    settings well. Where no setting is finished, one panel shows the members.
+    One panel has room for the best settings. Where there are more settings than colours, or several
+    conditions, each value of one field has a panel of its own, if there is a field with few values
+    that divides the settings well. Where no setting is finished, one panel shows the members.
     """
     experiment, summaries = record.study.experiment, summarise(record.results.values())
     path = _panel_path(experiment, summaries)
     if path is None:
-        curves = curves_by_setting(record, rows, column, MAX_CURVES)
+        curves = curves_by_setting(record, rows, column, summaries)
         return {"": curves} if curves else {}
     members = _values_by_member(rows, column)
     summaries.sort(key=lambda s: [rank(s.setting.values[p]) for p in varied_paths(experiment)])
@@ -95,7 +103,7 @@ def curves_by_panel(record: Record, rows: list[Row], column: str) -> dict[str, d
         by_value.setdefault(summary.setting.values[path], []).append(summary)
     panels = {
         f"{field_label(path)} {format_value(value)}": _curves(
-            members, _digests_by_setting(experiment, by_value[value], path)
+            members, _digests_by_setting(experiment, by_value[value], [path])
         )
         for value in sorted(by_value, key=rank)
     }
@@ -105,10 +113,11 @@ def curves_by_panel(record: Record, rows: list[Row], column: str) -> dict[str, d
 def _panel_path(experiment: Experiment, summaries: list[Summary]) -> str | None:
     """Returns the field with the fewest values whose panels each have few enough curves.
 
-    Prefers other fields to the cell. Returns None where one panel is enough or no field fits.
+    Prefers conditions to settings, and other fields to the cell. Returns None where one panel is
+    enough or no field fits.
     """
-    max_curves = len(drawing.COLOURS)
-    if len(summaries) <= max_curves:
+    max_curves, conditions = len(drawing.COLOURS), experiment.condition_axes
+    if len(summaries) <= max_curves and not conditions:
         return None
     counts = {
         path: Counter(summary.setting.values[path] for summary in summaries)
@@ -119,11 +128,17 @@ def _panel_path(experiment: Experiment, summaries: list[Summary]) -> str | None:
         for path, count in counts.items()
         if len(count) <= MAX_PANELS and max(count.values()) <= max_curves
     ]
-    return min(paths, key=lambda path: (path == "cell", len(counts[path])), default=None)
+    if len(summaries) <= max_curves:
+        paths = [path for path in paths if path in conditions]
+
+    def order(path: str) -> tuple[bool, bool, int]:
+        return path not in conditions, path == "cell", len(counts[path])
+
+    return min(paths, key=order, default=None)
 
 
 def _digests_by_setting(
-    experiment: Experiment, summaries: Iterable[Summary], without: str = ""
+    experiment: Experiment, summaries: Iterable[Summary], without: Collection[str] = ()
 ) -> dict[str, list[str]]:
     """Returns the digests of members by the name of their setting."""
     return {
@@ -161,19 +176,23 @@ def training_figures(record: Record, rows: list[Row]) -> Iterator[Figure]:
     """
     yield from _metric_figures(record, rows)
     experiment = record.study.experiment
+    best = chosen(summarise(record.results.values()))[: len(drawing.COLOURS) // 2]
     norms = {
         f"{setting}, {name}" if setting else name: curve
         for column, name in (("gradient_norm", "gradient"), ("update_norm", "update"))
-        for setting, curve in curves_by_setting(record, rows, column, 1).items()
+        for setting, curve in curves_by_setting(
+            record, rows, column, best, max(1, len(best))
+        ).items()
     }
     if norms:
         clips = " or ".join(clipping(norm) for norm in experiment.values_of("clip_norm"))
         sizes = joined_values(experiment, "batch_size")
+        of_each = f" of each {joined_labels(experiment)}" if len(best) > 1 else ""
         yield Figure(
             "norms",
             "Norms of gradient and update",
             f"{data_name(experiment)}, training batches of {sizes}; norms over all parameters, for "
-            f"the best setting; the gradient before clipping (in this run it is {clips})",
+            f"the best setting{of_each}; the gradient before clipping (in this run it is {clips})",
             drawing.draw(plots.curves, norms, ("step", "global norm"), log=True),
         )
 

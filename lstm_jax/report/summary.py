@@ -11,10 +11,11 @@ from lstm_jax.config.search import Study
 from lstm_jax.report.curves import data_name, joined_values, setting_name, varied_paths
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
-from lstm_jax.runs.statistics import Summary, summarise
+from lstm_jax.runs.statistics import Summary, chosen, summarise
 
 FALLBACK = r" --fallback( digits)?"  # what `make` adds to every command
 MAX_SETTINGS = 200  # in the page's table
+MAX_TILES = 8  # of test metrics, one for each condition
 
 
 def summary(record: Record, notes: list[str]) -> dict[str, Any]:
@@ -31,7 +32,9 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
     if experiment.task.built_in() is not None:  # no data was replaced, as the option would suggest
         command = re.sub(FALLBACK, "", command)
     summaries = summarise(results)
-    best = summaries[0] if summaries else None
+    best = chosen(summaries)
+    conditions = experiment.condition_axes
+    axes = [*conditions, *(path for path in varied_paths(experiment) if path not in conditions)]
     return {
         "name": record.name,
         "data": data_name(experiment),
@@ -47,12 +50,20 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
         "fields": _fields(study),
         "single": _single(results[0]) if len(results) == total == 1 else None,
         "metric": field_label(experiment.task.metric),
-        "axes": [field_label(path) for path in varied_paths(experiment)],
-        "best": best,
-        "best_name": setting_name(experiment, best.setting) if best else "",
+        "axes": [field_label(path) for path in axes],
+        "best": [
+            (
+                experiment.condition_label(each.setting),
+                setting_name(experiment, each.setting, conditions),
+                each.test,
+                record.trivial_score_of(each.setting),
+            )
+            for each in best
+        ],
+        "num_settings": len(summaries),
         "settings": [
             [
-                *(format_value(each.setting.values[path]) for path in varied_paths(experiment)),
+                *(format_value(each.setting.values[path]) for path in axes),
                 *(str(each.validation), str(each.test), str(each.diverged or "")),
             ]
             for each in summaries[:MAX_SETTINGS]
@@ -72,16 +83,20 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
     }
 
 
-def _tiles(record: Record, best: Summary | None, session: dict[str, Any]) -> list[tuple[str, str]]:
+def _tiles(
+    record: Record, chosen_settings: list[Summary], session: dict[str, Any]
+) -> list[tuple[str, str]]:
     """Returns the numbers that a reader looks for first, each with its name."""
     experiment, metric = record.study.experiment, field_label(record.study.experiment.task.metric)
     tiles = []
-    if best:
-        chosen = " of the chosen setting" if varied_paths(experiment) else ""
-        if any(path.startswith("task.") for path in varied_paths(experiment)):
-            # The best setting of several problems is that of the easiest: say which it is.
-            chosen = f", {setting_name(experiment, best.setting)}"
-        tiles += [(f"{best.test.mean:.4g}", f"test {metric}{chosen}")]
+    if len(chosen_settings) > 1:
+        tiles += [
+            (f"{best.test.mean:.4g}", f"test {metric}, {setting_name(experiment, best.setting)}")
+            for best in chosen_settings[:MAX_TILES]
+        ]
+    for best in chosen_settings if len(chosen_settings) == 1 else ():
+        of_chosen = " of the chosen setting" if varied_paths(experiment) else ""
+        tiles += [(f"{best.test.mean:.4g}", f"test {metric}{of_chosen}")]
         if best.test.n > 2:  # two seeds say next to nothing
             tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]

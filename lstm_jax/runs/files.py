@@ -26,9 +26,22 @@ from lstm_jax.errors import EnvironmentProblem
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # the name of a file while it is written
 
 
-def printable(text: str) -> str:
-    """Returns the text with every control character escaped, so that a terminal obeys none."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def printable(text: str, but: str = "") -> str:
+    """Returns the text with every control character, and every one that turns the direction of
+    writing, escaped: no terminal and no browser obeys one. Characters in `but` are left.
+    """
+    return "".join(
+        c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def csv_cell(value: Any) -> Any:
+    """Returns the cell of a CSV table for a value: text is printable, and a spreadsheet takes none
+    for a formula.
+    """
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@")) else printable(value)
 
 
 def problem(message: str) -> EnvironmentProblem:
@@ -149,9 +162,9 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes one line per row, with a header of all names; a name that a row lacks stays empty."""
     text = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(text, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    for cells in (names, *([row.get(name, "") for name in names] for row in rows)):
+        writer.writerow(map(csv_cell, cells))
     write_text(path, text.getvalue())
 
 

@@ -14,9 +14,11 @@ from lstm_jax.runs.directory import in_use, run_directories
 from lstm_jax.runs.files import disk_usage, format_bytes
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
-from lstm_jax.runs.statistics import summarise
+from lstm_jax.runs.statistics import chosen, summarise
 
 HEAD = ("run", "started (UTC)", "done", "status", "validation", "test", "size", "differs in")
+
+MAX_CONDITIONS = 4  # whose scores a row has room for
 
 
 def list_runs(
@@ -49,8 +51,7 @@ def list_runs(
                 started, status = record.last_started, _status(directory, record)
                 done = f"{record.num_done}/{record.num_members}"
                 if record.results:
-                    best = summarise(record.results.values())[0]
-                    scores = f"{best.validation.mean:.4f}", f"{best.test.mean:.4f}"
+                    scores = _scores(record)
                 differences = _differences(
                     record.study.experiment, experiment_of(directory.parent.name)
                 )
@@ -65,10 +66,23 @@ def list_runs(
             say(console, f"    {differences}")
         else:  # in a pipe a run is one line
             say(console, f"{line}  {differences}".rstrip())
-    say(console, "validation, test: the task's metric, of the setting best on validation, mean")
+    say(
+        console,
+        "validation, test: the task's metric, of the setting best on validation, mean; "
+        "of each condition where there are several",
+    )
     for message in problems:
         say(console, message)
     say(console, f"name a run NAME, NAME/begin-of-digest or latest; they lie in {runs_dir}")
+
+
+def _scores(record: Record) -> tuple[str, str]:
+    """Returns the mean validation and test metric of the chosen setting of each condition."""
+    best = chosen(summarise(record.results.values()))
+    if len(best) > MAX_CONDITIONS:
+        return f"{len(best)} conditions", ""
+    validation = " / ".join(f"{summary.validation.mean:.4f}" for summary in best)
+    return validation, " / ".join(f"{summary.test.mean:.4f}" for summary in best)
 
 
 def short_name(directory: Path) -> str:

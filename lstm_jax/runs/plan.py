@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from lstm_jax.config.experiment import field_label, format_value
 from lstm_jax.config.search import Study
@@ -15,7 +13,7 @@ from lstm_jax.data.dataset import Dataset
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.directory import run_directory
-from lstm_jax.runs.progress import say
+from lstm_jax.runs.progress import say, text_table
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.train.memory_estimate import estimate_memory, refuse_what_does_not_fit
@@ -53,7 +51,7 @@ def plan(
         if len({placement.static_key.values[path] for placement in placements}) > 1
     ]
     columns = [*map(field_label, varied), "devices", "parameters", "memory", "done"]
-    table = Table("members", *columns, *(["examples/s"] if measure else []), box=SIMPLE)
+    rows = []
     seconds = 0.0
     for placement in placements:
         dataset = datasets[placement.data_key]
@@ -73,8 +71,9 @@ def plan(
             steps_left = sum(m.num_steps - started.get(m.digest, 0) for m in left)
             seconds += steps_left * placement.static_key.batch_size / rate
             row.append(f"{rate:,.0f}")
-        table.add_row(*row)
-    console.print(table, highlight=False)
+        rows.append(row)
+    header = ["members", *columns, *(["examples/s"] if measure else [])]
+    console.print(text_table(header, rows), highlight=False)
     for line in describe_work(record, datasets, len(members), len(done), started):
         say(console, line)
     if measure:

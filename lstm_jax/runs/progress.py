@@ -13,7 +13,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.config.search import Study
@@ -21,12 +22,25 @@ from lstm_jax.config.shards import work
 from lstm_jax.runs.files import printable
 from lstm_jax.runs.metrics_file import Row
 from lstm_jax.runs.results import Result, Score
-from lstm_jax.runs.statistics import lead_on_validation, summarise
+from lstm_jax.runs.statistics import Summary, by_condition, lead_on_validation, summarise
 
 
 def say(console: Console, line: str) -> None:
     """Prints one line without colours, markup and wrapping, its control characters escaped."""
     console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
+
+
+def text_table(header: Iterable[str], *sections: Iterable[Iterable[str]]) -> Table:
+    """Returns a table of text without markup, its control characters escaped.
+
+    The rows of a section stand apart from those of the next one.
+    """
+    table = Table(*(Column(header=Text(printable(name))) for name in header), box=SIMPLE)
+    for rows in sections:
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_section()
+    return table
 
 
 class Progress(NamedTuple):
@@ -152,7 +166,8 @@ def show_results(
     rows: Sequence[Row],
     trivial_score_of: Callable[[Experiment], float | None],
 ) -> None:
-    """Prints the scores of a single run, or a table of a sweep's settings with the best one first.
+    """Prints the scores of a single run, or a table of a sweep's settings, the best one of each
+    condition first.
 
     `rows` are the logged metrics of the finished members. The test metric of the best answer that
     ignores the input stands beside theirs.
@@ -163,27 +178,35 @@ def show_results(
         _show_member(console, experiment, results[0], rows, trivial)
         return
     summaries = summarise(results)
-    varied = [path for path in experiment.axes if path != "seed"]
-    columns = [*map(field_label, varied), f"validation {metric}"]
+    conditions = experiment.condition_axes
+    fields = [path for path in experiment.axes if path not in ("seed", *conditions)]
+    columns = [*map(field_label, [*conditions, *fields]), f"validation {metric}"]
     any_diverged = any(summary.diverged for summary in summaries)
-    table = Table(*columns, *["diverged"] * any_diverged, box=SIMPLE)
-    for summary in summaries:
-        values = [format_value(summary.setting.values[path]) for path in varied]
-        diverged = [str(summary.diverged or "")] * any_diverged
-        table.add_row(*values, str(summary.validation), *diverged)
-    console.print(table, highlight=False)
+
+    def row(summary: Summary) -> list[str]:
+        values = [format_value(summary.setting.values[p]) for p in (*conditions, *fields)]
+        return [*values, str(summary.validation), *[str(summary.diverged or "")] * any_diverged]
+
+    header = [*columns, *["diverged"] * any_diverged]
+    groups = by_condition(summaries)
+    console.print(text_table(header, *(map(row, group) for group in groups)), highlight=False)
     for step in sorted({result.steps for result in dropped}):
         count = sum(result.steps == step for result in dropped)
         say(console, f"dropped at step {step}: {count} members; see results.csv")
-    best = summaries[0]
-    setting = ", ".join(
-        f"{field_label(path)} {format_value(best.setting.values[path])}" for path in varied
-    )
-    chosen = f"chosen on validation: {setting}; its " if setting else ""
-    trivial = _trivial(trivial_score_of(best.setting))
-    say(console, f"{chosen}test {metric} {best.test}{trivial}")
-    if len(summaries) > 1 and (lead := lead_on_validation(*summaries[:2])) is not None:
-        say(console, f"on common seeds ahead of the next setting by {lead} on validation")
+    for group in groups:
+        best = group[0]
+        condition = experiment.condition_label(best.setting)
+        setting = ", ".join(
+            f"{field_label(path)} {format_value(best.setting.values[path])}" for path in fields
+        )
+        chosen = f"chosen on validation: {setting}; its " if setting else ""
+        trivial = _trivial(trivial_score_of(best.setting))
+        start = f"{condition}: " if condition else ""
+        say(console, f"{start}{chosen}test {metric} {best.test}{trivial}")
+        if len(group) > 1 and (lead := lead_on_validation(*group[:2])) is not None:
+            say(
+                console, f"{start}on common seeds ahead of the next setting by {lead} on validation"
+            )
 
 
 def _show_member(
@@ -207,4 +230,6 @@ def _show_member(
 
 
 def _trivial(score: float | None) -> str:
-    return "" if score is None else f" (trivial {score:.4f})"
+    if score is None:
+        return ""
+    return f" (trivial {score:{'.4f' if abs(score) < 1e6 else '.4g'}})"

@@ -64,6 +64,15 @@ class Result:
         return _number((self.test or {}).get(self.member.task.metric))
 
     @property
+    def has_finite_test(self) -> bool:
+        """Whether loss and metric on the test are finite numbers, of a member that did not diverge.
+
+        False of a member at a rung, which was not scored on the test.
+        """
+        scores = (self.test or {"": None}).values()
+        return self.diverged_at is None and None not in scores
+
+    @property
     def rank(self) -> float:
         """The validation metric for the search, the worst possible one where it diverged."""
         worst = -math.inf if self.member.task.higher_is_better else math.inf

@@ -6,10 +6,12 @@ Every process of a run executes these lines; the main one alone reads and writes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +27,7 @@ from lstm_jax.runs.evaluation import metric_rows
 from lstm_jax.runs.files import write_csv
 from lstm_jax.runs.metrics_file import read_metrics, trim_metrics
 from lstm_jax.runs.progress import Progress, ProgressBar, progress_bar, say, show_results
-from lstm_jax.runs.results import Segment
+from lstm_jax.runs.results import Result, Segment
 from lstm_jax.runs.reuse import reuse_finished
 from lstm_jax.runs.session import RunSession, open_session, record_session
 from lstm_jax.runs.tensorboard import TensorBoardWriter
@@ -92,22 +94,44 @@ def run(
         if processes.is_main_process():
             with exit_on_signal(SAVED, ENDED):
                 dropped = session.record.dropped
-                write_csv(directory / "results.csv", [row.flat() for row in (*results, *dropped)])
+                write_results(directory, [*results, *dropped])
                 rows = read_metrics(directory, session.say)
                 rows = [row for row in rows if row["member"] in session.record.results]
                 show_results(
                     *(console, session.study, results, dropped, rows),
                     session.record.trivial_score_of,
                 )
+                infinite = [r for r in results if r.diverged_at is None and not r.has_finite_test]
+                if infinite and len(results) > 1:
+                    count = f"{len(infinite)} of {len(results)} members"
+                    session.say(f"the test scores of {count} are not finite; see results.csv")
                 session.say(f"{directory.parent.name} lies in {directory}")
-        all_diverged = processes.broadcast_from_main(
-            lambda: bool(results) and all(r.diverged_at is not None for r in results)
-        )
-    if all_diverged:
-        raise DivergedError(
-            f"the loss of every member stopped being finite; see {directory}", directory
-        )
+        failure = processes.broadcast_from_main(partial(describe_failure, results))
+    if failure:
+        raise DivergedError(f"{failure}; see {directory}", directory)
     return directory
+
+
+def write_results(directory: Path, results: Iterable[Result]) -> None:
+    """Writes `results.csv`, a row for each result, condition by condition."""
+    by_condition: dict[Any, list[dict[str, Any]]] = {}
+    for result in results:
+        by_condition.setdefault(result.member.condition, []).append(result.flat())
+    write_csv(directory / "results.csv", [*chain(*by_condition.values())])
+
+
+def describe_failure(results: Sequence[Result]) -> str:
+    """Returns why no member of a run has a result that means something; empty if one has."""
+    if not results:
+        return ""
+    if all(result.diverged_at is not None for result in results):
+        return "the loss of every member stopped being finite"
+    if any(result.has_finite_test for result in results):
+        return ""
+    return (
+        "the test scores of every member are not finite: the values of the test are far from those "
+        "of training, or training has gone astray"
+    )
 
 
 def train(session: RunSession, datasets: Datasets, stop_reason: StopReason) -> None:

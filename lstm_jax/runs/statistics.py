@@ -83,10 +83,11 @@ def estimate(
 
 
 def summarise(results: Iterable[Result]) -> list[Summary]:
-    """Returns the settings of finished members, the best mean validation metric first.
+    """Returns the settings of finished members: condition by condition in the order of the results,
+    and in each the best mean validation metric first.
 
-    The first setting is the chosen one. Settings with a diverged member come last, and a tie keeps
-    the order of the results. The test metric does not enter.
+    The first setting of a condition is the chosen one. Settings with a diverged member come last,
+    and a tie keeps the order of the results. The test metric does not enter.
     """
     by_setting: dict[Experiment, list[Result]] = {}
     for result in results:
@@ -101,7 +102,27 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
         )
         for setting, group in by_setting.items()
     ]
-    return sorted(summaries, key=lambda s: (s.diverged > 0, _loss_on_validation(s)))
+    conditions = dict.fromkeys(summary.setting.condition for summary in summaries)
+    position = {condition: index for index, condition in enumerate(conditions)}
+
+    def order(summary: Summary) -> tuple[int, bool, float]:
+        loss = _loss_on_validation(summary)
+        return position[summary.setting.condition], summary.diverged > 0, loss
+
+    return sorted(summaries, key=order)
+
+
+def by_condition(summaries: Iterable[Summary]) -> list[list[Summary]]:
+    """Returns the settings of each condition, in the order of `summarise`."""
+    groups: dict[Any, list[Summary]] = {}
+    for summary in summaries:
+        groups.setdefault(summary.setting.condition, []).append(summary)
+    return list(groups.values())
+
+
+def chosen(summaries: Iterable[Summary]) -> list[Summary]:
+    """Returns the setting of each condition that is best on validation."""
+    return [group[0] for group in by_condition(summaries)]
 
 
 def _loss_on_validation(summary: Summary) -> float:
@@ -116,7 +137,7 @@ def lead_on_validation(setting: Summary, other: Summary) -> Estimate | None:
     """Returns the lead of a setting over another on validation, paired over common seeds.
 
     A positive lead means better, also where a lower metric is better. Returns None where the two
-    have no seed in common, or a member diverged.
+    have no seed in common, a member diverged, or they differ in a condition.
     """
     by_seed = {result.member.seed: result.validation_metric for result in other.results}
     sign = 1 if setting.setting.task.higher_is_better else -1
@@ -125,7 +146,8 @@ def lead_on_validation(setting: Summary, other: Summary) -> Estimate | None:
         for result in setting.results
         if result.member.seed in by_seed
     ]
-    if setting.diverged or other.diverged or not differences:
+    is_ranked = setting.setting.condition == other.setting.condition
+    if not is_ranked or setting.diverged or other.diverged or not differences:
         return None
     low, high = setting.setting.task.metric_range
     return estimate(differences, (low - high, high - low))

@@ -21,6 +21,7 @@ LABEL_SMOOTHING: dict[str, Any] = {
     "low": 0.0,
     "high": 0.999,
     "traced": True,
+    "setting": True,
 }
 
 

@@ -49,8 +49,11 @@ class Forecast(Task):
         "the input columns of one model: several names, or one text of names that are separated "
         "by commas, where a name with a comma is in double quotes; none: only the target",
         data=True,
+        setting=True,
     )
-    window: Axis[int] = axis(24, "number of input rows", low=1, high=100_000, data=True)
+    window: Axis[int] = axis(
+        24, "number of input rows", low=1, high=100_000, data=True, setting=True
+    )
     horizon: Axis[int] = axis(1, "number of forecast values", low=1, high=10_000, data=True)
     split: Axis[str | None] = axis(
         None,
@@ -64,7 +67,7 @@ class Forecast(Task):
     test_from: Axis[str | None] = axis(None, "the time at which the test starts", data=True)
     period: Axis[int] = axis(
         0, "rows in a season, for the seasonal forecast that a report compares with; 0: none",
-        low=0, high=1_000_000, data=True,
+        low=0, high=1_000_000, data=True, setting=True,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ class Images(ClassificationTask):
     )
     shift: Axis[int] = axis(
         0, "maximum shift of training images in pixels, horizontally and vertically, zero-padded",
-        low=0, high=1024,
+        low=0, high=1024, setting=True,
     )  # fmt: skip
     label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 

@@ -42,7 +42,7 @@ class Language(Task):
     )
     length: Axis[int] = axis(
         128, "bytes of a training window: gradients reach no further back",
-        low=1, high=100_000, data=True,
+        low=1, high=100_000, data=True, setting=True,
     )  # fmt: skip
 
     def load(self, say: Say) -> Dataset:

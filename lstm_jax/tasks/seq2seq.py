@@ -37,13 +37,14 @@ class Seq2SeqTask(Task):
         "`luong`, global attention with the general score (Luong et al., 2015), without input "
         "feeding",
         choices=lambda: ("none", "luong"),
+        setting=True,
     )
     label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
     target_dropout: Axis[float | None] = axis(
         None,
         "probability in training that an input token of the decoder is replaced by the unknown "
         "token, so that it relies on the encoder (Bowman et al., 2016); none: off",
-        low=0.0, high=0.999, traced=True,
+        low=0.0, high=0.999, traced=True, setting=True,
     )  # fmt: skip
 
     def decoder(self, metadata: dict[str, Any]) -> DecoderSpec:

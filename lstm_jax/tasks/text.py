@@ -34,27 +34,27 @@ class Text(ClassificationTask):
     )
     units: Axis[str] = axis(
         "words", "tokens: lower-case `words` and punctuation marks, or `characters`",
-        choices=lambda: ("words", "characters"), data=True,
+        choices=lambda: ("words", "characters"), data=True, setting=True,
     )  # fmt: skip
     max_vocabulary: Axis[int] = axis(
         20_000, "maximum size of the vocabulary: the most frequent tokens of training",
-        low=3, high=10**7, data=True,
+        low=3, high=10**7, data=True, setting=True,
     )  # fmt: skip
     min_count: Axis[int] = axis(
         2, "minimum number of occurrences in training of a token of the vocabulary",
-        low=1, high=10**9, data=True,
+        low=1, high=10**9, data=True, setting=True,
     )  # fmt: skip
     max_length: Axis[int] = axis(
         400, "maximum number of tokens of a text; of a longer text the last ones are read",
-        low=1, high=10**6, data=True,
+        low=1, high=10**6, data=True, setting=True,
     )  # fmt: skip
     pooling: Axis[str] = axis(
         "last", "what the head reads: the `last` output, or the `mean` over all time steps",
-        choices=lambda: ("last", "mean"),
+        choices=lambda: ("last", "mean"), setting=True,
     )  # fmt: skip
     word_dropout: Axis[float | None] = axis(
         None, "probability in training that a token is replaced by the unknown token; none: off",
-        low=0.0, high=0.999, traced=True,
+        low=0.0, high=0.999, traced=True, setting=True,
     )  # fmt: skip
     label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 

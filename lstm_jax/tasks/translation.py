@@ -61,7 +61,7 @@ class Translation(Seq2SeqTask):
     )
     word_dropout: Axis[float] = axis(
         0.0, "probability in training that a source token is replaced by the unknown token",
-        low=0.0, high=0.999, traced=True,
+        low=0.0, high=0.999, traced=True, setting=True,
     )  # fmt: skip
 
     def load(self, say: Say) -> Dataset:

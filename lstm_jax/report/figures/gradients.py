@@ -144,7 +144,7 @@ def cell_gradient_figures(
             stages.setdefault(stage, {})[f"cell {member.cell}"] = curve
     member = results[0].member
     time_step = member.task.time_step_name
-    same = setting_name(record.study.experiment, member, "cell")
+    same = setting_name(record.study.experiment, member, ["cell"])
     yield Figure(
         "gradient_flow_cells",
         "How far back the gradient reaches, by cell",

@@ -16,10 +16,11 @@ from lstm_jax.report.curves import colour_note, data_name, rank, varied_paths
 from lstm_jax.report.drawing import Drawing, Figure, TextTable
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
-from lstm_jax.runs.statistics import Summary, compare, summarise
+from lstm_jax.runs.statistics import Summary, by_condition, compare, summarise
 
 MAX_VALUES = 12  # of a field that a heat map has room for
 MAX_MAPS = 3
+MAX_CONDITIONS = 6  # that have points of their own
 MAX_COMPARISONS = 30
 
 
@@ -27,8 +28,9 @@ def settings_figures(record: Record) -> Iterator[Figure | TextTable]:
     """Yields the validation metric against the fields in which settings differ, a comparison of
     settings on the same seeds, and the metric against time.
 
-    Two fields with few values each make a heat map, any other field points. Yields nothing for one
-    setting.
+    Two fields with few values each make a heat map, any other field points. Where the task has
+    several conditions, a map shows all of them, and points are drawn for each. Yields nothing for
+    one setting.
     """
     experiment, summaries = record.study.experiment, summarise(record.results.values())
     if len(summaries) < 2:
@@ -37,7 +39,12 @@ def settings_figures(record: Record) -> Iterator[Figure | TextTable]:
     source, paths = f"{data_name(experiment)}, validation", varied_paths(experiment)
     counts = {path: len({s.setting.values[path] for s in summaries}) for path in paths}
     few = [path for path in paths if 1 < counts[path] <= MAX_VALUES]
-    pairs = [p for p in itertools.combinations(few, 2) if _fills_map(summaries, *p)][:MAX_MAPS]
+    conditions = {*experiment.condition_axes}
+    pairs = [
+        pair
+        for pair in itertools.combinations(few, 2)
+        if conditions <= {*pair} and _fills_map(summaries, *pair)
+    ][:MAX_MAPS]
     solved = ""
     if task.solved_at is not None:
         side = "at least" if task.higher_is_better else "at most"
@@ -52,17 +59,22 @@ def settings_figures(record: Record) -> Iterator[Figure | TextTable]:
             f"more{best}{solved}",
             _map(experiment, summaries, x, y),
         )
-    for path in [] if len(paths) == 2 and pairs else paths:
-        only_path = len(paths) == 1
+    settings = [path for path in paths if path not in conditions]
+    asked = by_condition(summaries)[:MAX_CONDITIONS] if settings else [summaries]
+    shown = [] if len(paths) == 2 and pairs else settings or paths
+    for path, (index, group) in itertools.product(shown, enumerate(asked)):
+        only_path = len(settings or paths) == 1
         mean = "mean over its seeds" + (" with 95 % interval" if only_path else "")
+        condition = experiment.condition_label(group[0].setting) if settings else ""
+        name = "settings" if len(paths) == 1 else f"settings_{path}".replace(".", "_")
         yield Figure(
-            "settings" if only_path else f"settings_{path}".replace(".", "_"),
-            f"{metric.capitalize()} by {field_label(path)}",
-            f"{source}; one point for each of {len(summaries)} settings: {mean}",
-            _points(experiment, summaries, path, intervals=only_path),
+            f"{name}_{index}" if index else name,
+            f"{metric.capitalize()} by {field_label(path)}" + (condition and f", {condition}"),
+            f"{source}; one point for each of {len(group)} settings: {mean}",
+            _points(experiment, group, path, intervals=only_path),
         )
     drawn = record.study.drawn if len(paths) > 1 else ()
-    if candidates := [path for path in few if path not in drawn]:
+    if candidates := [path for path in few if path not in {*drawn, *conditions}]:
         path = "cell" if "cell" in candidates else candidates[0]
         yield from _comparison_table(experiment, summaries, path, drawn, source)
     timed = [result for result in record.results.values() if result.seconds]
@@ -235,13 +247,17 @@ def _groups(
 ) -> dict[str, list[Result]]:
     """Returns the results in groups, one colour each, by the values of a field.
 
-    Prefers a field that is traced, or static where `traced` is False. All results are one group
-    where no field has few enough values.
+    Prefers a condition, then a field that is traced, or static where `traced` is False. All results
+    are one group where no field has few enough values.
     """
-    field_specs = all_field_specs(experiment)
+    field_specs, conditions = all_field_specs(experiment), experiment.condition_axes
+
+    def order(path: str) -> tuple[bool, bool]:
+        return path not in conditions, field_specs[path].traced != traced
+
     paths = [
         path
-        for path in sorted(varied_paths(experiment), key=lambda p: field_specs[p].traced != traced)
+        for path in sorted(varied_paths(experiment), key=order)
         if len({result.member.values[path] for result in results}) <= len(drawing.COLOURS)
     ]
     groups: dict[str, list[Result]] = {}
