@@ -69,7 +69,7 @@ def test_the_gradient_flow_agrees_with_finite_differences(any_model, batch):
     flow = fast_jit(gradient_flow, static_argnums=0)(model.spec, model.member, model.fused, example)
 
     def loss_of(perturbation_TBH):
-        h_TBH = inference.activations(model.member, model.fused, inputs, perturbation_TBH)["h"]
+        h_TBH = forward.trace_last_layer(model.member, model.fused, inputs, perturbation_TBH)["h"]
         outputs = forward.apply_head(model.fused, h_TBH[-1])
         return task.score_items(outputs, example, training=False).loss[0]
 
@@ -105,7 +105,7 @@ def test_gradients_vanish_with_the_first_weights_and_explode_with_larger_recurre
 def test_summaries_are_quantiles_and_fractions_over_examples_and_units(lstm, batch):
     summaries = fast_jit(summarise_activations)(lstm.member, lstm.fused, batch)
     inputs = lstm.member.task.inputs(batch)
-    activations = fast_jit(inference.activations)(lstm.member, lstm.fused, inputs)
+    activations = fast_jit(forward.trace_last_layer)(lstm.member, lstm.fused, inputs)
     for name, values in activations.items():
         assert not is_gate(name) or 0 < values.min() < values.max() < 1
     assert set(summaries) == {"input gate", "forget gate", "output gate", "cell", "h"}

@@ -21,6 +21,7 @@ from lstm_jax.cells.lstm import lstm_cell
 from lstm_jax.cells.scan import run, stack_kernels
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.model import forward, fused_params
+from lstm_jax.model.layer import FusedLayer
 from lstm_jax.tasks.task import Inputs, ModelSpec
 from lstm_jax.train.placement import make_placements, refuse_absent_backend, stack_fields, tile_size
 from lstm_jax.train.step import init_state, train_step
@@ -177,6 +178,6 @@ def test_a_task_that_cudnn_cannot_run_is_an_error(per_step_outputs, lengths):
     x, kernel = arrays(*SHAPES[1])
     head = jnp.ones((x.shape[0], 2))
     spec = ModelSpec(num_features=5, num_outputs=2, per_step_outputs=per_step_outputs)
-    fused = fused_params.FusedParams(((fused_params.FusedLayer(kernel, {}),),), head, None)
+    fused = fused_params.FusedParams(((FusedLayer(kernel, {}),),), head, None)
     with pytest.raises(UserError, match="cudnn gives the last output"):
         forward.apply_model(Experiment(backend="cudnn"), spec, fused, Inputs(x, lengths))

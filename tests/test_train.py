@@ -17,8 +17,9 @@ from lstm_jax.cells import scan, scan_vjp
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
-from lstm_jax.model import forward, fused_params
+from lstm_jax.model import forward
 from lstm_jax.model.fused_params import fuse_kernels
+from lstm_jax.model.layer import CellLayer
 from lstm_jax.tasks.images import Images, shift_images
 from lstm_jax.tasks.task import Inputs, ItemScores, ModelSpec, Task
 from lstm_jax.train.optimizer import schedule_factor
@@ -526,13 +527,13 @@ def test_each_axis_letter_has_one_size_in_a_step(monkeypatch, batch, cell):
     watched(scan, "run")
     watched(scan, "recur")
     watched(scan, "stack_kernels")
-    watched(fused_params, "_fuse_layer")
+    watched(CellLayer, "fuse")
     watched(scan_vjp, "sum_over_rows")
     member = small(cell=cell, layers=2)
     state = jax.eval_shape(partial(init_state, SPEC), arrays(member))
     abstract = jax.eval_shape(lambda: batch)
     jax.eval_shape(partial(train_step, SPEC), arrays(member), state, abstract, jnp.int32(0))
-    assert called == {"run", "recur", "stack_kernels", "_fuse_layer", "sum_over_rows"}
+    assert called == {"run", "recur", "stack_kernels", "fuse", "sum_over_rows"}
 
 
 def test_an_axis_that_contradicts_its_name_is_found():

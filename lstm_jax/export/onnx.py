@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from lstm_jax.cells import get_cell
-from lstm_jax.cells.cell import Cell
 from lstm_jax.data.dataset import Arrays
 from lstm_jax.errors import UserError
-from lstm_jax.model.init import layer_names
+from lstm_jax.model.block import make_blocks
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.forecast import Forecast
@@ -100,7 +98,7 @@ def to_onnx(trained: TrainedModel) -> bytes:
             f"ONNX is written of images, texts and forecasts, not of the task {member.task.name}; "
             "leave --onnx away: StableHLO holds every task"
         )
-    if member.bidirectional or member.residual:
+    if not all(block.one_way for block in make_blocks(member)):
         raise UserError(
             "ONNX is written of layers that read forwards, one upon the other, without residual "
             "sums; leave --onnx away: StableHLO holds every model"
@@ -208,8 +206,8 @@ def _layers(trained: TrainedModel, lengths: str) -> tuple[list[Any], str]:
     """
     from onnx import helper
 
-    operator, nodes = OPERATORS[trained.member.cell], []
-    for index in range(trained.member.layers):
+    operator, nodes, count = OPERATORS[trained.member.cell], [], len(trained.fused.layers)
+    for index in range(count):
         inputs = [f"rows_{index}", *(f"{name}_{index}" for name in "WRB"), lengths]
         nodes.append(
             helper.make_node(
@@ -220,52 +218,37 @@ def _layers(trained: TrainedModel, lengths: str) -> tuple[list[Any], str]:
                 **operator.attributes,
             )
         )
-        if index + 1 < trained.member.layers:  # outputs have an axis of directions: [T,1,N,H]
+        if index + 1 < count:  # outputs have an axis of directions: [T,1,N,H]
             squeezed = [f"outputs_{index}", "second_axis"], [f"rows_{index + 1}"]
             nodes.append(helper.make_node("Squeeze", *squeezed))
-    return nodes, f"{'outputs' if trained.spec.mean_pool else 'last'}_{trained.member.layers - 1}"
+    return nodes, f"{'outputs' if trained.spec.mean_pool else 'last'}_{count - 1}"
 
 
 def _weights(trained: TrainedModel) -> Arrays:
     """Returns the weights as ONNX takes them: transposed kernels, the columns in its own order, and
     one bias for the input beside one for the state.
     """
-    member, cell = trained.member, get_cell(trained.member.cell)
-    hidden, columns = member.hidden_size, OPERATORS[member.cell].columns
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), trained.params)
-
-    def ordered(array: np.ndarray) -> np.ndarray:
-        gates = dict(zip(cell.columns, np.split(array, len(cell.columns), axis=-1), strict=True))
-        return np.concatenate([gates[column] for column in columns], axis=-1)
-
-    weights = {"kernel": params["output"]["kernel"], "bias": params["output"]["bias"]}
-    for index in range(member.layers):
-        (name,) = layer_names(member, cell, index)
-        layer = params[name]
-        kernel, recurrent = np.split(layer["kernel"], [hidden])
-        of_x, of_h = _biases(cell, layer["bias"], member.forget_bias)
-        if not index and "input" in params:
-            of_x = of_x + params["input"]["bias"] @ kernel
-            kernel = params["input"]["kernel"] @ kernel
-        weights[f"W_{index}"] = ordered(kernel).T[None]
-        weights[f"R_{index}"] = ordered(recurrent).T[None]
-        weights[f"B_{index}"] = np.concatenate([ordered(of_x), ordered(of_h)])[None]
-    constants = {"first_axis": np.array([0], np.int64)}
-    if trained.member.layers > 1 or trained.spec.mean_pool:
-        constants["second_axis"] = np.array([1], np.int64)
-    return {name: array.astype(np.float32) for name, array in weights.items()} | constants
-
-
-def _biases(cell: Cell, bias_G: np.ndarray, forget_bias: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the bias of the blocks that read x, and the bias of the other blocks, by columns."""
-    blocks = list(zip(cell.blocks, np.split(bias_G, len(cell.blocks)), strict=True))
-
-    def of(column: str, takes_x: bool) -> np.ndarray:
-        biases = [
-            b for block, b in blocks if block.column == column and ("x" in block.sources) == takes_x
+    cell, columns = get_cell(trained.member.cell), OPERATORS[trained.member.cell].columns
+    head_DO = np.asarray(trained.fused.head_DO)
+    weights = {"kernel": head_DO[:-1], "bias": head_DO[-1]}
+    for index, (layer,) in enumerate(trained.fused.layers):
+        kernels = np.split(np.asarray(layer.kernel_KG), len(cell.blocks), axis=1)
+        blocks = [(b, kernel / b.scale) for b, kernel in zip(cell.blocks, kernels, strict=True)]
+        by_source = {
+            (b.column, source): kernel_KH for b, kernel_KH in blocks for source in b.sources
+        }
+        of_x, of_h = ([by_source[column, source] for column in columns] for source in "xh")
+        num_inputs = len(layer.kernel_KG) - 1 - trained.member.hidden_size
+        bias_x = [kernel_KH[num_inputs] for kernel_KH in of_x]
+        # A block that reads x and h has one bias, which is that of x.
+        bias_h = [
+            np.zeros_like(h[num_inputs]) if h is x else h[num_inputs]
+            for h, x in zip(of_h, of_x, strict=True)
         ]
-        bias = biases[0] if biases else np.zeros(len(bias_G) // len(cell.blocks), bias_G.dtype)
-        return bias + forget_bias if takes_x and column == cell.forget else bias
-
-    of_x, of_h = ([of(column, takes_x) for column in cell.columns] for takes_x in (True, False))
-    return np.concatenate(of_x), np.concatenate(of_h)
+        weights[f"W_{index}"] = np.concatenate([k[:num_inputs].T for k in of_x])[None]
+        weights[f"R_{index}"] = np.concatenate([k[num_inputs + 1 :].T for k in of_h])[None]
+        weights[f"B_{index}"] = np.concatenate([*bias_x, *bias_h])[None]
+    constants = {"first_axis": np.array([0], np.int64)}
+    if len(trained.fused.layers) > 1 or trained.spec.mean_pool:
+        constants["second_axis"] = np.array([1], np.int64)
+    return weights | constants

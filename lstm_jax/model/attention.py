@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.cell import State
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.model.fused_params import AttentionKernels, FusedDecoder
 
@@ -29,24 +28,22 @@ class Encoded(NamedTuple):
     """All that a decoder knows about the source."""
 
     decoder: FusedDecoder
-    states: tuple[State, ...]  # initial states of its layers, [B,H] each
+    carry: tuple[Any, ...]  # of its layers, before the first time step, [B,H] each
     h_TBW: Any  # the encoder's outputs; None without attention
     lengths_B: jax.Array | None
 
 
-def initial_decoder_states(
-    decoder: FusedDecoder, encoder_states: tuple[State, ...]
-) -> tuple[State, ...]:
-    """Returns the decoder's states before its first time step, [B,H] each, for each layer.
+def bridge(decoder: FusedDecoder, encoder_carry: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns the decoder's carry before its first time step, [B,H] each, for each layer.
 
-    They are the encoder's last states, [B,W] each. Where the encoder reads in both directions, each
-    array of a state goes through a dense layer from 2H to H.
+    It is the encoder's last carry, [B,W] each. Where the encoder reads in both directions, each
+    array of a carry goes through a dense layer from 2H to H.
     """
     if not decoder.bridges_DH:
-        return encoder_states
+        return encoder_carry
     return tuple(
         tuple(append_ones(s_BW) @ bridge_DH for s_BW, bridge_DH in zip(state, bridges, strict=True))
-        for state, bridges in zip(encoder_states, decoder.bridges_DH, strict=True)
+        for state, bridges in zip(encoder_carry, decoder.bridges_DH, strict=True)
     )
 
 

@@ -10,29 +10,20 @@ that a layer puts out at a time step (H of each direction), O outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells import get_cell, scan
-from lstm_jax.cells.cell import State
-from lstm_jax.cells.cudnn import lstm_last_cudnn
+from lstm_jax.cells.cell import Activations
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.errors import UserError
-from lstm_jax.model.attention import Encoded, attend, initial_decoder_states
+from lstm_jax.model.attention import Encoded, attend, bridge
+from lstm_jax.model.block import make_blocks
 from lstm_jax.model.embedding import look_up
 from lstm_jax.model.fused_params import FusedParams
+from lstm_jax.model.layer import LayerOutputs
 from lstm_jax.tasks.task import Inputs, ModelSpec
-
-
-class LayerOutputs(NamedTuple):
-    """The results of the recurrent layers."""
-
-    h_TBW: Any  # outputs of the last layer at all time steps; None where they are not kept
-    last_BW: jax.Array  # its outputs at the last time step of each sequence
-    states: tuple[State, ...]  # final states of all layers; those of both directions side by side
 
 
 def apply_model(
@@ -53,15 +44,7 @@ def apply_model(
     if dropout_key is not None:
         keys = [jax.random.fold_in(dropout_key, index) for index in range(num_keys)]
     all_outputs = spec.per_step_outputs or spec.mean_pool
-    if member.backend == "cudnn":
-        if all_outputs or spec.decoder is not None or inputs.lengths_B is not None:
-            raise UserError(
-                f"backend: cudnn gives the last output of sequences of one length; the task "
-                f"{member.task.name} asks for more, use scan"
-            )
-        (layer,) = fused.layers[0]
-        _, h = lstm_last_cudnn(embed_inputs(fused, inputs), layer.kernel_KG)
-    elif spec.decoder is not None:
+    if spec.decoder is not None:
         encoded = encode(member, fused, inputs, keys[: member.layers])
         decoder_keys = keys[member.layers : -1]
         outputs = run_decoder(member, fused, encoded, inputs.decoder_inputs_SB, decoder_keys)
@@ -87,9 +70,9 @@ def encode(
     assert fused.decoder is not None, "the model has no decoder"
     attends = fused.decoder.attention is not None
     outputs = run_layers(member, fused, inputs, keys, keep_outputs=attends)
-    states = initial_decoder_states(fused.decoder, outputs.states)
+    carry = bridge(fused.decoder, outputs.carry)
     h_TBW = dropout(member, keys[-1], outputs.h_TBW) if attends and keys else outputs.h_TBW
-    return Encoded(fused.decoder, states, h_TBW, inputs.lengths_B)
+    return Encoded(fused.decoder, carry, h_TBW, inputs.lengths_B)
 
 
 def run_decoder(
@@ -99,13 +82,15 @@ def run_decoder(
     decoder_inputs_SB: Any,
     keys: Sequence[jax.Array | None] = (),
 ) -> LayerOutputs:
-    """Runs the decoder's layers from the states of `encoded`.
+    """Runs the decoder's layers from the carry of `encoded`.
 
     decoder_inputs_SB, int32, has the symbol before each one that is to be written.
     """
     decoder = FusedParams(encoded.decoder.layers, fused.head_DO, encoded.decoder.embedding_VH)
-    inputs = Inputs(decoder_inputs_SB)
-    return run_layers(member, decoder, inputs, keys, keep_outputs=True, initial=encoded.states)
+    return run_layers(
+        member, decoder, Inputs(decoder_inputs_SB), keys, keep_outputs=True, carry=encoded.carry,
+        decoder=True,
+    )  # fmt: skip
 
 
 def run_layers(
@@ -115,38 +100,71 @@ def run_layers(
     keys: Sequence[jax.Array | None] = (),
     *,
     keep_outputs: bool,
-    initial: tuple[State, ...] | None = None,
+    carry: tuple[Any, ...] | None = None,
+    decoder: bool = False,
 ) -> LayerOutputs:
-    """Runs all recurrent layers, each on the outputs of the one below, from `initial` or zeros.
+    """Runs all recurrent layers, each on the outputs of the one below, from `carry` or zeros.
 
     `keys` has a dropout key for the outputs between each two layers; none drops nothing.
     """
-    cell, lengths_B = get_cell(member.cell), inputs.lengths_B
-    x_TBW, final_states = embed_inputs(fused, inputs), []
-    h_TBW: Any = None
-    for index in range(member.layers):
-        if index:
-            x_TBW = dropout(member, keys[index - 1] if keys else None, h_TBW)
-        keep = keep_outputs or index < member.layers - 1
-        outputs, states = [], []  # of each direction
-        for layer, reverse in zip(fused.layers[index], (False, True), strict=False):
-            h_TBH, state = scan.run(
-                cell, layer.kernel_KG, x_TBW, layer.extra, lengths_B=lengths_B, reverse=reverse,
-                initial=None if initial is None else initial[index], keep_outputs=keep,
-            )  # fmt: skip
-            outputs.append(scan.flip(h_TBH, lengths_B) if keep and reverse else h_TBH)
-            states.append(state)
-        h_TBW = _side_by_side(outputs) if keep else None
-        last_BW = _side_by_side([state[cell.output_index] for state in states])
-        if member.residual and index:
-            h_TBW = h_TBW + x_TBW if keep else None
-            last_BW = last_BW + last_time_step(x_TBW, lengths_B)
-        final_states.append(tuple(map(_side_by_side, zip(*states, strict=True))))
-    return LayerOutputs(h_TBW, last_BW, tuple(final_states))
+    blocks = make_blocks(member, decoder=decoder)
+    h_TBW, last, carries = embed_inputs(fused, inputs), len(blocks) - 1, []
+    for index, (block, weights) in enumerate(zip(blocks, fused.layers, strict=True)):
+        before = None if carry is None else carry[index]
+        keep = keep_outputs or index < last
+        h_TBW, last_BW, after = block.run(
+            weights, h_TBW, inputs.lengths_B, before, keep_outputs=keep
+        )
+        if index < last:
+            h_TBW = dropout(member, keys[index] if keys else None, h_TBW)
+        carries.append(after)
+    return LayerOutputs(h_TBW, last_BW, tuple(carries))
 
 
-def _side_by_side(directions: Sequence[jax.Array]) -> jax.Array:
-    return directions[0] if len(directions) == 1 else jnp.concatenate(directions, axis=-1)
+def step_layers(
+    member: Experiment, fused: FusedParams, x_B: jax.Array, carry: tuple[Any, ...]
+) -> tuple[jax.Array, tuple[Any, ...]]:
+    """Runs all recurrent layers over one time step: returns [B,W] and the new carry.
+
+    `x_B` are symbols, int32, or numbers, float32 [B,I]. The layers must read forwards.
+    """
+    h_BW = embed_inputs(fused, Inputs(x_B))
+    carries = []
+    for block, weights, before in zip(make_blocks(member), fused.layers, carry, strict=True):
+        h_BW, after = block.step(weights, h_BW, before)
+        carries.append(after)
+    return h_BW, tuple(carries)
+
+
+def initial_carry(member: Experiment, batch: int) -> tuple[Any, ...]:
+    """Returns the carry before the first time step, for each layer."""
+    return tuple(block.initial_carry(batch) for block in make_blocks(member))
+
+
+def can_trace(member: Experiment, spec: ModelSpec) -> bool:
+    """Returns whether `trace_last_layer` shows the whole way from an input to the head: through
+    the recurrent layers alone, read forwards.
+    """
+    one_way = all(block.one_way for block in make_blocks(member))
+    return one_way and not spec.mean_pool and spec.decoder is None
+
+
+def trace_last_layer(
+    member: Experiment,
+    fused: FusedParams,
+    inputs: Inputs,
+    perturbation_TBH: jax.Array | None = None,
+) -> Activations:
+    """Returns the activations of the last recurrent layer, [T,B,H] each; see `scan.trace`.
+
+    The model must pass `can_trace`.
+    """
+    x_TBW = embed_inputs(fused, inputs)
+    *below, top = zip(make_blocks(member), fused.layers, strict=True)
+    for block, weights in below:
+        x_TBW = block.run(weights, x_TBW, inputs.lengths_B).h_TBW
+    block, weights = top
+    return block.trace(weights, x_TBW, perturbation_TBH)
 
 
 def embed_inputs(fused: FusedParams, inputs: Inputs) -> jax.Array:
@@ -185,17 +203,3 @@ def mean_over_time(h_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
     share_B = 1 / jnp.maximum(lengths_B, 1).astype(jnp.float32)
     share_TB = jnp.where(inside_TB, share_B[None], jnp.float32(0))
     return jnp.einsum("tb,tbw->bw", share_TB, h_TBW)
-
-
-def last_time_step(x_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
-    """Returns the last time step of each sequence, [B,W]; the first one of an empty sequence."""
-    if lengths_B is None:
-        return x_TBW[-1]
-    t_1B1 = jnp.maximum(lengths_B.astype(jnp.int32) - 1, 0)[None, :, None]
-    return jnp.take_along_axis(x_TBW, t_1B1, axis=0)[0]
-
-
-def zero_states(member: Experiment, batch: int) -> tuple[State, ...]:
-    """Returns the states before the first time step, zeros [B,H], for each layer."""
-    zeros_BH = jnp.zeros((batch, member.hidden_size), jnp.float32)
-    return ((zeros_BH,) * len(get_cell(member.cell).state),) * member.layers

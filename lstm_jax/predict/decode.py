@@ -39,7 +39,7 @@ class Generated(NamedTuple):
 class Beam(NamedTuple):
     """The K best sentences of each example so far."""
 
-    states: Any  # of the decoder, [K*B,H] each
+    carry: Any  # of the decoder, [K*B,H] each
     tokens_KBS: jax.Array  # int32
     score_KB: jax.Array  # the sum of log probabilities
     length_KB: jax.Array  # int32, tokens with the end token
@@ -59,15 +59,15 @@ def decode(
     """
     encoded = forward.encode(member, fused, member.task.inputs(batch))
     of_beam = encoded._replace(
-        states=jax.tree.map(lambda s_BH: jnp.tile(s_BH, (beam, 1)), encoded.states),
+        carry=jax.tree.map(lambda a_BH: jnp.tile(a_BH, (beam, 1)), encoded.carry),
         h_TBW=None if encoded.h_TBW is None else jnp.tile(encoded.h_TBW, (1, beam, 1)),
         lengths_B=None if encoded.lengths_B is None else jnp.tile(encoded.lengths_B, beam),
     )
-    size = len(encoded.states[0][0])
+    size = len(jax.tree.leaves(encoded.carry)[0])
     # At first all K sentences are the same, so only one of them may continue.
     score_KB = jnp.where(jnp.arange(beam)[:, None] == 0, jnp.float32(0), jnp.float32(NEVER))
     start = Beam(
-        of_beam.states,
+        of_beam.carry,
         jnp.full((beam, size, steps), PADDING, jnp.int32),
         jnp.broadcast_to(score_KB, (beam, size)),
         jnp.zeros((beam, size), jnp.int32),
@@ -88,7 +88,7 @@ def _step(
     beam, size, _ = before.tokens_KBS.shape
     last_KB = before.tokens_KBS[:, :, jnp.maximum(t - 1, 0)]
     inputs_1N = jnp.where(t == 0, jnp.int32(BEGIN), last_KB).reshape(1, -1)
-    encoded = encoded._replace(states=before.states)
+    encoded = encoded._replace(carry=before.carry)
     ran = forward.run_decoder(member, fused, encoded, inputs_1N)
     h_1NH = attention.attend(encoded, ran.h_TBW)
     log_KBV = jax.nn.log_softmax(forward.apply_head(fused, h_1NH)[0]).reshape(beam, size, -1)
@@ -109,7 +109,7 @@ def _step(
     index_N = (parent_KB * size + each_1B).ravel()
     done_KB = of_parents(before.done_KB)
     return Beam(
-        jax.tree.map(lambda s_NH: s_NH[index_N], ran.states),
+        jax.tree.map(lambda a_NH: a_NH[index_N], ran.carry),
         of_parents(before.tokens_KBS).at[:, :, t].set(token_KB),
         score_BK.T,
         of_parents(before.length_KB) + (~done_KB).astype(jnp.int32),

@@ -11,14 +11,12 @@ from typing import Any
 
 import jax
 
-from lstm_jax.cells import get_cell, scan
-from lstm_jax.cells.cell import Activations
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.model import forward, fused_params
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.tasks.images import Images
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec
+from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.tasks.text import Text
 from lstm_jax.train.placement import stack_fields
 from lstm_jax.train.step import init_state
@@ -70,38 +68,11 @@ def answers(spec: ModelSpec, member: Experiment, fused: FusedParams, batch: Batc
     return raw.swapaxes(0, 1) if raw.ndim == 3 else raw
 
 
-def activations(
-    member: Experiment,
-    fused: FusedParams,
-    inputs: Inputs,
-    perturbation_TBH: jax.Array | None = None,
-) -> Activations:
-    """Returns the activations of the last recurrent layer, [T,B,H] each; see `scan.trace`.
-
-    The model must pass `has_one_way`.
-    """
-    x_TBW = forward.embed_inputs(fused, inputs)
-    if member.layers > 1:
-        below = member.replace_unchecked({"layers": member.layers - 1})
-        x_TBW = forward.run_layers(below, fused, inputs, keep_outputs=True).h_TBW
-    (top,) = fused.layers[-1]
-    return scan.trace(get_cell(member.cell), top.kernel_KG, x_TBW, top.extra, perturbation_TBH)
-
-
-def has_one_way(member: Experiment, spec: ModelSpec) -> bool:
-    """Returns whether an input reaches the head through the recurrent layers alone, read forwards.
-    The last layer of such a model can be shown time step by time step.
-    """
-    return not (
-        member.bidirectional or member.residual or spec.mean_pool or spec.decoder is not None
-    )
-
-
 def beliefs(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
     """Returns the class probabilities after each time step, as if it were the last one: float32
-    [T,B,C]. The model must be a classifier that passes `has_one_way`.
+    [T,B,C]. The model must be a classifier that passes `forward.can_trace`.
     """
-    h_TBH = activations(member, fused, member.task.inputs(batch))["h"]
+    h_TBH = forward.trace_last_layer(member, fused, member.task.inputs(batch))["h"]
     return jax.nn.softmax(forward.apply_head(fused, h_TBH))
 
 

@@ -88,14 +88,12 @@ def _write(
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         states, token_1 = carry
-        ran = forward.run_layers(
-            member, fused, Inputs(token_1[None]), keep_outputs=False, initial=states
-        )
-        token_1 = sample(ran.last_BW, key)
-        return (ran.states, token_1), token_1[0]
+        h_1W, states = forward.step_layers(member, fused, token_1, states)
+        token_1 = sample(h_1W, key)
+        return (states, token_1), token_1[0]
 
     prompt = forward.run_layers(member, fused, Inputs(tokens_T1, lengths_1), keep_outputs=False)
     keys = jax.random.split(key, length)
     token_1 = sample(prompt.last_BW, keys[0])
-    _, rest = jax.lax.scan(step, (prompt.states, token_1), keys[1:])
+    _, rest = jax.lax.scan(step, (prompt.carry, token_1), keys[1:])
     return jnp.concatenate([token_1, rest])

@@ -16,6 +16,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params
 from lstm_jax.predict import inference
@@ -175,7 +176,7 @@ class TrainedModel:
         """
         refuse_after_fork()
         count = num_time_steps(self.metadata, self.images_task.reading)
-        if not inference.has_one_way(self.member, self.spec):
+        if not forward.can_trace(self.member, self.spec):
             raise UserError(
                 "the answer after each time step is shown of models that read forwards alone, "
                 "without residual connections; this one does not"

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from lstm_jax.errors import UserError
-from lstm_jax.predict import inference
+from lstm_jax.model import forward
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report.drawing import render
 from lstm_jax.tasks.images import Images, to_sequences
@@ -24,7 +24,7 @@ def can_draw_digit(trained: TrainedModel) -> bool:
     member = trained.member
     if not isinstance(member.task, Images) or (member.cell, member.layers) != ("lstm", 1):
         return False
-    if not inference.has_one_way(member, trained.spec) or not trained.reads_drawings:
+    if not forward.can_trace(member, trained.spec) or not trained.reads_drawings:
         return False  # other images are no centred, light drawings on a dark ground
     return member.hidden_size <= MAX_HIDDEN_SIZE
 

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.model.forward import can_trace
 from lstm_jax.plugins import load_attribute
-from lstm_jax.predict.inference import has_one_way
 from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report.curves import training_figures
 from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
@@ -95,7 +95,7 @@ def report(
         inside.elements.extend(activation_figures(trained, dataset, label))
         gradients.elements.extend(gradient_figures(trained, experiment, dataset, label))
         gradients.elements.extend(cell_gradient_figures(record, run_dir, notes.append))
-        if not has_one_way(trained.member, trained.spec):
+        if not can_trace(trained.member, trained.spec):
             notes.append(
                 "Gates and gradients over time are not shown: they need recurrent layers that all "
                 "run forwards, the last of which leads directly into the head."

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells import get_cell
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.errors import EnvironmentProblem
-from lstm_jax.model.init import output_width
-from lstm_jax.tasks.task import Inputs
+from lstm_jax.model.forward import apply_model
+from lstm_jax.model.fused_params import fuse_kernels
+from lstm_jax.model.layer import Params
+from lstm_jax.tasks.task import ModelSpec
 from lstm_jax.train.placement import Placement, model_spec_of
 from lstm_jax.train.step import init_state
 
@@ -34,37 +36,11 @@ def estimate_memory(placement: Placement, dataset: Dataset, platform: str) -> Me
     A segment holds its members' states twice, in and out; so does the host when it saves them.
     """
     member = placement.members[0]
-    spec, cell, hidden = model_spec_of(member, dataset), get_cell(member.cell), member.hidden_size
-
-    def inputs_of_microbatch(examples: Arrays) -> Inputs:
-        index_b = jnp.arange(member.batch_size // member.microbatches, dtype=jnp.int32)
-        return member.task.inputs(member.task.gather(examples, index_b))
-
+    spec = model_spec_of(member, dataset)
     train_state = jax.eval_shape(partial(init_state, spec), member)
     state, order = num_bytes(train_state), 4 * dataset.num_examples
-    inputs = jax.eval_shape(inputs_of_microbatch, dataset.train)
-    time_steps, size = inputs.x_TBI.shape[:2]
-    features = hidden if spec.token_inputs else spec.num_features
-    directions, between = 1 + member.bidirectional, output_width(member)
-    blocks, read = len(cell.blocks) * hidden, cell.num_read * hidden
-    fused = working = 0
-    for index in range(member.layers):
-        width = (between if index else features) + 1 + read
-        fused += 4 * directions * width * blocks
-        # For its backward pass a layer keeps [x, 1, r], residuals of its blocks, and its states.
-        kept = width + blocks + (1 + len(cell.state)) * hidden
-        working += 4 * directions * time_steps * size * kept
-    if spec.decoder is not None:
-        written = 0 if inputs.decoder_inputs_SB is None else len(inputs.decoder_inputs_SB)
-        fused += 4 * (spec.decoder.num_symbols + 3 * between + hidden) * hidden
-        fused += 4 * member.layers * (hidden + 1 + read) * blocks
-        kept = hidden + 1 + read + blocks + (1 + len(cell.state)) * hidden
-        # The head and its softmax, and attention over the encoder's outputs.
-        attention = 3 * (spec.num_outputs + time_steps + between + hidden)
-        working += 4 * written * size * (member.layers * kept + attention)
-    if spec.token_inputs:
-        fused += 4 * spec.num_features * hidden
-    working += (member.microbatches + 3) * fused
+    fused, kept = _bytes_of_gradient(member, spec, train_state.params, dataset)
+    working = kept + (member.microbatches + 3) * fused
     members = len(placement.rows) // placement.member_devices
     data = sum(num_bytes(split) for split in (dataset.train, dataset.validation, dataset.test))
     device = data + 2 * members * (state + order) + placement.tile * working
@@ -73,6 +49,26 @@ def estimate_memory(placement: Placement, dataset: Dataset, platform: str) -> Me
         host += device * placement.member_devices * placement.batch_devices
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(train_state.params))
     return MemoryEstimate(parameters, state, device, host)
+
+
+def _bytes_of_gradient(
+    member: Experiment, spec: ModelSpec, params: Params, dataset: Dataset
+) -> tuple[int, int]:
+    """Returns the bytes of the fused kernels, and of all that a microbatch keeps for its backward
+    pass, as JAX says.
+    """
+    member = member.replace_unchecked({"backend": "scan"})  # cudnn needs a GPU to be traced
+
+    def kept(params: Params, examples: Arrays) -> Any:
+        index_b = jnp.arange(member.batch_size // member.microbatches, dtype=jnp.int32)
+        inputs = member.task.inputs(member.task.gather(examples, index_b))
+        fused = fuse_kernels(member, params)
+        key = None if member.dropout is None else jax.random.key(0)
+        _, backward = jax.vjp(lambda f: apply_model(member, spec, f, inputs, key), fused)
+        return fused, backward
+
+    fused, backward = jax.eval_shape(kept, params, dataset.train)
+    return num_bytes(fused), num_bytes(backward)
 
 
 def num_bytes(arrays: Any) -> int:

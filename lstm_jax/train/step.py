@@ -258,8 +258,8 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
     def score(is_real_b: jax.Array, states: Any, batch: Batch) -> tuple[Sums, Any]:
         inputs = task.inputs(batch)
         if spec.carry_state:
-            ran = forward.run_layers(member, fused, inputs, keep_outputs=True, initial=states)
-            outputs, states = forward.apply_head(fused, ran.h_TBW), ran.states
+            ran = forward.run_layers(member, fused, inputs, keep_outputs=True, carry=states)
+            outputs, states = forward.apply_head(fused, ran.h_TBW), ran.carry
         else:
             outputs = forward.apply_model(member, spec, fused, inputs)
         scored = task.score_items(outputs, batch, training=False)
@@ -287,6 +287,6 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
         return (jax.tree.map(jnp.add, sums, of_block), states), None
 
     zeros = Sums(jnp.float32(0), jnp.float32(0), jnp.float32(0))
-    states = forward.zero_states(member, EVALUATION_BLOCK) if spec.carry_state else None
+    states = forward.initial_carry(member, EVALUATION_BLOCK) if spec.carry_state else None
     (sums, _), _ = jax.lax.scan(block, (zeros, states), indices_N.reshape(-1, EVALUATION_BLOCK))
     return sums

@@ -14,8 +14,8 @@ import numpy as np
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
+from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
-from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.drawing import Figure
@@ -50,7 +50,7 @@ def activation_figures(
     output where there is none. Yields nothing for a model whose layers do not all run forwards.
     """
     member = trained.member
-    if not inference.has_one_way(member, trained.spec):
+    if not forward.can_trace(member, trained.spec):
         return
     batch = activation_batch(trained, dataset)
     summaries = jax.jit(summarise_activations)(trained.ready, trained.fused, batch)
@@ -106,7 +106,7 @@ def summarise_activations(
         return jnp.nanmean(counted_TBH, axis=(1, 2))
 
     summaries = {}
-    for name, values_TBH in inference.activations(member, fused, inputs).items():
+    for name, values_TBH in forward.trace_last_layer(member, fused, inputs).items():
         low, high = (SATURATED, 1 - SATURATED) if is_gate(name) else (-1.0, 1.0)
         counted_TBH = jnp.where(inside_TB[:, :, None], values_TBH, jnp.nan)
         median_T, lower_T, upper_T = jnp.nanquantile(

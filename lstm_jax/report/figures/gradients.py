@@ -17,9 +17,10 @@ from lstm_jax.cells import get_cell
 from lstm_jax.config.experiment import Experiment, field_label, format_value
 from lstm_jax.config.shards import work
 from lstm_jax.data.dataset import Dataset, num_examples
-from lstm_jax.model.forward import apply_head
+from lstm_jax.model import forward
+from lstm_jax.model.block import enlarge_recurrent
 from lstm_jax.model.fused_params import FusedParams
-from lstm_jax.model.init import Params, layer_names
+from lstm_jax.model.layer import Params
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report import drawing, plots
@@ -59,7 +60,7 @@ def gradient_figures(
     run forwards. Raises EnvironmentProblem when there is too little memory to train.
     """
     member, spec = trained.member, trained.spec
-    if not inference.has_one_way(member, spec):
+    if not forward.can_trace(member, spec):
         return
     batch = first_examples(trained, dataset, NUM_EXAMPLES)
     time_step, layer = member.task.time_step_name, "last layer" if member.layers > 1 else "layer"
@@ -128,7 +129,7 @@ def cell_gradient_figures(
     for result in results:
         trained = load_member(record, run_dir, result.member.digest, say, other_code=True)
         member, spec = trained.member, trained.spec
-        if not inference.has_one_way(member, spec):
+        if not forward.can_trace(member, spec):
             return
         if member.task.data_key not in datasets:
             datasets[member.task.data_key] = trained.data(say)
@@ -198,18 +199,6 @@ def variants(member: Experiment, experiment: Experiment) -> dict[str, Experiment
     return members
 
 
-def enlarge_recurrent(member: Experiment, params: Params, factor: float) -> Params:
-    """Returns the same parameters with all recurrent kernels multiplied by the factor."""
-    cell, larger = get_cell(member.cell), dict(params)
-    for index in range(member.layers):
-        for name in layer_names(member, cell, index):
-            kernel = params[name]["kernel"]
-            recurrent = kernel.shape[0] - cell.num_read * member.hidden_size
-            kernel = kernel.at[recurrent:].multiply(factor)
-            larger[name] = {**params[name], "kernel": kernel}
-    return larger
-
-
 def flow_curve(spec: ModelSpec, member: Experiment, params: Params, batch: Batch) -> Curve:
     """Returns the time steps, from 1, and the gradient flow at each."""
     fused = inference.fuse_kernels(member, params)
@@ -228,14 +217,14 @@ def gradient_flow(
     task, inputs = member.task, member.task.inputs(batch)
 
     def sum_of_losses(perturbation_TBH: jax.Array) -> jax.Array:
-        h_TBH = inference.activations(member, fused, inputs, perturbation_TBH)["h"]
+        h_TBH = forward.trace_last_layer(member, fused, inputs, perturbation_TBH)["h"]
         if spec.per_step_outputs:
             h = h_TBH
         elif inputs.lengths_B is None:
             h = h_TBH[-1]
         else:
             h = h_TBH[inputs.lengths_B - 1, jnp.arange(len(inputs.lengths_B))]
-        scores = task.score_items(apply_head(fused, h), batch, training=False)
+        scores = task.score_items(forward.apply_head(fused, h), batch, training=False)
         return scores.loss @ scores.weight
 
     hidden = fused.head_DO.shape[0] - 1

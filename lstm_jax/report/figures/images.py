@@ -13,6 +13,7 @@ import numpy as np
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
+from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
@@ -63,7 +64,7 @@ def answer_figures(trained: TrainedModel, dataset: Dataset, member_label: str) -
             f"{source}; sorted by the probability of the label, lowest first",
             drawing.draw(plots.pictures, pictures, titles, grid=grid, size=(1.3, 1.5)),
         )
-    if not inference.has_one_way(trained.member, trained.spec):
+    if not forward.can_trace(trained.member, trained.spec):
         return
     batch = activation_batch(trained, dataset)
     source = f"{dataset.name}, validation, n = {num_examples(batch):,}; {member_label}"

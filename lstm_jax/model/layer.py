@@ -1,0 +1,188 @@
+"""A recurrent layer in one direction: its parameters, their initial values, and how it runs.
+
+Axes: T time steps, B batch, I input, H hidden, W numbers that a layer puts out at a time step,
+D = one more than the inputs of a dense layer, for its bias, G = blocks * H, K = I + 1 + the state
+that is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen import initializers
+
+from lstm_jax.cells import scan
+from lstm_jax.cells.cell import Activations, Cell, State
+from lstm_jax.cells.cudnn import lstm_last_cudnn
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.errors import UserError
+
+Initializer = initializers.Initializer
+Params = Any  # a Flax parameter tree: nested dicts of arrays
+
+
+class LayerOutputs(NamedTuple):
+    """The results of one recurrent layer, or of several, one upon the other."""
+
+    h_TBW: Any  # outputs of the last layer at all time steps; None where they are not kept
+    last_BW: jax.Array  # its outputs at the last time step of each sequence
+    carry: Any  # what the layer hands to the time step after the last; of several layers a tuple
+
+
+class FusedLayer(NamedTuple):
+    """The weights of a recurrent layer in one direction, ready to run."""
+
+    kernel_KG: jax.Array  # from `scan.stack_kernels`, the forget bias included
+    extra: dict[str, jax.Array]  # weights of the cell's pointwise formula, [H] each
+
+
+@dataclass(frozen=True)
+class CellLayer:
+    """A layer of one cell, read in one direction. Its carry is the cell's state."""
+
+    member: Experiment
+    cell: Cell
+    name: str  # in the parameter tree
+    num_inputs: int
+    reverse: bool = False  # it reads from the last time step to the first
+
+    @property
+    def width(self) -> int:
+        """Returns W."""
+        return self.member.hidden_size
+
+    def declare(self) -> None:
+        """Declares the layer's parameters in the Linen module that is being called."""
+        CellParams(self.member, self.cell, self.num_inputs, name=self.name)()
+
+    def fuse(self, params: Params, dense_DI: jax.Array | None = None) -> FusedLayer:
+        """Returns the layer's weights as `run` takes them.
+
+        `params` is the tree that holds the layer's name. `dense_DI`, [kernel; bias], is a dense
+        layer below this one, which is multiplied into its kernel.
+        """
+        weights, cell, hidden = params[self.name], self.cell, self.member.hidden_size
+        kernel, bias_G = weights["kernel"], weights["bias"]
+        input_kernel_IW = kernel[: self.num_inputs]
+        if dense_DI is not None:
+            input_DW = dense_DI @ kernel[: self.num_inputs]
+            input_kernel_IW = input_DW[:-1]
+            bias_G = scan.columns_to_blocks(cell, "x", input_DW[-1]) + bias_G
+        is_forget_G = jnp.repeat(jnp.array([b.column == cell.forget for b in cell.blocks]), hidden)
+        forget_bias = jnp.asarray(self.member.forget_bias, jnp.float32)
+        bias_G = bias_G + jnp.where(is_forget_G, forget_bias, jnp.float32(0))
+        kernel_KG = scan.stack_kernels(cell, input_kernel_IW, kernel[self.num_inputs :], bias_G)
+        return FusedLayer(kernel_KG, {name: weights[name] for name in cell.extra})
+
+    def run(
+        self,
+        fused: FusedLayer,
+        x_TBI: jax.Array,
+        lengths_B: jax.Array | None = None,
+        carry: State | None = None,
+        *,
+        keep_outputs: bool = True,
+    ) -> LayerOutputs:
+        """Runs the layer over all time steps, from `carry` or zeros.
+
+        Raises UserError where the member's backend cannot run it; it never takes another backend
+        instead.
+        """
+        if self.member.backend == "cudnn":
+            if keep_outputs or lengths_B is not None or carry is not None:
+                raise UserError(
+                    f"backend: cudnn gives the last output of sequences of one length; the task "
+                    f"{self.member.task.name} asks for more, use scan"
+                )
+            c_BH, h_BH = lstm_last_cudnn(x_TBI, fused.kernel_KG)
+            return LayerOutputs(None, h_BH, (c_BH, h_BH))
+        h_TBH, state = scan.run(
+            self.cell, fused.kernel_KG, x_TBI, fused.extra, lengths_B=lengths_B,
+            reverse=self.reverse, initial=carry, keep_outputs=keep_outputs,
+        )  # fmt: skip
+        if self.reverse and keep_outputs:
+            h_TBH = scan.flip(h_TBH, lengths_B)
+        return LayerOutputs(h_TBH, state[self.cell.output_index], state)
+
+    def step(self, fused: FusedLayer, x_BI: jax.Array, carry: State) -> tuple[jax.Array, State]:
+        """Runs the layer over one time step: returns its output, [B,W], and the new carry."""
+        ran = self.run(fused, x_BI[None], carry=carry, keep_outputs=False)
+        return ran.last_BW, ran.carry
+
+    def initial_carry(self, batch: int) -> State:
+        """Returns the carry before the first time step, all zeros."""
+        zeros_BH = jnp.zeros((batch, self.member.hidden_size), jnp.float32)
+        return (zeros_BH,) * len(self.cell.state)
+
+    def trace(
+        self, fused: FusedLayer, x_TBI: jax.Array, perturbation_TBH: jax.Array | None
+    ) -> Activations:
+        """Returns the activations at all time steps, [T,B,H] each; see `scan.trace`."""
+        return scan.trace(self.cell, fused.kernel_KG, x_TBI, fused.extra, perturbation_TBH)
+
+    def enlarge_recurrent(self, params: Params, factor: float) -> Params:
+        """Returns the parameter tree with the layer's recurrent kernel multiplied by the factor."""
+        weights = params[self.name]
+        kernel = weights["kernel"].at[self.num_inputs :].multiply(factor)
+        return {**params, self.name: {**weights, "kernel": kernel}}
+
+
+class CellParams(nn.Module):
+    """Declares the parameters of one recurrent layer in one direction; see `cells.cell.Cell`."""
+
+    experiment: Experiment
+    cell: Cell
+    num_inputs: int
+
+    @nn.compact
+    def __call__(self) -> None:
+        cell, hidden = self.cell, self.experiment.hidden_size
+        notebook = self.experiment.kernel_init == "notebook" and cell.recurrent_init is None
+        kernel_init = initializers.glorot_uniform() if notebook else partial(_init_kernel, cell)
+        shape = self.num_inputs + cell.num_read * hidden, len(cell.columns) * hidden
+        self.param("kernel", kernel_init, shape, jnp.float32)
+        bias_init = _bias_init(cell, self.experiment.chrono_steps)
+        self.param("bias", bias_init, (len(cell.blocks) * hidden,), jnp.float32)
+        for name in cell.extra:
+            self.param(name, initializers.zeros_init(), (hidden,), jnp.float32)
+
+
+def _init_kernel(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """Returns a kernel: inputs LeCun normal, each recurrent [H,H] orthogonal or the identity."""
+    (num_rows, width), count = shape, len(cell.columns)
+    hidden = width // count
+    num_inputs = num_rows - cell.num_read * hidden
+    input_key, *keys = jax.random.split(key, 1 + cell.num_read * count)
+    if cell.recurrent_init == "identity":
+        squares = [jnp.eye(hidden, dtype=dtype)] * len(keys)
+    else:
+        squares = [initializers.orthogonal()(k, (hidden, hidden), dtype) for k in keys]
+    states = [jnp.concatenate(squares[i : i + count], axis=1) for i in range(0, len(keys), count)]
+    inputs = initializers.lecun_normal()(input_key, (num_inputs, width), dtype)
+    return jnp.concatenate([inputs, *states])
+
+
+def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
+    """Returns the initialiser of a layer's bias: zeros, or with `chrono_steps` the chrono one.
+
+    Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018), equation 16. It needs a
+    gate that keeps the state: a forget gate or, by their equation 10, a GRU's update gate.
+    """
+    keeps = cell.keeps or cell.forget
+    if not chrono_steps or keeps is None:
+        return initializers.zeros_init()
+
+    def chrono(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        hidden = shape[0] // len(cell.blocks)
+        keep_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
+        of_column = {keeps: keep_H, "i": -keep_H}
+        zeros_H = jnp.zeros_like(keep_H)
+        return jnp.concatenate([of_column.get(block.column, zeros_H) for block in cell.blocks])
+
+    return chrono
