@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from lstm_jax.config.search import Search, Study
     from lstm_jax.data.dataset import Dataset, make_dataset
     from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, UserError
+    from lstm_jax.runs.loggers.logger import Logger
     from lstm_jax.runs.results import Result, Segment
     from lstm_jax.tasks import (
         Adding,
@@ -83,6 +84,7 @@ __all__ = [
     "Induction",
     "Interrupted",
     "Language",
+    "Logger",
     "Outcome",
     "Result",
     "Search",
@@ -121,6 +123,7 @@ _MODULES = {
     "lstm_jax.data.dataset": ("Dataset", "make_dataset"),
     "lstm_jax.errors": ("DivergedError", "Interrupted", "EnvironmentProblem", "UserError"),
     "lstm_jax.config.experiment": ("Experiment",),
+    "lstm_jax.runs.loggers.logger": ("Logger",),
     "lstm_jax.runs.results": ("Result", "Segment"),
     "lstm_jax.config.search": ("Search", "Study"),
     "lstm_jax.tasks": (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from lstm_jax.runs.results import Result, Segment
 if TYPE_CHECKING:
     from lstm_jax.predict.trained import TrainedModel
     from lstm_jax.runs.array_columns import Columns
+    from lstm_jax.runs.loggers.logger import Logger
     from lstm_jax.runs.record import Record
 
 MAX_CHECKPOINT_EVERY = 10**6
@@ -133,6 +134,7 @@ def run(
     max_minutes: float | None = None,
     fallback: bool = False,
     tensorboard: bool = False,
+    loggers: Sequence[Logger | str] = (),
     platform: str = "auto",
     shard: str | None = None,
     console: Console | None = None,
@@ -147,7 +149,8 @@ def run(
         data: a data set of your own from `make_dataset`, instead of the one that the task names.
             The record holds its fingerprint, and the run resumes only with the same data.
         callback: is called with a `Segment` after every `checkpoint_every` steps, which are saved
-            by then. An exception that it raises ends the run, and the same call resumes it.
+            by then. Where it answers "stop", the run stops and is returned unfinished; an exception
+            that it raises ends the run. The same call resumes it.
         silent: prints nothing.
         runs_dir: the folder of the run directories.
         checkpoint_every: steps between two checkpoints, from 1 to 1,000,000. It does not change the
@@ -155,6 +158,8 @@ def run(
         max_minutes: stops after so many minutes, with all progress saved.
         fallback: trains on the task's built-in data, under its own name, where the data is missing.
         tensorboard: also writes the metrics for TensorBoard.
+        loggers: receive what is logged: each is a `Logger`, or its name: "tensorboard", "wandb",
+            "mlflow" or "path/to/file.py:name".
         platform: the kind of device: "auto", "cpu", "gpu" or "tpu".
         shard: trains only this shard of the members, such as "3/16". A call without it puts the
             shards together.
@@ -184,7 +189,9 @@ def run(
 
         prepare_jax(platform, partial(say, console))
         from lstm_jax.runs import run_study
+        from lstm_jax.runs.loggers import make_loggers
 
+        names = ["tensorboard"] if tensorboard else []
         directory = run_study.run(
             name or run_name,
             study,
@@ -193,7 +200,7 @@ def run(
             checkpoint_every=checkpoint_every,
             fallback=fallback,
             max_minutes=max_minutes,
-            tensorboard=tensorboard,
+            loggers=make_loggers(dict.fromkeys([*names, *loggers])),
             datasets=datasets,
             callback=callback,
         )

@@ -76,6 +76,10 @@ class Interrupted(Exception):
     """Training was stopped and saved; the same command resumes it. Exit code 75."""
 
 
+class Stopped(Interrupted):
+    """The callback of a run stopped it: `run` returns, and the same call resumes it."""
+
+
 class NothingToSave(Interrupted):
     """A command was stopped by a signal while nothing had to be saved. Exit code 130."""
 

@@ -91,6 +91,17 @@ def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     assert "damaged" not in str(error.value)
 
 
+def test_a_logger_from_a_file_hears_of_validation(files):
+    experiment = Experiment(task=Images(dataset="digits"), total_steps=41, **SMALL, num_evals=2)
+    outcome = lstm_jax.run(experiment, silent=True, loggers=["validation.py:Validation"])
+    (member,) = outcome.members
+    lines = (outcome.directory / "validation.txt").read_text().splitlines()
+    losses = outcome.metrics["validation_loss"][1], member.validation["loss"]
+    assert lines == [
+        f"{member.member.digest} {step} {loss}" for step, loss in zip((20, 41), losses, strict=True)
+    ]
+
+
 def test_a_task_from_a_file_names_its_predictor_and_its_figures(files, capsys):
     experiment = runpy.run_path("average.py")["experiment"].replace(SMALL | {"total_examples": 64})
     outcome = lstm_jax.run(experiment, name="average", silent=True)

@@ -4,6 +4,7 @@ import json
 import os
 import random
 
+import numpy as np
 import pytest
 from event_files import shown_scalars
 from fuzzing import json_values, many
@@ -11,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.runs.loggers.tensorboard import TensorBoard
 from lstm_jax.runs.metrics_file import append_metrics, read_metrics, trim_metrics
-from lstm_jax.runs.tensorboard import TensorBoardWriter
+from lstm_jax.runs.record import Record
+from lstm_jax.runs.results import Segment
 
 
 def rows(steps, members="ab"):
@@ -153,15 +157,19 @@ def test_tensorboard_does_not_show_twice_what_a_killed_run_wrote_beyond_its_chec
 ):
     member = Experiment()
 
-    def write(steps, loss):
-        writer = TensorBoardWriter(tmp_path, member)
-        writer.add_members([member])
-        writer.write([{"member": member.digest, "step": step, "loss": loss} for step in steps])
-        writer.close()
+    def write(start, stop, loss):
+        """Writes the steps as a process does that goes on from the checkpoint at `start`."""
+        segment = Segment((member,), start, stop, {"loss": np.full((1, stop - start), loss)})
+        trim_metrics(tmp_path, {member.digest: start})
+        logger = TensorBoard()
+        logger.begin(Record("made up", Study(member)), tmp_path)
+        append_metrics(tmp_path, segment.rows())
+        logger.metrics(segment)
+        logger.close()
 
-    write(range(0, 60, 20), 1.0)
-    write(range(60, 160, 20), 2.0)  # the run went on once before
-    write(range(checkpoint, 200, 20), 3.0)  # it was killed at step 160
+    write(0, 60, 1.0)
+    write(60, 160, 2.0)  # the run went on once before
+    write(checkpoint, 200, 3.0)  # it was killed at step 160
     (folder,) = (tmp_path / "tensorboard").iterdir()
     expected = [
         (step, 3.0 if step >= checkpoint else 1.0 if step < 60 else 2.0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin
 from rich.console import Console
+from trained_runs import made_up_record
 
 from lstm_jax import Experiment, Images
 from lstm_jax.cli.commands import Run
@@ -24,7 +25,8 @@ from lstm_jax.errors import UserError
 from lstm_jax.predict import pictures
 from lstm_jax.predict.pictures import read_picture
 from lstm_jax.runs import checkpoints, directory, record
-from lstm_jax.runs.progress import Progress, progress_bar
+from lstm_jax.runs.loggers.console import ProgressBar
+from lstm_jax.runs.results import Segment
 from lstm_jax.train.placement import build_programs, place_on_devices
 
 ROOT = Path(__file__).parent.parent
@@ -272,13 +274,24 @@ def test_the_bar_fits_80_columns_and_counts_to_the_total(terminal):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=80, color_system=None)
     study = Study(Experiment(cell=("lstm_peephole", "gru"), seed=(0, 1)))
-    with progress_bar(console, study) as bar:
-        for member in list(study.members())[1:]:
-            bar.seconds = 1.0
-            bar.update(Progress([member], 600, 600, 2.302585, 0.9875))
-            bar.update(Progress([member], 100, 700, 2.302585, 0.9875, [{"accuracy": 0.9625}]))
-            bar.members_done += 1
-        bar.members_done = 4
+    results = list(made_up_record(study.experiment).results.values())
+    begun = record.Record("made up", study)
+    bar = ProgressBar(console)
+    bar.begin(begun, Path())
+    for result in results[1:]:
+        for start, stop, scores in ((0, 600, None), (600, 700, [{"accuracy": 0.9625}])):
+            columns = {
+                name: np.full((1, stop - start), value)
+                for name, value in (("loss", 2.302585), ("accuracy", 0.9875))
+            }
+            segment = Segment((result.member,), start, stop, columns, scores, 1.0)
+            if scores:
+                bar.evaluation(segment)
+            bar.metrics(segment)
+        begun.results[result.member.digest] = result
+        bar.finish([result])
+    begun.results[results[0].member.digest] = results[0]
+    bar.close()
     text = screen.getvalue().replace("\x1b[2K", "\n").replace("\x1b[1A", "")
     lines = text.replace("\x1b[?25l", "").replace("\x1b[?25h", "").split("\n")
     if terminal:

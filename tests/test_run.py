@@ -15,14 +15,15 @@ from event_files import read_events
 from fast_compile import fast_programs
 from run_commands import SMALL, digests, record_of
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
-from trained_runs import quiet
+from trained_runs import made_up_record, quiet
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.export.stablehlo import export
 from lstm_jax.report.page import report
-from lstm_jax.runs.metrics_file import read_metrics
-from lstm_jax.runs.tensorboard import TensorBoardWriter
+from lstm_jax.runs.loggers.tensorboard import TensorBoard
+from lstm_jax.runs.metrics_file import append_metrics, read_metrics
+from lstm_jax.runs.results import Segment
 
 
 def test_a_run_prints_its_steps_scores_and_directory(run_command, tmp_path):
@@ -183,19 +184,22 @@ def test_tensorboard_has_the_rows_of_metrics(run_command, finished_runs, tmp_pat
 
 def test_tensorboard_opens_files_only_for_members_in_training(tmp_path):
     """There may be many more members than files that can be open."""
-    grid = Experiment(seed=tuple(range(5)))
-    rows = [{"member": m.digest, "step": 0, "loss": 1.0} for m in grid.members()]
-    writer = TensorBoardWriter(tmp_path, grid, rows)
+    record = made_up_record(Experiment(seed=tuple(range(5))))
+    first, *_ = members = tuple(record.study.members())
+    rows = [{"member": member.digest, "step": 0, "loss": 1.0} for member in members]
+    append_metrics(tmp_path, rows)
+    logger = TensorBoard()
 
     def num_open():
         return sum(str(tmp_path) in str(path.resolve()) for path in Path("/proc/self/fd").iterdir())
 
-    assert writer.add_members(grid.members()) == {m.digest for m in grid.members()}
-    writer.replace_rows({row["member"]: [row] for row in rows})
+    logger.begin(record, tmp_path)
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 5
     assert num_open() == 0
-    writer.write(rows[:1])
+    logger.metrics(Segment((first,), 20, 21, {"loss": np.ones((1, 1))}))
     assert num_open() > 0
-    writer.close()
+    logger.close()
+    assert num_open() == 0
 
 
 def test_max_minutes_stops_a_run_saved_and_the_same_command_resumes(

@@ -13,7 +13,6 @@ from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.runs import checkpoints
-from lstm_jax.runs.evaluation import metric_rows
 from lstm_jax.runs.metrics_file import append_metrics
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
@@ -47,9 +46,7 @@ def train(directory, experiment, *, steps=None, name="digits"):
         group = TrainGroup(placement, dataset, last, evaluate=False)
         group.identity = "i"
         (segment,) = group.segments(steps or last)
-        append_metrics(
-            directory, metric_rows(group.members, segment.metrics, segment.start, segment.stop)
-        )
+        append_metrics(directory, segment.rows())
         checkpoints.save(directory, tuple(m.digest for m in group.members), group.saved())
         if steps is None:
             results |= {result.member.digest: result for result in group.finished(dataset)}

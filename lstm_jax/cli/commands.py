@@ -127,6 +127,9 @@ class Run(OnStudy):
     )
     report: bool = option(True, "write the report at the end")
     tensorboard: bool = option(False, "also write the metrics for TensorBoard")
+    logger: str = option(
+        "", "log to `wandb`, `mlflow` or FILE.py:NAME as well; several are separated by commas"
+    )
     max_minutes: float | None = option(
         None,
         "stop after so many minutes, with all progress saved and code 75; the same command resumes",
@@ -171,6 +174,7 @@ class Run(OnStudy):
                 fallback=self.fallback,
                 max_minutes=self.max_minutes,
                 tensorboard=self.tensorboard,
+                loggers=[name for name in self.logger.split(",") if name],
             )
         except DivergedError as error:
             self._write_report(error.directory, console)

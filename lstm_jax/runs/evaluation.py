@@ -1,4 +1,4 @@
-"""Evaluation of members that train side by side: scores, rows of metrics, best parameters.
+"""Evaluation of members that train side by side: scores, columns of metrics, best parameters.
 
 Axes: M members.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +15,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, Split, shared_arrays
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import fingerprint
-from lstm_jax.runs.results import Score
+from lstm_jax.runs.results import Score, finite
 from lstm_jax.train.placement import Programs, named_leaves
 from lstm_jax.train.processes import to_host
 from lstm_jax.train.step import Metrics, TrainState
@@ -152,37 +151,3 @@ def metric_columns(members: Sequence[Experiment], metrics: Metrics) -> dict[str,
         metric if name == "metric" else name: np.asarray(column)
         for name, column in metrics._asdict().items()
     }
-
-
-def metric_rows(
-    members: Sequence[Experiment],
-    columns: Mapping[str, np.ndarray],
-    start: int,
-    stop: int,
-    evaluation: Sequence[Score] | None = None,
-) -> list[dict[str, Any]]:
-    """Returns a row for each member and each logged step of a segment; None where not finite.
-
-    `columns` are of `metric_columns`. The members share a program, so they log at the same steps
-    and have the same metric. `evaluation` holds their scores on validation before step `start`,
-    if they were evaluated there: it becomes a part of the rows of that step.
-    """
-    every = members[0].log_every
-    rows = [
-        {
-            "member": member.digest,
-            "step": step,
-            **{name: finite(column[row, step - start]) for name, column in columns.items()},
-        }
-        for step in range(start, stop)
-        if step % every == 0
-        for row, member in enumerate(members)
-    ]
-    for row, score in zip(rows, evaluation or (), strict=False):
-        row |= {f"validation_{name}": value for name, value in score.items()}
-    return rows
-
-
-def finite(value: Any) -> float | None:
-    """Returns the number as JSON has it, which knows no nan."""
-    return float(value) if np.isfinite(value) else None

@@ -13,7 +13,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import NotReproduced, UserError
 from lstm_jax.runs import provenance
-from lstm_jax.runs.evaluation import metric_rows, parameter_digests
+from lstm_jax.runs.evaluation import parameter_digests
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, digest_with_prefix, read_run
@@ -124,9 +124,7 @@ def compare(
     group = TrainGroup(placement, dataset, SEGMENT_STEPS)
     members, num_rows = {member.digest: member for member in group.members}, 0
     for segment in group.segments(stop):
-        for row in metric_rows(
-            group.members, segment.metrics, segment.start, segment.stop, segment.evaluation
-        ):
+        for row in segment.rows():
             recorded, member = rows.get((row["member"], row["step"])), members[row["member"]]
             if recorded is None:
                 if member.digest in results:

@@ -1,4 +1,4 @@
-"""The results of members, and the segments of training that a callback receives."""
+"""The results of members, and the segments of training that loggers and a callback receive."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.runs.metrics_file import Row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,28 @@ class Segment(NamedTuple):
     metrics: dict[str, np.ndarray]  # loss, the task's metric, norms: float32 [M, stop - start]
     evaluation: list[Score] | None = None  # on validation before the first step, where it was due
     seconds: float = math.nan  # of training, of all members together
+
+    def rows(self) -> list[Row]:
+        """Returns the rows of `metrics.jsonl`: one for each member and logged step.
+
+        A number that is not finite is None. The members share a program, so they log at the same
+        steps and have the same metrics. The scores of an evaluation stand in the rows of its step.
+        """
+        every, scores = self.members[0].log_every, self.evaluation or ()
+        rows: list[Row] = [
+            {
+                "member": member.digest,
+                "step": step,
+                **{name: finite(column[row, step - self.start]) for name, column in columns},
+            }
+            for columns in [self.metrics.items()]
+            for step in range(self.start, self.stop)
+            if step % every == 0
+            for row, member in enumerate(self.members)
+        ]
+        for row, score in zip(rows, scores, strict=False):
+            row |= {f"validation_{name}": value for name, value in score.items()}
+        return rows
 
     def __repr__(self) -> str:
         last = {name: float(column[:, -1].mean()) for name, column in self.metrics.items()}
@@ -79,6 +102,15 @@ class Result:
         value = self.validation_metric
         return value if self.diverged_at is None and math.isfinite(value) else worst
 
+    def scores(self) -> dict[str, float]:
+        """Returns the scores that are finite: `validation_loss`, `test_accuracy` and so on."""
+        return {
+            f"{split}_{name}": value
+            for split in ("validation", "test")
+            for name, value in (getattr(self, split) or {}).items()
+            if value is not None
+        }
+
     def to_values(self, experiment: Experiment) -> dict[str, Any]:
         """Returns the row of a record as JSON has it; a member is its values on the grid's axes."""
         values = {path: self.member.values[path] for path in experiment.axes}
@@ -118,6 +150,11 @@ SCHEMA: dict[str, Any] = {
     "reused_from": (str, None),
     "dropped": (bool, None),
 }
+
+
+def finite(value: Any) -> float | None:
+    """Returns the number as JSON has it, which knows no nan."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _number(value: float | None) -> float:

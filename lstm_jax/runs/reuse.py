@@ -36,15 +36,15 @@ class Reusable:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def reuse_finished(session: RunSession, members: Iterable[Experiment]) -> list[Experiment]:
-    """Reuses what siblings hold of these members, and returns those that are finished then.
+def reuse_finished(session: RunSession, members: Iterable[Experiment]) -> None:
+    """Reuses what siblings hold of these members.
 
     Halving reuses nothing: it needs its members' metrics at the rungs.
     """
     record, reusable = session.record, Reusable()
     wanted = {m.digest: m for m in members if m.digest not in record.results}
     if session.study.search.halving or not wanted:
-        return []
+        return
     steps = checkpoints.saved_members(session.directory)
     for path in sorted(session.directory.parent.glob("*/record.json")):
         directory = path.parent
@@ -61,7 +61,6 @@ def reuse_finished(session: RunSession, members: Iterable[Experiment]) -> list[E
             session.say(f"nothing is reused: {error}")
     if reusable.results or reusable.states:
         copy_reusable(session, reusable)
-    return [member for digest, member in wanted.items() if digest in record.results]
 
 
 def say_shorter(
@@ -192,5 +191,4 @@ def copy_reusable(session: RunSession, reusable: Reusable) -> None:
         checkpoints.save(session.directory, digests, saved)
     session.record.results.update(reusable.results)
     session.save_record()
-    if session.tensorboard:
-        session.tensorboard.write_results(reusable.results.values())
+    session.log_results(reusable.results.values())

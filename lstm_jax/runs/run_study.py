@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,25 +19,30 @@ from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Round, Study
-from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted
+from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, Stopped, UserError
 from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.directory import run_directory
-from lstm_jax.runs.evaluation import metric_rows
 from lstm_jax.runs.files import write_csv
+from lstm_jax.runs.loggers.console import ProgressBar
+from lstm_jax.runs.loggers.jsonl import JsonLines
+from lstm_jax.runs.loggers.logger import Logger
 from lstm_jax.runs.metrics_file import read_metrics, trim_metrics
-from lstm_jax.runs.progress import Progress, ProgressBar, progress_bar, say, show_results
+from lstm_jax.runs.progress import say, show_results
 from lstm_jax.runs.results import Result, Segment
 from lstm_jax.runs.reuse import reuse_finished
 from lstm_jax.runs.session import RunSession, open_session, record_session
-from lstm_jax.runs.tensorboard import TensorBoardWriter
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.signals import SAVED, exit_on_signal, stop_on_signal
 from lstm_jax.train import processes
 from lstm_jax.train.memory_estimate import estimate_memory, refuse_what_does_not_fit
 from lstm_jax.train.placement import Datasets, place_on_devices
 
-StopReason = Callable[[], str | None]  # returns why to stop after this segment; None: go on
+Callback = Callable[[Segment], object]  # is called with each saved segment
+STOP = "stop"  # the answer of a callback that ends the run
+BY_CALLBACK = "stopped by the callback"
+# Returns why to stop after this segment, or None to go on; takes whether the callback asked for it.
+StopReason = Callable[[bool], str | None]
 ENDED = "stopped after training had ended, saved; the same command shows the results"
 
 
@@ -50,19 +55,20 @@ def run(
     checkpoint_every: int,
     fallback: bool = False,
     max_minutes: float | None = None,
-    tensorboard: bool = False,
+    loggers: Sequence[Logger] = (),
     datasets: Datasets | None = None,
-    callback: Callable[[Segment], object] | None = None,
+    callback: Callback | None = None,
 ) -> Path:
     """Trains what is not trained yet and returns the run directory.
 
     `datasets` holds data sets that need not be loaded, by the data keys of their tasks. `callback`
-    is called with each segment after it was saved.
+    is called with each segment after it was saved. Where it answers "stop", the run stops as after
+    `max_minutes`, and nothing is raised.
 
     Raises UserError, EnvironmentProblem, DivergedError (when no member is left) and Interrupted.
     """
     if not processes.is_main_process():
-        console, tensorboard, callback = Console(quiet=True), False, None
+        console, loggers, callback = Console(quiet=True), (), None
     directory = run_directory(runs_dir, name, study)
     loaded: Datasets | None = None
 
@@ -79,17 +85,21 @@ def run(
     if study.shard:
         say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
     with open_session(name, study, directory, console, checkpoint_every, load) as session:
-        session.callback = callback
         if processes.broadcast_from_main(session.next_round) is None:
             session.say("already finished; move the run directory away to train it again")
-            with write_tensorboard(session, tensorboard):
-                pass  # writes what was logged
+            with logging(session, loggers):
+                pass  # they receive the results on record
         else:
+            listeners = [JsonLines(), ProgressBar(console), *loggers]
             with (
                 reasons_to_stop(max_minutes, session.say) as stop_reason,
-                write_tensorboard(session, tensorboard),
+                logging(session, listeners),
             ):
-                train(session, load(), stop_reason)
+                try:
+                    train(session, load(), stop_reason, callback)
+                except Stopped as error:
+                    session.say(str(error))
+                    return directory
         results = list(session.record.results.values())
         if processes.is_main_process():
             with exit_on_signal(SAVED, ENDED):
@@ -134,63 +144,62 @@ def describe_failure(results: Sequence[Result]) -> str:
     )
 
 
-def train(session: RunSession, datasets: Datasets, stop_reason: StopReason) -> None:
-    """Trains all members, from wherever the run stands to its end, and records them."""
-    console, study = session.console, session.study
-    with record_session(session, datasets) as entry, progress_bar(console, study) as bar:
-        for group, stop in groups_to_train(session, datasets, bar):
+def train(
+    session: RunSession, datasets: Datasets, stop_reason: StopReason, callback: Callback | None
+) -> None:
+    """Trains all members, from wherever the run stands to its end, and records them.
+
+    Raises Interrupted, or Stopped if the callback answered "stop", when all is saved.
+    """
+    examples, seconds, asked = 0, 0.0, False
+
+    def stopped(reason: str, after: str = "") -> Interrupted:
+        error = Stopped if reason == BY_CALLBACK else Interrupted
+        return error(f"{reason}{after}, saved; the same command goes on")
+
+    with record_session(session, datasets) as entry:
+        for group, stop in groups_to_train(session, datasets):
             last = group.members[0].num_steps
             group.compile()
-            bar.start()
             for segment in group.segments(stop):
-                end, columns = segment.stop, segment.metrics
-                session.log(
-                    metric_rows(group.members, columns, segment.start, end, segment.evaluation)
-                )
-                session.save_checkpoint(group.members, group.saved())
-                loss, metric = (float(np.mean(c[:, -1])) for c in list(columns.values())[:2])
-                steps = end - segment.start
-                bar.update(Progress(group.members, steps, end, loss, metric, segment.evaluation))
-                if session.callback:
-                    session.callback(segment)
-                if end < last and (reason := stop_reason()):
-                    raise Interrupted(f"{reason} after step {end}, saved; the same command goes on")
+                session.log(segment, group.saved())
+                num_steps = segment.stop - segment.start
+                examples += num_steps * len(segment.members) * segment.members[0].batch_size
+                seconds += segment.seconds
+                asked = asked or (callback is not None and _asks_to_stop(callback(segment)))
+                if segment.stop < last and (reason := stop_reason(asked)):
+                    raise stopped(reason, f" after step {segment.stop}")
             dataset = datasets[group.placement.data_key]
             if stop < last:
                 validation = dataset.validation
                 session.record_rung(group.results(group.state.params, validation=validation))
             else:
                 session.record_finished(group.finished(dataset))
-                bar.members_done += len(group.members)
-            if (reason := stop_reason()) and processes.broadcast_from_main(
+            if (reason := stop_reason(asked)) and processes.broadcast_from_main(
                 session.next_round
             ) is not None:
-                raise Interrupted(f"{reason}, saved; the same command goes on")
-        entry["examples_per_second"] = round(bar.rate)
+                raise stopped(reason)
+        entry["examples_per_second"] = round(examples / seconds) if seconds else 0
 
 
-def groups_to_train(
-    session: RunSession, datasets: Datasets, bar: ProgressBar
-) -> Iterator[tuple[TrainGroup, int]]:
+def _asks_to_stop(answer: object) -> bool:
+    """Returns whether a callback answered "stop". Raises UserError for any other text."""
+    if isinstance(answer, str) and answer != STOP:
+        raise UserError(f"callback: answered {answer!r}; the only answer it has is {STOP!r}")
+    return isinstance(answer, str)
+
+
+def groups_to_train(session: RunSession, datasets: Datasets) -> Iterator[tuple[TrainGroup, int]]:
     """Yields groups of members that train side by side, each with the step to train it to.
 
     They come round by round: the next round is asked for when the groups of the one before it are
     recorded. Raises EnvironmentProblem where a group does not fit into the memory.
     """
-    record = session.record
     session.decide_rungs()  # of a rung after which the run was killed
-    steps_done = record.steps_done()
-    members = session.study.members()
-    bar.skip((m, steps_done[m.digest]) for m in members if m.digest in steps_done)
-    bar.members_done = record.num_done
     while (current := processes.broadcast_from_main(session.next_round)) is not None:
-        if session.tensorboard:
-            session.tensorboard.add_members(current.members)
-        is_main = processes.is_main_process()
-        reused = reuse_finished(session, current.members) if is_main else []
-        bar.skip((member, member.num_steps) for member in reused)
-        bar.members_done += len(reused)
-        members, saved = processes.broadcast_from_main(partial(members_left, session, current, bar))
+        if processes.is_main_process():
+            reuse_finished(session, current.members)
+        members, saved = processes.broadcast_from_main(partial(members_left, session, current))
         steps = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
         platform = jax.default_backend()
         for placement in place_on_devices(members):
@@ -211,12 +220,9 @@ def groups_to_train(
                         ) from error
                 yield group, current.until
         session.decide_rungs()
-        bar.members_done = record.num_done
 
 
-def members_left(
-    session: RunSession, current: Round, bar: ProgressBar
-) -> tuple[list[Experiment], dict[str, Saved]]:
+def members_left(session: RunSession, current: Round) -> tuple[list[Experiment], dict[str, Saved]]:
     """Returns the members of a round that are not scored yet, and the states they go on from.
 
     Drops the rows of metrics that a killed run logged beyond these states.
@@ -232,21 +238,21 @@ def members_left(
     if resumed:
         first = min(steps[m.digest] for m in resumed)
         session.say(f"resuming {len(resumed)} of {len(members)} members from step {first}")
-        bar.skip((m, steps[m.digest] - steps_done.get(m.digest, 0)) for m in resumed)
     return members, saved
 
 
 @contextmanager
 def reasons_to_stop(max_minutes: float | None, say: Callable[[str], None]) -> Iterator[StopReason]:
-    """Yields a function that tells whether to stop: after SIGINT, SIGTERM or `max_minutes`."""
+    """Yields a function that tells whether to stop: after SIGINT, SIGTERM or `max_minutes`, or when
+    the callback has asked for it.
+    """
     deadline = np.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+    reasons = None, f"{max_minutes or 0:g} minutes are over: stopped", BY_CALLBACK, "stopped"
     with stop_on_signal(say) as stopped:
 
-        def stop_reason() -> str | None:
-            reason = 2 if stopped() else int(time.monotonic() > deadline)
-            return (None, f"{max_minutes or 0:g} minutes are over: stopped", "stopped")[
-                processes.all_reduce_max(reason)
-            ]
+        def stop_reason(asked: bool) -> str | None:
+            here = 3 if stopped() else 2 if asked else int(time.monotonic() > deadline)
+            return reasons[processes.all_reduce_max(here)]
 
         yield stop_reason
         if processes.all_reduce_max(stopped()):
@@ -254,19 +260,12 @@ def reasons_to_stop(max_minutes: float | None, say: Callable[[str], None]) -> It
 
 
 @contextmanager
-def write_tensorboard(session: RunSession, tensorboard: bool) -> Iterator[None]:
-    """Writes the metrics for TensorBoard as well while the block runs, if it is asked for."""
-    if not tensorboard or not processes.is_main_process():
+def logging(session: RunSession, loggers: Sequence[Logger]) -> Iterator[None]:
+    """Passes what a run logs to these loggers while the block runs; each is closed at its end."""
+    with ExitStack() as stack:
+        if processes.is_main_process():
+            session.loggers = loggers
+            for logger in loggers:
+                logger.begin(session.record, session.directory)
+                stack.callback(logger.close)
         yield
-        return
-    rows = read_metrics(session.directory, session.say)
-    session.tensorboard = TensorBoardWriter(session.directory, session.study.experiment, rows)
-    try:
-        results = session.record.results.values()
-        new = session.tensorboard.add_members(result.member for result in results)
-        session.tensorboard.write_results(
-            result for result in results if result.member.digest in new
-        )
-        yield
-    finally:
-        session.tensorboard.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,11 +24,11 @@ from lstm_jax.runs.datasets import trivial_score
 from lstm_jax.runs.directory import Lock, locked
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import disk_errors
-from lstm_jax.runs.metrics_file import append_metrics, replace_metrics
+from lstm_jax.runs.loggers.logger import Logger
+from lstm_jax.runs.metrics_file import replace_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result, Segment
-from lstm_jax.runs.tensorboard import TensorBoardWriter
 from lstm_jax.train import processes
 from lstm_jax.train.placement import Datasets, model_spec_of
 
@@ -48,8 +48,7 @@ class RunSession:
     datasets: Datasets = field(default_factory=dict)  # while it trains
     # Digests of the identities under which this process trains, by static key and data.
     identities: dict[tuple[Experiment, str], str] = field(default_factory=dict)
-    tensorboard: TensorBoardWriter | None = None
-    callback: Callable[[Segment], object] | None = None  # is called with each saved segment
+    loggers: Sequence[Logger] = ()  # of the main process; metrics.jsonl is the first one
 
     @property
     def study(self) -> Study:
@@ -80,25 +79,25 @@ class RunSession:
             self.identities[key] = digest
         return self.identities[key]
 
-    def log(self, rows: list[dict[str, Any]]) -> None:
-        """Writes a segment's rows of metrics."""
+    def log(self, segment: Segment, saved: checkpoints.Saved) -> None:
+        """Passes a segment to the loggers, and saves the state at its end.
+
+        `metrics.jsonl` is written before the checkpoint, because a run that goes on from there does
+        not log again what came before. The other loggers hear of what is saved.
+        """
         if self.lock is None:
             return
         self.lock.check()
-        append_metrics(self.directory, rows)
-        if self.tensorboard:
-            self.tensorboard.write(rows)
+        for number, logger in enumerate(self.loggers):
+            if segment.evaluation is not None:
+                logger.evaluation(segment)
+            logger.metrics(segment)
+            if number == 0:
+                checkpoints.save(self.directory, tuple(m.digest for m in segment.members), saved)
 
     def replace_rows(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         """Writes members' rows of metrics, by digest, in place of their rows on disk."""
         replace_metrics(self.directory, rows, self.say)
-        if self.tensorboard:
-            self.tensorboard.replace_rows(rows)
-
-    def save_checkpoint(self, members: Iterable[Experiment], saved: checkpoints.Saved) -> None:
-        """Writes a checkpoint of members that train side by side."""
-        if self.lock is not None:
-            checkpoints.save(self.directory, tuple(member.digest for member in members), saved)
 
     def save_record(self) -> None:
         """Writes the record, unless the directory was moved away under this process."""
@@ -118,8 +117,12 @@ class RunSession:
         self.record.results |= finished
         self.record.distrusted -= finished.keys()
         self.save_record()
-        if self.tensorboard:
-            self.tensorboard.write_results(finished.values())
+        self.log_results(finished.values())
+
+    def log_results(self, results: Iterable[Result]) -> None:
+        """Passes the results of members that are finished, or dropped, to the loggers."""
+        for logger in self.loggers:
+            logger.finish(list(results))
 
     def decide_rungs(self) -> None:
         """Records, rung by rung, which members go on and which are dropped."""
@@ -131,6 +134,7 @@ class RunSession:
             for digest, result in rung.items():
                 rung[digest] = replace(result, dropped=digest not in kept)
             self.save_record()
+            self.log_results([result for result in rung.values() if result.dropped])
             self.say(
                 f"rung at step {rung_round.until}: {len(kept)} members go on, "
                 f"{len(rung) - len(kept)} dropped"

@@ -16,13 +16,12 @@ from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.evaluation import (
     Evaluator,
     best_of,
-    finite,
     metric_columns,
     parameter_digests,
     score_splits,
     without_best,
 )
-from lstm_jax.runs.results import Result, Segment
+from lstm_jax.runs.results import Result, Segment, finite
 from lstm_jax.train.placement import Placement, build_programs, named_leaves, stack_states
 from lstm_jax.train.processes import to_host
 
