@@ -50,6 +50,7 @@ EXPERIMENTS_PACKAGES = {
     "jinja2": "jinja2",
     "matplotlib": "matplotlib",
     "PIL": "pillow",
+    "pyarrow": "pyarrow",
     "safetensors": "safetensors",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",

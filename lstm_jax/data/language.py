@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of, say_nothing
+from lstm_jax.data.files import is_text_file, read_text
 from lstm_jax.data.labelled_splits import SPLITS
-from lstm_jax.data.readers import is_text_file, read_text
 from lstm_jax.data.tfds_sets import load_text_set
 from lstm_jax.errors import EnvironmentProblem, UserError
 

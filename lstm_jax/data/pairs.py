@@ -1,4 +1,4 @@
-"""Pairs of sentences to translate: dates (made), a file of two columns, or a set of TFDS.
+"""Pairs of sentences to translate: dates (made), a table of two columns, or a set of TFDS.
 
 Axes: N pairs, W symbols of the longest sentence.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
+from lstm_jax.data.files import bare_name, is_text_file
 from lstm_jax.data.labelled_splits import SPLITS
-from lstm_jax.data.readers import read_columns
+from lstm_jax.data.readers import Table, TableOptions, choose_columns, read_rows, read_table
 from lstm_jax.data.tfds_sets import load_text_set
 from lstm_jax.errors import UserError
 
@@ -55,6 +55,9 @@ class PairOptions(NamedTuple):
     max_vocabulary: int
     validation: str
     test: str
+    source_column: str | None
+    target_column: str | None
+    encoding: str | None
 
 
 def load_pairs(name: str, options: PairOptions, say: Say) -> Dataset:
@@ -68,7 +71,7 @@ def load_pairs(name: str, options: PairOptions, say: Say) -> Dataset:
 
         splits = dict(zip(SPLITS, make_dates(), strict=True))
         rule = "made; no date or number is in two splits"
-    elif name.lower().endswith((".tsv", ".tsv.gz")):
+    elif is_text_file(name):
         splits, rule = _from_file(name, options, say)
     else:
         splits, rule = _from_tfds(name, say), "as TFDS has them"
@@ -85,9 +88,7 @@ def load_pairs(name: str, options: PairOptions, say: Say) -> Dataset:
             f"{options.max_words} words on each side"
         )
     say(f"{name}: " + ", ".join(f"{len(pairs):,} {split}" for split, pairs in splits.items()))
-    return _encoded(
-        re.sub(r"\.gz$", "", Path(name).name, flags=re.IGNORECASE), splits, options, rule, say
-    )
+    return _encoded(bare_name(name), splits, options, rule, say)
 
 
 def _from_tfds(name: str, say: Say) -> Splits:
@@ -95,12 +96,12 @@ def _from_tfds(name: str, say: Say) -> Splits:
     languages = LANGUAGES.search(name)
     if path_of(name).is_file():
         raise UserError(
-            f"task.dataset: {name} is a file of another kind: a file of pairs has lines of a "
-            "sentence, a tab and its translation, and ends in .tsv or .tsv.gz"
+            f"task.dataset: {name} is a file of another kind: a file of pairs is a .tsv, .csv, "
+            f".jsonl or .parquet; one of tabs with another name is given as ./{name}"
         )
     if languages is None:
         raise UserError(
-            f"task.dataset: expected dates, a file .tsv or .tsv.gz, or a TFDS translation set that "
+            "task.dataset: expected dates, a file such as FILE.tsv, or a TFDS translation set that "
             f"names two languages, such as ted_hrlr_translate/pt_to_en, got {name!r}"
         )
     wanted = tuple((language,) for language in languages.groups())
@@ -116,13 +117,10 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     Pairs next to a held-out one are left out of training: neighbours in a text are alike. The rule
     is part of the data's fingerprint: other words make another data set.
     """
-    pairs = [(source, target) for source, target in read_columns(path_of(path), 2, say)]
-    if _is_header(*pairs[0]):
-        say(
-            f"{path}: left out the first line, {', '.join(pairs[0])}: it names the columns; the "
-            "pair after it is number 1"
-        )
-        pairs = pairs[1:]
+    table = read_table(path_of(path), TableOptions(options.encoding, raw_tabs=True), say)
+    fields = {name: getattr(options, name) for name in ("source_column", "target_column")}
+    table, names = choose_columns(table, fields, _named_columns, say, others=True)
+    pairs = [(source, target) for source, target in read_rows(table, names, say)]
     held_out = {
         split: _parse_positions(f"task.{split}", ranges, len(pairs))
         for split, ranges in (("validation", options.validation), ("test", options.test))
@@ -144,16 +142,21 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     return {"train": train, **splits}, f"by place: {rule}; pairs next to them are left out"
 
 
-def _is_header(source: str, target: str) -> bool:
-    """Returns whether these are the names of two columns: languages, or source and target.
+def _named_columns(table: Table) -> tuple[int, int] | None:
+    """Returns the positions of source and target where the columns are named; None where not.
 
     Two codes of languages, such as `it` and `es`, may be words; beside `en` they are none.
     """
-    names = [name.strip("\"' ").casefold() for name in (source, target)]
-    if names[0] == names[1]:
-        return False
-    is_code = "en" in names and all(name in LANGUAGE_CODES for name in names)
-    return is_code or any(set(names) <= known for known in (LANGUAGE_NAMES, COLUMN_NAMES))
+    names = [name.strip("\"' ").casefold().split(".")[-1] for name in table.first_row()]
+    for known in (COLUMN_NAMES, LANGUAGE_NAMES, LANGUAGE_CODES):
+        named = [i for i, name in enumerate(names) if name in known]
+        if len(named) != 2 or names[named[0]] == names[named[1]]:
+            continue
+        if known is LANGUAGE_CODES and "en" not in names and not table.has_header:
+            continue
+        is_swapped = re.match("target|tgt|trg|output", names[named[0]])
+        return (named[1], named[0]) if is_swapped else (named[0], named[1])
+    return None
 
 
 def _parse_positions(path: str, ranges: str, count: int) -> set[int]:

@@ -1,4 +1,4 @@
-"""Labelled texts: a file of lines `label<TAB>text`, or a text-classification set of TFDS.
+"""Labelled texts: a table with a label and a text in each row, or a set of TFDS.
 
 Axes: N texts, L symbols of the longest one.
 """
@@ -12,6 +12,7 @@ import numpy as np
 
 from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
+from lstm_jax.data.files import is_text_file
 from lstm_jax.data.labelled_splits import (
     SPLITS,
     complete_splits,
@@ -20,7 +21,7 @@ from lstm_jax.data.labelled_splits import (
     say_doubtful_labels,
     sorted_classes,
 )
-from lstm_jax.data.readers import is_text_file, read_columns
+from lstm_jax.data.readers import Table, TableOptions, choose_columns, read_rows, read_table
 from lstm_jax.data.tfds_sets import Texts, load_text_set
 from lstm_jax.errors import UserError
 
@@ -39,6 +40,17 @@ TEXT_NAMES = {
 }  # fmt: skip
 
 
+class TextColumns(NamedTuple):
+    """Where the labels and texts of a file are: fields of the task `text`."""
+
+    label_column: str | None = None
+    text_column: str | None = None
+    encoding: str | None = None
+
+
+BY_NAME = TextColumns()
+
+
 class LabelledTexts(NamedTuple):
     """The labels and texts of each split, and how they were split."""
 
@@ -48,14 +60,20 @@ class LabelledTexts(NamedTuple):
 
 
 def load_texts(
-    name: str, unit: str, max_vocabulary: int, min_count: int, max_length: int, say: Say
+    name: str,
+    unit: str,
+    max_vocabulary: int,
+    min_count: int,
+    max_length: int,
+    say: Say,
+    columns: TextColumns = BY_NAME,
 ) -> Dataset:
     """Returns `symbols` [N,L], `lengths`, int32 [N], and `labels`, int32 [N].
 
     A text longer than `max_length` keeps its end. Raises UserError for an unknown name or a file
     that is not a set of labelled texts, and EnvironmentProblem for a set that cannot be obtained.
     """
-    splits, classes, rule = read_texts(name, say)
+    splits, classes, rule = read_texts(name, say, columns)
     tokenized = {
         split: [tokens.tokenize_text(text, unit) for _, text in texts]
         for split, texts in splits.items()
@@ -121,48 +139,54 @@ def check_texts(dataset: Dataset) -> None:
                 )
 
 
-def read_texts(name: str, say: Say) -> LabelledTexts:
+def read_texts(name: str, say: Say, columns: TextColumns = BY_NAME) -> LabelledTexts:
     """Returns the texts of each split.
 
     A text of validation or test that an earlier split has too is left out, and `say` prints how
     many. Letter case and white space do not count.
     """
     if is_text_file(name):
-        lines = _without_header(name, read_columns(path_of(name), 2, say), say)
+        options = TableOptions(columns.encoding, raw_tabs=True)
+        table = read_table(path_of(name), options, say)
+        fields = {name: getattr(columns, name) for name in ("label_column", "text_column")}
+        table, names = choose_columns(table, fields, _named_columns, say)
+        lines = read_rows(table, names, say)
         labels = [label for label, _ in lines]
         say_doubtful_labels(name, labels, "text", say)
         positions = positions_by_hash(labels, [_content(text) for _, text in lines])
         source = "each class of the lines, by a hash of the text,"
         splits, rule = complete_splits({"train": lines}, source, "the file's", positions)
     else:
-        needed = "a file of texts has lines of a label, a tab and a text, and ends in .tsv"
+        needed = "a file of texts is a .tsv, .csv, .jsonl or .parquet of a label and a text a row"
         instead = "or give a file, `--task.dataset FILE.tsv`"
         splits = load_text_set(name, FEATURES, say, instead, needed)
         if "train" not in splits:
             raise UserError(f"dataset: {name} has no train split")
         splits, rule = complete_splits(splits, "TFDS's train split", "TFDS's")
     splits = remove_repeats(splits, lambda example: _content(example[1]), "texts", say)
-    classes = sorted_classes(name, splits, "text", "the first column is the label")
+    hint = "the first column is the label, unless --task.label-column names another"
+    classes = sorted_classes(name, splits, "text", hint)
     return LabelledTexts(splits, classes, rule)
 
 
-def _without_header(name: str, lines: Texts, say: Say) -> Texts:
-    """Returns the lines without a first one that names the columns; `say` prints that it did so.
+def _named_columns(table: Table) -> tuple[int, int] | None:
+    """Returns the positions of label and text where the columns are named; None where not.
 
-    Raises UserError where it names the text first.
+    A name of a column that a later row has too is a class.
     """
-    label, text = (column.strip("\"' ").casefold() for column in lines[0])
-    if any(lines[0][0] == other for other, _ in lines[1:]):
-        return lines  # a class
-    if label in TEXT_NAMES and text in LABEL_NAMES:
-        raise UserError(
-            f"dataset: the first line of {name} names the columns {lines[0][0]}, {lines[0][1]}: "
-            "write the label first, then a tab and the text"
-        )
-    if label not in LABEL_NAMES or text not in TEXT_NAMES:
-        return lines
-    say(f"{name}: left out the first line, {lines[0][0]}, {lines[0][1]}: it names the columns")
-    return lines[1:]
+    names = [name.strip("\"' ").casefold() for name in table.first_row()]
+    positions = []
+    for known, plain in ((LABEL_NAMES, "label"), (TEXT_NAMES, "text")):
+        fitting = [i for i, name in enumerate(names) if name in known]
+        exact = [i for i in fitting if names[i] == plain]
+        if len(exact or fitting) != 1:
+            return None
+        positions += exact or fitting
+    if not table.has_header:
+        labels = table.words(list(table.columns)[positions[0]])
+        if labels[0] in labels[1:]:
+            return None
+    return positions[0], positions[1]
 
 
 def _content(text: str) -> str:

@@ -12,7 +12,7 @@ from json import dumps
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.readers import read_table
+from lstm_jax.data.readers import TableOptions, read_series, read_table
 from lstm_jax.data.time_series import (
     Forecaster,
     explain_gaps,
@@ -36,7 +36,11 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     warn = partial(print, file=sys.stderr)  # apart from the answer
     time = trained.member.values["task.time"]
     times = [] if time is None else [time]
-    table = read_table(options.last, list(dict.fromkeys(metadata["columns"])), times, warn)
+    fields = "encoding", "decimal", "thousands"
+    form = TableOptions(*(trained.member.values[f"task.{name}"] for name in fields))
+    columns = list(dict.fromkeys(metadata["columns"]))
+    rows = read_table(options.last, form, warn).with_header()
+    table = read_series(rows, columns, times, warn)
     if time is not None:
         rising_times(table, time)
     num_rows = len(table.numbers[metadata["columns"][0]])

@@ -42,7 +42,7 @@ def answer_lines(
     reason and its number, so that with `json` the answers stand beside the lines. `noun` names the
     text in the JSON object. Raises UserError at the end if a text could not be read.
     """
-    from lstm_jax.data.readers import decode_lines
+    from lstm_jax.data.files import decode_lines
 
     texts = list[tuple[str, str]]()  # each with where it stands
     for word in options.inputs:

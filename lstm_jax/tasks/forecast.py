@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Arrays, Dataset, Say
+from lstm_jax.data.dataset import Arrays, Dataset, Say, path_of
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
-from lstm_jax.tasks.task import Batch, Inputs, ItemScores, ModelSpec, Task
+from lstm_jax.tasks.task import ENCODING, Batch, Inputs, ItemScores, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -39,7 +39,7 @@ class Forecast(Task):
     higher_is_better: ClassVar[bool] = False
 
     file: Axis[str] = axis(
-        MACKEY_GLASS, "a CSV file whose first line names the columns, an .npz file of arrays, or "
+        MACKEY_GLASS, "a file that names its columns (CSV, TSV, JSON Lines, Parquet, .npz), or "
         f"`{MACKEY_GLASS}` (generated, no network; its column is `x`)",
         data=True,
     )  # fmt: skip
@@ -65,6 +65,15 @@ class Forecast(Task):
     time: Axis[str | None] = axis(None, "a column of rising numbers or dates", data=True)
     validation_from: Axis[str | None] = axis(None, "the time at which validation starts", data=True)
     test_from: Axis[str | None] = axis(None, "the time at which the test starts", data=True)
+    encoding: Axis[str | None] = axis(None, **ENCODING)
+    decimal: Axis[str] = axis(
+        ".", "what stands before the decimals of a number in the file",
+        choices=lambda: (".", ","), data=True,
+    )  # fmt: skip
+    thousands: Axis[str | None] = axis(
+        None, "what stands between the thousands of a number in the file",
+        choices=lambda: (".", ",", "'", " ", "_"), data=True,
+    )  # fmt: skip
     period: Axis[int] = axis(
         0, "rows in a season, for the seasonal forecast that a report compares with; 0: none",
         low=0, high=1_000_000, data=True, setting=True,
@@ -95,6 +104,8 @@ class Forecast(Task):
             raise UserError("task.validation_from and task.test_from: give both or none")
         if cuts[0] is not None and (self.time is None or self.split is not None):
             raise UserError("task.validation_from: needs task.time, and no task.split")
+        if self.decimal == self.thousands:
+            raise UserError(f"task.decimal, task.thousands: {self.decimal!r} cannot be both")
         if "" in self.column_names():
             raise UserError(f"task.columns: {self.columns!r} has an empty name")
 
@@ -124,10 +135,15 @@ class Forecast(Task):
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data import time_series
         from lstm_jax.data.mackey_glass import mackey_glass
-        from lstm_jax.data.readers import read_table, table_columns
+        from lstm_jax.data.readers import TableOptions, read_series, read_table
 
         is_file = self.file != MACKEY_GLASS
-        columns = self.column_names(table_columns(self.file) if is_file else ["x"])
+        names_of_file = ["x"]
+        if is_file:
+            options = TableOptions(self.encoding, self.decimal, self.thousands)
+            rows = read_table(path_of(self.file), options, say).with_header()
+            names_of_file = list(rows.columns)
+        columns = self.column_names(names_of_file)
         names = list(dict.fromkeys([*columns, self.target]))
         if not is_file:
             if names != ["x"] or self.split or self.time:
@@ -136,7 +152,7 @@ class Forecast(Task):
             cut = time_series.split_by_share(MACKEY_GLASS_LENGTH)
         else:
             words = [name for name in (self.split, self.time) if name is not None]
-            table = read_table(self.file, names, words, say)
+            table = read_series(rows, names, words, say)
             series = table.numbers
             if self.time is not None:
                 time_series.rising_times(table, self.time)
@@ -158,7 +174,7 @@ class Forecast(Task):
             return None
         return replace(
             self, file=MACKEY_GLASS, target="x", columns=None, split=None, time=None,
-            validation_from=None, test_from=None,
+            validation_from=None, test_from=None, encoding=None, decimal=".", thousands=None,
         )  # fmt: skip
 
     def trivial_score(self, dataset: Dataset) -> float:

@@ -68,6 +68,14 @@ class ItemScores(NamedTuple):
     weight: jax.Array  # 1, or 0 for an item that does not count
 
 
+# The declaration of the field `encoding` of a task that reads files: `axis(None, **ENCODING)`.
+ENCODING: dict[str, Any] = {
+    "help": "the encoding of a file of text, such as cp1252; none: UTF-8, or as a byte order mark "
+    "says",
+    "data": True,
+}
+
+
 @dataclass(frozen=True)
 class Task:
     """The base class of all tasks. Raises `UserError` when the value of a field is invalid."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Arrays, Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import LABEL_SMOOTHING, ClassificationTask
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec
+from lstm_jax.tasks.task import ENCODING, Batch, Inputs, ModelSpec
 
 if TYPE_CHECKING:
     import jax
@@ -29,9 +29,19 @@ class Text(ClassificationTask):
 
     dataset: Axis[str] = axis(
         "imdb_reviews",
-        "a file of lines `label<TAB>text`, or the name of a TFDS text classification set",
+        "a file with a label and a text in each row (.tsv, .csv, .jsonl, .parquet), a folder with "
+        "a folder of .txt files for each class, or the name of a TFDS text classification set",
         data=True,
     )
+    label_column: Axis[str | None] = axis(
+        None, "the column of the labels in a file: a name, or a number from 1; none: the one that "
+        "is named label or alike, or the first of two",
+        data=True,
+    )  # fmt: skip
+    text_column: Axis[str | None] = axis(
+        None, "the column of the texts in a file, as for the labels", data=True
+    )
+    encoding: Axis[str | None] = axis(None, **ENCODING)
     units: Axis[str] = axis(
         "words", "tokens: lower-case `words` and punctuation marks, or `characters`",
         choices=lambda: ("words", "characters"), data=True, setting=True,
@@ -59,11 +69,13 @@ class Text(ClassificationTask):
     label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 
     def load(self, say: Say) -> Dataset:
-        from lstm_jax.data.text import load_texts
+        from lstm_jax.data.text import TextColumns, load_texts
 
+        columns = TextColumns(self.label_column, self.text_column, self.encoding)
         return load_texts(
-            self.dataset, self.units, self.max_vocabulary, self.min_count, self.max_length, say
-        )
+            self.dataset, self.units, self.max_vocabulary, self.min_count, self.max_length, say,
+            columns,
+        )  # fmt: skip
 
     def check_data(self, dataset: Dataset) -> None:
         from lstm_jax.data.text import check_texts

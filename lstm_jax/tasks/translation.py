@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.seq2seq import Seq2SeqTask, map_unknown
-from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
+from lstm_jax.tasks.task import ENCODING, Batch, Inputs, ModelSpec, Task
 
 if TYPE_CHECKING:
     import jax
@@ -29,11 +29,20 @@ class Translation(Seq2SeqTask):
 
     dataset: Axis[str] = axis(
         "dates",
-        "`dates` (dates and numbers in words and in figures, generated, no network), a file of "
-        "two columns FILE.tsv or FILE.tsv.gz, or the name of a TFDS translation set such as "
-        "ted_hrlr_translate/pt_to_en",
+        "`dates` (dates and numbers in words and in figures, generated, no network), a file with a "
+        "sentence and its translation in each row (.tsv, .csv, .jsonl, .parquet), or the name of a "
+        "TFDS translation set such as ted_hrlr_translate/pt_to_en",
         data=True,
     )
+    source_column: Axis[str | None] = axis(
+        None, "the column of the sentences in a file: a name, or a number from 1; none: the one "
+        "that is named source or a language, or the first",
+        data=True,
+    )  # fmt: skip
+    target_column: Axis[str | None] = axis(
+        None, "the column of the translations in a file, as for the sentences", data=True
+    )
+    encoding: Axis[str | None] = axis(None, **ENCODING)
     swapped: Axis[bool] = axis(
         False, "translate from the second language into the first", data=True
     )
@@ -73,7 +82,10 @@ class Translation(Seq2SeqTask):
     def built_in(self) -> Task | None:
         if self.dataset == "dates":
             return None
-        return replace(self, dataset="dates", validation="by-rule", test="by-rule")
+        return replace(
+            self, dataset="dates", validation="by-rule", test="by-rule", source_column=None,
+            target_column=None, encoding=None,
+        )  # fmt: skip
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         decoder = self.decoder(metadata)

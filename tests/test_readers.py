@@ -1,0 +1,290 @@
+"""Tables as people have them: every form gives the same columns; a mistake is one line."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lstm_jax import Forecast, Language, Text, Translation
+from lstm_jax.data.dataset import say_nothing
+from lstm_jax.data.readers import TableOptions, read_table
+from lstm_jax.data.text import TextColumns, read_texts
+from lstm_jax.errors import EnvironmentProblem, UserError
+
+NUMBERS = [1.5, -20000.0, 3e-7]
+WORDS = ['a, "b"', "c;\td|e", "é\nzwei"]
+
+
+def quoted(delimiter, end="\n"):
+    """A file of three columns whose texts hold delimiters, quotes and line ends."""
+    cells = ['"' + word.replace('"', '""') + '"' for word in WORDS]
+    rows = [f"{n}{delimiter}{cell}{delimiter}7" for n, cell in zip(NUMBERS, cells, strict=True)]
+    return end.join([delimiter.join(("x", "text", "n")), *rows, ""])
+
+
+def parquet():
+    table = pa.table({"x": NUMBERS, "text": pa.array(WORDS).dictionary_encode(), "n": [7] * 3})
+    pq.write_table(table, out := io.BytesIO())
+    return out.getvalue()
+
+
+def zipped(content, *others):
+    with zipfile.ZipFile(out := io.BytesIO(), "w") as archive:
+        for name in ("inside.csv", "__MACOSX/._inside.csv", *others):
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+COMMAS = quoted(",").encode()
+JSON_LINES = "\n\n".join(
+    json.dumps({"x": n, "text": word, "n": 7}) for n, word in zip(NUMBERS, WORDS, strict=True)
+).encode()
+FILES = {
+    "comma.csv": COMMAS,
+    "semicolon.CSV": quoted(";", "\r\n").encode(),
+    "bar.csv": quoted("|").encode("utf-8-sig"),
+    "tab.tsv": quoted("\t").encode(),
+    "tab.txt": quoted("\t").encode("utf-16"),
+    "two.csv.gz": gzip.compress(COMMAS),
+    "two.CSV.bz2": bz2.compress(COMMAS),
+    "two.csv.xz": lzma.compress(COMMAS),
+    "two.zip": zipped(COMMAS),
+    "rows.JSONL": JSON_LINES,
+    "rows.ndjson.gz": gzip.compress(JSON_LINES),
+    "columns.parquet": parquet(),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_form_gives_the_same_columns(tmp_path, name):
+    (tmp_path / name).write_bytes(FILES[name])
+    for raw_tabs in (False, True):
+        table = read_table(tmp_path / name, TableOptions(raw_tabs=raw_tabs)).with_header()
+        assert list(table.columns) == ["x", "text", "n"]
+        assert table.numbers("x").tolist() == NUMBERS
+        assert table.words("text") == WORDS
+        assert table.numbers("n").tolist() == [7.0] * 3
+    if name.endswith(("csv", "CSV", "tsv")):
+        assert [table.locate(row).split(", ")[1] for row in range(3)] == [
+            "line 2",
+            "line 3",
+            "line 4",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('1\t"Go!" he said\n2\tno "x"\n', ['"Go!" he said', 'no "x"']),
+        ('1\t"Go!"\n2\t"Stay!"\n', ['"Go!"', '"Stay!"']),
+        ('1\t"Go\n2\tand stay.\n', ['"Go', "and stay."]),
+        ('1\t"""Go!"", he said"\n2\tno\n', ['"Go!", he said', "no"]),
+        ('"1"\t"Go!"\n"2"\t"no"\n', ["Go!", "no"]),
+    ],
+)
+def test_quotes_in_lines_of_speech_belong_to_them(tmp_path, content, words):
+    path = tmp_path / "speech.tsv"
+    path.write_text(content)
+    assert read_table(path, TableOptions(raw_tabs=True)).words("2") == words
+
+
+@pytest.mark.parametrize(
+    ("cells", "decimal", "thousands", "numbers"),
+    [
+        (["1,5", "-2", " 3,25 "], ",", None, [1.5, -2, 3.25]),
+        (["1.234,5", "1.234.567", "12"], ",", ".", [1234.5, 1234567, 12]),
+        (["1,234.5", "+0.5", "1e3"], ".", ",", [1234.5, 0.5, 1000]),
+        (["1'234", "5"], ".", "'", [1234, 5]),
+        (["12 345,5", "5"], ",", " ", [12345.5, 5]),
+    ],
+)
+def test_decimals_and_thousands_are_read_as_the_options_say(
+    tmp_path, cells, decimal, thousands, numbers
+):
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join(["a;b", *(f"{cell};x" for cell in cells)]))
+    table = read_table(path, TableOptions(None, decimal, thousands)).with_header()
+    assert table.numbers("a").tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "thousands"),
+    [
+        *[("1.5", ",", None), ("12.34,5", ",", "."), ("1,5", ".", ","), ("1,2,3", ",", None)],
+        ("1_0", ".", None),
+    ],
+)  # fmt: skip
+def test_a_number_in_another_form_is_not_guessed(tmp_path, cell, decimal, thousands):
+    path = tmp_path / "own.csv"
+    path.write_text(f"a;b\n1;2\n{cell};3\n")
+    table = read_table(path, TableOptions(None, decimal, thousands)).with_header()
+    with pytest.raises(UserError, match=r"line 3: '.*' in column a is not a finite number; write"):
+        table.numbers("a")
+
+
+def test_an_encoding_is_named_or_refused(tmp_path):
+    path = tmp_path / "own.tsv"
+    lines = [f"{'ab'[i % 2]}\tWörter {i}" for i in range(40)]
+    path.write_bytes("\n".join(lines).encode("cp1252"))
+    with pytest.raises(UserError, match=r"line 1 is not UTF-8 .* --task.encoding cp1252"):
+        read_texts(str(path), say_nothing)
+    found = read_texts(str(path), say_nothing, TextColumns(encoding="cp1252"))
+    assert {text[:7] for split in found.splits.values() for _, text in split} == {"Wörter "}
+    for encoding, says in (("utf-17", "is not the name of one"), ("ascii", "line 1 is not ASCII")):
+        with pytest.raises(UserError, match=says):
+            read_texts(str(path), say_nothing, TextColumns(encoding=encoding))
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (PICTURE, "is a picture"),
+        (b"%PDF-1.7\n", "is a PDF"),
+        ("1\tone\n".encode("utf-16-be"), "byte 0x00; UTF-16 without a byte order mark"),
+        (b"1\tone\n2\t\x01two\n", "is no text: line 2 has a byte 0x01"),
+        (gzip.compress(PICTURE), "is a picture"),
+        (zipped(b"1\tone\n", "b.csv"), r"packed by zip from 2 files; unpack it"),
+        (parquet(), r"is a Parquet file; its name must end in .parquet"),
+    ],
+)
+def test_what_is_no_text_is_never_learnt_as_text(tmp_path, content, says):
+    for task, name in ((Text, "own.tsv"), (Translation, "own.tsv"), (Language, "own.txt")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=says) as raised:
+            task(dataset=str(tmp_path / name)).load(say_nothing)
+        assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    pipe, folder = tmp_path / "pipe.csv", tmp_path / "folder.csv"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path, says in (
+        (pipe, "is a pipe or a device"),
+        (folder, "is a folder"),
+        ("/dev/zero", "dev"),
+    ):
+        for task in (
+            Forecast(file=str(path)),
+            Translation(dataset=str(path)),
+            Language(dataset=str(path)),
+        ):
+            with pytest.raises(UserError, match=says):
+                task.load(say_nothing)
+    with pytest.raises(EnvironmentProblem, match=r"cannot be read: No such file"):
+        Translation(dataset=str(tmp_path / "absent.tsv")).load(say_nothing)
+    (tmp_path / "cut.parquet").write_bytes(parquet()[:-9])
+    with pytest.raises(UserError, match="is no whole Parquet file"):
+        read_table(tmp_path / "cut.parquet")
+
+
+# Columns by name.
+
+
+def reviews(count=40):
+    return [("ab"[i % 2], f"some, text\n{i}") for i in range(count)]
+
+
+def written(path, header, rows):
+    cells = [[f'"{cell}"' for cell in row] for row in rows]
+    path.write_text("\n".join(",".join(row) for row in [header, *cells] if row))
+    return str(path)
+
+
+def test_labels_and_texts_are_found_by_their_names(tmp_path):
+    rows = reviews()
+    expected = None
+    for header, order, columns in (
+        ([], lambda a, b, i: (a, b), {}),
+        (["label", "text"], lambda a, b, i: (a, b), {}),
+        (["Review", "Sentiment"], lambda a, b, i: (b, a), {}),
+        (["id", "text", "title", "label"], lambda a, b, i: (i, b, "t", a), {}),
+        (["v1", "v2", "", ""], lambda a, b, i: (a, b, "", ""),
+         {"label_column": "v1", "text_column": "v2"}),
+        ([], lambda a, b, i: (i, b, a), {"label_column": "3", "text_column": "2"}),
+    ):  # fmt: skip
+        path = written(
+            tmp_path / "own.csv", header, [order(*row, str(i)) for i, row in enumerate(rows)]
+        )
+        found = read_texts(path, say_nothing, TextColumns(**columns))
+        expected = expected or found
+        assert found == expected
+    messages = []
+    path = written(tmp_path / "own.csv", ["id", "text", "label"], [("1", b, a) for a, b in rows])
+    read_texts(path, messages.append)
+    assert messages == [
+        f"{path}: left out the first line, id, text, label: it names the columns",
+        f"{path}: left out 1 column, id",
+    ]
+    for header, says in (
+        (["title", "body", "label"], "title, body, label: say which one is the label, with --task"),
+        (["id", "n", "m"], r"\(a name, or a number from 1\)"),
+    ):
+        path = written(tmp_path / "own.csv", header, [("1", b, a) for a, b in rows])
+        with pytest.raises(UserError, match=says):
+            read_texts(path, say_nothing)
+    path = written(tmp_path / "own.csv", ["label", "text"], rows)
+    with pytest.raises(UserError, match=r"no column 'labl'. Did you mean label\?"):
+        read_texts(path, say_nothing, TextColumns("labl", "text"))
+
+
+def test_sources_and_targets_are_found_by_their_names(tmp_path):
+    def arrays(path, **fields):
+        said = []
+        dataset = Translation(dataset=str(path), **fields).load(said.append)
+        return dataset.fingerprint, said
+
+    pairs = [(f"w{i}", f"x{i}") for i in range(200)]
+    plain = tmp_path / "own.tsv"
+    plain.write_text("\n".join(map("\t".join, pairs)))
+    expected, _ = arrays(plain)
+    path = tmp_path / "licence.tsv"
+    path.write_text("\n".join(f"{a}\t{b}\tCC-BY {i}" for i, (a, b) in enumerate(pairs)))
+    found, said = arrays(path)
+    assert found == expected
+    assert said[0] == f"{path}: left out 1 column, 3"
+    path = written(
+        tmp_path / "own.csv", ["target", "id", "source"], [(b, "1", a) for a, b in pairs]
+    )
+    found, said = arrays(path)
+    assert found == expected
+    assert said[1] == f"{path}: left out 1 column, id"
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps({"translation": {"en": a, "de": b}}) for a, b in pairs))
+    assert arrays(path)[0] == expected
+    path.write_text("\n".join(json.dumps({"n": 1, "q": a, "a": b}) for a, b in pairs))
+    assert arrays(path, source_column="q", target_column="a")[0] == expected
+    with pytest.raises(
+        UserError, match=r"n, q, a: say which one is the source, with --task.source-"
+    ):
+        arrays(path)
+
+
+def test_a_series_is_read_from_every_form(tmp_path):
+    rows = np.arange(200.0) % 7
+    days = np.datetime64("2020-01-01") + np.arange(200)
+    text = "\n".join(
+        f'{day};"{row:.1f}"'.replace(".", ",") for day, row in zip(days, rows, strict=True)
+    )
+    (tmp_path / "own.csv").write_text("day;x\n" + text)
+    pq.write_table(pa.table({"day": days, "x": rows.astype(np.float32)}), tmp_path / "own.parquet")
+    lines = [json.dumps({"x": row, "day": str(day)}) for day, row in zip(days, rows, strict=True)]
+    (tmp_path / "own.jsonl").write_text("\n".join(lines))
+    found = [
+        Forecast(file=str(tmp_path / name), time="day", **fields).load(pytest.fail).fingerprint
+        for name, fields in (("own.csv", {"decimal": ","}), ("own.parquet", {}), ("own.jsonl", {}))
+    ]
+    assert len(set(found)) == 1
+    with pytest.raises(UserError, match=r"^task.decimal, task.thousands: '.' cannot be both"):
+        Forecast(thousands=".").check()
