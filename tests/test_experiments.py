@@ -15,7 +15,8 @@ import pytest
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_names, load_study
 from lstm_jax.data.dataset import make_dataset
-from lstm_jax.data.time_series import SeriesSplit, make_windows
+from lstm_jax.data.series import Series, SeriesSplit
+from lstm_jax.data.time_series import make_windows
 from lstm_jax.train.memory_estimate import estimate_memory
 from lstm_jax.train.placement import make_placements, model_spec_of
 from lstm_jax.train.step import init_state, train_segment
@@ -47,10 +48,13 @@ def windows(member):
     task = member.task
     names = {*task.column_names(), task.target}
     rows = 65_536 + task.window + 2 * task.horizon
+    flags = np.zeros(rows, bool)
+    columns, filled = dict.fromkeys(names, np.zeros(rows)), dict.fromkeys(names, flags)
+    flat = Series("", np.arange(rows), columns, None, flags, filled)
     return make_windows(
-        "flat", dict.fromkeys(names, np.zeros(rows)), task.target, task.column_names(),
-        SeriesSplit(rows - 2 * task.horizon, rows - task.horizon, ""), window=task.window,
-        horizon=task.horizon, history=task.window,
+        "flat", [(flat, SeriesSplit(rows - 2 * task.horizon, rows - task.horizon, ""))],
+        task.target, task.column_names(), window=task.window, horizon=task.horizon,
+        history=task.window,
     )  # fmt: skip
 
 

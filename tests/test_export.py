@@ -107,6 +107,21 @@ def test_an_exported_forecast_reads_and_answers_in_the_units_of_the_file(tmp_pat
     assert known == {"target": "a", "columns": ["a", "b"]}
 
 
+def test_an_exported_forecast_of_several_series_reads_and_answers_in_the_units_of_each(tmp_path):
+    rows = [f"{name},{level + np.sin(i)}" for i in range(80) for name, level in UNITS.items()]
+    (tmp_path / "long.csv").write_text("\n".join(["place,y", *rows]))
+    task = Forecast(file=str(tmp_path / "long.csv"), target="y", series="place", window=7)
+    data = task.load(say_nothing)
+    trained = untrained(task, data)
+    x_NTI = np.array([[[level + np.sin(i)] for i in range(7)] for level in UNITS.values()])
+    numbers = np.arange(2, dtype=np.int32)
+    for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
+        assert "within" in _compare(run, trained, data.test, Path())
+        near, far = run(x_NTI.astype(np.float32), numbers)
+        assert far - near == pytest.approx(1000, abs=1)
+
+
+UNITS = {"near": 3, "far": 1003}
 TASKS = {"adding": Adding(length=9), "attention": Translation(dataset="dates", attention="luong")}
 
 

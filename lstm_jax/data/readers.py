@@ -119,11 +119,13 @@ class Table(NamedTuple):
             column = column.cast(pa.string())
         return ["" if value is None else str(value).strip() for value in column.to_pylist()]
 
-    def numbers(self, name: str, say: Say = say_nothing) -> np.ndarray:
-        """Returns a column as numbers, float64 [N].
+    def numbers(
+        self, name: str, say: Say = say_nothing, *, allow_missing: bool = False
+    ) -> np.ndarray:
+        """Returns a column as numbers, float64 [N]; nan for a missing value that is allowed.
 
-        Raises UserError for a value that is not finite, with its line, and where points may stand
-        between thousands; `say` is told where this is not sure.
+        Raises UserError for another value that is not finite, with its line, and where points may
+        stand between thousands; `say` is told where this is not sure.
         """
         import pyarrow as pa
 
@@ -143,12 +145,16 @@ class Table(NamedTuple):
             values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             values = np.array([self._number(cell or "") for cell in column.to_pylist()])
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            row = int(bad[0])
+        bad = ~np.isfinite(values)
+        if allow_missing and bad.any():
+            cells = [str(column[row].as_py() or "") for row in np.flatnonzero(bad).tolist()]
+            bad[bad] = [cell.strip().lower() not in MISSING for cell in cells]
+        if bad.any():
+            row = int(np.argmax(bad))
             raise UserError(self._not_a_number(row, name, column[row].as_py()))
         if is_text and is_plain:
-            self._explain_points(name, map(str.strip, column.to_pylist()), say)
+            cells = [cell.strip() for cell in column.to_pylist() if cell]
+            self._explain_points(name, iter(cells), say)
         return values
 
     def _number(self, cell: str) -> float:
@@ -171,7 +177,8 @@ class Table(NamedTuple):
         cell, advice = "" if cell is None else str(cell).strip(), ""
         if cell.lower() in MISSING:
             advice = (
-                "; fill in the missing value: without its row, the next one is at the wrong time"
+                "; fill in the missing value: without its row, the next one is at the wrong time; "
+                "or give --task.missing drop or interpolate"
             )
         elif re.fullmatch(r"[+-]?\d[\d.,_' \u00a0\u202f]*", cell):
             advice = (
@@ -531,11 +538,17 @@ class SeriesTable(NamedTuple):
 
 
 def read_series(
-    table: Table, numbers: Sequence[str], words: Sequence[str] = (), say: Say = say_nothing
+    table: Table,
+    numbers: Sequence[str],
+    words: Sequence[str] = (),
+    say: Say = say_nothing,
+    *,
+    allow_missing: bool = False,
 ) -> SeriesTable:
     """Returns columns of a table that has names: `numbers` as numbers, `words` as text.
 
-    Raises UserError as `Table.numbers` does, and where a column is missing.
+    With `allow_missing` a missing number is nan. Raises UserError as `Table.numbers` does, and
+    where a column is missing.
     """
     names = dict.fromkeys([*numbers, *words])
     lengths = {name: len(table.column(name)) for name in names}
@@ -544,7 +557,7 @@ def read_series(
         raise UserError(f"{table.path}: needs arrays of one axis and one length, has {shown}")
     if not all(lengths.values()):
         raise UserError(f"{table.path}: no rows below the names of its columns")
-    arrays = {name: table.numbers(name, say) for name in numbers}
+    arrays = {name: table.numbers(name, say, allow_missing=allow_missing) for name in numbers}
     texts = {name: table.words(name) for name in words}
     others = (name for name in table.columns if name not in arrays)
     dates = next((name for name in others if _is_date(table, name)), None)

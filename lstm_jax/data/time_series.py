@@ -1,278 +1,287 @@
 """Series as windows of past values and the values that follow, and simple forecasts to compare.
 
 A window belongs to the split that contains all of its target values. Its input rows may come from
-before that split. A window never reads rows later than its last input row. All columns are scaled
-by the mean and the standard deviation of the training rows. Errors are squared, in units of the
-scaled target.
+before that split. A window never reads rows later than its last input row, and crosses neither a
+gap in time nor a missing value nor the end of a series. All columns are scaled by the mean and the
+standard deviation of the training rows of their series. Errors are squared, in units of the scaled
+target.
 
-Axes: L rows of a series, N windows, B batch, T rows of a window, I columns, S values asked for,
-D = T * I + 1.
+Axes: L rows of a series, K series, N windows, B batch, T rows of a window, I columns, S values
+asked for, D = T * I + 1.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, say_nothing
 from lstm_jax.data.labelled_splits import SPLITS
-from lstm_jax.data.readers import DATE, SeriesTable
+from lstm_jax.data.series import Series, SeriesSplit, listed
 from lstm_jax.errors import UserError
 
-TENTH = 10  # validation and test are a tenth of the rows each, unless the user says otherwise
-SPLIT_WORDS = {"true": "train", "1": "train", "training": "train", "false": "test", "0": "test"}
 ROUNDING = 16 * float(np.finfo(np.float64).eps)  # of a value
-COMPACT_DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[012])(\d\d)?")
-HOUR = 3600  # seconds
-MAX_OTHER_DATES = 10_000  # that are not of ISO 8601, whose order is checked
+MAX_SHOWN = 6  # constant columns in messages
 MAX_FIT_WINDOWS = 20_000  # of training, evenly spaced, that the linear forecast is fitted to
 WINDOWS_AT_A_TIME = 4000
 
 Forecaster = Callable[[Arrays, np.ndarray], np.ndarray]  # (split, index_N) -> forecasts [N,S]
 
 
-class SeriesSplit(NamedTuple):
-    """The rows at which a series is split: training, then validation, then the test."""
+class ScaleTables(NamedTuple):
+    """Scales in float32, as an exported model holds them, so that they broadcast over windows.
 
-    validation: int  # its first row
-    test: int  # its first row
-    rule: str  # in words, for the record; part of the data's fingerprint
-
-
-def split_by_share(num_rows: int) -> SeriesSplit:
-    """Returns a split with the last tenth as the test, and the tenth before it as validation."""
-    tenth = num_rows // TENTH
-    rule = f"in order: the last tenth ({tenth:,} rows) is test, the tenth before it validation"
-    return SeriesSplit(num_rows - 2 * tenth, num_rows - tenth, rule)
-
-
-def split_by_column(table: SeriesTable, column: str) -> SeriesSplit:
-    """Returns the split that a column names: train, validation and test, or true and false.
-
-    If no row is for validation, the last tenth of the training rows is. Raises UserError for any
-    other word, and where the splits are out of order: a window would see its future.
+    A mean is two numbers, which are subtracted one after the other: one alone would lose the digits
+    of a mean beside which the scale is small.
     """
-    splits = []
-    for row, word in enumerate(table.words[column]):
-        split = SPLIT_WORDS.get(word.lower(), word.lower())
-        if split not in SPLITS:
-            raise UserError(
-                f"{table.locate(row)}: {word[:30]!r} in column {column} is not a split; use train, "
-                "validation and test, or true (training) and false (test)"
-            )
-        splits.append(SPLITS.index(split))
-    back = np.flatnonzero(np.diff(splits) < 0)
-    if len(back):
-        raise UserError(
-            f"{table.locate(int(back[0]) + 1)}: column {column} goes back to "
-            f"{SPLITS[splits[back[0] + 1]]}; rows must be in the order train, validation, test"
+
+    means_high: np.ndarray  # [K,1,I]
+    means_low: np.ndarray  # [K,1,I]
+    inverse_scales: np.ndarray  # [K,1,I]
+    target_mean: np.ndarray  # [K,1]
+    target_scale: np.ndarray  # [K,1]
+
+
+class Scales(NamedTuple):
+    """The means and scales of the columns and of the target, by series."""
+
+    series: list[str]  # [K] names; one empty name where the file holds one series
+    means_KI: np.ndarray  # float64, as the three below
+    scales_KI: np.ndarray
+    target_mean_K: np.ndarray
+    target_scale_K: np.ndarray
+
+    @staticmethod
+    def of(metadata: dict[str, Any]) -> Scales:
+        """Returns the scales that the metadata of a data set hold."""
+        return Scales(
+            metadata.get("series", [""]),
+            np.atleast_2d(np.array(metadata["means"], np.float64)),
+            np.atleast_2d(np.array(metadata["scales"], np.float64)),
+            np.atleast_1d(np.array(metadata["target_mean"], np.float64)),
+            np.atleast_1d(np.array(metadata["target_scale"], np.float64)),
         )
-    test = int(np.searchsorted(splits, 2))
-    validation, rule = int(np.searchsorted(splits, 1)), f"by column {column}"
-    if validation == test:
-        validation -= test // TENTH
-        rule += f"; the last tenth of its training rows ({test - validation:,}) is validation"
-    return SeriesSplit(validation, test, rule)
+
+    @property
+    def of_several(self) -> bool:
+        """Whether a column names the series: a window has a number of its series then."""
+        return self.series != [""]
+
+    def tables(self) -> ScaleTables:
+        """Returns the scales in float32."""
+        high_KI = self.means_KI.astype(np.float32)
+        tables = (
+            high_KI[:, None], (self.means_KI - high_KI)[:, None], 1 / self.scales_KI[:, None],
+            self.target_mean_K[:, None], self.target_scale_K[:, None],
+        )  # fmt: skip
+        return ScaleTables(*(table.astype(np.float32) for table in tables))
+
+    def scale_rows(self, rows_NTI: np.ndarray, series_N: np.ndarray) -> np.ndarray:
+        """Returns rows as the model reads them, float64 [N,T,I]; `series_N` numbers the series."""
+        means_N1I, scales_N1I = self.means_KI[series_N][:, None], self.scales_KI[series_N][:, None]
+        return (rows_NTI.astype(np.float64) - means_N1I) / scales_N1I
+
+    def unscale_rows(self, x_NTI: np.ndarray, series_N: np.ndarray) -> np.ndarray:
+        """Returns rows in the units of the file, float64 [N,T,I]."""
+        means_N1I, scales_N1I = self.means_KI[series_N][:, None], self.scales_KI[series_N][:, None]
+        return x_NTI.astype(np.float64) * scales_N1I + means_N1I
+
+    def unscale_target(self, y_NS: np.ndarray, series_N: np.ndarray) -> np.ndarray:
+        """Returns values of the target in the unit of the file, float64 [N,S]."""
+        mean_N1, scale_N1 = self.target_mean_K[series_N, None], self.target_scale_K[series_N, None]
+        return y_NS.astype(np.float64) * scale_N1 + mean_N1
 
 
-def split_by_time(
-    table: SeriesTable, column: str, validation_from: str, test_from: str
-) -> SeriesSplit:
-    """Returns the split whose validation and test begin at the first rows not before these times.
+class SeriesWindows(NamedTuple):
+    """The windows of one series: the arrays and scales of each split."""
 
-    Raises UserError for a time that is neither a number nor a date.
-    """
-    times = rising_times(table, column)
-    bounds = list[int]()
-    for name, word in (("validation_from", validation_from), ("test_from", test_from)):
-        try:
-            bounds.append(int(np.searchsorted(times, parse_time(word))))
-        except ValueError:
-            raise UserError(f"task.{name}: {word!r} is neither a number nor a date") from None
-    rule = f"by column {column}: validation from {validation_from}, test from {test_from}"
-    return SeriesSplit(bounds[0], bounds[1], rule)
+    splits: dict[str, Arrays]
+    scales: dict[str, tuple[float, float]]  # mean and scale by column
+    num_left_out: int  # windows
+    num_rows: dict[str, int]  # by split
 
 
-def rising_times(table: SeriesTable, column: str) -> np.ndarray:
-    """Returns a column of times as numbers. Raises UserError where they do not rise."""
-    times = np.empty(len(table.words[column]))
-    for row, word in enumerate(table.words[column]):
-        try:
-            times[row] = parse_time(word)
-        except ValueError:
-            raise UserError(
-                f"{table.locate(row)}: {word[:30]!r} in column {column} is neither a number nor a "
-                "date such as 1980-01-31"
-            ) from None
-        if row and not times[row] > times[row - 1]:
-            raise UserError(
-                f"{table.locate(row)}: {word[:30]} in column {column} "
-                + _advice_on_order(times[row - 1] - times[row], word)
-            )
-    return times
-
-
-def _advice_on_order(seconds_back: float, word: str) -> str:
-    """Returns why a time is not after the time of the row before it, and what to do."""
-    clock = ""
-    if ":" in word and seconds_back <= HOUR and datetime.fromisoformat(word).tzinfo is None:
-        clock = ", or, where clocks are turned back, write the offset (2023-10-29T02:00:00+02:00)"
-    if seconds_back == 0:
-        return f"is also the time of the row before it; keep one row and one series per time{clock}"
-    return f"is not after the row before it; sort the rows by time{clock}"
-
-
-def explain_gaps(
-    table: SeriesTable, column: str | None, length: int, say: Say, *, only_last: bool = False
-) -> None:
-    """Says how many windows of `length` rows, or whether the last one, cross a gap in time.
-
-    `column` holds rising times. If it is None, the first column of dates is taken, and the function
-    also says where its dates fall.
-    """
-    name = column or table.dates
-    if name is None:
-        return
-    words = table.words[name]
-    # 202012 and 20201231 are dates here: as numbers their steps differ.
-    compact = [COMPACT_DATE.fullmatch(word) for word in words]
-    dates = [f"{found[1]}-{found[2]}-{found[3] or '01'}" for found in compact if found]
-    try:
-        times = np.array([parse_time(word) for word in (dates if all(compact) else words)])
-        is_iso = True
-    except ValueError:  # only of a column that is not named
-        times, is_iso = _parse_other_dates(words[:MAX_OTHER_DATES]), False
-    steps = np.diff(times)
-    if (steps < 0).any():
-        say(
-            f"{table.locate(int(np.argmax(steps < 0)) + 1)}: the dates of column {name} fall, and "
-            "each row is taken to follow the row above it; sort the rows by time, and name the "
-            f"column (task.time={name}) to check it"
-        )
-        return
-    # Half a step more or less is no gap: a month has 28 to 31 days, a day in spring 23 hours.
-    usual = float(np.median(steps)) if len(steps) else 0.0
-    is_odd = (steps > 1.5 * usual) | (steps < 0.5 * usual)
-    if usual == 0 or len(times) < length or not is_iso:
-        return
-    if only_last:
-        is_odd[: len(steps) - length + 1] = False
-    num_odd = np.r_[0, np.cumsum(is_odd)]  # up to each row
-    crosses = num_odd[length - 1 :] > num_odd[: len(times) - length + 1]
-    if not crosses.any():
-        return
-    first, *others = np.flatnonzero(is_odd).tolist()
-    step = format(usual, "g")
-    if all(compact) or DATE.match(words[0]):
-        step = str(timedelta(seconds=usual)).removesuffix(", 0:00:00")
-    windows = f"{np.count_nonzero(crosses):,} of {len(crosses):,} windows cross such a step"
-    say(
-        f"{table.locate(first + 1)}: a step of column {name} is not {step}"
-        f"{f', nor are {len(others):,} after it' if others else ''}; "
-        f"{'the last window crosses it' if only_last else windows}, as if no row were missing; "
-        "fill in the rows between"
-    )
-
-
-def _parse_other_dates(words: Sequence[str]) -> np.ndarray:
-    """Returns dates of the first format that fits all words, in seconds; none where none does."""
-    days = [word.split()[0] if word else "" for word in words]
-    for date_format in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d"):
-        with suppress(ValueError):
-            dates = [datetime.strptime(day, date_format).replace(tzinfo=UTC) for day in days]
-            return np.array([date.timestamp() for date in dates])
-    return np.zeros(0)
-
-
-def parse_time(word: str) -> float:
-    """Returns a number as it is, and a date or time of ISO 8601 as seconds since 1970.
-
-    A time without a zone is in UTC. Raises ValueError for anything else.
-    """
-    try:
-        if "_" not in word:  # float takes 2020_01
-            return float(word)
-        raise ValueError
-    except ValueError:
-        when = datetime.fromisoformat(word)
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+def series_of(split: Arrays, index_N: np.ndarray) -> np.ndarray:
+    """Returns the numbers of the series that windows are of, int [N]."""
+    if "series_number" in split:
+        return np.asarray(split["series_number"][index_N])
+    return np.zeros(len(index_N), np.int32)
 
 
 def make_windows(
     name: str,
-    series: dict[str, np.ndarray],
+    each: Sequence[tuple[Series, SeriesSplit]],
     target: str,
     columns: Sequence[str],
-    split_at: SeriesSplit,
     *,
     window: int,
     horizon: int,
     history: int,
     say: Say = say_nothing,
 ) -> Dataset:
-    """Returns the windows of a series, whose columns are float64 [L] by name.
+    """Returns the windows of series, which have no missing values, each with its splits.
 
     Each split holds its rows of the series once (`series`, `target`), and the first row of each
-    window (`first`); see `gather_windows`. `history` rows, at least `window`, lie before the values
-    that a window asks for. Raises UserError where a split is too short.
+    window (`first`); see `gather_windows`. With several series, `series_number` int32 [N] is the
+    series of each window. `history` rows, at least `window`, lie before the values that a window
+    asks for. A series that is too short for a window in each split is left out, and `say` prints
+    its name. Raises UserError where none is long enough.
     """
-    starts = {"train": 0, "validation": split_at.validation, "test": split_at.test}
-    stops = {"train": split_at.validation, "validation": split_at.test, "test": len(series[target])}
-    lengths = {split: stops[split] - starts[split] for split in SPLITS}
-    scales = {}
-    for c in dict.fromkeys([*columns, target]):
-        training = series[c][: split_at.validation]
-        scales[c] = _mean_and_scale(training)
-        if len(training) and _is_constant(training):
-            say(
-                f"{name}: column {c} is {scales[c][0]:g} in all rows of training, so the model "
-                "learns nothing from it; its scale is 1"
+    of_series = dict[str, SeriesWindows]()
+    too_short = dict[str, str]()
+    constant = list[str]()
+    for one, split_at in each:
+        try:
+            windows = _windows_of(
+                one, split_at, target, columns, window=window, horizon=horizon, history=history
             )
-    splits = {}
+        except _TooShort as error:
+            too_short[one.name] = str(error)
+            continue
+        except UserError as error:
+            raise UserError(f"{_label(name, one.name)}: {error}") from None
+        of_series[one.name] = windows
+        for column in windows.scales:
+            training = one.columns[column][: split_at.validation]
+            if len(training) and _is_constant(training):
+                constant.append(
+                    f"{_label(name, one.name)}: column {column} is {windows.scales[column][0]:g} "
+                    "in all rows of training, so the model learns nothing from it; its scale is 1"
+                )
+    if not of_series:
+        first, reason = next(iter(too_short.items()))
+        raise UserError(f"{_label(name, first)}: {reason}")
+    for line in constant[:MAX_SHOWN]:
+        say(line)
+    if len(constant) > MAX_SHOWN:
+        say(f"{name}: so are {len(constant) - MAX_SHOWN:,} more columns of series")
+    if too_short:
+        example = next(iter(too_short.values()))
+        say(f"{name}: left out the series {listed(too_short)}: {example}")
+    left_out = sum(windows.num_left_out for windows in of_series.values())
+    if left_out:
+        kept = sum(len(s["first"]) for w in of_series.values() for s in w.splits.values())
+        say(
+            f"{name}: {left_out:,} of {left_out + kept:,} windows are left out: they cross a gap "
+            "in time, or a missing value"
+        )
+    scales = [windows.scales for windows in of_series.values()]
+    values: dict[str, Any] = {
+        "means": [[scale[c][0] for c in columns] for scale in scales],
+        "scales": [[scale[c][1] for c in columns] for scale in scales],
+        "target_mean": [scale[target][0] for scale in scales],
+        "target_scale": [scale[target][1] for scale in scales],
+    }
+    if list(of_series) == [""]:
+        values = {key: value[0] for key, value in values.items()}
+    else:
+        values["series"] = list(of_series)
+    metadata = {
+        "target": target,
+        "columns": list(columns),
+        **values,
+        "rows": {s: sum(w.num_rows[s] for w in of_series.values()) for s in SPLITS},
+        "rule": each[0][1].rule,
+    }
+    splits = [_joined([w.splits[split] for w in of_series.values()]) for split in SPLITS]
+    return make_dataset(name, *splits, shared=("series", "target"), **metadata)
+
+
+class _TooShort(UserError):
+    """A series without a window in one of its splits."""
+
+
+def _label(name: str, series: str) -> str:
+    return f"{name}, series {series}" if series else name
+
+
+def _windows_of(
+    one: Series,
+    split_at: SeriesSplit,
+    target: str,
+    columns: Sequence[str],
+    *,
+    window: int,
+    horizon: int,
+    history: int,
+) -> SeriesWindows:
+    """Returns the windows of one series. Raises UserError where it is too short or too large."""
+    starts = {"train": 0, "validation": split_at.validation, "test": split_at.test}
+    stops = {"train": split_at.validation, "validation": split_at.test, "test": len(one.rows)}
+    num_rows = {split: stops[split] - starts[split] for split in SPLITS}
+    names = dict.fromkeys([*columns, target])
+    scales = {c: _mean_and_scale(one.columns[c][: split_at.validation]) for c in names}
+    reads_filled = np.any([one.filled[c] for c in columns], axis=0)
+    splits, num_left_out = {}, 0
     for split in SPLITS:
         first_target = max(starts[split], history)  # the first row that a window asks for
         count = stops[split] - first_target - horizon + 1
         if count < 1:
-            raise UserError(
-                f"{name}: {lengths[split]:,} rows of {split} are too few for windows of {history} "
+            raise _TooShort(
+                f"{num_rows[split]:,} rows of {split} are too few for windows of {history} "
                 f"rows and the {horizon} values after them"
             )
         rows = slice(first_target - history, stops[split])
-        scaled = {c: _scale(series[c][rows], *scales[c]) for c in scales}
+        scaled = {c: _scale(one.columns[c][rows], *scales[c]) for c in scales}
         if not all(np.isfinite(column).all() for column in scaled.values()):
-            raise UserError(f"{name}: values of {split} are too large beside those of training")
+            raise UserError(f"values of {split} are too large beside those of training")
+        # A window does not hold a row that begins anew behind its first. A value that was filled
+        # in was made of later ones, so no input ends in it, and no window asks for it.
+        last = np.arange(count) + history - 1  # input row of each window
+        is_whole = (
+            (_counted(one.begins[rows], last - history + 2, last + horizon + 1) == 0)
+            & ~reads_filled[rows][last]
+            & (_counted(one.filled[target][rows], last + 1, last + horizon + 1) == 0)
+        )
+        kept = np.flatnonzero(is_whole).astype(np.int32)
+        if not len(kept):
+            raise _TooShort(
+                f"all {count:,} windows of {split} cross a gap in time, or a missing value: "
+                f"{history} rows and the {horizon} values after them; shorten them, or fill in the "
+                "rows between (--task.gaps cross reads on as if no row were missing)"
+            )
+        num_left_out += count - len(kept)
         splits[split] = {
-            "first": np.arange(count, dtype=np.int32) + np.int32(history - window),
+            "first": kept + np.int32(history - window),
             "series": np.stack([scaled[c] for c in columns], axis=1),
             "target": scaled[target],
         }
-    metadata: dict[str, Any] = {
-        "target": target,
-        "columns": list(columns),
-        "means": [scales[c][0] for c in columns],
-        "scales": [scales[c][1] for c in columns],
-        "target_mean": scales[target][0],
-        "target_scale": scales[target][1],
-        "rows": lengths,
-        "rule": split_at.rule,
-    }
-    return make_dataset(name, *splits.values(), shared=("series", "target"), **metadata)
+    return SeriesWindows(splits, scales, num_left_out, num_rows)
+
+
+def _counted(flags: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Returns how many flags are set from each `first` row up to its `stop`, exclusive."""
+    total = np.r_[0, np.cumsum(flags)]
+    return total[stop] - total[first]
+
+
+def _joined(splits: list[Arrays]) -> Arrays:
+    """Returns a split with the rows of several series one after the other."""
+    if len(splits) == 1:
+        return splits[0]
+    offsets = np.cumsum([0, *(len(split["target"]) for split in splits[:-1])], dtype=np.int32)
+    joined = {n: np.concatenate([split[n] for split in splits]) for n in ("series", "target")}
+    firsts = [split["first"] + offset for split, offset in zip(splits, offsets, strict=True)]
+    counts = [len(first) for first in firsts]
+    number = np.repeat(np.arange(len(splits), dtype=np.int32), counts)
+    return {"first": np.concatenate(firsts), "series_number": number, **joined}
 
 
 def gather_windows(split: Arrays, index: Any, window: int, horizon: int) -> dict[str, Any]:
     """Returns `x` [B,T,I], the past of these windows, and `y` [B,S], the values they ask for.
 
-    The arrays are NumPy's or JAX's, as those of the split are.
+    With several series, `series_number` [B] is the series of each window. The arrays are NumPy's or
+    JAX's, as those of the split are.
     """
     first_B1 = split["first"][index][:, None]
     past_BT = first_B1 + np.arange(window, dtype=np.int32)[None]
     next_BS = first_B1 + np.arange(window, window + horizon, dtype=np.int32)[None]
-    return {"x": split["series"][past_BT], "y": split["target"][next_BS]}
+    batch = {"x": split["series"][past_BT], "y": split["target"][next_BS]}
+    if "series_number" in split:
+        batch["series_number"] = split["series_number"][index]
+    return batch
 
 
 def _is_constant(column: np.ndarray) -> bool:
@@ -349,6 +358,5 @@ def squared_errors(forecast: Forecaster, split: Arrays, window: int, horizon: in
 
 def target_variances(split: Arrays, window: int, horizon: int) -> np.ndarray:
     """Returns the variances of the values asked for, around their own means, float64 [S]."""
-    first, count = split["first"][0] + window, len(split["first"])
-    values = split["target"].astype(np.float64)
-    return np.array([np.var(values[first + s : first + s + count]) for s in range(horizon)])
+    first_N, values = split["first"] + window, split["target"].astype(np.float64)
+    return np.array([np.var(values[first_N + s]) for s in range(horizon)])

@@ -13,6 +13,7 @@ import numpy as np
 
 from lstm_jax.cells import get_cell
 from lstm_jax.data.dataset import Arrays
+from lstm_jax.data.time_series import Scales
 from lstm_jax.errors import UserError
 from lstm_jax.model.block import make_blocks
 from lstm_jax.predict import inference
@@ -36,37 +37,6 @@ OPERATORS = {
     "rnn": Operator("RNN", "n", {"activations": ["Tanh"]}),
     "irnn": Operator("RNN", "n", {"activations": ["Relu"]}),
 }
-
-
-class Scales(NamedTuple):
-    """The scales of a forecast: an exported model reads and answers in the units of the file."""
-
-    means_I: np.ndarray  # float64, as the two below
-    scales_I: np.ndarray
-    target_mean: float
-    target_scale: float
-
-    @staticmethod
-    def of(metadata: dict[str, Any]) -> Scales:
-        """Returns the scales on record."""
-        means, scales = np.array(metadata["means"]), np.array(metadata["scales"])
-        return Scales(means, scales, metadata["target_mean"], metadata["target_scale"])
-
-    def scale_rows(self, rows_NTI: np.ndarray) -> np.ndarray:
-        """Returns rows as the model reads them, float64."""
-        return (rows_NTI.astype(np.float64) - self.means_I[None, None]) / self.scales_I[None, None]
-
-    def unscale_rows(self, x_NTI: np.ndarray) -> np.ndarray:
-        """Returns rows in the units of the file, float64."""
-        return x_NTI.astype(np.float64) * self.scales_I[None, None] + self.means_I[None, None]
-
-    def constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the means in two float32 [I] that are subtracted one after the other, and the
-        inverse scales. One alone would lose the digits of a mean beside which the scale is small.
-        """
-        high_I = self.means_I.astype(np.float32)
-        low_I = (self.means_I - high_I).astype(np.float32)
-        return high_I, low_I, (1 / self.scales_I).astype(np.float32)
 
 
 class InputGraph(NamedTuple):
@@ -127,12 +97,9 @@ def to_onnx(trained: TrainedModel) -> bytes:
     ]
     weights = front.constants | _weights(trained)
     if isinstance(member.task, Forecast):
-        scales = Scales.of(trained.metadata)
         nodes[-1] = node("Gemm", ["h", "kernel", "bias"], ["scaled_forecast"])
         nodes.append(node("Mul", ["scaled_forecast", "target_scale"], ["spread"]))
         nodes.append(node("Add", ["spread", "target_mean"], [answer]))
-        weights["target_scale"] = np.array(scales.target_scale, np.float32)
-        weights["target_mean"] = np.array(scales.target_mean, np.float32)
     shape: list[str | int] = ["n", trained.spec.num_outputs]
     graph = helper.make_graph(
         nodes,
@@ -164,9 +131,18 @@ def _input_graph(trained: TrainedModel) -> InputGraph:
             node("Sub", ["near", "means_low"], ["centred"]),
             node("Mul", ["centred", "inverse_scales"], ["read"]),
         ]
-        names = "means_high", "means_low", "inverse_scales"
-        scales = Scales.of(trained.metadata).constants()
-        return InputGraph(inputs, [*scaling, transpose], dict(zip(names, scales, strict=True)))
+        scales = Scales.of(trained.metadata)
+        tables = scales.tables()
+        if not scales.of_several:
+            first = {name: table[0] for name, table in tables._asdict().items()}
+            return InputGraph(inputs, [*scaling, transpose], first)
+        inputs.append(info("series_number", TensorProto.INT32, ["n"]))
+        chosen = [
+            node("Gather", [f"{name}_by_series", "series_number"], [name], axis=0)
+            for name in tables._fields
+        ]
+        constants = {f"{name}_by_series": table for name, table in tables._asdict().items()}
+        return InputGraph(inputs, [*chosen, *scaling, transpose], constants)
     if isinstance(task, Text):
         inputs = [
             info("symbols", TensorProto.INT32, ["n", "t"]),
@@ -175,7 +151,7 @@ def _input_graph(trained: TrainedModel) -> InputGraph:
         table = np.asarray(trained.params["embedding"], np.float32)
         embed = node("Gather", ["embedding", "symbols"], ["read"], axis=0)
         return InputGraph(inputs, [embed, transpose], {"embedding": table}, "lengths")
-    constants: Arrays = {"white": np.array(255.0, np.float32)}
+    constants = {"white": np.array(255.0, np.float32)}
     reading, (rows, features) = trained.images_task.reading, trained.image_shape
     if reading == "rows":
         arrange = [node("Identity", ["scaled"], ["read"])]

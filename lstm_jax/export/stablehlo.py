@@ -16,8 +16,9 @@ import numpy as np
 from rich.console import Console
 
 from lstm_jax.data.dataset import Arrays, Dataset, Split, num_examples
+from lstm_jax.data.time_series import Scales, series_of
 from lstm_jax.errors import EnvironmentProblem, UserError, missing_package
-from lstm_jax.export.onnx import Scales, to_onnx
+from lstm_jax.export.onnx import to_onnx
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load
 from lstm_jax.runs.files import make_folder, write_bytes
@@ -129,7 +130,8 @@ def arrays_read(trained: TrainedModel, batch: Batch) -> list[str]:
             return super().__getitem__(name)
 
     trained.member.task.inputs(Recorder({k: jnp.asarray(array) for k, array in batch.items()}))
-    return list(names)
+    # An exported forecast reads and answers in the units of the file, which are those of a series.
+    return [*names, *({"series_number"} & batch.keys())]
 
 
 def _compare(
@@ -144,17 +146,22 @@ def _compare(
     size = BATCH_SIZE if is_classifier else BATCH_SIZE // 10
     num_other_class, difference, largest = 0, 0.0, 1.0
     scales = Scales.of(trained.metadata) if isinstance(task, Forecast) else None
-    rounding = 0.0  # of a forecast in the target's unit, whose mean may be large
+    rounding = 0.0
     for start in range(0, count, size):
         batch = task.gather(test, jnp.arange(start, min(start + size, count)))
         arrays = {name: np.asarray(batch[name]) for name in arrays_read(trained, batch)}
         if scales:  # what the file is given are these rows in float32: so is the model
-            raw = scales.unscale_rows(arrays["x"]).astype(np.float32)
-            expected = trained.answers({"x": scales.scale_rows(raw).astype(np.float32)})
-            answers = model(raw)
-            unit, mean = scales.target_scale, scales.target_mean
-            rounding = 2e-7 * float(np.max(np.abs(expected * unit + mean))) / unit
-            answers = (answers.astype(np.float64) - mean) / unit
+            number_N = series_of(batch, np.arange(len(arrays["x"])))
+            arrays["x"] = scales.unscale_rows(arrays["x"], number_N).astype(np.float32)
+            x_NTI = scales.scale_rows(arrays["x"], number_N).astype(np.float32)
+            expected = trained.answers({"x": x_NTI})
+            unit_N1, mean_N1 = (
+                scales.target_scale_K[number_N, None],
+                scales.target_mean_K[number_N, None],
+            )
+            # Of a value in the target's unit, whose mean may be large.
+            rounding = 2e-7 * float(np.max(np.abs(expected * unit_N1 + mean_N1) / unit_N1))
+            answers = (model(*arrays.values()).astype(np.float64) - mean_N1) / unit_N1
         else:
             expected, answers = trained.answers(batch), model(*arrays.values())
         # Python's `max` would lose a nan.
@@ -165,7 +172,7 @@ def _compare(
                 np.sum(np.argmax(answers, axis=1) != np.argmax(expected, axis=1))
             )
     outputs = "probabilities" if is_classifier else "outputs"
-    unit = scales.target_scale if scales else 1.0
+    unit = float(scales.target_scale_K.max()) if scales else 1.0
     if num_other_class or not difference <= MAX_DIFFERENCE * largest + rounding:
         classes = f"another class than the model on {num_other_class} of {count} {examples}, "
         raise EnvironmentProblem(
@@ -185,11 +192,13 @@ def to_stablehlo(trained: TrainedModel, batch: Batch) -> bytes:
     scales = Scales.of(trained.metadata) if isinstance(trained.member.task, Forecast) else None
 
     def answer(*arrays: jax.Array) -> jax.Array:
+        named = dict(zip(names, arrays, strict=True))
         if scales is None:
-            return inference.answers(*model, dict(zip(names, arrays, strict=True)))
-        high, low, inverse = (jnp.asarray(a)[None, None] for a in scales.constants())
-        y_NS = inference.answers(*model, {"x": (arrays[0] - high - low) * inverse})
-        return y_NS * jnp.float32(scales.target_scale) + jnp.float32(scales.target_mean)
+            return inference.answers(*model, named)
+        # One series of the file for all windows, [1,1,I]; else that of each window, [N,1,I].
+        number = named.get("series_number", jnp.zeros(1, jnp.int32))
+        high, low, inverse, mean, scale = (jnp.asarray(table)[number] for table in scales.tables())
+        return inference.answers(*model, {"x": (named["x"] - high - low) * inverse}) * scale + mean
 
     (count,) = jax.export.symbolic_shape("n")
     shapes = [

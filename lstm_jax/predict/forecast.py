@@ -6,60 +6,133 @@ Axes: N windows, T time steps of a window, I columns, S time steps of a forecast
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from json import dumps
+from typing import Any
 
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.readers import TableOptions, read_series, read_table
-from lstm_jax.data.time_series import (
-    Forecaster,
-    explain_gaps,
-    gather_windows,
-    rising_times,
+from lstm_jax.data.readers import SeriesTable
+from lstm_jax.data.series import (
+    Series,
+    SeriesSplit,
+    SeriesTimes,
+    listed,
+    order_by_time,
+    recorded_step,
+    say_missing,
+    without_missing,
 )
+from lstm_jax.data.time_series import Forecaster, Scales, gather_windows
+from lstm_jax.data.times import NUMBER, TimeStep
 from lstm_jax.errors import UserError
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.tasks.forecast import Forecast
 
 
 def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
-    """Prints one line for each value that follows the last rows of a file, in the unit of the file.
+    """Prints one line for each value that follows the last rows of a file, in the unit of the file,
+    with its time where times are known; of each series, where the model was trained on several.
 
     Raises UserError where no file is given, where it is too short, and where the model cannot read
-    it.
+    it, among others because its rows are of another time step.
     """
     if options.last is None or options.inputs:
         raise UserError("predict: a forecast begins at the end of a file: --last FILE.csv")
-    metadata, (window, _) = trained.metadata, window_and_horizon(trained)
+    metadata, task = trained.metadata, trained.member.task
+    assert isinstance(task, Forecast)
+    file, (window, horizon) = options.last, window_and_horizon(trained)
     warn = partial(print, file=sys.stderr)  # apart from the answer
-    time = trained.member.values["task.time"]
-    times = [] if time is None else [time]
-    fields = "encoding", "decimal", "thousands"
-    form = TableOptions(*(trained.member.values[f"task.{name}"] for name in fields))
-    columns = list(dict.fromkeys(metadata["columns"]))
-    rows = read_table(options.last, form, warn).with_header()
-    table = read_series(rows, columns, times, warn)
-    if time is not None:
-        rising_times(table, time)
-    num_rows = len(table.numbers[metadata["columns"][0]])
-    if num_rows < window:
+    columns, scales = metadata["columns"], Scales.of(metadata)
+    table = task.read_columns(task.read_rows(file, warn), columns, warn)
+    each, times = order_by_time(table, columns, task.time, task.series, warn)
+    step = _time_step(metadata.get("time", {}), each, times, table)
+    unknown = [one.name for one in each if one.name not in scales.series]
+    if unknown:
+        message = f"{file}: the model was not trained on the series {listed(unknown)}"
+        if len(unknown) == len(each):
+            raise UserError(message)
+        warn(f"{message}: no forecast")
+    say_missing(table, each, task.missing, warn)
+    for one in each:
+        if one.name in unknown:
+            continue
+        one, gap = _last_rows(one, step, window, table, fill=task.missing == "interpolate")
+        if gap is not None:
+            warn(
+                f"{table.locate(gap)}: {_gap_in_words(times, step)}; the last window crosses it, "
+                "as if no row were missing; fill in the rows between"
+            )
+        x_TI = np.stack([one.columns[name] for name in columns], axis=1)
+        number_N = np.array([scales.series.index(one.name)])
+        scaled_NTI = scales.scale_rows(x_TI[None], number_N).astype(np.float32)
+        y_NS = scales.unscale_target(forecasts(trained, scaled_NTI), number_N)
+        values, last, shown = y_NS[0].tolist(), int(one.rows[-1]), list[str]()
+        if times and step and one.times is not None:
+            now = float(one.times[-1])
+            shown = [times.times.show(time) for time in (now, *step.after(now, horizon))]
+        if options.json:
+            answer = {"file": str(file), "after_row": last + 1, "target": metadata["target"]}
+            answer |= {"series": one.name} if one.name else {}
+            answer |= {"times": shown[1:]} if shown else {}
+            say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in values]}))
+            continue
+        name = f"{metadata['target']}{f' of {one.name}' if one.name else ''}"
+        say(f"{name} after {table.locate(last)}{f' ({shown[0]})' if shown else ''}")
+        for ahead, value in enumerate(values, 1):
+            say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value:.6g}")
+
+
+def _time_step(
+    recorded: dict[str, Any], each: list[Series], times: SeriesTimes | None, table: SeriesTable
+) -> TimeStep | None:
+    """Returns the time step of training, or that of the file where the run has none on record.
+
+    Raises UserError where the rows of the file are of another step.
+    """
+    step = recorded_step(recorded)
+    if times is None or step is None or times.column != recorded["column"]:
+        return times.step if times else None
+    known = [one.times for one in each if one.times is not None]
+    steps = np.concatenate([np.diff(step.positions(values)) for values in known])
+    is_same = not len(steps) or 0.5 <= np.median(steps) <= 1.5
+    if not is_same or times.times.are_dates != (step.unit != NUMBER):
         raise UserError(
-            f"{options.last}: {num_rows} rows are fewer than the {window} that the model reads"
+            f"{table.table.path}: its rows are {times.step} apart by column {times.column}, and "
+            f"the model was trained on rows {step} apart; give rows of that step"
         )
-    explain_gaps(table, time, window, warn, only_last=True)
-    x_TI = np.stack([table.numbers[name][-window:] for name in metadata["columns"]], axis=1)
-    scaled_TI = (x_TI - np.array(metadata["means"])[None]) / np.array(metadata["scales"])[None]
-    y_S = forecasts(trained, scaled_TI[None].astype(np.float32))[0].astype(np.float64)
-    values = (y_S * metadata["target_scale"] + metadata["target_mean"]).tolist()
-    if options.json:
-        answer = {"file": str(options.last), "after_row": num_rows, "target": metadata["target"]}
-        say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in values]}))
-        return
-    say(f"{metadata['target']} after {table.locate(num_rows - 1)}")
-    for ahead, value in enumerate(values, 1):
-        say(f"+{ahead}  {value:.6g}")
+    return step
+
+
+def _last_rows(
+    one: Series, step: TimeStep | None, window: int, table: SeriesTable, *, fill: bool
+) -> tuple[Series, int | None]:
+    """Returns the last `window` rows without missing values, and the first of them in the table
+    that does not follow the row before it. Raises UserError where there are too few.
+    """
+    begins = np.zeros(len(one.rows), bool)
+    if step and one.times is not None:
+        begins[1:] = step.is_gap(one.times)
+    whole = SeriesSplit(len(one.rows), len(one.rows), "")
+    one, _ = without_missing(replace(one, begins=begins), whole, interpolate=fill)
+    if len(one.rows) < window:
+        of_series = f" of {one.name}" if one.name else ""
+        raise UserError(
+            f"{table.table.path}: {len(one.rows)} rows{of_series} are fewer than the {window} that "
+            "the model reads"
+        )
+    last = one.take(np.arange(len(one.rows) - window, len(one.rows)))
+    gaps = last.rows[1:][last.begins[1:]]
+    return last, int(gaps[0]) if len(gaps) else None
+
+
+def _gap_in_words(times: SeriesTimes | None, step: TimeStep | None) -> str:
+    if times and step:
+        return f"a step of column {times.column} is not {step}"
+    return "a row before it lacks a value"
 
 
 def window_and_horizon(trained: TrainedModel) -> tuple[int, int]:

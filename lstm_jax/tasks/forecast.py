@@ -21,6 +21,9 @@ from lstm_jax.tasks.task import ENCODING, Batch, Inputs, ItemScores, ModelSpec, 
 if TYPE_CHECKING:
     import jax
 
+    from lstm_jax.data.readers import SeriesTable, Table
+    from lstm_jax.data.series import Series, SeriesSplit, SeriesTimes
+
 MACKEY_GLASS, MACKEY_GLASS_LENGTH = "mackey_glass", 20_000  # the series that is generated
 
 
@@ -62,7 +65,29 @@ class Forecast(Task):
         "validation and test",
         data=True,
     )  # fmt: skip
-    time: Axis[str | None] = axis(None, "a column of rising numbers or dates", data=True)
+    time: Axis[str | None] = axis(
+        None,
+        "a column of rising numbers or dates; none: the first column of dates, if they rise",
+        data=True,
+    )
+    series: Axis[str | None] = axis(
+        None,
+        "the column that names the series, where a file holds several: windows, splits and scales "
+        "are by series",
+        data=True,
+    )
+    missing: Axis[str] = axis(
+        "refuse",
+        "a row that lacks a value is an error (`refuse`) or left out as a gap (`drop`); or values "
+        "are filled in on the line between their neighbours of the same split (`interpolate`)",
+        choices=lambda: ("refuse", "drop", "interpolate"), data=True,
+    )  # fmt: skip
+    gaps: Axis[str] = axis(
+        "leave_out",
+        "windows that cross a gap in time are left out (`leave_out`), or read on as if no row were "
+        "missing (`cross`)",
+        choices=lambda: ("leave_out", "cross"), data=True,
+    )  # fmt: skip
     validation_from: Axis[str | None] = axis(None, "the time at which validation starts", data=True)
     test_from: Axis[str | None] = axis(None, "the time at which the test starts", data=True)
     encoding: Axis[str | None] = axis(None, **ENCODING)
@@ -133,48 +158,74 @@ class Forecast(Task):
         return names
 
     def load(self, say: Say) -> Dataset:
-        from lstm_jax.data import time_series
+        from lstm_jax.data import series, time_series
         from lstm_jax.data.mackey_glass import mackey_glass
-        from lstm_jax.data.readers import TableOptions, read_series, read_table
+        from lstm_jax.data.readers import SeriesTable, Table
 
-        is_file = self.file != MACKEY_GLASS
-        names_of_file = ["x"]
-        if is_file:
-            options = TableOptions(self.encoding, self.decimal, self.thousands)
-            rows = read_table(path_of(self.file), options, say).with_header()
-            names_of_file = list(rows.columns)
-        columns = self.column_names(names_of_file)
-        names = list(dict.fromkeys([*columns, self.target]))
-        if not is_file:
-            if names != ["x"] or self.split or self.time:
+        if self.file == MACKEY_GLASS:
+            columns = self.column_names(["x"])
+            if columns != ["x"] or self.target != "x" or self.split or self.time or self.series:
                 raise UserError(f"task.file: {MACKEY_GLASS} has one column, x; name no other")
-            series: dict[str, Any] = {"x": mackey_glass(MACKEY_GLASS_LENGTH)}
-            cut = time_series.split_by_share(MACKEY_GLASS_LENGTH)
+            rows = Table(Path(self.file), {}, None, has_header=True)
+            table = SeriesTable(rows, {"x": mackey_glass(MACKEY_GLASS_LENGTH)}, {})
         else:
-            words = [name for name in (self.split, self.time) if name is not None]
-            table = read_series(rows, names, words, say)
-            series = table.numbers
-            if self.time is not None:
-                time_series.rising_times(table, self.time)
-            time_series.explain_gaps(table, self.time, self.window + self.horizon, say)
-            if self.split is not None:
-                cut = time_series.split_by_column(table, self.split)
-            elif self.time and self.validation_from and self.test_from:
-                bounds = self.validation_from, self.test_from
-                cut = time_series.split_by_time(table, self.time, *bounds)
-            else:
-                cut = time_series.split_by_share(len(series[self.target]))
-        return time_series.make_windows(
-            Path(self.file).stem, series, self.target, columns, cut, window=self.window,
+            rows = self.read_rows(self.file, say)
+            columns = self.column_names(list(rows.columns))
+            table = self.read_columns(rows, [*columns, self.target], say, with_split=True)
+        names = list(table.numbers)
+        each, times = series.order_by_time(table, names, self.time, self.series, say)
+        if times:
+            each = series.begin_after_gaps(each, times, table, say, cross=self.gaps == "cross")
+        split = [(one, self._split(table, times, one)) for one in each]
+        series.say_missing(table, each, self.missing, say)
+        split = [
+            series.without_missing(*pair, interpolate=self.missing == "interpolate")
+            for pair in split
+        ]
+        dataset = time_series.make_windows(
+            Path(self.file).stem, split, self.target, columns, window=self.window,
             horizon=self.horizon, history=max(self.window, self.period), say=say,
         )  # fmt: skip
+        if times is None:
+            return dataset
+        # What `predict` says of times is no part of the fingerprint.
+        return dataset._replace(metadata=dataset.metadata | {"time": times.metadata()})
+
+    def read_rows(self, file: str | Path, say: Say) -> Table:
+        """Returns a file that names its columns."""
+        from lstm_jax.data.readers import TableOptions, read_table
+
+        options = TableOptions(self.encoding, self.decimal, self.thousands)
+        return read_table(path_of(str(file)), options, say).with_header()
+
+    def read_columns(
+        self, rows: Table, columns: Sequence[str], say: Say, *, with_split: bool = False
+    ) -> SeriesTable:
+        """Returns `columns` as numbers, and those of times, of series and of the split as texts."""
+        from lstm_jax.data.readers import read_series
+
+        words = [self.time, self.series, self.split if with_split else None]
+        return read_series(
+            rows, list(dict.fromkeys(columns)), [name for name in words if name is not None], say,
+            allow_missing=self.missing != "refuse",
+        )  # fmt: skip
+
+    def _split(self, table: SeriesTable, times: SeriesTimes | None, one: Series) -> SeriesSplit:
+        from lstm_jax.data import series
+
+        if self.split is not None:
+            return series.split_by_column(table, self.split, one)
+        if times and self.validation_from and self.test_from:
+            return series.split_by_time(times, one, self.validation_from, self.test_from)
+        return series.split_by_share(len(one.rows), of_several=self.series is not None)
 
     def built_in(self) -> Task | None:
         if self.file == MACKEY_GLASS:
             return None
         return replace(
             self, file=MACKEY_GLASS, target="x", columns=None, split=None, time=None,
-            validation_from=None, test_from=None, encoding=None, decimal=".", thousands=None,
+            series=None, missing="refuse", gaps="leave_out", validation_from=None, test_from=None,
+            encoding=None, decimal=".", thousands=None,
         )  # fmt: skip
 
     def trivial_score(self, dataset: Dataset) -> float:
@@ -187,18 +238,22 @@ class Forecast(Task):
         return float(time_series.squared_errors(mean, split, *shape).mean())
 
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
+        from lstm_jax.data.time_series import Scales
+
+        scales, number = Scales.of(metadata), int(example.get("series_number", 0))
         last_I = [
             f"{column} {_in_units(value, mean, scale)}"
             for column, value, mean, scale in zip(
-                metadata["columns"], example["x"][-1], metadata["means"], metadata["scales"],
-                strict=True,
+                metadata["columns"], example["x"][-1], scales.means_KI[number],
+                scales.scales_KI[number], strict=True,
             )
         ]  # fmt: skip
-        mean, scale = metadata["target_mean"], metadata["target_scale"]
+        mean, scale = scales.target_mean_K[number], scales.target_scale_K[number]
         next_S = [_in_units(value, mean, scale) for value in example["y"][:5]]
+        of_series = f"series {scales.series[number]}: " if scales.series != [""] else ""
         more = f" and {self.horizon - 5} more" if self.horizon > 5 else ""
         return (
-            f"{self.window} rows, the last with {', '.join(last_I)}; then {self.target} "
+            f"{of_series}{self.window} rows, the last with {', '.join(last_I)}; then {self.target} "
             f"{', '.join(next_S)}{more}"
         )
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lstm_jax.data.dataset import Dataset, num_examples
+from lstm_jax.data.dataset import Arrays, Dataset, num_examples
 from lstm_jax.data.time_series import (
+    Scales,
     gather_windows,
+    series_of,
     simple_forecasts,
     squared_errors,
     target_variances,
@@ -63,16 +65,18 @@ def _window_table(trained: TrainedModel, dataset: Dataset, source: str) -> TextT
     split, (window, horizon) = dataset.validation, window_and_horizon(trained)
     count = num_examples(split)
     index_N = np.unique(np.linspace(0, count - 1, NUM_EXAMPLES).astype(np.int64))
-    forecasts_NS = _in_file_unit(dataset, forecaster(trained)(split, index_N))
-    target = _in_file_unit(dataset, split["target"])
+    forecasts_NS = _in_file_unit(dataset, split, index_N, forecaster(trained)(split, index_N))
+    num_known = min(NUM_KNOWN, window)
+    around = np.arange(window - num_known, window + horizon)  # rows of a window and what follows
+    true = split["target"][split["first"][index_N][:, None] + around[None]]
     columns = [0, horizon - 1] if horizon > 1 else [0]
     rows = []
-    for index, forecast_S in zip(index_N, forecasts_NS, strict=True):
-        first = int(split["first"][index]) + window
-        known = target[max(first - min(NUM_KNOWN, window), 0) : first]
-        row = [str(index + 1), " ".join(f"{value:.4g}" for value in known)]
+    for index, true_row, forecast_S in zip(
+        index_N, _in_file_unit(dataset, split, index_N, true), forecasts_NS, strict=True
+    ):
+        row = [str(index + 1), " ".join(f"{value:.4g}" for value in true_row[:num_known])]
         for ahead in columns:
-            row += [f"{target[first + ahead]:.4g}", f"{forecast_S[ahead]:.4g}"]
+            row += [f"{true_row[num_known + ahead]:.4g}", f"{forecast_S[ahead]:.4g}"]
         rows.append(row)
     header = ["window", f"{dataset.metadata['target']}, last known values"]
     for ahead in columns:
@@ -114,16 +118,18 @@ def _error_table(
 
 
 def _forecast_figure(trained: TrainedModel, dataset: Dataset, source: str) -> Figure:
-    """Returns the true values of the first validation windows and the forecasts made of them."""
+    """Returns the true values of the first validation windows, up to a gap, and the forecasts made
+    of them.
+    """
     split, (window, horizon) = dataset.validation, window_and_horizon(trained)
-    index_N = np.arange(min(MAX_WINDOWS, num_examples(split)))
-    batch = gather_windows(split, index_N, window, horizon)
-    forecasts_NS = _in_file_unit(dataset, forecaster(trained)(split, index_N))
+    first_N = split["first"][:MAX_WINDOWS]
+    index_N = np.arange(int(np.argmin(np.r_[np.diff(first_N) == 1, False])) + 1)
+    y_NS = gather_windows(split, index_N, window, horizon)["y"]
+    true_NS = _in_file_unit(dataset, split, index_N, y_NS)
+    forecasts_NS = _in_file_unit(dataset, split, index_N, forecaster(trained)(split, index_N))
     # The true values go on as far as the longest forecast.
-    true = np.concatenate([batch["y"][:, 0], batch["y"][-1, 1:]])
-    curves: dict[str, Curve] = {
-        "true values": (np.arange(1, len(true) + 1), _in_file_unit(dataset, true))
-    }
+    true = np.concatenate([true_NS[:, 0], true_NS[-1, 1:]])
+    curves: dict[str, Curve] = {"true values": (np.arange(1, len(true) + 1), true)}
     for ahead in sorted({0, horizon - 1}):
         curves[f"forecast +{ahead + 1}"] = index_N + 1 + ahead, forecasts_NS[:, ahead]
     labels = "time step of validation", dataset.metadata["target"]
@@ -136,6 +142,8 @@ def _forecast_figure(trained: TrainedModel, dataset: Dataset, source: str) -> Fi
     )
 
 
-def _in_file_unit(dataset: Dataset, scaled: np.ndarray) -> np.ndarray:
-    """Returns scaled values in the unit of the file."""
-    return scaled * dataset.metadata["target_scale"] + dataset.metadata["target_mean"]
+def _in_file_unit(
+    dataset: Dataset, split: Arrays, index_N: np.ndarray, y_NS: np.ndarray
+) -> np.ndarray:
+    """Returns scaled values of the target, of these windows, in the unit of the file."""
+    return Scales.of(dataset.metadata).unscale_target(y_NS, series_of(split, index_N))
