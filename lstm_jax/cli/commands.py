@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -155,7 +156,7 @@ class Run(OnStudy):
             from lstm_jax.runs.launcher import launch
 
             launch(self.processes, words)  # they train; then this process shows and reports
-        prepare_jax(self.platform, join=self.join)
+        prepare_jax(self.platform, partial(print, file=sys.stderr), join=self.join)
 
     def run(self, console: Console) -> None:
         from rich.console import Console

@@ -292,6 +292,32 @@ class Experiment:
         """Yields all points of the grid; the seed varies fastest."""
         return map(self.replace_unchecked, _grid_points(self.axes))
 
+    def member(self, values: Values) -> Experiment:
+        """Returns the member with these values on the axes.
+
+        Raises ValueError where they are not on the grid, nor between its real values, as a search
+        draws them.
+        """
+        if values.keys() != self.axes.keys():
+            raise ValueError("a member has other fields than the experiment varies")
+        for path, value in values.items():
+            allowed, (low, high) = self._axis_values[path]
+            is_drawn = type(value) is float and low <= value <= high
+            if not is_drawn and (type(value), value) not in allowed:
+                raise ValueError(f"{path} of a member is {value!r}, no value of the experiment")
+        return self.replace_unchecked(values)
+
+    @cached_property
+    def _axis_values(self) -> dict[str, tuple[set[tuple[type, Any]], tuple[float, float]]]:
+        """The values of each axis with their types, and the bounds of its real ones."""
+        by_path = {}
+        for path, values in self.axes.items():
+            real = [value for value in values if type(value) is float] or [math.nan]
+            # A draw on a logarithmic scale may be rounded beyond a bound.
+            bounds = min(real) - 1e-9 * abs(min(real)), max(real) + 1e-9 * abs(max(real))
+            by_path[path] = {(type(value), value) for value in values}, bounds
+        return by_path
+
     def data_tasks(self) -> dict[str, Task]:
         """Returns a task for each data set that members read, by its data key."""
         known = all_field_specs(self)

@@ -22,6 +22,9 @@ INDICES = {"SLURM_ARRAY_TASK_ID": 1, "PBS_ARRAY_INDEX": 1, "JOB_COMPLETION_INDEX
 # The variables that a launcher sets; without them JAX looks for those of the cluster.
 COORDINATOR, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 PARENT = "LSTM_JAX_PARENT"  # the launcher's process id: a process ends when it is gone
+SECRET = "LSTM_JAX_SECRET"  # only processes that know it may take part in a launch
+# Variables that name a job to each of its processes, by scheduler.
+JOBS = ("SLURM_JOB_ID", "SLURM_STEP_ID", "PBS_JOBID", "OMPI_MCA_ess_base_jobid", "PMIX_NAMESPACE")
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,15 @@ def parse_shard(text: str | None, environ: Mapping[str, str]) -> Shard | None:
             f"{shard.count}/{shard.count}"
         )
     return shard
+
+
+def launch_secret(environ: Mapping[str, str]) -> str:
+    """Returns what all processes of a launch know: its secret, or else the name of its job.
+
+    The name of a job is no secret. It keeps two jobs apart that share an address by mistake. It is
+    empty outside a job of a scheduler.
+    """
+    return environ.get(SECRET) or " ".join(environ[name] for name in JOBS if name in environ)
 
 
 def _slurm_shard(environ: Mapping[str, str]) -> Shard | None:

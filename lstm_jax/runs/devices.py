@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lstm_jax
 from lstm_jax.cells import reload_cells
+from lstm_jax.config.shards import SECRET, launch_secret
 from lstm_jax.data.dataset import Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.provenance import cores
@@ -29,9 +30,9 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
     else:
         _set_options(platform)
     if join:
-        try:
-            from lstm_jax.train import processes
+        from lstm_jax.train import processes
 
+        try:
             processes.join()
         except Exception as error:  # of JAX's runtime, or of a cluster that JAX does not know
             raise EnvironmentProblem(
@@ -54,6 +55,13 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
             "jax.disable_jit is on: every step would run operation by operation, to other bits and "
             "for hours; leave it off, or unset JAX_DISABLE_JIT"
         )
+    if join:
+        processes.check_secret()
+        if processes.is_main_process() and not launch_secret(os.environ):
+            say(
+                f"note: {SECRET} is not set: any program that reaches the address of this launch "
+                "can take part in it; give all its processes the same random word"
+            )
     reload_cells()
     started_on = devices[0].platform
     if platform not in ("auto", started_on):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from lstm_jax.config.shards import COORDINATOR, COUNT, INDEX, PARENT
+from lstm_jax.config.shards import COORDINATOR, COUNT, INDEX, PARENT, SECRET
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, Interrupted, NothingToSave, UserError
 from lstm_jax.runs.provenance import cores
@@ -34,6 +35,7 @@ def launch(count: int, argv: Sequence[str]) -> None:
     with socket.socket() as probe:  # finds a free port: a port in use would crash the processes
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
+    secret = secrets.token_hex(32)
     with ExitStack() as stack:
         errors = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
         processes: list[subprocess.Popen[bytes]] = []
@@ -47,7 +49,7 @@ def launch(count: int, argv: Sequence[str]) -> None:
         for index in range(count):
             defaults = {"JAX_NUM_CPU_DEVICES": str(max(1, cores() // count))}
             fixed = {COORDINATOR: address, COUNT: str(count), INDEX: str(index)}
-            fixed |= {PARENT: str(os.getpid())}
+            fixed |= {PARENT: str(os.getpid()), SECRET: secret}
             processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "lstm_jax", *argv, "--join"],

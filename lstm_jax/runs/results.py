@@ -118,9 +118,9 @@ class Result:
 
     @staticmethod
     def from_values(experiment: Experiment, row: dict[str, Any]) -> Result:
-        """Returns the result whose `to_values` is given."""
+        """Returns the result whose `to_values` is given. Raises ValueError for another member."""
         rest = {name: row[name] for name in SCHEMA if name != "member"}
-        return Result(member=experiment.replace_unchecked(row["member"]), **rest)
+        return Result(member=experiment.member(row["member"]), **rest)
 
     def flat(self) -> dict[str, Any]:
         """Returns the columns of a table: the member's digest, its values, and its scores."""

@@ -20,6 +20,7 @@ from rich.console import Console
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Round, Study
 from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, Stopped, UserError
+from lstm_jax.runs.broadcast import broadcast, broadcast_members_left, broadcast_round
 from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.directory import run_directory
@@ -78,14 +79,14 @@ def run(
             _, _, loaded = load_data(name, study, False, console, datasets)
         return loaded
 
-    is_new = not processes.broadcast_from_main(directory.exists)
+    is_new = not broadcast(directory.exists, bool)
     if is_new or study.experiment.needs_data_sizes:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
         directory = run_directory(runs_dir, name, study)
     if study.shard:
         say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
     with open_session(name, study, directory, console, checkpoint_every, load) as session:
-        if processes.broadcast_from_main(session.next_round) is None:
+        if broadcast(session.has_finished, bool):
             session.say("already finished; move the run directory away to train it again")
             with logging(session, loggers):
                 pass  # they receive the results on record
@@ -116,7 +117,7 @@ def run(
                     count = f"{len(infinite)} of {len(results)} members"
                     session.say(f"the test scores of {count} are not finite; see results.csv")
                 session.say(f"{directory.parent.name} lies in {directory}")
-        failure = processes.broadcast_from_main(partial(describe_failure, results))
+        failure = broadcast(partial(describe_failure, results), str)
     if failure:
         raise DivergedError(f"{failure}; see {directory}", directory)
     return directory
@@ -175,9 +176,7 @@ def train(
                 session.record_rung(group.results(group.state.params, validation=validation))
             else:
                 session.record_finished(group.finished(dataset))
-            if (reason := stop_reason(asked)) and processes.broadcast_from_main(
-                session.next_round
-            ) is not None:
+            if (reason := stop_reason(asked)) and not broadcast(session.has_finished, bool):
                 raise stopped(reason)
         entry["examples_per_second"] = round(examples / seconds) if seconds else 0
 
@@ -196,10 +195,12 @@ def groups_to_train(session: RunSession, datasets: Datasets) -> Iterator[tuple[T
     recorded. Raises EnvironmentProblem where a group does not fit into the memory.
     """
     session.decide_rungs()  # of a rung after which the run was killed
-    while (current := processes.broadcast_from_main(session.next_round)) is not None:
+    experiment = session.study.experiment
+    while (current := broadcast_round(session.next_round, experiment)) is not None:
         if processes.is_main_process():
             reuse_finished(session, current.members)
-        members, saved = processes.broadcast_from_main(partial(members_left, session, current))
+        left = partial(members_left, session, current)
+        members, saved = broadcast_members_left(left, experiment)
         steps = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
         platform = jax.default_backend()
         for placement in place_on_devices(members):

@@ -19,6 +19,7 @@ from lstm_jax.config.search import Round, Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
+from lstm_jax.runs.broadcast import PROVENANCE, broadcast
 from lstm_jax.runs.code import example_shapes, program_digest, sources
 from lstm_jax.runs.datasets import trivial_score
 from lstm_jax.runs.directory import Lock, locked
@@ -61,6 +62,10 @@ class RunSession:
     def next_round(self) -> Round | None:
         """Returns the next members to train; None when the run is finished."""
         return self.study.next_round(self.record.scores)
+
+    def has_finished(self) -> bool:
+        """Returns whether no member is left to train."""
+        return self.next_round() is None
 
     def identity_of(self, member: Experiment) -> str:
         """Returns the digest of the identity under which this process trains a member.
@@ -307,8 +312,8 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
         shapes = example_shapes(dataset)
         record.metadata[key] = dataset.metadata | {"examples": shapes, "trivial_score": trivial}
     here = [provenance.identity(dataset.fingerprint, "") for dataset in datasets.values()]
-    main = processes.broadcast_from_main(lambda: (here, record.sources))
-    differs = int(main != (here, record.sources))
+    mine = {"identities": here, "sources": record.sources}
+    differs = int(broadcast(lambda: mine, PROVENANCE) != mine)
     if processes.all_reduce_max(differs):  # all processes end: the main one would wait for them
         raise EnvironmentProblem(
             "the processes have other versions, devices or data than the first one: their bits "

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -82,3 +85,51 @@ def test_the_processes_end_with_their_launcher(tmp_path):
     while any(Path(f"/proc/{pid}").exists() for pid in ids):
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+STRANGER = """
+import os, pickle, sys
+import jax, numpy as np
+from jax.experimental import multihost_utils
+
+class Payload:
+    def __reduce__(self):
+        return os.system, (f"touch {sys.argv[2]}",)
+
+jax.distributed.initialize(sys.argv[1], 2, 1, initialization_timeout=60)
+content = np.frombuffer(pickle.dumps(Payload()), np.uint8)
+multihost_utils.process_allgather(np.zeros(32, np.uint8))
+multihost_utils.broadcast_one_to_all(np.int32(len(content)), is_source=True)
+multihost_utils.broadcast_one_to_all(np.pad(content, (0, 1024 - len(content))), is_source=True)
+"""
+
+
+@pytest.mark.parametrize("secret", ["of the launch", None])
+def test_a_stranger_who_joins_runs_nothing(tmp_path, tally, secret):
+    """A second program takes the place of the second process and sends a pickle with a command.
+
+    Without a secret it can take part, but what it sends is not run.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    joining = dict(zip(names, (address, "2", "0"), strict=True))
+    joining |= {"LSTM_JAX_SECRET": secret} if secret else {}
+    process = start(command(tmp_path, *ALONE, "--join"), JAX_NUM_CPU_DEVICES="1", **joining)
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", STRANGER, address, str(tmp_path / "ran")],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        code, lines = finish(process)
+    finally:
+        stranger.kill()
+        stranger.wait()
+    ran = (tmp_path / "ran").exists()
+    tally(f"a stranger as process 2, secret of the launch: {bool(secret)}", 1, int(not ran))
+    assert not ran
+    if secret:
+        assert code == 3
+        assert "does not know the secret of this launch" in lines[-1]
