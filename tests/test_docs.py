@@ -64,6 +64,11 @@ def test_a_cell_from_a_file_trains(files):
     assert np.all(np.isfinite(losses(files, experiment)))
 
 
+def test_a_layer_from_a_file_trains(files):
+    experiment = Experiment(task=Images(dataset="digits"), cell="min_gru.py:MinGRU", layers=2)
+    assert np.all(np.isfinite(losses(files, experiment)))
+
+
 def test_a_task_from_a_file_trains(files):
     """A value out of its range is refused as an experiment's is."""
     values = runpy.run_path(str(files / "average.py"))

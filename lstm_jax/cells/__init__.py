@@ -6,7 +6,7 @@ This file does not import JAX: the command line needs the names before JAX start
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute
@@ -31,21 +31,35 @@ CELLS = {
 }
 
 
-_cells: dict[str, tuple[Source, Cell]] = {}  # what `get_cell` has returned, by name
+_cells: dict[str, tuple[Source, Any]] = {}  # what `get_cell_or_layer` has returned, by name
 
 
 def get_cell(name: str) -> Cell:
-    """Returns the cell with a name in the table, or of `path/to/file.py:attribute`.
+    """Returns the cell with this name; see `get_cell_or_layer`. Raises UserError for a layer."""
+    from lstm_jax.cells.cell import Cell
+
+    cell = get_cell_or_layer(name)
+    if not isinstance(cell, Cell):
+        raise UserError(f"cell: {name} is a layer; this needs a Cell, whose states have names")
+    return cell
+
+
+def get_cell_or_layer(name: str) -> Any:
+    """Returns the cell with a name in the table, or the cell or layer of
+    `path/to/file.py:attribute`; see `cells/layer.py`.
 
     The same name gives the same object, so that its programs are compiled once. Raises UserError
     where there is no such cell.
     """
     if name not in _cells:
         from lstm_jax.cells.cell import Cell
+        from lstm_jax.cells.layer import is_layer
 
         path = CELLS.get(name) or check_cell(name)
         source = _source(name)
-        cell = load_attribute("cell", path, lambda value: isinstance(value, Cell))
+        cell = load_attribute(
+            "cell", path, lambda value: isinstance(value, Cell) or is_layer(value)
+        )
         _cells[name] = source, cell
     return _cells[name][1]
 

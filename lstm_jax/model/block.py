@@ -15,10 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells import get_cell
-from lstm_jax.cells.cell import Activations
+from lstm_jax.cells import get_cell_or_layer
+from lstm_jax.cells.cell import Activations, Cell
+from lstm_jax.cells.layer import as_layer
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.model.layer import CellLayer, LayerOutputs, Params
+from lstm_jax.model.custom_layer import CustomLayer
+from lstm_jax.model.layer import CellLayer, LayerOutputs, Params, last_time_step
 
 Fused = tuple[Any, ...]  # the weights of a block, ready to run
 
@@ -26,26 +28,38 @@ Fused = tuple[Any, ...]  # the weights of a block, ready to run
 def make_blocks(member: Experiment, *, decoder: bool = False) -> tuple[Block, ...]:
     """Returns the blocks of a member, the lowest first. Those of its decoder read forwards only.
 
-    The names of their layers in the parameter tree are `lstm`, `lstm_1`, ...; `lstm_reverse` reads
-    from the last time step to the first.
+    The names of their layers in the parameter tree are `lstm`, `lstm_1`, ..., or `layer` for a
+    user's layer; `lstm_reverse` reads from the last time step to the first.
     """
-    cell, blocks = get_cell(member.cell), list[Block]()
+    blocks = list[Block]()
     both = member.bidirectional and not decoder
     for index in range(member.layers):
-        name = f"{cell.name}_{index}" if index else cell.name
         num_inputs = blocks[-1].width if blocks else member.hidden_size
-        directions = [CellLayer(member, cell, name, num_inputs)]
-        if both:
-            directions.append(CellLayer(member, cell, f"{name}_reverse", num_inputs, reverse=True))
-        blocks.append(Block(tuple(directions), residual=member.residual and index > 0))
+        directions = tuple(
+            _make_layer(member, index, num_inputs, reverse)
+            for reverse in ((False, True) if both else (False,))
+        )
+        blocks.append(Block(directions, residual=member.residual and index > 0))
     return tuple(blocks)
+
+
+def _make_layer(
+    member: Experiment, index: int, num_inputs: int, reverse: bool
+) -> CellLayer | CustomLayer:
+    cell = get_cell_or_layer(member.cell)
+    name = cell.name if isinstance(cell, Cell) else "layer"
+    name = f"{name}_{index}" if index else name
+    name = f"{name}_reverse" if reverse else name
+    if isinstance(cell, Cell):
+        return CellLayer(member, cell, name, num_inputs, reverse)
+    return CustomLayer(member, as_layer(cell, member.hidden_size), name, num_inputs, reverse)
 
 
 @dataclass(frozen=True)
 class Block:
     """A layer, or two of which one reads backwards, with a residual connection or without."""
 
-    directions: tuple[CellLayer, ...]
+    directions: tuple[CellLayer | CustomLayer, ...]
     residual: bool  # the inputs are added to the outputs
 
     @property
@@ -55,8 +69,9 @@ class Block:
 
     @property
     def one_way(self) -> bool:
-        """Returns whether an input reaches the output through one layer alone, read forwards."""
-        return len(self.directions) == 1 and not self.residual
+        """Returns whether an input reaches the output through one cell alone, read forwards."""
+        (layer, *others), residual = self.directions, self.residual
+        return isinstance(layer, CellLayer) and not others and not residual
 
     def declare(self) -> None:
         """Declares the block's parameters in the Linen module that is being called."""
@@ -109,24 +124,18 @@ class Block:
     ) -> Activations:
         """Returns the activations of a block that is `one_way`; see `CellLayer.trace`."""
         (layer,), (weights,) = self.directions, fused
+        assert isinstance(layer, CellLayer), "only a cell has gates"
         return layer.trace(weights, x_TBI, perturbation_TBH)
 
 
 def enlarge_recurrent(member: Experiment, params: Params, factor: float) -> Params:
-    """Returns the parameters with the recurrent kernels of all layers multiplied by the factor."""
+    """Returns the parameters with the recurrent kernels of all cells multiplied by the factor."""
     for block in make_blocks(member):
         for layer in block.directions:
-            params = layer.enlarge_recurrent(params, factor)
+            if isinstance(layer, CellLayer):
+                params = layer.enlarge_recurrent(params, factor)
     return params
 
 
 def _side_by_side(arrays: Sequence[jax.Array]) -> jax.Array:
     return arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis=-1)
-
-
-def last_time_step(x_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
-    """Returns the last time step of each sequence, [B,W]; the first one of an empty sequence."""
-    if lengths_B is None:
-        return x_TBW[-1]
-    t_1B1 = jnp.maximum(lengths_B.astype(jnp.int32) - 1, 0)[None, :, None]
-    return jnp.take_along_axis(x_TBW, t_1B1, axis=0)[0]

@@ -53,8 +53,7 @@ class ModelParams(nn.Module):
             block.declare()
         width = blocks[-1].width
         if spec.decoder is not None:
-            DecoderParams(experiment, spec.decoder, width, name="decoder")()
-            width = hidden
+            width = DecoderParams(experiment, spec.decoder, width, name="decoder")()
         DenseParams((width, spec.num_outputs), *dense, name="output")()
 
 
@@ -68,19 +67,22 @@ class DecoderParams(nn.Module):
     num_encoded: int  # numbers that the encoder puts out at a time step
 
     @nn.compact
-    def __call__(self) -> None:
+    def __call__(self) -> int:
+        """Returns how many numbers the head reads."""
         hidden, width = self.experiment.hidden_size, self.num_encoded
         shape = self.decoder.num_symbols, hidden
         self.param("embedding", embedding_init(self.experiment), shape, jnp.float32)
         dense = initializers.lecun_normal(), initializers.zeros_init()
-        bridges = bridge_names(self.experiment)
-        for index, block in enumerate(make_blocks(self.experiment, decoder=True)):
+        bridges, blocks = bridge_names(self.experiment), make_blocks(self.experiment, decoder=True)
+        for index, block in enumerate(blocks):
             block.declare()
             for name in bridges[index] if bridges else ():
                 DenseParams((width, hidden), *dense, name=name)()
-        if self.decoder.attention != "none":
-            self.param("score", dense[0], (hidden, width), jnp.float32)
-            DenseParams((width + hidden, hidden), *dense, name="mix")()
+        if self.decoder.attention == "none":
+            return blocks[-1].width
+        self.param("score", dense[0], (blocks[-1].width, width), jnp.float32)
+        DenseParams((width + blocks[-1].width, hidden), *dense, name="mix")()
+        return hidden
 
 
 def embedding_init(member: Experiment) -> Initializer:

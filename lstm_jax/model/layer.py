@@ -186,3 +186,11 @@ def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
         return jnp.concatenate([of_column.get(block.column, zeros_H) for block in cell.blocks])
 
     return chrono
+
+
+def last_time_step(x_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
+    """Returns the last time step of each sequence, [B,W]; the first one of an empty sequence."""
+    if lengths_B is None:
+        return x_TBW[-1]
+    t_1B1 = jnp.maximum(lengths_B.astype(jnp.int32) - 1, 0)[None, :, None]
+    return jnp.take_along_axis(x_TBW, t_1B1, axis=0)[0]

@@ -1,0 +1,120 @@
+"""A recurrent layer around a user's `cells.layer.Layer`, with the functions of a `CellLayer`.
+
+Axes: T time steps, B batch, I input, W numbers that the layer puts out at a time step, D = one more
+than the inputs of a dense layer, for its bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.cells import scan
+from lstm_jax.cells.layer import Layer
+from lstm_jax.cells.ordered_matmul import append_ones, matmul
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.errors import UserError
+from lstm_jax.model.layer import LayerOutputs, Params, last_time_step
+
+
+@dataclass(frozen=True)
+class CustomLayer:
+    """A user's layer, read in one direction. Its carry is the user's."""
+
+    member: Experiment
+    layer: Layer
+    name: str  # in the parameter tree
+    num_inputs: int
+    reverse: bool = False  # it reads from the last time step to the first
+
+    @property
+    def width(self) -> int:
+        """Returns W. Raises UserError where `apply` does not return outputs and a carry."""
+        h_TBW, _ = self._shapes(1)
+        width: int = h_TBW.shape[2]
+        return width
+
+    def declare(self) -> None:
+        """Declares the layer's parameters in the Linen module that is being called."""
+        CustomParams(self, name=self.name)()
+
+    def fuse(self, params: Params, dense_DI: jax.Array | None = None) -> tuple[Params, Any]:
+        """Returns the layer's weights as `run` takes them: with the dense layer below, if any."""
+        return params[self.name], dense_DI
+
+    def run(
+        self,
+        fused: tuple[Params, Any],
+        x_TBI: jax.Array,
+        lengths_B: jax.Array | None = None,
+        carry: Any = None,
+        *,
+        keep_outputs: bool = True,
+    ) -> LayerOutputs:
+        """Runs the layer over all time steps, from `carry` or zeros."""
+        params, dense_DI = fused
+        if dense_DI is not None:
+            x_TBI = matmul(append_ones(x_TBI), dense_DI)
+        if self.reverse:
+            x_TBI = scan.flip(x_TBI, lengths_B)
+        h_TBW, carry = self.layer.apply(params, x_TBI, lengths_B, carry)
+        last_BW = last_time_step(h_TBW, lengths_B)
+        if self.reverse:
+            h_TBW = scan.flip(h_TBW, lengths_B)
+        return LayerOutputs(h_TBW if keep_outputs else None, last_BW, carry)
+
+    def step(self, fused: tuple[Params, Any], x_BI: jax.Array, carry: Any) -> tuple[jax.Array, Any]:
+        """Runs the layer over one time step: returns its output, [B,W], and the new carry."""
+        params, dense_DI = fused
+        if dense_DI is not None:
+            x_BI = append_ones(x_BI) @ dense_DI
+        return self.layer.step(params, x_BI, carry)
+
+    def initial_carry(self, batch: int) -> Any:
+        """Returns the carry before the first time step, all zeros."""
+        _, carry = self._shapes(batch)
+        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), carry)
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns the initial parameters. Raises UserError where they are no dict of arrays."""
+        params = self.layer.init(key, self.num_inputs, self.member.hidden_size)
+        if not isinstance(params, dict) or not params:
+            raise UserError(
+                f"cell: {self.member.cell}.init returned {type(params).__name__}; expected a dict "
+                "of float32 arrays, which may hold further dicts"
+            )
+        return params
+
+    def _shapes(self, batch: int) -> tuple[Any, Any]:
+        """Returns the shapes of the outputs of one time step, and those of the carry."""
+        x_TBI = jax.ShapeDtypeStruct((1, batch, self.num_inputs), jnp.float32)
+        params = jax.eval_shape(self.init, jax.eval_shape(partial(jax.random.key, 0)))
+        apply = partial(self.layer.apply, lengths_B=None, carry=None)
+        result = jax.eval_shape(apply, params, x_TBI)
+        if (
+            not isinstance(result, tuple)
+            or len(result) != 2
+            or getattr(result[0], "shape", ())[:2] != (1, batch)
+            or len(result[0].shape) != 3
+        ):
+            raise UserError(
+                f"cell: {self.member.cell}.apply returned {result} for inputs of shape "
+                f"{x_TBI.shape}; expected a tuple of outputs [T,B,W] and a carry"
+            )
+        return result
+
+
+class CustomParams(nn.Module):
+    """Declares the parameters that a user's `init` returns, under the same names."""
+
+    layer: CustomLayer
+
+    @nn.compact
+    def __call__(self) -> None:
+        for name, value in self.layer.init(self.make_rng("params")).items():
+            self.param(name, lambda key, value=value: value)
