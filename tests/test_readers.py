@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lstm_jax import Forecast, Language, Text, Translation
+from lstm_jax import Forecast, Images, Language, Text, Translation
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.readers import TableOptions, read_table
 from lstm_jax.data.text import TextColumns, read_texts
@@ -269,6 +269,98 @@ def test_sources_and_targets_are_found_by_their_names(tmp_path):
         UserError, match=r"n, q, a: say which one is the source, with --task.source-"
     ):
         arrays(path)
+
+
+def test_texts_are_read_from_folders_by_class(tmp_path):
+    rows = [(label, f"text {i}") for i, (label, _) in enumerate(reviews())]
+    file = written(tmp_path / "own.csv", ["label", "text"], rows)
+    for folder in ("plain", "split/train"):
+        for index, (label, text) in enumerate(rows):
+            path = tmp_path / folder / label / f"{index}.TXT"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
+    (tmp_path / "plain" / "a" / "list.md").write_text("no text")
+    (tmp_path / "plain" / "a" / "empty.txt").touch()
+    messages = []
+    found = read_texts(f"{tmp_path}/plain", messages.append)
+    assert {split: set(texts) for split, texts in found.splits.items()} == {
+        split: set(texts) for split, texts in read_texts(file, say_nothing).splits.items()
+    }
+    assert messages == [f"{tmp_path}/plain: left out an empty file 1 time"]
+    (tmp_path / "split" / "test" / "b").mkdir(parents=True)
+    (tmp_path / "split" / "test" / "b" / "1.txt").write_text("held out")
+    found = read_texts(f"{tmp_path}/split/", say_nothing)
+    assert found.splits["test"] == [("b", "held out")]
+    assert [len(texts) for texts in found.splits.values()] == [36, 4, 1]
+    with pytest.raises(UserError, match=r"no .txt files lie in folders of"):
+        read_texts(f"{tmp_path}/split/test/b/", say_nothing)
+
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (60, 6, 6)).astype(np.uint8)
+
+
+def image_rows(images=IMAGES, labels=None):
+    labels = np.arange(len(images)) % 3 if labels is None else labels
+    return [(label, *image.ravel()) for label, image in zip(labels, images, strict=True)]
+
+
+def test_images_in_a_table_are_those_of_an_archive(tmp_path):
+    np.savez(tmp_path / "own.npz", images=IMAGES, labels=np.arange(60) % 3)
+    expected = Images(dataset=str(tmp_path / "own.npz")).load(say_nothing)
+    names = ["label", *(f"pixel{i}" for i in range(36))]
+    rows = image_rows()
+    plain = written(tmp_path / "own.csv", names, rows)
+    packed = tmp_path / "own.csv.zip"
+    packed.write_bytes(zipped((tmp_path / "own.csv").read_bytes()))
+    last = written(
+        tmp_path / "last.csv", ["id", *names[1:], "class"], [("7", *r[1:], r[0]) for r in rows]
+    )
+    bare = written(tmp_path / "bare.csv", [], rows)
+    columns = dict(zip(names, np.array(rows).T, strict=True))
+    pq.write_table(pa.table(columns), tmp_path / "own.parquet")
+    for path, fields in (
+        (plain, {}), (packed, {}), (last, {}), (bare, {}), (tmp_path / "own.parquet", {}),
+        (last, {"label_column": "class"}), (last, {"label_column": "38", "shape": "6x6"}),
+    ):  # fmt: skip
+        assert (
+            Images(dataset=str(path), **fields).load(say_nothing).fingerprint
+            == expected.fingerprint
+        )
+    heard = []
+    Images(dataset=bare).load(heard.append)
+    Images(dataset=last).load(heard.append)
+    assert [line.split(": ")[1] for line in heard] == [
+        "has no line of names, so the label is in its first column", "left out 1 column, id",
+    ]  # fmt: skip
+    wide = Images(dataset=plain, shape="4x3x3").load(say_nothing)
+    assert wide.metadata["shapes"]["images"] == [4, 9]
+    assert wide.metadata["channels"] == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "fields", "says"),
+    [
+        (
+            ["label", "p0", "p1"],
+            [(1, 2, 3)],
+            {},
+            "2 columns of pixels are not those of a square; give",
+        ),
+        (["label", "p0"], [(1, 256)], {}, "line 2: 256 in column p0 is not a whole number from 0"),
+        (["label", "p0"], [(1, 0.5)], {}, "line 2: 0.5 in column p0 .*; values from 0 to 1 must"),
+        (["label", "p0"], [(1, "x")], {}, "line 2: 'x' in column p0 is not a finite number"),
+        (["label", "p0"], [("", 1)], {}, "line 2: the label in column label is missing"),
+        (["label", "p0"], [(1, 2)], {"shape": "2x2"}, "task.shape: '2x2' is not rows x columns"),
+        (["label", "pixels"], [(1, "1 2")], {}, "0 columns of pixels .*have names such as pixel0"),
+        (["kind", "p0"], [(1, 2)], {}, r"which column is the label, .*; it has kind, p0"),
+        (["kind", "p0"], [(1, 2)], {"label_column": "label"}, "no column 'label'"),
+    ],
+)
+def test_a_wrong_table_of_images_is_one_line(tmp_path, header, rows, fields, says):
+    path = written(tmp_path / "own.csv", header, rows)
+    with pytest.raises(UserError, match=says) as raised:
+        Images(dataset=path, **fields).load(say_nothing)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_series_is_read_from_every_form(tmp_path):

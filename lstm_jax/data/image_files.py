@@ -1,9 +1,10 @@
-"""A user's own images: an .npz of arrays, or a folder of pictures that lie in folders by class.
+"""A user's own images: an .npz of arrays, a table, or a folder of pictures in folders by class.
 
     pictures.npz    train_images and train_labels, test_...; or Keras's x_train and y_train, x_test
                     and y_test; a validation split likewise (`val` and `valid` will do); or images
                     and labels alone. Images are uint8 [N, rows, columns], or with a last axis of 3
                     channels; labels are whole numbers or words, [N] or [N,1].
+    pictures.csv    a label and the values of all pixels in each row: see `image_tables`.
     pictures/       train/cat/1.png, train/dog/2.jpg, test/cat/3.png, ...; or cat/1.png alone.
 
 A missing split is taken from training by rule, in tenths of each class. Pictures keep their size
@@ -23,6 +24,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
+from lstm_jax.data.folders import SPELLINGS, split_folders, subfolders
+from lstm_jax.data.image_tables import read_image_table
 from lstm_jax.data.labelled_splits import (
     SPLITS,
     complete_splits,
@@ -30,14 +33,9 @@ from lstm_jax.data.labelled_splits import (
     say_doubtful_labels,
     sorted_classes,
 )
-from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.data.readers import open_npz
+from lstm_jax.errors import UserError
 
-SPELLINGS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
-ZIP = b"PK"  # the first bytes of every .npz
 ARRAYS_NEEDED = (
     "it needs arrays train_images, train_labels, test_images and test_labels, or x_train, y_train, "
     "x_test and y_test, or images and labels"
@@ -50,18 +48,26 @@ MAX_PIXELS = 50_000_000
 Example = tuple[str, np.ndarray]  # a label, and an image, uint8 [rows, columns * channels]
 
 
-def load_image_files(name: str, say: Say) -> Dataset:
+def load_image_files(
+    name: str, say: Say, label_column: str | None = None, shape: str | None = None
+) -> Dataset:
     """Returns `images`, uint8 [N, rows, columns * channels], and `labels`, int32 [N].
 
     An image of validation or test that an earlier split has too is left out, and `say` prints how
-    many. Raises UserError for a file or a folder without such images, EnvironmentProblem for one
-    that cannot be read.
+    many. `label_column` and `shape` are those of a table. Raises UserError for a file or a folder
+    without such images, EnvironmentProblem for one that cannot be read.
     """
     path = path_of(name)
-    try:
-        splits, channels = _read_folder(path, say) if path.is_dir() else _read_npz(path)
-    except OSError as error:
-        raise EnvironmentProblem(f"dataset: {path} cannot be read: {error.strerror}") from error
+    splits: dict[str, list[Example]]
+    if not path.exists():
+        raise UserError(f"dataset: {path} is not there")
+    if path.is_dir():
+        splits, channels = _read_folder(path, say)
+    elif path.suffix.lower() == ".npz":
+        splits, channels = _read_npz(path)
+    else:
+        names, images, channels = read_image_table(path, label_column, shape, say)
+        splits = {"train": list(zip(map(_printable, names), images, strict=True))}
     labels = [label for examples in splits.values() for label, _ in examples]
     say_doubtful_labels(name, labels, "image", say)
     positions = _positions_in_class([label for label, _ in splits["train"]])
@@ -100,24 +106,9 @@ def _positions_in_class(labels: list[str]) -> list[int]:
 
 def _read_npz(path: Path) -> tuple[dict[str, list[Example]], int]:
     """Returns the examples of each split, and the channels of an image. Raises UserError."""
-    if not path.exists():
-        raise UserError(f"dataset: {path} is not there")
-    with path.open("rb") as opened:
-        if opened.read(len(ZIP)) != ZIP:
-            raise UserError(f"dataset: {path} is not an .npz: write it with numpy.savez")
-        opened.seek(0)
-        try:
-            with np.load(opened, allow_pickle=False) as file:
-                names = _array_names(path, file.files)
-                arrays = {split: (file[x], file[y]) for split, (x, y) in names.items()}
-            if not all(isinstance(array, np.ndarray) for pair in arrays.values() for array in pair):
-                raise ValueError("a zip of other files")
-        except (OSError, UserError):
-            raise
-        except Exception as error:  # NumPy and zipfile raise many kinds for a damaged archive
-            raise UserError(
-                f"dataset: {path} is damaged, or holds more than plain arrays of numbers and words"
-            ) from error
+    with open_npz(path) as file:
+        names = _array_names(path, file.files)
+        arrays = {split: (file[x], file[y]) for split, (x, y) in names.items()}
     first = arrays["train"][0]
     splits = {
         split: _examples(f"{split} in {path}", *pair, first) for split, pair in arrays.items()
@@ -198,10 +189,7 @@ def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
 
     Raises UserError where no pictures are found, or where they differ in size.
     """
-    words = {word: split for split, spellings in SPELLINGS.items() for word in spellings}
-    folders = {words[f.name.lower()]: f for f in _subfolders(path) if f.name.lower() in words}
-    if "train" not in folders:
-        folders = {"train": path}
+    folders = split_folders(path)
     files = {split: _files_by_class(folder, say) for split, folder in folders.items()}
     if not files["train"]:
         raise UserError(
@@ -236,7 +224,7 @@ def _files_by_class(folder: Path, say: Say) -> list[tuple[str, str]]:
     The pictures of a class are in the order of their names. The classes take turns, so that the
     first pictures are of all classes.
     """
-    classes = {f.name: _picture_files(f.rglob("*")) for f in _subfolders(folder)}
+    classes = {f.name: _picture_files(f.rglob("*")) for f in subfolders(folder)}
     if empty := [name for name, files in classes.items() if not files]:
         say(f"{folder}: no pictures lie in {', '.join(map(_printable, empty[:6]))}")
     outside = len(_picture_files(folder.rglob("*"))) - sum(map(len, classes.values()))
@@ -245,11 +233,6 @@ def _files_by_class(folder: Path, say: Say) -> list[tuple[str, str]]:
     labelled = [(_printable(name), file) for name, files in classes.items() for file in files]
     positions = _positions_in_class([name for name, files in classes.items() for _ in files])
     return [labelled[i] for i in sorted(range(len(labelled)), key=positions.__getitem__)]
-
-
-def _subfolders(path: Path) -> list[Path]:
-    """Returns the folders in a folder that are not hidden, in the order of their names."""
-    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
 def files_in(folder: Path) -> list[str]:

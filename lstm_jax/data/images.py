@@ -29,19 +29,25 @@ ARRAYS = "lstm_jax_arrays.npz"
 DECODED_AT_A_TIME = 1000  # images, so that the memory stays bounded
 
 
-def load_images(name: str, say: Say = say_nothing) -> Dataset:
+def load_images(
+    name: str,
+    say: Say = say_nothing,
+    label_column: str | None = None,
+    shape: str | None = None,
+) -> Dataset:
     """Returns `images`, uint8 [N, rows, features], and `labels`, int32 [N].
 
     The channels of a pixel lie side by side in a row: features = columns * channels. `say` prints
-    what takes time. Raises UserError for a name or a file that is not an image-classification set,
-    and EnvironmentProblem if the data is damaged, or neither on disk nor available.
+    what takes time. `label_column` and `shape` are those of a table. Raises UserError for a name or
+    a file that is not an image-classification set, and EnvironmentProblem if the data is damaged,
+    or neither on disk nor available.
     """
     if name == "digits":
         return _digits()
     if is_image_file(name):
         from lstm_jax.data import image_files  # imports Pillow, which other sets do not need
 
-        return image_files.load_image_files(name, say)
+        return image_files.load_image_files(name, say, label_column, shape)
     if "@" in name:
         raise arrays_missing(name)
     if not tfds_sets.NAME.fullmatch(name):
@@ -68,9 +74,10 @@ def load_images(name: str, say: Say = say_nothing) -> Dataset:
 def is_image_file(name: str) -> bool:
     """Returns whether a data set's name is that of a file or a folder.
 
-    It begins with `.`, `/` or `~`, or ends in `/` or `.npz`.
+    It begins with `.`, `/` or `~`, or ends in `/` or as a file of arrays or a table does.
     """
-    return re.search(r"^[./~]|(/|\.npz)$", name.lower()) is not None
+    ending = r"\.(npz|csv|tsv|jsonl|ndjson|parquet|gz|bz2|xz|zip)"
+    return re.search(rf"^[./~]|(/|{ending})$", name.lower()) is not None
 
 
 def convert_images(dataset: Dataset) -> Dataset:

@@ -15,6 +15,12 @@ from lstm_jax.errors import UserError
 SPLITS = ("train", "validation", "test")
 # The rules in words are part of the data's fingerprint: other words make another data set.
 TENTHS = "every tenth is test, the fifth of every ten validation"
+# Names of a column of labels, in small letters.
+LABEL_NAMES = {
+    "label", "labels", "class", "category", "sentiment", "target", "rating", "score", "stars",
+    "polarity", "topic", "tag", "intent", "emotion", "y", "label_text", "class_name",
+    "class_label",
+}  # fmt: skip
 MAX_CLASSES = 1000
 MAX_SHOWN = 6  # labels in a message
 

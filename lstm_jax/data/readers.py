@@ -128,6 +128,7 @@ class Table(NamedTuple):
         stand between thousands; `say` is told where this is not sure.
         """
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         column = self.column(name)
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
@@ -152,7 +153,7 @@ class Table(NamedTuple):
         if bad.any():
             row = int(np.argmax(bad))
             raise UserError(self._not_a_number(row, name, column[row].as_py()))
-        if is_text and is_plain:
+        if is_text and is_plain and pc.any(pc.match_substring(column, ".")).as_py():
             cells = [cell.strip() for cell in column.to_pylist() if cell]
             self._explain_points(name, iter(cells), say)
         return values
@@ -518,7 +519,9 @@ def open_npz(path: Path) -> Iterator[Any]:
         except (UserError, OSError):
             raise
         except Exception as error:  # NumPy and zipfile raise many kinds for a damaged archive
-            raise UserError(f"{path} is not a whole .npz of plain arrays: {error}") from error
+            raise UserError(
+                f"{path} is not a whole .npz of plain arrays, as numpy.savez writes it: {error}"
+            ) from error
 
 
 # Columns of a series, which must have names.

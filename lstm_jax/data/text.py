@@ -1,4 +1,5 @@
-"""Labelled texts: a table with a label and a text in each row, or a set of TFDS.
+"""Labelled texts: a table with a label and a text in each row, a folder of texts by class, or a set
+of TFDS.
 
 Axes: N texts, L symbols of the longest one.
 """
@@ -12,8 +13,10 @@ import numpy as np
 
 from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
-from lstm_jax.data.files import is_text_file
+from lstm_jax.data.files import decode, is_text_file, read_bytes
+from lstm_jax.data.folders import split_folders, subfolders
 from lstm_jax.data.labelled_splits import (
+    LABEL_NAMES,
     SPLITS,
     complete_splits,
     positions_by_hash,
@@ -21,17 +24,19 @@ from lstm_jax.data.labelled_splits import (
     say_doubtful_labels,
     sorted_classes,
 )
-from lstm_jax.data.readers import Table, TableOptions, choose_columns, read_rows, read_table
+from lstm_jax.data.readers import (
+    Table,
+    TableOptions,
+    choose_columns,
+    counted,
+    read_rows,
+    read_table,
+)
 from lstm_jax.data.tfds_sets import Texts, load_text_set
 from lstm_jax.errors import UserError
 
 FEATURES = (("label",), ("text", "sentence", "description"))  # as sets of TFDS name them
-# Names of the columns as a first line has them, in small letters.
-LABEL_NAMES = {
-    "label", "labels", "class", "category", "sentiment", "target", "rating", "score", "stars",
-    "polarity", "topic", "tag", "intent", "emotion", "y", "label_text", "class_name",
-    "class_label",
-}  # fmt: skip
+# Names of a column of texts, in small letters.
 TEXT_NAMES = {
     "text", "texts", "sentence", "review", "reviews", "content", "message", "comment", "tweet",
     "document", "description", "title", "headline", "phrase", "body", "post", "query",
@@ -145,7 +150,14 @@ def read_texts(name: str, say: Say, columns: TextColumns = BY_NAME) -> LabelledT
     A text of validation or test that an earlier split has too is left out, and `say` prints how
     many. Letter case and white space do not count.
     """
-    if is_text_file(name):
+    if is_text_file(name) and path_of(name).is_dir():
+        splits = _read_folder(path_of(name), columns.encoding, say)
+        labels = [label for label, _ in splits["train"]]
+        say_doubtful_labels(name, labels, "text", say)
+        positions = positions_by_hash(labels, [_content(text) for _, text in splits["train"]])
+        source = "each class of the texts, by a hash of the text,"
+        splits, rule = complete_splits(splits, source, "the user's", positions)
+    elif is_text_file(name):
         options = TableOptions(columns.encoding, raw_tabs=True)
         table = read_table(path_of(name), options, say)
         fields = {name: getattr(columns, name) for name in ("label_column", "text_column")}
@@ -167,6 +179,30 @@ def read_texts(name: str, say: Say, columns: TextColumns = BY_NAME) -> LabelledT
     hint = "the first column is the label, unless --task.label-column names another"
     classes = sorted_classes(name, splits, "text", hint)
     return LabelledTexts(splits, classes, rule)
+
+
+def _read_folder(path: Path, encoding: str | None, say: Say) -> dict[str, Texts]:
+    """Returns the labels and texts of each split, of a folder of .txt files for each class.
+
+    Files are read in the order of their paths. Raises UserError where training has none.
+    """
+    splits: dict[str, Texts] = {}
+    for split, folder in split_folders(path).items():
+        splits[split], num_empty = [], 0
+        for class_folder in subfolders(folder):
+            files = sorted(f for f in class_folder.rglob("*") if f.suffix.lower() == ".txt")
+            for file in files:
+                text = decode(read_bytes(file)[0], file, encoding).strip()
+                splits[split] += [(class_folder.name, text)] if text else []
+                num_empty += not text
+        if num_empty:
+            say(f"{folder}: left out an empty file {counted(num_empty, 'time')}")
+    if not splits["train"]:
+        raise UserError(
+            f"dataset: no .txt files lie in folders of {path}; a class is a folder, as in "
+            f"{path / 'train' / 'good' / '1.txt'} or {path / 'good' / '1.txt'}"
+        )
+    return splits
 
 
 def _named_columns(table: Table) -> tuple[int, int] | None:

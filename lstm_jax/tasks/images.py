@@ -33,9 +33,20 @@ class Images(ClassificationTask):
     dataset: Axis[str] = axis(
         "mnist",
         "`mnist`, `digits` (bundled, no network), the name of a TFDS image classification set, or "
-        "the path of an .npz of images or of a folder with a folder of pictures for each class",
+        "the path of an .npz of images, of a table (CSV, Parquet) with a label and all pixels in "
+        "each row, or of a folder with a folder of pictures for each class",
         data=True,
     )
+    label_column: Axis[str | None] = axis(
+        None, "the column of the labels in a table: a name, or a number from 1; none: the one that "
+        "is named label or alike",
+        data=True,
+    )  # fmt: skip
+    shape: Axis[str | None] = axis(
+        None, "the shape of the images in a table, such as 28x28 or 28x28x3 (rows, columns, "
+        "channels); none: they are square, with one channel",
+        data=True,
+    )  # fmt: skip
     reading: Axis[str] = axis(
         "rows",
         "what a time step reads: a row, a column or a pixel of the image (784 time steps for "
@@ -51,7 +62,7 @@ class Images(ClassificationTask):
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data.images import load_images
 
-        return load_images(self.dataset, say)
+        return load_images(self.dataset, say, self.label_column, self.shape)
 
     def convert_data(self, dataset: Dataset) -> Dataset:
         from lstm_jax.data.images import convert_images
@@ -64,7 +75,9 @@ class Images(ClassificationTask):
         check_images(dataset)
 
     def built_in(self) -> Task | None:
-        return None if self.dataset == "digits" else replace(self, dataset="digits")
+        if self.dataset == "digits":
+            return None
+        return replace(self, dataset="digits", label_column=None, shape=None)
 
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
         image_TI, classes = example["images"], metadata.get("classes")
