@@ -50,14 +50,15 @@ def test_no_image_is_lost_or_changed(tmp_path, pixels):
     assert by_folder.metadata["classes"] == KINDS.tolist()
     for dataset in (by_file, by_folder):
         assert (dataset.metadata["num_classes"], dataset.metadata["channels"]) == (3, channels)
-        assert dataset.metadata["split"] == f"of each class of the images, {TENTHS}"
+        rule = f"of each class of the images, by a hash of the image, {TENTHS}"
+        assert dataset.metadata["split"] == rule
         pairs = zip(every(dataset, "images"), every(dataset, "labels"), strict=True)
         found = [(i.tobytes(), n) for split in pairs for i, n in zip(*split, strict=True)]
         assert len(found) == 60
         assert set(found) == wanted
         for labels, share in zip(every(dataset, "labels"), (16, 2, 2), strict=True):
             assert np.bincount(labels).tolist() == [share] * 3
-            assert labels[:3].tolist() == [0, 1, 2]  # the first of them are of all classes
+            assert {*labels[:6].tolist()} == {0, 1, 2}  # the first of them are of all classes
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,58 @@ def test_pictures_and_folders_that_are_left_out_are_reported(tmp_path):
         f"{tmp_path}: no pictures lie in dog",
         f"{tmp_path}: left out 1 pictures that lie in no folder of a class",
     ]
+
+
+def test_a_pattern_in_the_names_of_pictures_is_not_one_of_the_split(tmp_path):
+    """Every fifth picture is light: by the order of names none of the test were."""
+    is_light = np.arange(200) % 5 == 4
+    pixels = np.where(is_light[:, None, None], np.full((3, 3), 200), 0).astype(np.uint8)
+    pixels[:, 0, 0] = np.arange(200)  # no two are the same
+    written(tmp_path, pixels, KINDS[np.arange(200) % 2])
+    dataset = images.load_images(str(tmp_path), say_nothing)
+    for split in every(dataset, "images")[1:]:
+        assert 0 < (split[:, 1, 1] >= 200).mean() < 0.6
+    by_array = saved(tmp_path / "own.npz", images=pixels, labels=np.arange(200) % 2)
+    for one, other in zip(every(dataset, "images"), every(by_array, "images"), strict=True):
+        assert {image.tobytes() for image in one} == {image.tobytes() for image in other}
+
+
+def test_no_link_leads_out_of_the_folder_and_counts_are_right(tmp_path):
+    folder, outside = tmp_path / "own", tmp_path / "outside"
+    written(folder, DRAWN[:40], KINDS[LABELS[:40]])
+    written(outside, 255 - DRAWN[:8], ["dog"] * 8)
+    (folder / "dog").symlink_to(outside / "dog")
+    (folder / "ant" / "more").symlink_to(outside / "dog")
+    (folder / "ant" / "one.png").symlink_to(outside / "dog" / "000.png")
+    (folder / "bee" / "gone.png").symlink_to(folder / "nowhere.png")
+    (folder / "bee" / "round").symlink_to(folder / "bee")
+    (folder / "bee" / "inside.png").symlink_to(folder / "loose.png")
+    Image.fromarray(255 - DRAWN[50]).save(folder / "loose.png")
+    heard = []
+    dataset = images.load_images(str(folder), heard.append)
+    assert dataset.metadata["classes"] == KINDS.tolist()
+    assert sum(map(len, every(dataset, "labels"))) == 41  # with the picture that lies inside
+    assert heard == [
+        f"{folder}: left out 1 pictures that lie in no folder of a class",
+        f"{folder}: left out 4 links that lead out of the folder or nowhere, such as {folder}/dog",
+    ]
+    (tmp_path / "linked").symlink_to(folder)  # the folder itself may be named by a link
+    linked = images.load_images(str(tmp_path / "linked"), say_nothing)
+    assert linked.fingerprint == dataset.fingerprint
+
+
+def test_a_class_that_is_too_small_and_a_folder_beside_training_are_named(tmp_path):
+    written(tmp_path / "own", DRAWN[:23], ["ant"] * 20 + ["bee"] * 3)
+    heard = []
+    images.load_images(str(tmp_path / "own"), heard.append)
+    assert len(heard) == 1
+    assert "has no image of the class `bee` (" in heard[0]
+    (tmp_path / "both").mkdir()
+    for split, first in (("train", 0), ("valid", 30), ("test", 40), ("cats", 50)):
+        written(tmp_path / "both" / split, DRAWN[first : first + 4], ["ant", "bee"] * 2)
+    heard.clear()
+    images.load_images(str(tmp_path / "both"), heard.append)
+    assert heard == [f"{tmp_path}/both: left out cats, beside the folder of training"]
 
 
 def test_classes_are_sorted_as_numbers_then_words():

@@ -7,16 +7,17 @@
     pictures.csv    a label and the values of all pixels in each row: see `image_tables`.
     pictures/       train/cat/1.png, train/dog/2.jpg, test/cat/3.png, ...; or cat/1.png alone.
 
-A missing split is taken from training by rule, in tenths of each class. Pictures keep their size
-and colours; they are grey if all of them are.
+A missing split is taken from training by rule, in tenths of each class, in the order of a hash of
+the images. Pictures keep their size and colours; they are grey if all of them are. No link is
+followed that leads out of the folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import warnings
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,12 +25,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
-from lstm_jax.data.folders import SPELLINGS, split_folders, subfolders
+from lstm_jax.data.folders import SPELLINGS, FolderWalk
 from lstm_jax.data.image_tables import read_image_table
 from lstm_jax.data.labelled_splits import (
     SPLITS,
     complete_splits,
+    positions_by_hash,
     remove_repeats,
+    say_absent_classes,
     say_doubtful_labels,
     sorted_classes,
 )
@@ -70,9 +73,12 @@ def load_image_files(
         splits = {"train": list(zip(map(_printable, names), images, strict=True))}
     labels = [label for examples in splits.values() for label, _ in examples]
     say_doubtful_labels(name, labels, "image", say)
-    positions = _positions_in_class([label for label, _ in splits["train"]])
-    splits, rule = complete_splits(splits, "each class of the images,", "the user's", positions)
+    hashes = [hashlib.sha256(image.tobytes()).hexdigest() for _, image in splits["train"]]
+    positions = positions_by_hash([label for label, _ in splits["train"]], hashes)
+    source = "each class of the images, by a hash of the image,"
+    splits, rule = complete_splits(splits, source, "the user's", positions)
     splits = remove_repeats(splits, lambda example: example[1].tobytes(), "images", say)
+    say_absent_classes(name, splits, "image", say)
     classes = sorted_classes(name, splits, "images", "a class has a folder, or a number in labels")
     number = {label: i for i, label in enumerate(classes)}
 
@@ -89,16 +95,6 @@ def load_image_files(
         channels=channels,
         split=rule,
     )
-
-
-def _positions_in_class(labels: list[str]) -> list[int]:
-    """Returns the position of each example among those of its label."""
-    seen: Counter[str] = Counter()
-    positions = []
-    for label in labels:
-        positions.append(seen[label])
-        seen[label] += 1
-    return positions
 
 
 # An .npz of arrays.
@@ -189,8 +185,10 @@ def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
 
     Raises UserError where no pictures are found, or where they differ in size.
     """
-    folders = split_folders(path)
-    files = {split: _files_by_class(folder, say) for split, folder in folders.items()}
+    walk = FolderWalk(path)
+    folders = walk.split_folders(say)
+    files = {split: _files_by_class(folder, walk, say) for split, folder in folders.items()}
+    walk.say_left_out(say)
     if not files["train"]:
         raise UserError(
             f"dataset: no pictures lie in folders of {folders['train']}; a class is a folder, as "
@@ -218,21 +216,24 @@ def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
     return flat, 1 if grey else 3
 
 
-def _files_by_class(folder: Path, say: Say) -> list[tuple[str, str]]:
+def _files_by_class(folder: Path, walk: FolderWalk, say: Say) -> list[tuple[str, str]]:
     """Returns the class and the path of each picture, however deep in the folder of its class.
 
     The pictures of a class are in the order of their names. The classes take turns, so that the
     first pictures are of all classes.
     """
-    classes = {f.name: _picture_files(f.rglob("*")) for f in subfolders(folder)}
+    entries = walk.entries(folder)
+    classes = {path.name: _picture_files(walk.files(path)) for path in entries if path.is_dir()}
     if empty := [name for name, files in classes.items() if not files]:
         say(f"{folder}: no pictures lie in {', '.join(map(_printable, empty[:6]))}")
-    outside = len(_picture_files(folder.rglob("*"))) - sum(map(len, classes.values()))
-    if outside:
-        say(f"{folder}: left out {outside:,} pictures that lie in no folder of a class")
-    labelled = [(_printable(name), file) for name, files in classes.items() for file in files]
-    positions = _positions_in_class([name for name, files in classes.items() for _ in files])
-    return [labelled[i] for i in sorted(range(len(labelled)), key=positions.__getitem__)]
+    if loose := _picture_files(path for path in entries if not path.is_dir()):
+        say(f"{folder}: left out {len(loose):,} pictures that lie in no folder of a class")
+    turns = [
+        (turn, _printable(name), file)
+        for name, files in classes.items()
+        for turn, file in enumerate(files)
+    ]
+    return [(name, file) for _, name, file in sorted(turns, key=lambda each: each[0])]
 
 
 def files_in(folder: Path) -> list[str]:

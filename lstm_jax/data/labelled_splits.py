@@ -98,6 +98,23 @@ def say_doubtful_labels(name: str, labels: Iterable[str], noun: str, say: Say) -
         )
 
 
+def say_absent_classes(name: str, splits: dict[str, list[Example]], noun: str, say: Say) -> None:
+    """Prints which classes of training are too small to be in validation or the test."""
+    counts = Counter(label for label, *_ in splits["train"])
+    present = {split: {label for label, *_ in splits[split]} for split in SPLITS}
+    absent = [
+        f"`{label}` ({count} for training)"
+        for label, count in sorted(counts.items())
+        if count > 1 and not (label in present["validation"] and label in present["test"])
+    ]
+    if absent:
+        more = f" and {len(absent) - MAX_SHOWN:,} more" if len(absent) > MAX_SHOWN else ""
+        say(
+            f"{name}: validation or the test has no {noun} of the class "
+            f"{', '.join(absent[:MAX_SHOWN])}{more}; give more"
+        )
+
+
 def remove_repeats(
     splits: dict[str, list[Example]], content: Callable[[Example], Any], noun: str, say: Say
 ) -> dict[str, list[Example]]:

@@ -14,13 +14,14 @@ import numpy as np
 from lstm_jax.data import tokens
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
 from lstm_jax.data.files import decode, is_text_file, read_bytes
-from lstm_jax.data.folders import split_folders, subfolders
+from lstm_jax.data.folders import FolderWalk
 from lstm_jax.data.labelled_splits import (
     LABEL_NAMES,
     SPLITS,
     complete_splits,
     positions_by_hash,
     remove_repeats,
+    say_absent_classes,
     say_doubtful_labels,
     sorted_classes,
 )
@@ -177,6 +178,7 @@ def read_texts(name: str, say: Say, columns: TextColumns = BY_NAME) -> LabelledT
         splits, rule = complete_splits(splits, "TFDS's train split", "TFDS's")
     splits = remove_repeats(splits, lambda example: _content(example[1]), "texts", say)
     hint = "the first column is the label, unless --task.label-column names another"
+    say_absent_classes(name, splits, "text", say)
     classes = sorted_classes(name, splits, "text", hint)
     return LabelledTexts(splits, classes, rule)
 
@@ -187,16 +189,18 @@ def _read_folder(path: Path, encoding: str | None, say: Say) -> dict[str, Texts]
     Files are read in the order of their paths. Raises UserError where training has none.
     """
     splits: dict[str, Texts] = {}
-    for split, folder in split_folders(path).items():
+    walk = FolderWalk(path)
+    for split, folder in walk.split_folders(say).items():
         splits[split], num_empty = [], 0
-        for class_folder in subfolders(folder):
-            files = sorted(f for f in class_folder.rglob("*") if f.suffix.lower() == ".txt")
+        for class_folder in walk.subfolders(folder):
+            files = [f for f in walk.files(class_folder) if f.suffix.lower() == ".txt"]
             for file in files:
                 text = decode(read_bytes(file)[0], file, encoding).strip()
                 splits[split] += [(class_folder.name, text)] if text else []
                 num_empty += not text
         if num_empty:
             say(f"{folder}: left out an empty file {counted(num_empty, 'time')}")
+    walk.say_left_out(say)
     if not splits["train"]:
         raise UserError(
             f"dataset: no .txt files lie in folders of {path}; a class is a folder, as in "
