@@ -6,11 +6,19 @@ import re
 
 import numpy as np
 import pytest
+from trained_runs import made_up_record, quiet
 
 from lstm_jax import Experiment, Forecast, Images, Text, make_dataset, run
 from lstm_jax.cli.main import main
+from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import say_nothing
-from lstm_jax.runs.data_card import class_counts, describe
+from lstm_jax.report.drawing import render
+from lstm_jax.report.figures.data import data_tables
+from lstm_jax.report.summary import summary
+from lstm_jax.runs.data_card import class_counts, data_card, describe, trivial_scores
+from lstm_jax.runs.datasets import load_data
+from lstm_jax.runs.json_files import check
+from lstm_jax.runs.record import CARD
 from lstm_jax.tasks.captions import Captions
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.memory import Adding
@@ -18,7 +26,7 @@ from lstm_jax.tasks.translation import Translation
 
 
 def lines_of(task):
-    return list(describe(task, task.load(say_nothing)))
+    return list(describe(data_card(task, task.load(say_nothing))))
 
 
 def examples_of(task):
@@ -39,7 +47,7 @@ def test_the_command_prints_counts_that_add_up_and_makes_no_directory(tmp_path, 
     for column, total in enumerate(totals):
         assert sum(int(row[column]) for row in counts) == int(total.replace(",", ""))
     assert "images: uint8 [8, 8]" in output
-    assert "trivial accuracy, of the best answer that ignores the input: 0.1000" in output
+    assert "trivial accuracy on the test: always `1` 0.1" in output
     assert not (tmp_path / "runs").exists()
 
 
@@ -48,8 +56,10 @@ def test_a_class_that_a_split_lacks_is_a_warning():
     split = {"images": images, "labels": np.array([0, 0, 0, 1, 1, 2], np.int32)}
     few = {"images": images[:2], "labels": np.array([0, 2], np.int32)}
     dataset = make_dataset("made", split, split, few, num_classes=3, classes=["a", "b", "c"])
-    assert class_counts(dataset) == {"a": (3, 3, 1), "b": (2, 2, 0), "c": (1, 1, 1)}
-    found = [line for line in describe(Images(dataset="made"), dataset) if "warning" in line]
+    assert class_counts(dataset) == {"a": [3, 3, 1], "b": [2, 2, 0], "c": [1, 1, 1]}
+    found = [
+        line for line in describe(data_card(Images(dataset="made"), dataset)) if "warning" in line
+    ]
     assert found == ["warning: test has no example of the class b"]
 
 
@@ -87,7 +97,7 @@ def test_images_are_shown_with_their_class_and_their_values():
     split = {"images": images, "labels": np.array([1, 0], np.int32)}
     dataset = make_dataset("made", split, split, split, num_classes=2, classes=["no", "yes"])
     first, second = (
-        line for line in describe(Images(dataset="made"), dataset) if "training" in line
+        line for line in describe(data_card(Images(dataset="made"), dataset)) if "training" in line
     )
     assert first.endswith("class yes, 2 rows of 2 pixels from 0 to 3, mean 1.5")
     assert second.endswith("class no, 2 rows of 2 pixels from 4 to 7, mean 5.5")
@@ -141,11 +151,91 @@ def test_a_task_without_a_form_for_examples_shows_shapes_and_the_trivial_score()
     assert len(found) == 4
 
 
+def test_answers_that_need_no_model_are_named_with_their_scores(tmp_path):
+    split = {"images": np.zeros((4, 2, 2), np.uint8), "labels": np.array([1, 1, 1, 0], np.int32)}
+    dataset = make_dataset("made", split, split, split, num_classes=2, classes=["yes", "no"])
+    assert trivial_scores(Images(dataset="made"), dataset) == {"always `no`": 0.75}
+    file = tmp_path / "rows.csv"
+    file.write_text("y\n" + "\n".join(str(i // 10) for i in range(400)))
+    task = Forecast(file=str(file), target="y", window=4)
+    dataset = task.load(say_nothing)
+    first, last = trivial_scores(task, dataset).items()
+    assert first == ("the mean of training", task.trivial_score(dataset))
+    assert last[0] == "the last value"
+    jumps = np.diff(dataset.test["target"])[dataset.test["first"] + 3]
+    np.testing.assert_allclose(last[1], np.mean(jumps.astype(float) ** 2), rtol=1e-5)
+
+
+def test_an_own_trivial_score_is_not_called_the_commonest_class():
+    class Own(Images):
+        def trivial_score(self, dataset):
+            return 0.25
+
+    split = {"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros(1, np.int32)}
+    dataset = make_dataset("made", split, split, split, num_classes=1)
+    assert [*trivial_scores(Own(), dataset).values()] == [0.25]
+    assert "always" not in str(trivial_scores(Own(), dataset))
+
+
+def test_the_share_of_unknown_tokens_is_shown_where_it_is_small_too(tmp_path):
+    file = tmp_path / "texts.tsv"  # each number is there once
+    file.write_text("\n".join(f"{'ab'[i % 2]}\tall but the last {i}" for i in range(400)))
+    task = Text(dataset=str(file))
+    dataset = task.load(say_nothing)
+    words = [dataset.metadata["vocabulary"][i] for i in dataset.test["symbols"].ravel() if i]
+    share = words.count("<unknown>") / len(words)
+    assert share == 0.2
+    assert task.describe_data(dataset)[0].endswith(f"{share:.1%} of test")
+
+
+def test_what_was_said_while_reading_is_on_the_card(tmp_path):
+    file = tmp_path / "texts.tsv"
+    file.write_text("label\ttext\n" + "\n".join(f"{'ab'[i % 2]}\tword {i}" for i in range(400)))
+    study = Study(Experiment(task=Text(dataset=str(file)), hidden_size=4))
+    console = quiet()
+    _, study, datasets = load_data("own", study, False, console)
+    ((key, task),) = study.experiment.data_tasks().items()
+    card = data_card(task, datasets[key])
+    assert card["notes"] == [f"{file}: left out the first line, label, text: it names the columns"]
+    assert card["notes"][0] in console.file.getvalue()
+    assert datasets[key].fingerprint == task.load(say_nothing).fingerprint
+
+
+def test_the_page_shows_the_card_escaped():
+    images = np.zeros((6, 2, 2), np.uint8)
+    split = {"images": images, "labels": np.array([0, 0, 0, 0, 1, 1], np.int32)}
+    few = {"images": images[:1], "labels": np.zeros(1, np.int32)}
+    names = ["<script>", "b\x1b"]
+    dataset = make_dataset("made", split, split, few, num_classes=2, classes=names)
+    record = made_up_record(Experiment(task=Images(dataset="made")))
+    record.metadata = {"dataset made": {"card": data_card(Images(dataset="made"), dataset)}}
+    counts, as_read = data_tables(record)
+    assert [*counts.rows[1]] == ["class <script>", "4", "4", "1"]
+    assert ("warning", "test has no example of the class b\x1b") in as_read.rows
+    section = {"tables": [counts, as_read], "figures": [], "name": "data", "title": "Data"}
+    page = render("report.html", **summary(record, []), result=section, sections=[section])
+    assert "<script>" not in page
+    assert "class &lt;script&gt;" in page
+    assert "the class b\\x1b" in page
+    assert page.count("training example 1") == 2
+
+
 @pytest.mark.usefixtures("fast_compile")
-def test_the_trivial_score_stands_beside_the_score(tmp_path, capsys):
+def test_run_begins_with_the_card_which_is_on_record(tmp_path, capsys):
     fields = {"hidden_size": 4, "total_steps": 2, "task": Images(dataset="digits")}
     for name, seeds in {"one": 0, "two": [0, 1]}.items():
-        run(Experiment(**fields, seed=seeds), name=name, runs_dir=tmp_path)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "test accuracy" in line]
+        outcome = run(Experiment(**fields, seed=seeds), name=name, runs_dir=tmp_path)
+    output = capsys.readouterr().out.splitlines()
+    lines = [line for line in output if "test accuracy" in line]
     assert len(lines) == 2
     assert all("(trivial 0.1000)" in line for line in lines)
+    assert output[0].startswith("data digits (dataset digits): 1,318 training, 119 validation, 360")
+    assert output[1].startswith("10 classes: 0 131/12/35, 1 133/13/36")
+    assert output[2] == "trivial accuracy on the test: always `1` 0.1"
+    ((key, values),) = outcome.record.metadata.items()
+    task = Images(dataset="digits")
+    assert values["card"] == data_card(task, task.load(say_nothing))
+    assert key == task.data_key
+    for name, wrong in {"examples": [1.5], "warnings": "w", "trivial": {"a": "b"}}.items():
+        with pytest.raises(ValueError, match=name):
+            check(values["card"] | {name: wrong}, CARD)

@@ -225,7 +225,7 @@ class Data(OnStudy):
     """Show what is read of the data: sizes, classes, examples, warnings. Trains nothing."""
 
     def run(self, console: Console) -> None:
-        from lstm_jax.runs.data_card import show_data
+        from lstm_jax.runs.datasets import show_data
 
         show_data(self.stem, self.sharded_study, console, fallback=self.fallback)
 

@@ -318,10 +318,6 @@ def simple_forecasts(
     """
     ahead_S = np.arange(horizon)
 
-    def persistence(split: Arrays, index_N: np.ndarray) -> np.ndarray:
-        last_N = split["target"][split["first"][index_N] + window - 1]
-        return np.repeat(last_N[:, None], horizon, axis=1)
-
     def seasonal(split: Arrays, index_N: np.ndarray) -> np.ndarray:
         first_N1 = split["first"][index_N][:, None] + window
         return split["target"][first_N1 + (ahead_S % period - period)[None]]
@@ -335,10 +331,23 @@ def simple_forecasts(
     fit_N = np.unique(np.linspace(0, count - 1, min(count, MAX_FIT_WINDOWS)).astype(np.int64))
     weights_DS = np.linalg.lstsq(*design(dataset.train, fit_N), rcond=None)[0]
 
-    forecasts: dict[str, Forecaster] = {"mean": mean_forecast(horizon), "persistence": persistence}
+    forecasts: dict[str, Forecaster] = {
+        "mean": mean_forecast(horizon),
+        "persistence": last_value_forecast(window, horizon),
+    }
     if period:
         forecasts[f"seasonal ({period})"] = seasonal
     return forecasts | {"linear": lambda split, index_N: design(split, index_N)[0] @ weights_DS}
+
+
+def last_value_forecast(window: int, horizon: int) -> Forecaster:
+    """Returns the forecast that is always the last value of the window, persistence."""
+
+    def forecast(split: Arrays, index_N: np.ndarray) -> np.ndarray:
+        last_N = split["target"][split["first"][index_N] + window - 1]
+        return np.repeat(last_N[:, None], horizon, axis=1)
+
+    return forecast
 
 
 def mean_forecast(horizon: int) -> Forecaster:

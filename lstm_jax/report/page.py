@@ -21,6 +21,7 @@ from lstm_jax.report.curves import training_figures
 from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
 from lstm_jax.report.drawing import Figure, TextTable, render
 from lstm_jax.report.figures.activations import activation_figures
+from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
 from lstm_jax.report.figures.settings import halving_figures, parameter_figures, settings_figures
 from lstm_jax.report.summary import summary
@@ -80,10 +81,11 @@ def report(
     result = Section("Result", [*halving_figures(record), *settings_figures(record)])
     metrics = read_metrics(run_dir, notes.append)
     training = Section("Training", list(training_figures(record, metrics)))
+    data = Section("Data", list(data_tables(record)))
     folder = run_dir / "report"
     make_folder(folder)
     write_text(folder / RECORD_CHECKSUM, "")  # until all figures are there
-    write_page(folder, record, [*notes, UNFINISHED], result, [training], pages)
+    write_page(folder, record, [*notes, UNFINISHED], result, [data, training], pages)
     say(console, f"report: {folder / 'index.html'}; {UNFINISHED}")
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
@@ -107,7 +109,8 @@ def report(
             raise
         notes.append(f"some figures are missing: {error}")
         say(console, notes[-1])
-    write_page(folder, record, notes, result, [training, answers, inside, gradients], pages)
+    sections = [data, training, answers, inside, gradients]
+    write_page(folder, record, notes, result, sections, pages)
     for section in (result, training, answers, inside, gradients):
         for figure in section.figures:
             for file_format in ("pdf", "png"):  # slower to make than the page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 
@@ -12,9 +11,13 @@ from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.code import example_shapes, program_digest, user_errors, user_files
+from lstm_jax.runs.data_card import count_table, data_card, describe
 from lstm_jax.runs.progress import say
 from lstm_jax.tasks.task import Task
 from lstm_jax.train.placement import Datasets, model_spec_of, refuse_absent_backend
+
+# How the lines begin that say what takes time, and nothing of the data.
+PROGRESS = ("reading ", "decoding ", "preparing ", "downloading ")
 
 
 def load_data(
@@ -36,7 +39,7 @@ def load_data(
         if not fallback or built_in is None:
             raise
         study = replace(study, experiment=replace(experiment, task=built_in))
-        datasets = {key: t.load(tell) for key, t in study.experiment.data_tasks().items()}
+        datasets = {key: _loaded(t, tell) for key, t in study.experiment.data_tasks().items()}
         dataset = next(iter(datasets.values()))
         tell(f"{error}")
         tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
@@ -48,20 +51,44 @@ def load_data(
             spec = model_spec_of(member, dataset)
             if user_files(member):
                 program_digest(member, spec, example_shapes(dataset))
-                trivial_score(member.task, dataset)
+                data_card(member.task, dataset)
     return name, study, datasets
 
 
-def trivial_score(task: Task, dataset: Dataset) -> float | None:
-    """Returns the test metric of the best answer that ignores the input; None if not defined."""
-    try:
-        score = float(task.trivial_score(dataset))
-    except NotImplementedError:
-        return None
-    return score if math.isfinite(score) else None
+def show_data(name: str, study: Study, console: Console, *, fallback: bool = False) -> None:
+    """Prints a data card of each data set of a study. Trains nothing.
+
+    A card shows the number of examples and of each class in each split, the arrays, the scores of
+    answers that need no model, three examples as they were read, and warnings.
+    """
+    name, study, datasets = load_data(name, study, fallback, console)
+    for key, task in study.experiment.data_tasks().items():
+        dataset = datasets[key]
+        say(console, f"{dataset.name} ({key}), fingerprint {dataset.fingerprint[:12]}")
+        with user_errors(study.experiment):
+            card = data_card(task, dataset)
+        console.print(count_table(card), highlight=False)
+        for line in describe(card):
+            say(console, line)
 
 
 def _loaded(task: Task, tell: Say) -> Dataset:
+    """Returns the data of a task, which checks them if it is from a user's file.
+
+    The metadata keep as `notes` what was said of how the data were read.
+    """
+    notes = list[str]()
+
+    def hear(line: str) -> None:
+        tell(line)
+        if not line.startswith(PROGRESS):
+            notes.append(line)
+
+    dataset = _read(task, hear)
+    return dataset._replace(metadata=dataset.metadata | {"notes": notes}) if notes else dataset
+
+
+def _read(task: Task, tell: Say) -> Dataset:
     """Returns the data of a task, which checks them if it is from a user's file."""
     if task.spec_string() == task.name:
         return task.load(tell)

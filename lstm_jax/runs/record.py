@@ -32,13 +32,24 @@ RECORD_CHECKSUM = "record.sha256"  # a file of the report: the record that it is
 DIGEST = re.compile("[0-9a-f]{12}")
 # A run directory; that of a shard; one whose code has changed since.
 RUN = re.compile("[0-9a-f]{12}(-[0-9]+-of-[0-9]+|-old-[0-9]+)?")
+CARD = {  # of `data_card.data_card`
+    "name": str,
+    "source": str,
+    "examples": [(range(2**63), None)],
+    "classes": {str: [range(2**63)]},
+    "num_classes": range(2**63),
+    "arrays": {str: str},
+    "metric": str,
+    "trivial": {str: (float, None)},
+    **{name: [str] for name in ("facts", "shown", "notes", "warnings")},
+}
 SCHEMA = {
     "version?": str,  # of lstm_jax; 0.2.0 was written without it during its development
     "name": str,
     "experiment": dict,
     "search": dict,
     "shard?": str,
-    "metadata": {str: dict},
+    "metadata": {str: {"card?": CARD}},
     "identities": {str: dict},
     "sources": {str: str},
     "sessions": [dict],

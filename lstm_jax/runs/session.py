@@ -21,7 +21,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
 from lstm_jax.runs.broadcast import PROVENANCE, broadcast
 from lstm_jax.runs.code import example_shapes, program_digest, sources
-from lstm_jax.runs.datasets import trivial_score
+from lstm_jax.runs.data_card import data_card, describe_briefly
 from lstm_jax.runs.directory import Lock, locked
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import disk_errors
@@ -308,9 +308,14 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
     record.sources = sources(session.study.experiment)
     tasks = session.study.experiment.data_tasks()
     for key, dataset in datasets.items():
-        trivial = trivial_score(tasks[key], dataset)
-        shapes = example_shapes(dataset)
-        record.metadata[key] = dataset.metadata | {"examples": shapes, "trivial_score": trivial}
+        card = data_card(tasks[key], dataset)
+        record.metadata[key] = dataset.metadata | {
+            "examples": example_shapes(dataset),
+            "trivial_score": next(iter(card["trivial"].values()), None),
+            "card": card,
+        }
+        for line in describe_briefly(card):
+            session.say(line)
     here = [provenance.identity(dataset.fingerprint, "") for dataset in datasets.values()]
     mine = {"identities": here, "sources": record.sources}
     differs = int(broadcast(lambda: mine, PROVENANCE) != mine)

@@ -44,6 +44,13 @@ def cross_entropy_scores(logits_BC: jax.Array, labels_B: Any, smoothing: Any = N
     return ItemScores(loss_B, is_correct_B, jnp.ones_like(loss_B))
 
 
+def commonest_class(dataset: Dataset) -> int:
+    """Returns the class that is most frequent in training."""
+    import numpy as np
+
+    return int(np.bincount(dataset.train["labels"]).argmax())
+
+
 class ClassificationTask(Task):
     """A task with one class per example, whose data have int32 `labels` [N]."""
 
@@ -56,8 +63,14 @@ class ClassificationTask(Task):
         """Returns the test accuracy of the class that is most frequent in training."""
         import numpy as np
 
-        majority = np.bincount(dataset.train["labels"]).argmax()
-        return float(np.mean(dataset.test["labels"] == majority))
+        return float(np.mean(dataset.test["labels"] == commonest_class(dataset)))
+
+    def trivial_scores(self, dataset: Dataset) -> dict[str, float]:
+        if type(self).trivial_score is not ClassificationTask.trivial_score:
+            return super().trivial_scores(dataset)
+        commonest, classes = commonest_class(dataset), dataset.metadata.get("classes")
+        name = classes[commonest] if classes else commonest
+        return {f"always `{name}`": self.trivial_score(dataset)}
 
     def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         smoothing = self.label_smoothing if training else None

@@ -237,6 +237,16 @@ class Forecast(Task):
         mean = time_series.mean_forecast(self.horizon)
         return float(time_series.squared_errors(mean, split, *shape).mean())
 
+    def trivial_scores(self, dataset: Dataset) -> dict[str, float]:
+        from lstm_jax.data import time_series
+
+        shape = self.window, self.horizon
+        last = time_series.last_value_forecast(*shape)
+        return {
+            "the mean of training": self.trivial_score(dataset),
+            "the last value": float(time_series.squared_errors(last, dataset.test, *shape).mean()),
+        }
+
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
         from lstm_jax.data.time_series import Scales
 

@@ -61,6 +61,9 @@ class Language(Task):
         (bits,) = language.ngram_bits_per_byte(train, test, 1)
         return bits
 
+    def trivial_scores(self, dataset: Dataset) -> dict[str, float]:
+        return {"how frequent each byte is": self.trivial_score(dataset)}
+
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
         return repr(bytes(example["symbols"][: example["lengths"] + 1].tolist()))
 

@@ -64,6 +64,22 @@ class Seq2SeqTask(Task):
         before, target = _bigrams(dataset.test)
         return float(np.mean(answer[before] == target))
 
+    def trivial_scores(self, dataset: Dataset) -> dict[str, float]:
+        return {"the commonest token after the one before": self.trivial_score(dataset)}
+
+    def describe_data(self, dataset: Dataset) -> list[str]:
+        """Returns the size of each vocabulary, and the share of tokens that are not in it."""
+        lines, splits = [], {"validation": dataset.validation, "test": dataset.test}
+        for side in ("source", "target"):
+            if f"{side}_lengths" in dataset.train:
+                shares = [
+                    f"{_unknown_share(arrays, side):.1%} of {split}"
+                    for split, arrays in splits.items()
+                ]
+                size = len(dataset.metadata[f"{side}_vocabulary"])
+                lines.append(f"{side} vocabulary of {size:,}; unknown: {', '.join(shares)}")
+        return lines
+
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
         """Returns the source, if it is a sentence, and the target."""
         from lstm_jax.data.tokens import decode_sentence, join_sentence
@@ -151,3 +167,12 @@ def _bigrams(split: dict[str, Any]) -> tuple[Any, Any]:
     before_NS = np.concatenate([np.full_like(target_NS[:, :1], BEGIN), target_NS[:, :-1]], axis=1)
     is_real_NS = np.arange(target_NS.shape[1]) < split["target_lengths"][:, None]
     return before_NS[is_real_NS], target_NS[is_real_NS]
+
+
+def _unknown_share(arrays: Arrays, side: str) -> float:
+    """Returns the share of the tokens of a side that are not in its vocabulary."""
+    from lstm_jax.data.tokens import UNKNOWN
+
+    tokens = arrays[side]
+    count = max(1, int(arrays[f"{side}_lengths"].sum()))
+    return int(((tokens < 0) | (tokens == UNKNOWN)).sum()) / count

@@ -161,6 +161,17 @@ class Task:
         """Returns the test metric of the best answer that does not read the input."""
         raise NotImplementedError
 
+    def trivial_scores(self, dataset: Dataset) -> dict[str, float]:
+        """Returns the test metrics of answers that need no model, by the answer in words.
+
+        The first one is that of `trivial_score`.
+        """
+        return {"the best answer that ignores the input": self.trivial_score(dataset)}
+
+    def describe_data(self, dataset: Dataset) -> list[str]:
+        """Returns what is worth knowing of how the data were read, in a line each."""
+        return []
+
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
         """Returns an example of a split as it was read, in a line; empty where there is no form.
 

@@ -88,19 +88,19 @@ class Text(ClassificationTask):
         text = (" " if self.units == "words" else "").join(tokens)
         return f"class {classes[example['labels']]}, {len(tokens)} {self.units}: {text}"
 
-    def doubts(self, dataset: Dataset) -> list[str]:
-        from lstm_jax.data.tokens import TEXT_UNKNOWN
+    def describe_data(self, dataset: Dataset) -> list[str]:
+        """Returns the size of the vocabulary, and the share of tokens that are not in it."""
+        shares = [f"{share:.1%} of {split}" for split, share in unknown_shares(dataset).items()]
+        size = len(dataset.metadata["vocabulary"])
+        return [f"vocabulary of {size:,} {self.units}; unknown: {', '.join(shares)}"]
 
-        found = []
-        for split in ("validation", "test"):
-            arrays = getattr(dataset, split)
-            unknown = (arrays["symbols"] == TEXT_UNKNOWN).sum() / max(1, arrays["lengths"].sum())
-            if unknown > MANY_UNKNOWN:
-                found.append(
-                    f"{unknown:.0%} of the tokens of {split} are not in the vocabulary; give "
-                    "--task.min-count 1, a larger --task.max-vocabulary or --task.units characters"
-                )
-        return found
+    def doubts(self, dataset: Dataset) -> list[str]:
+        return [
+            f"{share:.0%} of the tokens of {split} are not in the vocabulary; give "
+            "--task.min-count 1, a larger --task.max-vocabulary or --task.units characters"
+            for split, share in unknown_shares(dataset).items()
+            if share > MANY_UNKNOWN
+        ]
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(
@@ -138,3 +138,14 @@ class Text(ClassificationTask):
     @property
     def time_step_name(self) -> str:
         return self.units.rstrip("s")
+
+
+def unknown_shares(dataset: Dataset) -> dict[str, float]:
+    """Returns the share of tokens outside the vocabulary, in validation and in the test."""
+    from lstm_jax.data.tokens import TEXT_UNKNOWN
+
+    shares = {}
+    for split, arrays in (("validation", dataset.validation), ("test", dataset.test)):
+        count = max(1, int(arrays["lengths"].sum()))
+        shares[split] = int((arrays["symbols"] == TEXT_UNKNOWN).sum()) / count
+    return shares
