@@ -1,5 +1,6 @@
 """From Python: one call trains, goes on, answers; own arrays; other threads; tables of columns."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -409,7 +410,10 @@ def test_a_run_of_arrays_is_exported_with_them_at_hand_and_without_them_on_deman
     with pytest.raises(EnvironmentProblem, match=r"same arrays again.* `export --no-compare`"):
         without.export()
     assert not (folder / "model.stablehlo").exists()
-    without.export(compare=False)
+    folder = without.export(compare=False)
+    known = json.loads((folder / "model.json").read_text())
+    assert known["classes"] == ["0", "1", "2"]
+    assert known["inputs"] == {"images": {"dtype": "uint8", "shape": ["n", 5, 6]}}
     assert "the same class on all 64 made-up examples" in capsys.readouterr().out
     assert (folder / "model.stablehlo").exists()
 

@@ -1,6 +1,7 @@
 """What is exported answers as the model does, of every task; ONNX where it has the nodes."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from trained_runs import quiet
 from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.export.description import describe_model
 from lstm_jax.export.onnx import to_onnx
 from lstm_jax.export.stablehlo import (
     _compare,
@@ -25,7 +27,8 @@ from lstm_jax.export.stablehlo import (
 from lstm_jax.predict import inference
 from lstm_jax.predict.forecast import predict
 from lstm_jax.predict.predict import PredictOptions
-from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.predict.text import probabilities
+from lstm_jax.predict.trained import TrainedModel, load
 from lstm_jax.runs.code import example_shapes
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -101,10 +104,6 @@ def test_an_exported_forecast_reads_and_answers_in_the_units_of_the_file(tmp_pat
         assert "within" in _compare(run, trained, data.test, Path())
         with pytest.raises(EnvironmentProblem, match="off by up to"):
             _compare(lambda x, run=run: run(x) + 10, trained, data.test, Path())
-    known = {
-        each.key: json.loads(each.value) for each in onnx.load_from_string(content).metadata_props
-    }
-    assert known == {"target": "a", "columns": ["a", "b"]}
 
 
 def test_an_exported_forecast_of_several_series_reads_and_answers_in_the_units_of_each(tmp_path):
@@ -119,6 +118,57 @@ def test_an_exported_forecast_of_several_series_reads_and_answers_in_the_units_o
         assert "within" in _compare(run, trained, data.test, Path())
         near, far = run(x_NTI.astype(np.float32), numbers)
         assert far - near == pytest.approx(1000, abs=1)
+
+
+@pytest.mark.parametrize("answer", ["last", "mean"])
+def test_texts_of_unknown_words_and_empty_ones_have_finite_answers(texts, answer):
+    task = Text(dataset=texts, pooling=answer)
+    data = task.load(say_nothing)
+    trained = untrained(task, data, layers=2)
+    symbols = np.array([[1] * 5, [1, 0, 0, 0, 0], [0] * 5], np.int32)
+    lengths = np.array([5, 1, 0], np.int32)
+    first = {"symbols": symbols, "lengths": lengths, "labels": lengths}
+    wanted = trained.answers({"symbols": symbols, "lengths": lengths})
+    assert np.isfinite(wanted).all()
+    for run in (run_stablehlo(to_stablehlo(trained, first)), run_onnx(to_onnx(trained))):
+        np.testing.assert_allclose(run(symbols, lengths), wanted, atol=1e-5)
+
+
+def test_a_text_is_answered_from_what_the_files_themselves_say(texts):
+    """From the metadata of the ONNX file alone: no data set, no run, none of this package."""
+    task = Text(dataset=texts, min_count=1)
+    data = task.load(say_nothing)
+    trained = untrained(task, data)
+    takes = {name: data.test[name][:1] for name in ("symbols", "lengths")}
+    content = to_onnx(trained, describe_model(trained, takes))
+    props = onnx.load_from_string(content).metadata_props
+    known = {each.key: json.loads(each.value) for each in props}
+    words = ["a", "h", "nothing", "b"]
+    unknown = known["vocabulary"].index("<unknown>")
+    number = {word: i for i, word in enumerate(known["vocabulary"])}
+    symbols = np.array([[number.get(word, unknown) for word in words]])
+    assert list(known["inputs"]) == ["symbols", "lengths"]
+    (answer,) = run_onnx(content)(symbols, np.array([len(words)]))
+    (wanted,) = probabilities(trained, [words])
+    np.testing.assert_allclose(answer, wanted, atol=1e-5)
+    assert (known["task"], known["task_fields"]["units"]) == ("text", "words")
+    assert len(known["classes"]) == len(answer)
+
+
+def test_what_a_forecast_means_stands_beside_it(tmp_path):
+    rows = [f"2024-01-{1 + i // 24:02} {i % 24:02}:00,{i % 7}" for i in range(400)]
+    (tmp_path / "t.csv").write_text("\n".join(["time,y", *rows]))
+    task = Forecast(file=str(tmp_path / "t.csv"), target="y", window=7)
+    data = task.load(say_nothing)
+    trained = untrained(task, data)
+    known = describe_model(trained, {"x": np.zeros((1, 7, 1), np.float32)})
+    assert known["inputs"] == {"x": {"dtype": "float32", "shape": ["n", 7, 1]}}
+    assert known["time"] == {"column": "time", "amount": 3600.0, "unit": "seconds"}
+    assert (known["target"], known["columns"]) == ("y", ["y"])
+    assert (known["means"], known["target_scale"]) == (
+        data.metadata["means"],
+        data.metadata["target_scale"],
+    )
 
 
 UNITS = {"near": 3, "far": 1003}
@@ -163,7 +213,16 @@ def test_an_export_lies_beside_the_run_and_nothing_else_does(trained_sweep):
     text = "takes images; "
     assert sum(text in line and "the same class on all 360" in line for line in lines) == 2
     names = {path.name for path in (trained_sweep / "export").iterdir()}
-    assert names == {"model.stablehlo", "model.onnx"}
+    assert names == {"model.stablehlo", "model.onnx", "model.json"}
+    known = json.loads((trained_sweep / "export" / "model.json").read_text())
+    result = load(trained_sweep).result
+    assert known["parameters_sha256"] == result.parameters_sha256
+    assert (known["identity"], known["steps"]) == (result.identity, result.steps)
+    props = onnx.load(trained_sweep / "export" / "model.onnx").metadata_props
+    files = {name: sha256((trained_sweep / "export" / name).read_bytes()) for name in names}
+    del files["model.json"]
+    assert known.pop("files") == {name: digest.hexdigest() for name, digest in files.items()}
+    assert {each.key: json.loads(each.value) for each in props} == known
 
 
 def test_an_export_that_answers_otherwise_is_not_written(trained_sweep, monkeypatch):

@@ -48,8 +48,10 @@ class InputGraph(NamedTuple):
     lengths: str = ""  # the input with the number of time steps of each example; "": all
 
 
-def to_onnx(trained: TrainedModel) -> bytes:
+def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) -> bytes:
     """Returns the serialised graph. The dense input layer is multiplied into the first kernel.
+
+    Each entry of `description` is JSON in the metadata of the file (`metadata_props`).
 
     Raises UserError for a cell without an operator, for a task other than images, texts and
     forecasts, and for layers that are bidirectional or residual.
@@ -84,7 +86,8 @@ def to_onnx(trained: TrainedModel) -> bytes:
             node("ReduceSum", ["h_TNH", "first_axis"], ["total"], keepdims=0),
             node("Cast", ["lengths"], ["count"], to=TensorProto.FLOAT),
             node("Unsqueeze", ["count", "second_axis"], ["counts"]),
-            node("Div", ["total", "counts"], ["h"]),
+            node("Max", ["counts", "one"], ["at_least_one"]),  # an empty text has the mean zero
+            node("Div", ["total", "at_least_one"], ["h"]),
         ]
     else:
         pooling = [node("Squeeze", [last, "first_axis"], ["h"])]
@@ -109,9 +112,8 @@ def to_onnx(trained: TrainedModel) -> bytes:
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    names = ("classes", "columns", "target")  # what the numbers mean, of what is known
-    known = {name: trained.metadata[name] for name in names if name in trained.metadata}
-    helper.set_model_props(model, {name: json.dumps(value) for name, value in known.items()})
+    props = {key: json.dumps(value) for key, value in (description or {}).items()}
+    helper.set_model_props(model, props)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -224,7 +226,9 @@ def _weights(trained: TrainedModel) -> Arrays:
         weights[f"W_{index}"] = np.concatenate([k[:num_inputs].T for k in of_x])[None]
         weights[f"R_{index}"] = np.concatenate([k[num_inputs + 1 :].T for k in of_h])[None]
         weights[f"B_{index}"] = np.concatenate([*bias_x, *bias_h])[None]
-    constants = {"first_axis": np.array([0], np.int64)}
+    constants: Arrays = {"first_axis": np.array([0], np.int64)}
     if len(trained.fused.layers) > 1 or trained.spec.mean_pool:
         constants["second_axis"] = np.array([1], np.int64)
+    if trained.spec.mean_pool:
+        constants["one"] = np.array(1, np.float32)
     return weights | constants

@@ -5,6 +5,8 @@ Axes: N examples, T time steps, O outputs of the head, C classes.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from rich.console import Console
 from lstm_jax.data.dataset import Arrays, Dataset, Split, num_examples
 from lstm_jax.data.time_series import Scales, series_of
 from lstm_jax.errors import EnvironmentProblem, UserError, missing_package
+from lstm_jax.export.description import describe_model
 from lstm_jax.export.onnx import to_onnx
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load
@@ -47,8 +50,8 @@ def export(
     other_code: bool = False,
     dataset: Dataset | None = None,
 ) -> Path:
-    """Writes `export/model.stablehlo`, and with `onnx` also `export/model.onnx`, into a run.
-    Returns the folder.
+    """Writes `export/model.stablehlo`, and with `onnx` also `export/model.onnx`, into a run, and
+    beside them `export/model.json`: see `describe_model`. Returns the folder.
 
     Both take the arrays of N examples that the task reads, as in the data set, for any N. They
     return float32 class probabilities [N,C] for images and texts, or else the outputs of the head,
@@ -75,9 +78,11 @@ def export(
     else:
         test = made_up_examples(trained)
     first = trained.member.task.gather(test, jnp.arange(1))
+    takes = {name: np.asarray(first[name]) for name in arrays_read(trained, first)}
+    description = describe_model(trained, takes)
     contents = {"model.stablehlo": to_stablehlo(trained, first)}
     if onnx:
-        contents["model.onnx"] = to_onnx(trained)
+        contents["model.onnx"] = to_onnx(trained, description)
     make_folder(run_dir / "export")
     for name, content in contents.items():
         path = run_dir / "export" / name
@@ -86,13 +91,19 @@ def export(
         examples = "test examples" if compare else "made-up examples"
         comparison = _compare(model, trained, test, path, examples)
         write_bytes(path, content)
-        takes = ", ".join(arrays_read(trained, first))
+        reads = ", ".join(takes)
         if isinstance(trained.member.task, Forecast):
             window, columns = np.shape(first["x"])[1], ", ".join(trained.metadata["columns"])
-            takes += (
+            reads += (
                 f" ({window} rows of {columns}, unscaled), answers {trained.metadata['target']}"
             )
-        tell(f"{path}: takes {takes}; {len(content) / 2**20:.2f} MiB; run back, {comparison}")
+        tell(f"{path}: takes {reads}; {len(content) / 2**20:.2f} MiB; run back, {comparison}")
+    path = run_dir / "export" / "model.json"
+    # A file of another member may lie here from before: the digests say which are described.
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    description |= {"files": files}
+    write_bytes(path, json.dumps(description, indent=1, ensure_ascii=False).encode())
+    tell(f"{path}: what the inputs and answers mean; run {trained.name}, {trained.member.digest}")
     return run_dir / "export"
 
 
