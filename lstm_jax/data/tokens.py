@@ -58,23 +58,27 @@ def _find_words(words: str, text: str) -> list[str]:
     return _pattern(words, with_marks=has_marks).findall(text)
 
 
-# Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese and Chinese.
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-MAX_UNSPACED_WORD = 6  # letters, on average; a Chinese word has two, a Thai one four
+# Scripts that put no spaces between words, and the letters that a word has on average at most: of
+# Chinese and Japanese, and of Thai, Lao, Burmese and Khmer. Cut into words, they have half of them.
+UNSPACED = {
+    re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"): 3,
+    re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"): 6,
+}
 
 
 def say_unspaced(name: str, texts: Iterable[Sequence[str]], unit: str, say: Say) -> None:
     """Prints that tokenised texts are in a script without spaces, where that makes long `words`."""
     if unit != "words":
         return
-    words = [word for text in texts for word in text]
-    unspaced = [word for word in words if UNSPACED.search(word)]
-    num_letters = sum(map(len, unspaced))
-    if 2 * len(unspaced) > len(words) and num_letters > MAX_UNSPACED_WORD * len(unspaced):
-        say(
-            f"{name}: its script puts no spaces between words, so {unspaced[0][:20]!r} is read as "
-            "one word; `--task.units characters` reads each character"
-        )
+    words = [word for text in texts for word in text if any(map(str.isalpha, word))]
+    for script, max_letters in UNSPACED.items():
+        unspaced = [word for word in words if script.search(word)]
+        num_letters = sum(map(len, unspaced))
+        if 2 * len(unspaced) > len(words) and num_letters > max_letters * len(unspaced):
+            say(
+                f"{name}: its script puts no spaces between words, so {unspaced[0][:20]!r} is read "
+                "as one word; `--task.units characters` reads each character"
+            )
 
 
 # Texts to classify.

@@ -247,6 +247,17 @@ class Forecast(Task):
             "the last value": float(time_series.squared_errors(last, dataset.test, *shape).mean()),
         }
 
+    def describe_data(self, dataset: Dataset) -> list[str]:
+        """Returns the series of the file, and the usual time from a row to the next."""
+        from lstm_jax.data.series import listed, recorded_step
+
+        lines, metadata = list[str](), dataset.metadata
+        if names := metadata.get("series"):
+            lines.append(f"{len(names):,} series: {listed(names)}")
+        if step := recorded_step(metadata.get("time", {})):
+            lines.append(f"time step {step}, by column {metadata['time']['column']}")
+        return lines
+
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
         from lstm_jax.data.time_series import Scales
 
