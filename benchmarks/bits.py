@@ -30,8 +30,9 @@ EXPERIMENTS = {
     "all on": [
         *DIGITS,
         *("--clip-norm", "0.5", "--task.shift", "1", "--task.label-smoothing", "0.1"),
-        *("--optimizer", "adamw", "--weight-decay", "0.01", "--kernel-init", "orthogonal"),
-        *("--warmup-steps", "10", "--schedule", "cosine"),
+        *("--optimizer", "adamw", "--optimizer.weight-decay", "0.01"),
+        *("--kernel-init", "orthogonal"),
+        *("--schedule.warmup-steps", "10", "--schedule", "cosine"),
     ],
     "pixels": [
         *DIGITS,
@@ -39,7 +40,8 @@ EXPERIMENTS = {
     ],
     "two GRUs": [
         *DIGITS,
-        *("--cell", "gru", "--layers", "2", "--optimizer", "adamw", "--weight-decay", "0.01"),
+        *("--cell", "gru", "--layers", "2"),
+        *("--optimizer", "adamw", "--optimizer.weight-decay", "0.01"),
     ],
     "adding": [
         *("two_troubles", "--task.length", "30", "--cell", "gru", "--layers", "2"),
@@ -48,7 +50,7 @@ EXPERIMENTS = {
     ],
 }
 SMALL = ["--hidden-size", "64", "--batch-size", "32", "--total-examples", str(32 * STEPS)]
-SMALL += ["--warmup-steps", "10"]
+SMALL += ["--schedule.warmup-steps", "10"]
 TASKS = {
     "copying": ["copying", "--task.delay", "10", "--cell", "lstm", *SMALL],
     "forecast": ["mackey_glass", *SMALL],

@@ -11,6 +11,7 @@ writes the combinations of training. About 56 minutes on two CPU cores shared wi
 """
 
 from lstm_jax import Captions, Experiment
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Captions(dataset="mnist", shrink=2, num_scenes=80_000, target_dropout=0.4),
@@ -18,8 +19,7 @@ experiment = Experiment(
     bidirectional=True,
     kernel_init="orthogonal",
     learning_rate=3e-3,
-    schedule="cosine",
-    warmup_steps=200,
+    schedule=Cosine(warmup_steps=200),
     clip_norm=1.0,
     batch_size=64,
     microbatches=2,

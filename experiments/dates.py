@@ -9,6 +9,7 @@ two CPU cores.
 """
 
 from lstm_jax import Experiment, Translation
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Translation(),
@@ -17,8 +18,7 @@ experiment = Experiment(
     bidirectional=True,
     kernel_init="orthogonal",
     learning_rate=5e-3,
-    schedule="cosine",
-    warmup_steps=50,
+    schedule=Cosine(warmup_steps=50),
     clip_norm=1.0,
     batch_size=64,
     total_examples=5 * 14_000,

@@ -13,6 +13,7 @@ other work.
 """
 
 from lstm_jax import Experiment, Language
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Language(dataset="data/enwik8-first-10MB.gz", length=128),
@@ -20,8 +21,7 @@ experiment = Experiment(
     learning_rate=3e-3,
     seed=(0, 1, 2),
     kernel_init="orthogonal",
-    schedule="cosine",
-    warmup_steps=100,
+    schedule=Cosine(warmup_steps=100),
     clip_norm=1.0,
     batch_size=32,
     microbatches=2,

@@ -7,6 +7,7 @@ Untried: the machine of this project has no network. The most frequent class has
 """
 
 from lstm_jax import Experiment, Text
+from lstm_jax.optim import AdamW
 
 experiment = Experiment(
     task=Text(dataset="imdb_reviews", pooling="mean", word_dropout=0.3, max_length=400),
@@ -16,8 +17,7 @@ experiment = Experiment(
     learning_rate=3e-3,
     seed=(0, 1, 2),
     kernel_init="orthogonal",
-    optimizer="adamw",
-    weight_decay=0.1,
+    optimizer=AdamW(weight_decay=0.1),
     schedule="cosine",
     clip_norm=1.0,
     batch_size=64,

@@ -13,6 +13,7 @@ cores shared with other work; computing alone takes 80 seconds.
 """
 
 from lstm_jax import Experiment, Forecast
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Forecast(horizon=84),
@@ -20,8 +21,7 @@ experiment = Experiment(
     seed=(0, 1, 2),
     kernel_init="orthogonal",
     learning_rate=3e-3,
-    schedule="cosine",
-    warmup_steps=100,
+    schedule=Cosine(warmup_steps=100),
     clip_norm=1.0,
     total_epochs=25,
     log_every=50,

@@ -20,6 +20,7 @@ with other work.
 import os
 
 from lstm_jax import Experiment, Forecast
+from lstm_jax.optim import AdamW
 
 experiment = Experiment(
     task=Forecast(
@@ -34,8 +35,7 @@ experiment = Experiment(
     seed=(0, 1, 2, 3, 4),
     kernel_init="orthogonal",
     dropout=0.6,
-    optimizer="adamw",
-    weight_decay=0.6,
+    optimizer=AdamW(weight_decay=0.6),
     learning_rate=6e-3,
     schedule="cosine",
     clip_norm=1.0,

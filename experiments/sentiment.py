@@ -11,6 +11,7 @@ cores shared with other work.
 """
 
 from lstm_jax import Experiment, Text
+from lstm_jax.optim import AdamW
 
 experiment = Experiment(
     task=Text(dataset="data/movie_snippets.tsv", pooling="mean", word_dropout=0.3),
@@ -20,8 +21,7 @@ experiment = Experiment(
     learning_rate=3e-3,
     seed=(0, 1, 2),
     kernel_init="orthogonal",
-    optimizer="adamw",
-    weight_decay=0.1,
+    optimizer=AdamW(weight_decay=0.1),
     schedule="cosine",
     clip_norm=1.0,
     batch_size=64,

@@ -12,6 +12,7 @@ two CPU cores.
 """
 
 from lstm_jax import Experiment
+from lstm_jax.optim import Cosine
 from lstm_jax.tasks.images import Images
 
 experiment = Experiment(
@@ -26,8 +27,7 @@ experiment = Experiment(
     kernel_init="orthogonal",
     forget_bias=0.0,
     chrono_steps=784,
-    schedule="cosine",
-    warmup_steps=100,
+    schedule=Cosine(warmup_steps=100),
     clip_norm=1.0,
     log_every=50,
 )

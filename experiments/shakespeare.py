@@ -9,6 +9,7 @@ for small networks: 1.47 to 1.6 nats per character, 2.12 to 2.31 bits. The recip
 """
 
 from lstm_jax import Experiment, Language
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Language(dataset="tiny_shakespeare", length=128),
@@ -17,8 +18,7 @@ experiment = Experiment(
     learning_rate=3e-3,
     seed=(0, 1, 2),
     kernel_init="orthogonal",
-    schedule="cosine",
-    warmup_steps=100,
+    schedule=Cosine(warmup_steps=100),
     clip_norm=1.0,
     batch_size=32,
     microbatches=2,

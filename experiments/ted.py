@@ -8,6 +8,7 @@ recurrent networks with attention and far larger budgets have 25 to 35. The reci
 """
 
 from lstm_jax import Experiment, Translation
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Translation(
@@ -24,8 +25,7 @@ experiment = Experiment(
     kernel_init="orthogonal",
     dropout=0.3,
     learning_rate=3e-3,
-    schedule="cosine",
-    warmup_steps=200,
+    schedule=Cosine(warmup_steps=200),
     clip_norm=1.0,
     batch_size=64,
     microbatches=4,

@@ -7,6 +7,7 @@ About 19 minutes for the five members on two CPU cores shared with other work.
 """
 
 from lstm_jax import Experiment
+from lstm_jax.optim import Cosine
 from lstm_jax.tasks.images import Images
 
 experiment = Experiment(
@@ -15,8 +16,7 @@ experiment = Experiment(
     seed=(0, 1, 2, 3, 4),
     total_epochs=40,
     kernel_init="orthogonal",
-    schedule="cosine",
-    warmup_steps=400,
+    schedule=Cosine(warmup_steps=400),
     clip_norm=1.0,
     log_every=430,
 )

@@ -12,6 +12,7 @@ CPU cores shared with other work.
 """
 
 from lstm_jax import Experiment, Translation
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Translation(
@@ -30,8 +31,7 @@ experiment = Experiment(
     kernel_init="orthogonal",
     dropout=0.3,
     learning_rate=3e-3,
-    schedule="cosine",
-    warmup_steps=100,
+    schedule=Cosine(warmup_steps=100),
     clip_norm=1.0,
     batch_size=64,
     microbatches=4,

@@ -11,6 +11,7 @@ CPU cores shared with other work.
 """
 
 from lstm_jax import Experiment, Language
+from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Language(length=128),
@@ -19,8 +20,7 @@ experiment = Experiment(
     seed=(0, 1, 2),
     kernel_init="orthogonal",
     dropout=0.25,
-    schedule="cosine",
-    warmup_steps=100,
+    schedule=Cosine(warmup_steps=100),
     clip_norm=1.0,
     batch_size=32,
     microbatches=2,

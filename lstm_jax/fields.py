@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lstm_jax.errors import UserError, did_you_mean
@@ -49,6 +50,7 @@ class FieldSpec:
     log: bool = False  # a search draws log-uniformly from a range of this field
     optional: bool = False  # None is allowed and means off; on and off are two programs
     option: str | None = None  # its option on the command line, where that is not its name
+    component: Callable[[Any], Any] | None = None  # makes a component of a value: `components.py`
 
 
 def axis(default: Any, help: str, **spec: Any) -> Any:
@@ -65,6 +67,11 @@ def axis(default: Any, help: str, **spec: Any) -> Any:
 
 def field_specs(of: Any) -> dict[str, FieldSpec]:
     """Returns the declarations of a dataclass or of an instance of one, by field name."""
+    return _specs_of_class(of if isinstance(of, type) else type(of))
+
+
+@cache
+def _specs_of_class(of: Any) -> dict[str, FieldSpec]:
     return {f.name: f.metadata["spec"] for f in dataclasses.fields(of) if "spec" in f.metadata}
 
 
@@ -90,6 +97,8 @@ def check_value(path: str, value: Any, spec: FieldSpec) -> Any:
 def _check_single(path: str, value: Any, spec: FieldSpec) -> Any:
     if value is None and spec.optional:
         return None
+    if spec.component is not None:
+        return spec.component(value)
     if spec.value_type is str:
         if not isinstance(value, str) or not value:
             raise UserError(f"{path}: expected a name, got {value!r}")

@@ -7,7 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
 FOLDERS = (
-    *("errors", "signals", "fields", "plugins", "cells", "data", "tasks", "config", "model"),
+    *("errors", "signals", "fields", "plugins", "components", "cells", "data", "tasks"),
+    *("optim", "config", "model"),
     *("train", "runs", "predict", "export", "report", "api", "cli"),
 )
 ENTRY_POINTS = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}

@@ -13,6 +13,7 @@ from lstm_jax import Adding, Experiment, Images, Search, Study, UserError
 from lstm_jax.cli.main import main, parse
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.optim import Constant
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import read_record
 
@@ -135,7 +136,7 @@ def test_a_budget_at_its_default_leaves_the_digest():
 
 
 def test_steps_before_the_data_are_loaded_are_an_internal_error():
-    experiment = Experiment(total_epochs=3, warmup_steps=10**6)
+    experiment = Experiment(total_epochs=3, schedule=Constant(warmup_steps=10**6))
     assert experiment.needs_data_sizes
     with pytest.raises(RuntimeError, match="num_steps of 3 epochs: the size of the data with"):
         _ = experiment.num_steps
@@ -143,10 +144,12 @@ def test_steps_before_the_data_are_loaded_are_an_internal_error():
 
 def test_fields_that_do_not_fit_the_steps_are_refused_once_these_are_known():
     key = Images(dataset="tiny").data_key
-    experiment = Experiment(task=Images(dataset="tiny"), total_epochs=2, warmup_steps=10, **TINY)
+    experiment = Experiment(
+        task=Images(dataset="tiny"), total_epochs=2, schedule=Constant(warmup_steps=10), **TINY
+    )
     with pytest.raises(UserError, match="10 is not below the 10 steps that total_epochs 2 allows"):
         experiment.with_data_sizes({key: 40})
-    rates = replace(experiment, warmup_steps=0, total_epochs=1e-3, learning_rate=(1e-3, 1e-2))
+    rates = replace(experiment, schedule="constant", total_epochs=1e-3, learning_rate=(1e-3, 1e-2))
     with pytest.raises(UserError, match="1 rungs do not fit into 1 steps"):
         Study(rates, Search(halving=2)).with_data_sizes({key: 40})
 
@@ -161,7 +164,10 @@ def test_fields_that_do_not_fit_the_steps_are_refused_once_these_are_known():
         ({"total_epochs": 0}, "total_epochs: 0 is not between 1e-06 and 1e"),
         ({"total_steps": 1.5}, "total_steps: expected a whole number"),
         ({"total_steps": 0}, "total_steps: 0 is not between 1 and"),
-        ({"total_steps": 5, "warmup_steps": 5}, "5 is not below the 5 steps that total_steps 5"),
+        (
+            {"total_steps": 5, "schedule": Constant(warmup_steps=5)},
+            "5 is not below the 5 steps that total_steps 5",
+        ),
         ({"data_sizes": 3}, "data_sizes: expected pairs"),
         ({"data_sizes": (("x", 0),)}, "data_sizes: expected pairs"),
     ],

@@ -16,10 +16,12 @@ from trained_runs import quiet
 
 import lstm_jax
 from lstm_jax import Experiment
+from lstm_jax.cli.parse import parse
 from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.report.page import answer_figures
+from lstm_jax.runs.code import user_files
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.tasks.images import Images
@@ -77,6 +79,17 @@ def test_a_task_from_a_file_trains(files):
         values["Average"](length=0)
 
 
+def test_an_optimizer_and_a_schedule_from_a_file_train(files):
+    argv = "run digits --optimizer adam mine.py:Signum --optimizer.momentum 0.9 0.99"
+    schedule = "--schedule mine.py:InverseRoot --schedule.warmup-steps 5"
+    experiment = parse(f"{argv} {schedule}".split()).study.experiment
+    assert Experiment.from_values(experiment.to_values()) == experiment
+    adam, *signum = experiment.members()
+    assert len({losses(files, member)[-1] for member in signum}) == 2 == len(signum)
+    assert {path.name for path in user_files(adam)} == {"mine.py"}
+    np.testing.assert_allclose(adam.schedule.factor(jax.numpy.arange(8), 99)[::4], [0.2, 1.0])
+
+
 def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     """The record, and another process, find the task again."""
     experiment = runpy.run_path("average.py")["experiment"]
@@ -88,7 +101,7 @@ def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     moved = Experiment.from_values(values | {"task": "moved.py:Average"})
     assert (moved.digest, moved.differences(experiment)) == (experiment.digest, "")
     Record("average", Study(moved)).write(files)
-    monkeypatch.setattr("lstm_jax.tasks._subclasses", lambda task: ())  # as in a new process
+    monkeypatch.setattr("lstm_jax.components.subclasses", lambda task: ())  # as in a new process
     assert read_record(files).study.experiment.digest == experiment.digest
     (files / "moved.py").unlink()
     with pytest.raises(EnvironmentProblem, match=r"'moved\.py:Average': no such file") as error:

@@ -49,10 +49,13 @@ def complaint(capsys, monkeypatch):
 ANOTHER_NAME = """
     lr:learning-rate epochs:total-epochs steps:total-steps train-examples:total-examples
     looks:num-evals keep:restore-best segment-steps:checkpoint-every part:shard num_layers:layers
-    units:hidden-size hidden-dim:hidden-size bs:batch-size wd:weight-decay grad-clip:clip-norm
-    optim:optimizer scheduler:schedule warmup:warmup-steps model:cell device:platform
+    units:hidden-size hidden-dim:hidden-size bs:batch-size
+    grad-clip:clip-norm wd:optimizer.weight-decay
+    optim:optimizer scheduler:schedule warmup:schedule.warmup-steps model:cell device:platform
     output-dir:runs-dir dataset:task.dataset reading:task.reading shift:task.shift
-    data:task.dataset chunks:microbatches hidden_size=64:hidden-size learnig-rate:learning-rate
+    weight-decay:optimizer.weight-decay momentum:optimizer.momentum
+    warmup-steps:schedule.warmup-steps data:task.dataset chunks:microbatches
+    hidden_size=64:hidden-size learnig-rate:learning-rate
 """
 MISTAKES = {f"run digits --{name} 3": f"Did you mean --{option}?"
             for name, option in (pair.split(":") for pair in ANOTHER_NAME.split())} | {
@@ -72,7 +75,7 @@ MISTAKES = {f"run digits --{name} 3": f"Did you mean --{option}?"
     "run digits --seed ": "seed: expected a whole number, got ''",
     "run digits --seed 0 --seed 1": "--seed is there twice",
     "run digits --hidden-size": "expected at least one argument",
-    "run digits --schedule linear": "is not one of constant, cosine",
+    "run digits --schedule lin": "is not one of constant, cosine",
     "run digits --kernel-init glorot": "is not one of notebook, orthogonal",
     "run digits --backend cuda": "is not one of scan, cudnn",
     "run digits --task.reading diagonal": "is not one of rows, columns",
@@ -93,7 +96,8 @@ MISTAKES = {f"run digits --{name} 3": f"Did you mean --{option}?"
     "run digits --learning-rate=-1": "learning_rate: -1.0 is not between",
     "run digits --learning-rate -1": "learning_rate: -1.0 is not between",
     "run digits --learning-rate nan": "learning_rate: nan is not between",
-    "run digits --weight-decay 0.1": "use --optimizer adamw",
+    "run digits --optimizer.weight-decay 0.1": "adam has no such field; adamw, sgd",
+    "run digits --optimizer adam sgd --schedule.decay-steps 3": "warmup_stable_decay has it",
     "run digits --search bayes": "is not one of grid, random, tpe",
     "run digits --search random grid": "grid",
     "run digits --trials 5": "a grid has none",

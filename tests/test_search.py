@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import UserError
+from lstm_jax.optim import AdamW
 from lstm_jax.tasks import TASKS
 from lstm_jax.tasks.images import Images
 
@@ -215,7 +216,11 @@ def test_a_range_whose_scale_is_logarithmic_is_drawn_from_log_uniformly(path):
 
 @pytest.mark.parametrize(
     ("path", "low", "high"),
-    [("forget_bias", -1.0, 3.0), ("task.label_smoothing", 0.0, 0.5), ("weight_decay", 0.0, 0.1)],
+    [
+        ("forget_bias", -1.0, 3.0),
+        ("task.label_smoothing", 0.0, 0.5),
+        ("optimizer.weight_decay", 0.0, 0.1),
+    ],
 )
 def test_any_other_range_is_drawn_from_uniformly_also_one_from_zero(path, low, high):
     positions = [(v - low) / (high - low) for v in drawn(path, (low, high), optimizer="adamw")]
@@ -247,9 +252,9 @@ def test_whole_numbers_names_and_more_than_two_values_are_choices(path, values):
 
 
 def test_tpe_searches_a_range_from_zero():
-    space = Experiment(optimizer="adamw", weight_decay=(0.0, 0.1))
+    space = Experiment(optimizer=AdamW(weight_decay=(0.0, 0.1)))
     study = Study(space, Search(method="tpe", trials=4))
-    decays = [m.weight_decay for m in study.members()]
+    decays = [m.optimizer.weight_decay for m in study.members()]
     assert len(set(decays)) == 4
     assert all(0 <= decay <= 0.1 for decay in decays)
 

@@ -10,6 +10,7 @@ from fast_compile import fast_jit
 
 from lstm_jax.config.experiment import Experiment, all_field_specs
 from lstm_jax.errors import UserError
+from lstm_jax.optim import AdamW
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
 from lstm_jax.train.placement import (
@@ -30,8 +31,8 @@ VALUES = [(1e-3, 0), (3e-3, 1), (1e-2, 2), (3e-3, 0)]
 MODELS = {
     "lstm": {"task": DIGITS},
     "layers": {
-        **SMALL, "cell": "gru", "layers": 2, "dropout": 0.3, "optimizer": "adamw",
-        "weight_decay": 0.1, "clip_norm": 0.5,
+        **SMALL, "cell": "gru", "layers": 2, "dropout": 0.3, "clip_norm": 0.5,
+        "optimizer": AdamW(weight_decay=0.1),
     },
 }  # fmt: skip
 CAPACITY = 14  # over the end of an epoch of `digits` for the baseline: 10 steps of 128
@@ -121,8 +122,7 @@ TRACED = {
     "forget_bias": (0.0, 0.5),
     "clip_norm": (0.1, 0.2),
     "dropout": (0.1, 0.2),
-    "momentum": (0.1, 0.2),
-    "weight_decay": (0.2, 0.3),
+    "optimizer.weight_decay": (0.2, 0.3),
     "task.label_smoothing": (0.1, 0.2),
 }
 BASE = Experiment(**MODELS["layers"])
@@ -152,7 +152,7 @@ def test_another_traced_value_compiles_nothing_again(digits, base_digest, path):
     assert {row.static_key for row in rows} == {BASE.static_key}
     with jax.no_tracing():
         found = {three_steps(row, digits) for row in rows}
-    if path not in ("momentum", "forget_bias"):  # of `sgd`, of cells with a forget gate
+    if path != "forget_bias":  # of cells with a forget gate
         assert len({*found, base_digest}) == 3
     else:
         assert found == {base_digest}

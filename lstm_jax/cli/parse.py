@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lstm_jax.cli.commands import COMMANDS, Command, OnRun, OnStudy
+from lstm_jax.components import tables
 from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
 from lstm_jax.config.experiment_files import experiment_names, load_study, name_all_experiments
 from lstm_jax.config.search import Search, Study
@@ -34,11 +35,11 @@ ALIASES = {
         "batch-size": "bs batch train-batch-size",
         "hidden-size": "hidden units num-hidden hidden-dim dim width",
         "layers": "num-layers depth",
-        "weight-decay": "wd l2",
+        "optimizer.weight-decay": "wd l2",
         "clip-norm": "clip grad-clip clip-grad-norm max-grad-norm",
         "optimizer": "opt optim",
         "schedule": "scheduler lr-schedule lr-scheduler",
-        "warmup-steps": "warmup",
+        "schedule.warmup-steps": "warmup",
         "cell": "model rnn-type arch",
         "platform": "device accelerator",
         "runs-dir": "out output output-dir logdir log-dir workdir",
@@ -83,8 +84,9 @@ def parse(words: Sequence[str]) -> Command:
     if not rest:  # options alone are laid over `Experiment()`
         raise UserError(f"{name}: which experiment? {name_all_experiments()}")
     study = Study() if rest[0].startswith("-") else load_study(rest[0])
+    study = _choose_components(study, rest)
     _add_fields(parser, study)
-    values = _values(parser, rest)
+    values = _values(parser, rest, study.experiment)
     options = {field.name for field in dataclasses.fields(command)}
     specs: dict[str, FieldSpec] = all_field_specs(study.experiment) | field_specs(Search)
     overrides = {
@@ -117,7 +119,23 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def _values(parser: Parser, words: list[str]) -> dict[str, Any]:
+def _choose_components(study: Study, words: Sequence[str]) -> Study:
+    """Returns the study with the components that the words name: their fields are options then."""
+    names: dict[str, list[str]] = {}
+    role = ""
+    for word in words:
+        if word.startswith("--"):
+            role, _, value = word.removeprefix("--").partition("=")
+            names.setdefault(role, [value] if value else [])
+        elif role in names:
+            names[role].append(word)
+    chosen = {role: names[role] for role in tables(study.experiment) if names.get(role)}
+    return replace(study, experiment=study.experiment.choose(chosen))
+
+
+def _values(
+    parser: Parser, words: list[str], experiment: Experiment | None = None
+) -> dict[str, Any]:
     """Returns the parsed values by name. Raises UserError for a word that belongs to no option."""
     namespace, unknown = parser.parse_known_args(words)
     for word in unknown:
@@ -129,11 +147,24 @@ def _values(parser: Parser, words: list[str]) -> dict[str, Any]:
         options = [o.removeprefix("--") for a in parser._actions for o in a.option_strings]
         if name in options:
             raise UserError(f"--{name} stands behind `--`, which ends the options; leave that away")
-        dashed = name.replace("_", "-")
-        meant = [o for o in options if o in (dashed, ALIASES.get(dashed), f"task.{dashed}")]
-        near = f" Did you mean --{meant[0]}?" if meant else did_you_mean(dashed, options, "--")
-        raise UserError(f"no option --{name}.{near} See --help")
+        raise _unknown_option(name, options, experiment)
     return {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
+
+
+def _unknown_option(name: str, options: list[str], experiment: Experiment | None) -> UserError:
+    """Returns the error of an option that does not exist, with the one that may be meant."""
+    dashed = name.replace("_", "-")
+    alias = ALIASES.get(dashed, dashed)
+    for role, table in tables(experiment).items() if experiment else ():
+        field = alias.removeprefix(f"{role}.").replace("-", "_")
+        if any(field in field_specs(each) for each in table.values()):
+            option = f"{role}.{field.replace('_', '-')}"
+            if dashed == option and experiment:
+                return table.no_such_field(field, *(c.name for c in experiment.components[role]))
+            return UserError(f"no option --{name}. Did you mean --{option}? See --help")
+    meant = [o for o in options if o in (dashed, alias, f"task.{dashed}")]
+    near = f" Did you mean --{meant[0]}?" if meant else did_you_mean(dashed, options, "--")
+    return UserError(f"no option --{name}.{near} See --help")
 
 
 def _options_first(command: type[Command], words: Sequence[str]) -> list[str]:

@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from lstm_jax.cells import CELLS, check_cell
+from lstm_jax.components import (
+    Component,
+    ComponentAxis,
+    Table,
+    component_axis,
+    copy_with,
+    grid_points,
+    tables,
+)
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.fields import Axis, FieldSpec, axis, check_value, field_specs
-from lstm_jax.tasks import get_task
+from lstm_jax.optim import OPTIMIZERS, SCHEDULES
+from lstm_jax.optim.optimizer import Adam, Optimizer
+from lstm_jax.optim.schedule import Constant, Schedule
+from lstm_jax.tasks import TASKS, get_task
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
@@ -81,25 +93,12 @@ class Experiment:
         "gate, embeddings N(0, 0.1^2))",
         choices=lambda: ("notebook", "orthogonal"),
     )
-    optimizer: Axis[str] = axis(
-        "adam", "optimizer of optax: `adam`, `adamw`, `sgd` (with momentum) or `rmsprop`",
-        choices=lambda: ("adam", "adamw", "sgd", "rmsprop"),
-    )  # fmt: skip
-    momentum: Axis[float] = axis(0.9, "momentum coefficient of SGD", low=0.0, high=1.0, traced=True)
-    weight_decay: Axis[float] = axis(
-        0.0,
-        "decoupled weight decay, multiplied by the learning rate; `adam` has none, use `adamw`",
-        low=0.0, high=1e3, traced=True, log=True,
-    )  # fmt: skip
-    schedule: Axis[str] = axis(
-        "constant",
-        "learning rate schedule after the warm-up: `constant`, or `cosine` decay to zero",
-        choices=lambda: ("constant", "cosine"),
+    optimizer: ComponentAxis[Optimizer] = component_axis(
+        Adam(), OPTIMIZERS, "optimizer of the parameters, or FILE.py:NAME"
     )
-    warmup_steps: Axis[int] = axis(
-        0, "number of steps over which the learning rate rises linearly from zero",
-        low=0, high=10**9,
-    )  # fmt: skip
+    schedule: ComponentAxis[Schedule] = component_axis(
+        Constant(), SCHEDULES, "learning rate schedule, with a warm-up before it, or FILE.py:NAME"
+    )
     clip_norm: Axis[float | None] = axis(
         None,
         "maximum global norm of a gradient; a longer gradient is scaled down; none: no clipping",
@@ -152,24 +151,30 @@ class Experiment:
         for name, spec in field_specs(self).items():
             object.__setattr__(self, name, check_value(name, getattr(self, name), spec))
         object.__setattr__(self, "data_sizes", _check_data_sizes(self.data_sizes))
+        for path, values in self.grid.items():
+            if len(set(values)) < len(values):  # of two components, whose grids overlap
+                raise UserError(
+                    f"{path}: {format_value(Counter(values).most_common(1)[0][0])} is there twice; "
+                    "every member must be different"
+                )
         if self.num_members > MAX_MEMBERS:
             raise UserError(
                 f"{self.num_members:,} members are more than {MAX_MEMBERS:,}; give fewer values"
             )
-        if "adam" in self.values_of("optimizer") and any(self.values_of("weight_decay")):
-            raise UserError("weight_decay: adam has none; use --optimizer adamw, or 0")
         default = {field.name: field.default for field in dataclasses.fields(self)}
         budgets = [name for name in BUDGETS if self.values_of(name) != (default[name],)]
         if len(budgets) > 1:
             raise UserError(f"{' and '.join(budgets)}: give one of {', '.join(BUDGETS)}")
         # `check` looks at static fields alone: one member for each combination of them is enough.
-        static = {p: v for p, v in self.axes.items() if not all_field_specs(self)[p].traced}
-        for values in _grid_points(static):
-            self.replace_unchecked(values).check()
+        specs = all_field_specs(self)
+        static = {p: _static(values) for p, values in self.grid.items() if not specs[p].traced}
+        for point in grid_points(static):
+            self.replace_unchecked(point).check()
 
     def check(self) -> None:
         """Raises UserError where a member's values do not fit together."""
-        self.task.check()
+        for (component,) in self.components.values():
+            component.check()
         if self.batch_size % self.microbatches:
             divisors = [c for c in range(1, self.batch_size + 1) if self.batch_size % c == 0]
             raise UserError(
@@ -181,12 +186,10 @@ class Experiment:
                 f"total_epochs: the task {self.task.name} makes new examples for each step, so it "
                 "has no epochs; give total_steps or total_examples"
             )
-        if not self.needs_data_sizes and self.warmup_steps >= self.num_steps:
+        if not self.needs_data_sizes:
             budget = next((n for n in BUDGETS[1:] if self.values[n] is not None), BUDGETS[0])
-            raise UserError(
-                f"warmup_steps: {self.warmup_steps} is not below the {self.num_steps} steps that "
-                f"{budget} {format_value(self.values[budget])} allows"
-            )
+            words = f"{budget} {format_value(self.values[budget])}"
+            self.schedule.check_steps(self.num_steps, words)
         if 0 < self.chrono_steps < 3:
             raise UserError(f"chrono_steps: {self.chrono_steps} is too few; give 3 or more, or 0")
         if self.backend == "cudnn" and (
@@ -243,12 +246,40 @@ class Experiment:
         """Returns the (number of steps, batch size) of all members, each pair once."""
         specs, names = all_field_specs(self), {*BUDGETS, "batch_size"}
         axes = {p: values for p, values in self.axes.items() if p in names or specs[p].data}
-        members = map(self.replace_unchecked, _grid_points(axes))
+        members = map(self.replace_unchecked, grid_points(axes))
         return list(dict.fromkeys((member.num_steps, member.batch_size) for member in members))
 
     @cached_property
+    def components(self) -> dict[str, tuple[Component, ...]]:
+        """The components by role. A member has one in each role, a grid may have several."""
+        roles = {"task": self.task} | {
+            name: getattr(self, name) for name, spec in field_specs(self).items() if spec.component
+        }
+        return {role: held if isinstance(held, tuple) else (held,) for role, held in roles.items()}
+
+    @cached_property
+    def grid(self) -> dict[str, tuple[Any, ...]]:
+        """The axes whose product the members are, by path; the seed is last.
+
+        An axis of several components is the union of their grids: its values are components of
+        single values.
+        """
+        unions = {role: held for role, held in self.components.items() if len(held) > 1}
+        axes = {
+            path: tuple(point for each in unions[path] for point in each.points())
+            if path in unions
+            else values
+            for path, values in self.values.items()
+            if path in unions or (isinstance(values, tuple) and path.split(".")[0] not in unions)
+        }
+        return dict(sorted(axes.items(), key=lambda axis: axis[0] == "seed"))
+
+    @cached_property
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """The fields with several values, by path, in the order of the grid: the seed is last."""
+        """The fields in which members differ, by path, with their values; the seed is last.
+
+        They are the axes of the grid, where no axis has several components.
+        """
         axes = {path: value for path, value in self.values.items() if isinstance(value, tuple)}
         return dict(sorted(axes.items(), key=lambda axis: axis[0] == "seed"))
 
@@ -259,19 +290,50 @@ class Experiment:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """All fields by path, those of the task as `task.<name>`."""
-        own_values = {name: getattr(self, name) for name in field_specs(self)}
-        return own_values | {
-            f"task.{name}": getattr(self.task, name) for name in field_specs(self.task)
+        """All fields by path: a component is its name, its fields are `<role>.<name>`.
+
+        Of several components of one role, they are the values of all of them.
+        """
+        components = self.components
+        values = {
+            name: _distinct([each.name for each in components[name]])
+            if name in components
+            else getattr(self, name)
+            for name in field_specs(self)
         }
+        for role, (first, *others) in components.items():
+            fields = {name: [value] for name, value in first.values.items()}
+            for each in others:
+                for name, value in each.values.items():
+                    fields.setdefault(name, []).append(value)
+            values |= {f"{role}.{name}": _distinct(held) for name, held in fields.items()}
+        return values
 
     @cached_property
     def overrides(self) -> dict[str, Any]:
-        """The values that differ from the default, by path; `task` is the name of the task."""
+        """The values that differ from the default, by path; a component is its name.
+
+        Of several components of one role, each is its name, or its name and its overrides.
+        """
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        defaults |= {f"task.{f.name}": f.default for f in dataclasses.fields(self.task)}
-        other_task = {} if self.task.name == Images.name else {"task": self.task.name}
-        return other_task | {k: v for k, v in self.values.items() if v != defaults[k]}
+        overrides = {
+            name: value
+            for name in field_specs(self)
+            if name not in self.components and (value := getattr(self, name)) != defaults[name]
+        }
+        for role, components in self.components.items():
+            if len(components) > 1:
+                overrides[role] = [
+                    {"name": each.name, **each.overrides} if each.overrides else each.name
+                    for each in components
+                ]
+                continue
+            (component,) = components
+            default = Images if role == "task" else defaults[role]
+            if component.name != default.name:
+                overrides[role] = component.name
+            overrides |= {f"{role}.{k}": value for k, value in component.overrides.items()}
+        return overrides
 
     @cached_property
     def digest(self) -> str:
@@ -286,32 +348,42 @@ class Experiment:
     @property
     def num_members(self) -> int:
         """The number of points of the grid."""
-        return math.prod(len(values) for values in self.axes.values())
+        return math.prod(len(values) for values in self.grid.values())
 
     def members(self) -> Iterator[Experiment]:
         """Yields all points of the grid; the seed varies fastest."""
-        return map(self.replace_unchecked, _grid_points(self.axes))
+        return map(self.replace_unchecked, grid_points(self.grid))
 
-    def member(self, values: Values) -> Experiment:
-        """Returns the member with these values on the axes.
+    def coordinates(self, member: Experiment) -> dict[str, Any]:
+        """Returns the values of a member on the axes of this grid, as JSON has them."""
+        values = {path: getattr(member, path, member.values.get(path)) for path in self.grid}
+        return {
+            path: value.to_json() if isinstance(value, Component) else value
+            for path, value in values.items()
+        }
+
+    def member(self, coordinates: Values) -> Experiment:
+        """Returns the member whose `coordinates` are given.
 
         Raises ValueError where they are not on the grid, nor between its real values, as a search
-        draws them.
+        draws them, and UserError for a component that does not exist.
         """
-        if values.keys() != self.axes.keys():
+        if coordinates.keys() != self.grid.keys():
             raise ValueError("a member has other fields than the experiment varies")
+        roles, values = tables(self), dict(coordinates)
         for path, value in values.items():
-            allowed, (low, high) = self._axis_values[path]
+            values[path] = value = roles[path].make(value) if path in roles else value
+            allowed, (low, high) = self._grid_values[path]
             is_drawn = type(value) is float and low <= value <= high
             if not is_drawn and (type(value), value) not in allowed:
                 raise ValueError(f"{path} of a member is {value!r}, no value of the experiment")
         return self.replace_unchecked(values)
 
     @cached_property
-    def _axis_values(self) -> dict[str, tuple[set[tuple[type, Any]], tuple[float, float]]]:
-        """The values of each axis with their types, and the bounds of its real ones."""
+    def _grid_values(self) -> dict[str, tuple[set[tuple[type, Any]], tuple[float, float]]]:
+        """The values of each axis of the grid with their types, and the bounds of its real ones."""
         by_path = {}
-        for path, values in self.axes.items():
+        for path, values in self.grid.items():
             real = [value for value in values if type(value) is float] or [math.nan]
             # A draw on a logarithmic scale may be rounded beyond a bound.
             bounds = min(real) - 1e-9 * abs(min(real)), max(real) + 1e-9 * abs(max(real))
@@ -322,7 +394,7 @@ class Experiment:
         """Returns a task for each data set that members read, by its data key."""
         known = all_field_specs(self)
         axes = {path: values for path, values in self.axes.items() if known[path].data}
-        tasks = [self.replace_unchecked(values).task for values in _grid_points(axes)]
+        tasks = [self.replace_unchecked(values).task for values in grid_points(axes)]
         return {task.data_key: task for task in tasks}
 
     @cached_property
@@ -359,27 +431,56 @@ class Experiment:
 
     def replace_unchecked(self, values: Values) -> Experiment:
         """Returns this experiment with other values, by path, that were checked before."""
-        own_values, task_values = _split_paths(values)
-        if task_values:
-            own_values["task"] = _copy_with(self.task, task_values)
-        return _copy_with(self, own_values)
+        own_values, of_components = _split_paths(values)
+        for role, fields in of_components.items():
+            own_values[role] = copy_with(own_values.get(role, getattr(self, role)), fields)
+        return copy_with(self, own_values)
 
     def replace(self, values: Values) -> Experiment:
         """Returns this experiment with other values, by path. A budget replaces the one before.
 
-        Raises UserError when a value is invalid.
+        Components are chosen as by `choose`. A field of a component is replaced in all chosen
+        components of its role that have it. Raises UserError when a value is invalid.
         """
-        own_values, task_values = _split_paths(values)
+        own_values, of_components = _split_paths(values)
         if any(own_values.get(name) is not None for name in BUDGETS):
             fields = {field.name: field.default for field in dataclasses.fields(self)}
             own_values = {name: fields[name] for name in BUDGETS} | own_values
-        task = dataclasses.replace(self.task, **task_values)
-        return dataclasses.replace(self, task=task, **own_values)
+        for role in self.components:
+            if role in own_values or role in of_components:
+                experiment = self.choose({role: own_values[role]} if role in own_values else {})
+                table = TASKS if role == "task" else tables(self)[role]
+                chosen = _with_fields(
+                    table, experiment.components[role], of_components.pop(role, {})
+                )
+                own_values[role] = chosen[0] if len(chosen) == 1 else chosen
+        for role in of_components:
+            raise UserError(f"{role}: is not one of {', '.join(self.components)}")
+        return dataclasses.replace(self, **own_values)
+
+    def choose(self, values: Values) -> Experiment:
+        """Returns this experiment with other components, by role; their fit is not checked.
+
+        Each is an instance or a name. The name of a component that is here stands for that one, and
+        any other name for default values, but for the fields that all components of the role have:
+        these stay. Raises UserError for an unknown name.
+        """
+        own_values = {}
+        for role, value in values.items():
+            table = TASKS if role == "task" else tables(self)[role]
+            several = value if isinstance(value, (tuple, list)) else (value,)
+            chosen = tuple(_chosen(table, each, self.components[role]) for each in several)
+            own_values[role] = chosen[0] if len(chosen) == 1 else chosen
+        return copy_with(self, own_values)
 
     def differences(self, other: Experiment) -> str:
         """Returns a text of the fields that differ, `path: value, not other value; ...`."""
-        # A task is compared by its name, wherever its file lies.
-        values, other_values = (e.to_values() | {"task": e.task.name} for e in (self, other))
+        # A component is compared by its name, wherever its file lies.
+        values, other_values = (
+            e.to_values()
+            | {role: held[0].name for role, held in e.components.items() if len(held) == 1}
+            for e in (self, other)
+        )
         return "; ".join(
             f"{path}: {values.get(path)}, not {other_values.get(path)}"
             for path in dict.fromkeys([*values, *other_values])
@@ -394,7 +495,7 @@ class Experiment:
         """Returns a text of the values in which a member differs from the other members."""
         paths = self.axes or ("hidden_size", "learning_rate", "seed")
         return ", ".join(
-            f"{field_label(path)} {format_value(member.values[path])}" for path in paths
+            f"{field_label(path)} {format_value(member.values.get(path))}" for path in paths
         )
 
     def condition_label(self, member: Experiment) -> str:
@@ -405,10 +506,19 @@ class Experiment:
         )
 
     def to_values(self) -> dict[str, Any]:
-        """Returns all values by path, as JSON has them; `task` is the task's spec string."""
+        """Returns all values by path, as JSON has them; a component is its spec string.
+
+        Several components of one role are a list of objects, each with its name and its fields.
+        """
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in self.values.items()}
+        for role, components in self.components.items():
+            if len(components) == 1:
+                values[role] = components[0].spec_string()
+                continue
+            values = {k: v for k, v in values.items() if not k.startswith(f"{role}.")}
+            values[role] = [each.to_json() for each in components]
         sizes = {"data_sizes": [list(pair) for pair in self.data_sizes]} if self.data_sizes else {}
-        return {"task": self.task.spec_string(), **values, **sizes}
+        return {"task": values.pop("task"), **values, **sizes}
 
     @staticmethod
     def from_values(values: Any) -> Experiment:
@@ -418,6 +528,8 @@ class Experiment:
         values, sizes = dict(values), values.get("data_sizes", ())
         default = Experiment(task=get_task(values.pop("task", Images.name))(), data_sizes=sizes)
         values.pop("data_sizes", None)
+        chosen = {role: values.pop(role) for role in tables(default) if role in values}
+        default = default.choose(chosen)
         for path in values:
             if path not in default.values:
                 near = did_you_mean(path, default.values)
@@ -426,20 +538,27 @@ class Experiment:
 
 
 def all_field_specs(experiment: Experiment) -> dict[str, FieldSpec]:
-    """Returns the declarations of the fields of an experiment and of its task, by path."""
-    of_task = {f"task.{name}": spec for name, spec in field_specs(experiment.task).items()}
-    return field_specs(experiment) | of_task
+    """Returns the declarations of the fields of an experiment and of its components, by path."""
+    specs = dict(field_specs(experiment))
+    for role, components in experiment.components.items():
+        for component in components:
+            for name, spec in field_specs(component).items():
+                specs.setdefault(f"{role}.{name}", spec)
+    return specs
 
 
 def field_label(path: str) -> str:
     """Returns a path as plain words: `learning rate`."""
-    return path.removeprefix("task.").replace("_", " ")
+    return path.removeprefix("task.").replace(".", " ").replace("_", " ")
 
 
 def format_value(value: Any) -> str:
     """Returns a value as text that the command line takes back: `0.001`, `none`, `true`."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Component):
+        fields = ", ".join(f"{k} {format_value(v)}" for k, v in value.overrides.items())
+        return f"{value.name} ({fields})" if fields else value.name
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -454,23 +573,60 @@ def _check_data_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
     return pairs
 
 
-def _split_paths(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the values of the experiment's own fields, and those of its task's, by name."""
-    own_values = {path: value for path, value in values.items() if not path.startswith("task.")}
-    task_values = {p.removeprefix("task."): v for p, v in values.items() if p.startswith("task.")}
-    return own_values, task_values
+def _split_paths(values: Values) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Returns the values of the experiment's own fields, and those of components' by role."""
+    own_values: dict[str, Any] = {}
+    of_components: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        role, dot, name = path.partition(".")
+        if dot:
+            of_components.setdefault(role, {})[name] = value
+        else:
+            own_values[path] = value
+    return own_values, of_components
 
 
-def _grid_points(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
-    for point in itertools.product(*axes.values()):
-        yield dict(zip(axes, point, strict=True))
+def _chosen(table: Table[Any], value: Any, present: tuple[Component, ...]) -> Component:
+    """Returns the component that a value stands for, where others were chosen before."""
+    if not isinstance(value, str):
+        return table.make(value)
+    for each in present:
+        if value in (each.name, each.spec_string()):
+            return each
+    shared = {name: getattr(present[0], name) for name in field_specs(table.base)}
+    return dataclasses.replace(table.make(value), **(shared if len(present) == 1 else {}))
 
 
-def _copy_with(instance: Any, values: dict[str, Any]) -> Any:
-    """Returns a copy of a frozen dataclass with other values, unchecked: this is done millions of
-    times.
-    """
-    copy = object.__new__(type(instance))
-    fields = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
-    copy.__dict__.update(fields | values)
-    return copy
+def _with_fields(
+    table: Table[Any], components: tuple[Component, ...], values: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """Returns the components with other values in those that have these fields."""
+    for name in values:
+        if not any(name in field_specs(each) for each in components):
+            raise table.no_such_field(name, *(each.name for each in components))
+    return tuple(
+        dataclasses.replace(each, **{k: v for k, v in values.items() if k in field_specs(each)})
+        for each in components
+    )
+
+
+def _distinct(values: Sequence[Any]) -> Any:
+    """Returns the values of several components as one field: a value, or a tuple of several."""
+    if len(values) == 1:
+        return values[0]
+    single = [v for held in values for v in (held if isinstance(held, tuple) else (held,))]
+    distinct = tuple(dict.fromkeys(single))
+    return distinct if len(distinct) > 1 else distinct[0]
+
+
+def _static(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns the values of an axis of the grid, one for each combination of static fields."""
+
+    def static_key(value: Any) -> Any:
+        if not isinstance(value, Component):
+            return value
+        return copy_with(
+            value, {name: TRACED for name, spec in field_specs(value).items() if spec.traced}
+        )
+
+    return tuple({static_key(value): value for value in values}.values())

@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lstm_jax.config.experiment import Experiment, all_field_specs
+from lstm_jax.components import Component
+from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
 from lstm_jax.errors import UserError, missing_package
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ Space = Mapping[str, Range | Choices]  # by the path of the field
 def search_space(experiment: Experiment) -> Space:
     """Returns the search space: all fields with several values but the seed.
 
-    Two values of a traced real-valued field are the bounds of a range; all others are choices.
+    Two values of a traced real-valued field are the bounds of a range; all others are choices, and
+    so are the components of a union with all values of their fields.
     Raises UserError for a range whose lower bound is not the first.
     """
     specs, space = all_field_specs(experiment), dict[str, Range | Choices]()
-    for path, values in experiment.axes.items():
+    for path, values in experiment.grid.items():
         if path == "seed":
             continue
         is_real = specs[path].value_type is float and specs[path].traced
@@ -116,12 +118,26 @@ def optuna_study(seed: int, startup: int, *, higher_is_better: bool) -> optuna.S
 
 
 def optuna_distributions(space: Space) -> dict[str, Any]:
-    """Returns a search space as Optuna's distributions."""
+    """Returns a search space as Optuna's distributions; components are drawn by their texts."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     return {
         path: FloatDistribution(values.low, values.high, log=values.log)
         if isinstance(values, Range)
-        else CategoricalDistribution(values.values)
+        else CategoricalDistribution(tuple(map(_optuna_choice, values.values)))
         for path, values in space.items()
     }
+
+
+def from_optuna(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the setting that stands for the parameters of one of Optuna's trials."""
+    setting = dict(params)
+    for path, choices in space.items():
+        if isinstance(choices, Choices):
+            setting[path] = {_optuna_choice(each): each for each in choices.values}[params[path]]
+    return setting
+
+
+def _optuna_choice(value: Any) -> Any:
+    """Returns a value of a kind that Optuna takes: a component becomes its text."""
+    return format_value(value) if isinstance(value, Component) else value

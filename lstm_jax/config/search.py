@@ -21,6 +21,7 @@ from lstm_jax.config.experiment import BUDGETS, Experiment, Values
 from lstm_jax.config.sampling import (
     Range,
     Space,
+    from_optuna,
     optuna_distributions,
     optuna_study,
     random_settings,
@@ -286,15 +287,15 @@ class Study:
             min(10, max(at_once, trials // 4)),
             higher_is_better=self.experiment.task.higher_is_better,
         )
-        space = optuna_distributions(self._space)
+        space, distributions = self._space, optuna_distributions(self._space)
         for first in range(0, trials, at_once):
-            batch = [study.ask(space) for _ in range(min(at_once, trials - first))]
+            asked = [study.ask(distributions) for _ in range(min(at_once, trials - first))]
+            batch = [(trial, from_optuna(space, trial.params)) for trial in asked]
             # Two trials may choose the same setting; its members are trained once.
-            members = {m.digest: m for t in batch for m in self._with_seeds([t.params])}
+            members = {m.digest: m for _, each in batch for m in self._with_seeds([each])}
             yield from _by_steps(members.values())
-            for trial in batch:
-                members_of_trial = self._with_seeds([trial.params])
-                metrics = [scores[m.digest, m.num_steps] for m in members_of_trial]
+            for trial, setting in batch:
+                metrics = [scores[m.digest, m.num_steps] for m in self._with_seeds([setting])]
                 study.tell(trial, _mean(metrics))
 
     def to_values(self) -> dict[str, Any]:

@@ -117,9 +117,10 @@ def _field_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
     """Returns a row for each field whose values are not the same in all runs."""
     experiments = [run.record.study.experiment for run in runs]
     rows = []
+    named = {path for each in experiments for path in (*each.axes, *each.overrides)}
     for path in dict.fromkeys(path for each in experiments for path in each.values):
         values = [each.values_of(path) if path in each.values else () for each in experiments]
-        if len(set(values)) > 1:
+        if len(set(values)) > 1 and (path in named or () not in values):
             rows.append(
                 [
                     field_label(path),

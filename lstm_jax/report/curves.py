@@ -51,7 +51,8 @@ def setting_name(experiment: Experiment, setting: Experiment, without: Collectio
     The name is empty where there is one setting only.
     """
     paths = [path for path in varied_paths(experiment) if path not in without]
-    return ", ".join(f"{field_label(path)} {format_value(setting.values[path])}" for path in paths)
+    values = setting.values
+    return ", ".join(f"{field_label(path)} {format_value(values.get(path))}" for path in paths)
 
 
 def rank(value: Any) -> tuple[bool, Any, str]:
@@ -97,10 +98,10 @@ def curves_by_panel(record: Record, rows: list[Row], column: str) -> dict[str, d
         curves = curves_by_setting(record, rows, column, summaries)
         return {"": curves} if curves else {}
     members = _values_by_member(rows, column)
-    summaries.sort(key=lambda s: [rank(s.setting.values[p]) for p in varied_paths(experiment)])
+    summaries.sort(key=lambda s: [rank(s.setting.values.get(p)) for p in varied_paths(experiment)])
     by_value: dict[Any, list[Summary]] = {}
     for summary in summaries:
-        by_value.setdefault(summary.setting.values[path], []).append(summary)
+        by_value.setdefault(summary.setting.values.get(path), []).append(summary)
     panels = {
         f"{field_label(path)} {format_value(value)}": _curves(
             members, _digests_by_setting(experiment, by_value[value], [path])
@@ -120,7 +121,7 @@ def _panel_path(experiment: Experiment, summaries: list[Summary]) -> str | None:
     if len(summaries) <= max_curves and not conditions:
         return None
     counts = {
-        path: Counter(summary.setting.values[path] for summary in summaries)
+        path: Counter(summary.setting.values.get(path) for summary in summaries)
         for path in varied_paths(experiment)
     }
     paths = [

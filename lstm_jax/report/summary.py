@@ -63,7 +63,7 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
         "num_settings": len(summaries),
         "settings": [
             [
-                *(format_value(each.setting.values[path]) for path in axes),
+                *(format_value(each.setting.values.get(path)) for path in axes),
                 *(str(each.validation), str(each.test), str(each.diverged or "")),
             ]
             for each in summaries[:MAX_SETTINGS]
@@ -132,7 +132,7 @@ def _fields(study: Study) -> dict[str, str]:
     """Returns the fields that are not at their defaults, with the budget, as text by name."""
     experiment = study.experiment
     fields = {"task": experiment.task.name}
-    for path in experiment.overrides:
+    for path in dict.fromkeys((*experiment.overrides, *experiment.axes)):
         if path in experiment.values and path != "total_examples":
             between = " to " if path in study.drawn else " or "
             fields[field_label(path)] = joined_values(experiment, path, between)
@@ -155,7 +155,7 @@ def _single(result: Result) -> dict[str, Any]:
     }
     member = result.member
     basic = {
-        field_label(p): format_value(member.values[p])
+        field_label(p): format_value(member.values.get(p))
         for p in ("hidden_size", "learning_rate", "seed")
     }
     return scores | basic | {"parameters SHA-256": result.parameters_sha256}

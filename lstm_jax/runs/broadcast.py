@@ -90,7 +90,7 @@ def broadcast_members_left(
 
 def member_values(members: Iterable[Experiment], experiment: Experiment) -> list[dict[str, Any]]:
     """Returns each member as its values on the axes of the experiment."""
-    return [{path: member.values[path] for path in experiment.axes} for member in members]
+    return [experiment.coordinates(member) for member in members]
 
 
 @contextmanager

@@ -37,7 +37,10 @@ from lstm_jax.train.step import init_state, train_step
 
 PACKAGE = Path(lstm_jax.__file__).parent
 # The rooms that may decide a number of a member.
-ROOMS = ("cells", "config", "data", "model", "tasks", "train", "fields.py", "plugins.py")
+ROOMS = (
+    *("cells", "config", "data", "model", "optim", "tasks", "train"),
+    *("components.py", "fields.py", "plugins.py"),
+)
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory
 
 
@@ -109,8 +112,9 @@ def resolved(frame: traceback.FrameSummary) -> str:
 
 
 def user_files(experiment: Experiment) -> list[Path]:
-    """Returns the files of a user's own cells and task that an experiment names."""
-    names = [*experiment.values_of("cell"), experiment.task.spec_string()]
+    """Returns the files of a user's own cells and components that an experiment names."""
+    components = [each for held in experiment.components.values() for each in held]
+    names = [*experiment.values_of("cell"), *(each.spec_string() for each in components)]
     return [Path(name.rpartition(":")[0]) for name in names if is_file_attribute(name)]
 
 

@@ -108,7 +108,9 @@ def _differences(run: Experiment, file: Experiment) -> str:
     """Returns the fields in which a run differs from the file of its name, with their values."""
     differences = [run.task.name] if run.task.name != file.task.name else []
     for path in run.values:
-        if path not in file.values or run.values[path] != file.values[path]:
+        # A field of a component that the file has not is shown where it has a value of its own.
+        elsewhere = path not in file.values and path in {*run.axes, *run.overrides}
+        if elsewhere or run.values.get(path) != file.values.get(path, run.values.get(path)):
             values = " ".join(map(format_value, run.values_of(path)))
             differences.append(f"{field_label(path)} {values}")
     return ", ".join(differences)

@@ -48,7 +48,7 @@ def plan(
     varied = [
         path
         for path in study.experiment.axes
-        if len({placement.static_key.values[path] for placement in placements}) > 1
+        if len({placement.static_key.values.get(path) for placement in placements}) > 1
     ]
     columns = [*map(field_label, varied), "devices", "parameters", "memory", "done"]
     rows = []
@@ -59,7 +59,7 @@ def plan(
         refuse_what_does_not_fit(estimate, len(placement.members), platform)
         row = [
             str(len(placement.members)),
-            *(format_value(placement.static_key.values[path]) for path in varied),
+            *(format_value(placement.static_key.values.get(path)) for path in varied),
             f"{placement.member_devices} x {placement.batch_devices}",
             f"{estimate.parameters:,} each",
             f"{max(estimate.device, estimate.host) / 2**20:,.0f} MiB",

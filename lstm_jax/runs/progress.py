@@ -61,7 +61,7 @@ def show_results(
     any_diverged = any(summary.diverged for summary in summaries)
 
     def row(summary: Summary) -> list[str]:
-        values = [format_value(summary.setting.values[p]) for p in (*conditions, *fields)]
+        values = [format_value(summary.setting.values.get(p)) for p in (*conditions, *fields)]
         return [*values, str(summary.validation), *[str(summary.diverged or "")] * any_diverged]
 
     header = [*columns, *["diverged"] * any_diverged]
@@ -74,7 +74,7 @@ def show_results(
         best = group[0]
         condition = experiment.condition_label(best.setting)
         setting = ", ".join(
-            f"{field_label(path)} {format_value(best.setting.values[path])}" for path in fields
+            f"{field_label(path)} {format_value(best.setting.values.get(path))}" for path in fields
         )
         chosen = f"chosen on validation: {setting}; its " if setting else ""
         trivial = _trivial(trivial_score_of(best.setting))

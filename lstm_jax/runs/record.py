@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lstm_jax
+from lstm_jax.components import tables
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
@@ -26,7 +27,7 @@ from lstm_jax.runs.json_files import (
     write_json,
 )
 from lstm_jax.runs.results import Result
-from lstm_jax.tasks import get_task
+from lstm_jax.tasks import TASKS
 
 RECORD_CHECKSUM = "record.sha256"  # a file of the report: the record that it is made of
 DIGEST = re.compile("[0-9a-f]{12}")
@@ -205,15 +206,13 @@ def read_record(directory: Path) -> Record | None:
         raise damaged(path, error) from None
     if value != with_checksum(value):
         raise damaged(path, "its checksum does not fit its content")
-    task = value["experiment"].get("task")
-    if isinstance(task, str) and is_file_attribute(task):
-        try:
-            get_task(task)
-        except UserError as error:  # the record is undamaged: the user's file is somewhere else
-            raise problem(
-                f"{path}: {error}; a task in a file of your own is found only from the folder in "
-                "which the run was started"
-            ) from error
+    try:
+        _load_components(value["experiment"])
+    except UserError as error:  # the record is undamaged: the user's file is somewhere else
+        raise problem(
+            f"{path}: {error}; a component in a file of your own is found only from the folder in "
+            "which the run was started"
+        ) from error
     try:
         study = Study.from_values(
             {name: value[name] for name in ("experiment", "search", "shard") if name in value}
@@ -226,6 +225,16 @@ def read_record(directory: Path) -> Record | None:
         )  # fmt: skip
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
+
+
+def _load_components(values: dict[str, Any]) -> None:
+    """Loads the components in users' files that the values of an experiment name."""
+    for role, table in {"task": TASKS, **tables(Experiment)}.items():
+        held = values.get(role)
+        for each in held if isinstance(held, list) else [held]:
+            name = each.get("name") if isinstance(each, dict) else each
+            if isinstance(name, str) and is_file_attribute(name):
+                table.find(name)
 
 
 def _release(version: object) -> tuple[int, ...]:

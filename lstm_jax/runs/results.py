@@ -113,7 +113,7 @@ class Result:
 
     def to_values(self, experiment: Experiment) -> dict[str, Any]:
         """Returns the row of a record as JSON has it; a member is its values on the grid's axes."""
-        values = {path: self.member.values[path] for path in experiment.axes}
+        values = experiment.coordinates(self.member)
         return {"member": values} | {k: getattr(self, k) for k in SCHEMA if k != "member"}
 
     @staticmethod

@@ -165,7 +165,7 @@ def compare(
     groups: dict[Experiment, dict[Any, Summary]] = {}
     for summary in summaries:
         alike = summary.setting.replace_unchecked(dict.fromkeys((path, *drawn)))
-        groups.setdefault(alike, {}).setdefault(summary.setting.values[path], summary)
+        groups.setdefault(alike, {}).setdefault(summary.setting.values.get(path), summary)
     for best, *others in map(dict.values, groups.values()):
         for other in others:
             lead = lead_on_validation(best, other)

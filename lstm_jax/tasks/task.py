@@ -11,15 +11,13 @@ only the fields.
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from lstm_jax.components import Component
 from lstm_jax.data.dataset import Arrays, Dataset, Say, gather_examples
-from lstm_jax.errors import UserError
-from lstm_jax.fields import check_value, field_specs
+from lstm_jax.fields import field_specs
 
 if TYPE_CHECKING:
     import jax
@@ -77,10 +75,10 @@ ENCODING: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Component):
     """The base class of all tasks. Raises `UserError` when the value of a field is invalid."""
 
-    name: ClassVar[str]
+    role: ClassVar[str] = "task"
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
     online: ClassVar[bool] = False  # `sample` makes new training examples for each step
@@ -92,45 +90,6 @@ class Task:
     # when they are called: for `predict`, and for the answers that a report shows.
     predictor: ClassVar[str | None] = None
     figures: ClassVar[str | None] = None
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Raises UserError for a class with fields that `@dataclass` has not seen."""
-        for base in cls.__mro__:
-            names = [n for n, value in vars(base).items() if isinstance(value, dataclasses.Field)]
-            if names:
-                raise UserError(
-                    f"task: {base.__name__} is no dataclass, so its fields ({', '.join(names)}) "
-                    "are not known; write @dataclass(frozen=True) above the class"
-                )
-        return super().__new__(cls)
-
-    def __post_init__(self) -> None:
-        specs = field_specs(self)
-        for field in dataclasses.fields(self):
-            if field.name not in specs:
-                raise UserError(
-                    f"task: {type(self).__name__}.{field.name} is not declared with axis(...), so "
-                    "no record would hold it"
-                )
-        for name, spec in specs.items():
-            value = check_value(f"task.{name}", getattr(self, name), spec)
-            object.__setattr__(self, name, value)
-
-    @classmethod
-    def spec_string(cls) -> str:
-        """Returns the name of this task, or `path/to/file.py:Class` for a task in a user's file."""
-        if cls.__module__.startswith("lstm_jax."):
-            return cls.name
-        # The module of a file that `runpy` has run is gone; the code of a function names the file.
-        codes = [value.__code__ for value in vars(cls).values() if inspect.isfunction(value)]
-        for code in codes:
-            file = code.co_filename
-            if code.co_qualname.startswith(cls.__qualname__) and file.endswith(".py"):
-                return f"{file}:{cls.__name__}"
-        return cls.name
-
-    def check(self) -> None:
-        """Raises UserError where fields, of one value each, do not fit together."""
 
     @property
     def data_key(self) -> str:

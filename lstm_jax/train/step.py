@@ -27,7 +27,7 @@ from lstm_jax.model.fused_params import FusedParams, fuse_kernels
 from lstm_jax.model.init import Params, init_params
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.batches import bucket_index, next_batch, streams
-from lstm_jax.train.optimizer import add_weight_decay, gradient_transformation, schedule_factor
+from lstm_jax.train.optimizer import gradient_transformation
 
 EVALUATION_BLOCK = 50  # examples scored at a time; such small products are never split over threads
 
@@ -103,7 +103,8 @@ jax.tree_util.register_pytree_with_keys(Split, _flatten_split, _unflatten_split)
 def init_state(spec: ModelSpec, member: Experiment) -> TrainState:
     """Returns the state before the first step."""
     params = init_params(member, spec, streams(member.seed)["init"])
-    return TrainState(params, gradient_transformation(member).init(params), jnp.int32(-1))
+    transformation = gradient_transformation(member, jnp.int32(0), jnp.float32(1))
+    return TrainState(params, transformation.init(params), jnp.int32(-1))
 
 
 def train_segment(
@@ -205,19 +206,15 @@ def train_step(
 
     norm = _global_norm(gradient)
     alive = (state.diverged_at < 0) & jnp.isfinite(loss) & jnp.isfinite(norm)
-    if member.clip_norm is not None:
-        scale = jnp.minimum(1.0, member.clip_norm / norm)
-        gradient = jax.tree.map(lambda g: g * scale, gradient)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a Python float to an int32 count
-        updates, optimizer = gradient_transformation(member).update(gradient, state.optimizer)
-    rate = member.learning_rate * schedule_factor(member, step)
-    updates = add_weight_decay(member, updates, state.params)
-    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+        transformation = gradient_transformation(member, step, norm)
+        updates, optimizer = transformation.update(gradient, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
     params, optimizer = jax.tree.map(
         partial(jnp.where, alive), (params, optimizer), (state.params, state.optimizer)
     )
     diverged_at = jnp.where(alive | (state.diverged_at >= 0), state.diverged_at, step)
-    update_norm = jnp.where(alive, rate * _global_norm(updates), 0.0)
+    update_norm = jnp.where(alive, _global_norm(updates), 0.0)
     return TrainState(params, optimizer, diverged_at), Metrics(loss, metric, norm, update_norm)
 
 

@@ -187,7 +187,7 @@ def variants(member: Experiment, experiment: Experiment) -> dict[str, Experiment
     """
     members = {}
     for path in COMPARED:
-        others = [value for value in experiment.values_of(path) if value != member.values[path]]
+        others = [value for value in experiment.values_of(path) if value != member.values.get(path)]
         for value in others[:MAX_VALUES]:
             members[f"{field_label(path)} {format_value(value)}"] = member.replace_unchecked(
                 {path: value}

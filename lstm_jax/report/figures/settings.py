@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +38,7 @@ def settings_figures(record: Record) -> Iterator[Figure | TextTable]:
         return
     task, metric = experiment.task, field_label(experiment.task.metric)
     source, paths = f"{data_name(experiment)}, validation", varied_paths(experiment)
-    counts = {path: len({s.setting.values[path] for s in summaries}) for path in paths}
+    counts = {path: len({s.setting.values.get(path) for s in summaries}) for path in paths}
     few = [path for path in paths if 1 < counts[path] <= MAX_VALUES]
     conditions = {*experiment.condition_axes}
     pairs = [
@@ -154,7 +155,7 @@ def _fills_map(summaries: list[Summary], y: str, x: str) -> bool:
     """Returns whether a map of two fields is more than half full. Numbers that a search has drawn
     would fill one place in each column.
     """
-    positions = {(s.setting.values[y], s.setting.values[x]) for s in summaries}
+    positions = {(s.setting.values.get(y), s.setting.values.get(x)) for s in summaries}
     rows, columns = map(set, zip(*positions, strict=True))
     return 2 * len(positions) > len(rows) * len(columns)
 
@@ -164,11 +165,11 @@ def _map(experiment: Experiment, summaries: list[Summary], x: str, y: str) -> Dr
     the number of seeds or how many of them solved the task.
     """
     task = experiment.task
-    columns, rows = (sorted({s.setting.values[p] for s in summaries}, key=rank) for p in (x, y))
+    columns, rows = (sorted({s.setting.values.get(p) for s in summaries}, key=rank) for p in (x, y))
     values = np.full((len(columns), len(rows)), np.nan)
     notes = [["" for _ in rows] for _ in columns]
     for s in reversed(summaries):  # the best come first
-        position = columns.index(s.setting.values[x]), rows.index(s.setting.values[y])
+        position = columns.index(s.setting.values.get(x)), rows.index(s.setting.values.get(y))
         mean, n = s.validation.mean, s.validation.n
         half_width = "" if n < 3 else f"\n±{s.validation.half_width:.2g}"
         note = f"{mean:.4g}{half_width}\nn={n}"
@@ -188,7 +189,7 @@ def _points(
     experiment: Experiment, summaries: list[Summary], path: str, intervals: bool
 ) -> Drawing:
     """Returns the metric against a field: numbers on their scale, names and None side by side."""
-    values = [summary.setting.values[path] for summary in summaries]
+    values: list[Any] = [summary.setting.values.get(path) for summary in summaries]
     means = [summary.validation.mean for summary in summaries]
     estimates = [summary.validation for summary in summaries]
     arms = np.array([(e.mean - e.low, e.high - e.mean) for e in estimates]).T
@@ -216,7 +217,7 @@ def _comparison_table(
     )
     pairs = sorted(
         compare(summaries, path, drawn),
-        key=lambda p: [rank(p.best.setting.values[other]) for other in others],
+        key=lambda p: [rank(p.best.setting.values.get(other)) for other in others],
     )[:MAX_COMPARISONS]
     rows = []
     for pair in pairs:
@@ -224,8 +225,8 @@ def _comparison_table(
         interval = f" ± {lead.half_width:.2g}" if lead.n > 2 else ", no interval"
         rows.append(
             [
-                *(format_value(pair.best.setting.values[other]) for other in others),
-                *(format_value(side.setting.values[path]) for side in (pair.best, pair.other)),
+                *(format_value(pair.best.setting.values.get(other)) for other in others),
+                *(format_value(side.setting.values.get(path)) for side in (pair.best, pair.other)),
                 f"{lead.mean:.4g}{interval} (n {lead.n})",
             ]
         )
@@ -258,12 +259,13 @@ def _groups(
     paths = [
         path
         for path in sorted(varied_paths(experiment), key=order)
-        if len({result.member.values[path] for result in results}) <= len(drawing.COLOURS)
+        if len({result.member.values.get(path) for result in results}) <= len(drawing.COLOURS)
     ]
     groups: dict[str, list[Result]] = {}
     for result in results:
         names = [
-            f"{field_label(path)} {format_value(result.member.values[path])}" for path in paths[:1]
+            f"{field_label(path)} {format_value(result.member.values.get(path))}"
+            for path in paths[:1]
         ]
         groups.setdefault("".join(names) or "all settings", []).append(result)
     return groups

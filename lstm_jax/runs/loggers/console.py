@@ -68,9 +68,9 @@ class ProgressBar(Logger):
         self.seconds += segment.seconds
         seconds_left = max(self.work_left, 0.0) * self.seconds / self.work_done
         self.group = "".join(  # the values that all members of this group share
-            f"  {field_label(path)} {format_value(first.values[path])}"
+            f"  {field_label(path)} {format_value(first.values.get(path))}"
             for path in self.record.study.experiment.axes
-            if first.static_key.values[path] == first.values[path]
+            if first.static_key.values.get(path) == first.values.get(path)
         )
         loss, metric = (
             float(segment.metrics[name][:, -1].mean()) for name in ("loss", first.task.metric)
