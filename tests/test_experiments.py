@@ -122,7 +122,7 @@ def segment_of(member):
         lambda v: jax.ShapeDtypeStruct((), np.uint32 if isinstance(v, int) else np.float32), member
     )
     segment = jax.jit(partial(train_segment, spec, 10, None))
-    return segment, (numbers, state, order, train, *bounds)
+    return segment, (numbers, state, order, jax.ShapeDtypeStruct((), bool), train, *bounds)
 
 
 @every_experiment

@@ -483,7 +483,7 @@ def test_scores_are_taken_without_smoothing(digits):
 def trained(member, spec, dataset, steps):
     """Returns the state after one segment of so many steps, and the metrics of each step [S]."""
     order, bounds = np.zeros(dataset.num_examples, np.int32), np.int32([-1, 0, steps])
-    inputs = arrays(member), initial_state(member, spec), order, dataset.train, *bounds
+    inputs = arrays(member), initial_state(member, spec), order, False, dataset.train, *bounds
     state, _, metrics = fast_jit(partial(train_segment, spec, steps, None))(*inputs)
     return state, metrics
 

@@ -29,6 +29,7 @@ ALIASES = {
         "total-epochs": "epochs num-epochs train-epochs",
         "num-evals": "looks evals",
         "restore-best": "keep",
+        "patience": "early-stopping early-stopping-patience",
         "checkpoint-every": "segment-steps save-every",
         "shard": "part",
         "show-each-time-step": "rows",

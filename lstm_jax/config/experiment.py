@@ -141,6 +141,12 @@ class Experiment:
     restore_best: Axis[bool] = axis(
         False, "return the parameters of the best evaluation on validation instead of the last ones"
     )
+    patience: Axis[int | None] = axis(
+        None,
+        "stop a member at the evaluation that is the last of so many, one after the other, without "
+        "a better metric on validation; none: train to the end of the budget",
+        low=1, high=10_000,
+    )  # fmt: skip
     # Training examples of each data set, by the data key of its task. It is known after the data
     # are loaded and is needed only for a budget in epochs, so it is no part of the digest.
     data_sizes: tuple[tuple[str, int], ...] = ()
@@ -198,6 +204,12 @@ class Experiment:
             raise UserError(
                 f"backend: cudnn runs one layer of the cell lstm in one direction, not "
                 f"{self.layers} of {self.cell}{' in both' if self.bidirectional else ''}; use scan"
+            )
+        if self.patience is not None and self.patience > self.num_evals - 2:
+            raise UserError(
+                f"patience: {self.patience} evaluations after the first one never come with "
+                f"num_evals {self.num_evals}, the last of which is at the end; give num_evals "
+                f"{self.patience + 2} or more"
             )
         if self.bidirectional and self.task.causal:
             raise UserError(

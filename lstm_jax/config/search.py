@@ -119,6 +119,11 @@ class Study:
         halving, experiment = self.search.halving, self.experiment
         if halving == 1 or self.search.method == "tpe":
             raise UserError("halving: 2 or more, of a grid or of a random search; 0 for none")
+        if experiment.values_of("patience") != (None,):
+            raise UserError(
+                "halving: compares settings after the same number of steps, and patience stops "
+                "members before; use one of them"
+            )
         in_epochs = experiment.values_of("total_epochs") != (None,)
         if {"batch_size", *BUDGETS} & experiment.axes.keys() or (
             in_epochs and len(experiment.data_tasks()) > 1

@@ -46,7 +46,7 @@ class TrainedModel:
 
     name: str  # of the experiment
     member: Experiment
-    steps: int  # done, of `member.num_steps`
+    steps: int  # done, of `member.num_steps`; fewer where it is unfinished, or was stopped
     diverged_at: int | None  # the step after which the parameters are frozen
     metadata: dict[str, Any] = field(repr=False)  # of its data set: `Dataset.metadata`
     params: Params = field(repr=False)
@@ -257,14 +257,15 @@ def load_member(
     leaves = [jnp.asarray(arrays[name]) for name in expected]
     params = jax.tree.unflatten(jax.tree.structure(like), leaves)
     label = record.study.experiment.label(experiment)
-    if state.step < experiment.num_steps:
-        say(f"note: {label} is unfinished: step {state.step} of {experiment.num_steps}")
+    steps = state.step if result is None else result.steps
+    if result is None and steps < experiment.num_steps:
+        say(f"note: {label} is unfinished: step {steps} of {experiment.num_steps}")
     bad_step = int(state.arrays.get("diverged_at", -1))
     if bad_step >= 0:
         say(f"note: {label} diverged at step {bad_step} and is frozen there: it knows little")
     diverged_at = bad_step if bad_step >= 0 else None
     return TrainedModel(
-        record.name, experiment, state.step, diverged_at, metadata, params, result, record,
+        record.name, experiment, steps, diverged_at, metadata, params, result, record,
         directory.resolve(),
     )  # fmt: skip
 

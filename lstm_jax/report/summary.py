@@ -78,6 +78,11 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
             for result in results
             if result.diverged_at is not None
         ],
+        "stopped": [
+            (experiment.label(result.member), result.stopped_at, result.member.num_steps)
+            for result in results
+            if result.stopped_at is not None
+        ][:MAX_SETTINGS],
         "total": total,
         "notes": notes,
     }

@@ -21,7 +21,8 @@ from lstm_jax.train.processes import to_host
 from lstm_jax.train.step import Metrics, TrainState
 
 EVAL_EXAMPLES = 2_000  # examples of validation, the first ones, that are used during training
-BEST = "best/"  # prefix of the names under which a checkpoint holds the best parameters
+BEST = "best/"  # prefix of the names under which a checkpoint holds what is known of the best
+NEVER = -1  # the step of what has not happened
 
 
 def eval_steps(member: Experiment) -> list[int]:
@@ -38,8 +39,9 @@ def eval_steps(member: Experiment) -> list[int]:
 class Evaluator:
     """Evaluates the members of a placement on validation during training.
 
-    Where `restore_best` is set, `best` holds the parameters of the best evaluation so far as a
-    checkpoint holds them: arrays [M, ...] by name, and their metric.
+    `best` holds what is known of the best evaluation so far as a checkpoint holds it, arrays
+    [M, ...] by name: its metric; with `restore_best` its parameters; with `patience` its step, and
+    the step at which a member was stopped.
     """
 
     members: tuple[Experiment, ...]
@@ -50,12 +52,18 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.steps = eval_steps(self.members[0])
         self.restores_best = self.members[0].restore_best
+        self.patience = self.members[0].patience
         shared = shared_arrays(self.validation)  # such as a series: it has no entry per example
         first = {
             name: array if name in shared else array[:EVAL_EXAMPLES]
             for name, array in self.validation.items()
         }
         self.validation = Split(first, shared) if shared else first
+
+    @property
+    def stopped_at_M(self) -> np.ndarray:
+        """The step at which each member was stopped, int64 [M]; `NEVER` where it goes on."""
+        return self.best.get(f"{BEST}stopped_at", np.full(len(self.members), NEVER))
 
     def next_stop(self, step: int, stop: int) -> int:
         """Returns the end of a segment from `step`: the next evaluation, at the latest `stop`."""
@@ -64,29 +72,39 @@ class Evaluator:
     def evaluate(self, step: int, state: TrainState) -> list[Score] | None:
         """Returns the members' scores after `step` steps; None where no evaluation is due.
 
-        At the last step there is one only where the best parameters are to be restored.
+        At the last step there is one only where the best parameters are to be restored. Stops the
+        members that `patience` stops. To evaluate a second time at a step changes nothing.
         """
         at_end = self.restores_best and step == self.members[0].num_steps
         if step not in self.steps and not at_end:
             return None
         split = {"validation": self.validation}
         scores = score_splits(self.programs, state.params, self.members, split)["validation"]
-        if self.restores_best:
-            self._update_best(scores, state.params)
+        if self.restores_best or self.patience is not None:
+            self._update_best(step, scores, state.params)
         return scores
 
-    def _update_best(self, scores: list[Score], params: Params) -> None:
+    def _update_best(self, step: int, scores: list[Score], params: Params) -> None:
         task, count = self.members[0].task, len(self.members)
         sign = 1 if task.higher_is_better else -1
         values = [score[task.metric] for score in scores]
         rank_M = np.array([-np.inf if value is None else sign * value for value in values])
         best_rank_M = self.best.get(f"{BEST}rank", np.full(count, -np.inf))
-        is_better_M = rank_M > best_rank_M
+        is_better_M = (rank_M > best_rank_M) & (self.stopped_at_M == NEVER)
+        self.best[f"{BEST}rank"] = np.where(is_better_M, rank_M, best_rank_M)
+        if self.patience is not None:
+            best_step_M = self.best.get(f"{BEST}step", np.full(count, NEVER))
+            self.best[f"{BEST}step"] = best_step_M = np.where(is_better_M, step, best_step_M)
+            evaluated = np.array([each for each in self.steps if each <= step])
+            num_worse_M = (evaluated[:, None] > best_step_M[None]).sum(axis=0)
+            is_stopped_M = (num_worse_M >= self.patience) & (self.stopped_at_M == NEVER)
+            self.best[f"{BEST}stopped_at"] = np.where(is_stopped_M, step, self.stopped_at_M)
+        if not self.restores_best:
+            return
         for name, array in to_host(named_leaves(params)).items():
             key, array = f"{BEST}params/{name}", array[:count]
             mask = is_better_M.reshape(-1, *[1] * (array.ndim - 1))
             self.best[key] = np.where(mask, array, self.best.get(key, array))
-        self.best[f"{BEST}rank"] = np.where(is_better_M, rank_M, best_rank_M)
 
     def final_params(self, params: Params) -> Params:
         """Returns the parameters that are the members' results: the best ones, or the last ones.
@@ -119,7 +137,8 @@ def result_parameters(arrays: Arrays) -> Arrays:
 
     They are the best ones where the state holds them, else the last ones.
     """
-    prefix = f"{BEST}params/" if f"{BEST}rank" in arrays else "params/"
+    best = f"{BEST}params/"
+    prefix = best if any(name.startswith(best) for name in arrays) else "params/"
     return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
 
 

@@ -59,12 +59,14 @@ def show_results(
     fields = [path for path in experiment.axes if path not in ("seed", *conditions)]
     columns = [*map(field_label, [*conditions, *fields]), f"validation {metric}"]
     any_diverged = any(summary.diverged for summary in summaries)
+    any_stopped = any(summary.stopped_at for summary in summaries)
 
     def row(summary: Summary) -> list[str]:
         values = [format_value(summary.setting.values.get(p)) for p in (*conditions, *fields)]
-        return [*values, str(summary.validation), *[str(summary.diverged or "")] * any_diverged]
+        diverged = [str(summary.diverged or "")] * any_diverged
+        return [*values, str(summary.validation), *diverged, *[summary.stopped_at] * any_stopped]
 
-    header = [*columns, *["diverged"] * any_diverged]
+    header = [*columns, *["diverged"] * any_diverged, *["stopped at"] * any_stopped]
     groups = by_condition(summaries)
     console.print(text_table(header, *(map(row, group) for group in groups)), highlight=False)
     for step in sorted({result.steps for result in dropped}):
@@ -91,15 +93,17 @@ def _show_member(
 ) -> None:
     metric = experiment.task.metric
     say(console, f"batch {metric} every {result.member.log_every} steps:")
-    values = [" nan " if row[metric] is None else f"{row[metric]:.3f}" for row in rows]
+    logged = [row[metric] for row in rows if metric in row]
+    values = [" nan " if value is None else f"{value:.3f}" for value in logged]
     for start in range(0, len(values), 10):
         say(console, "  " + " ".join(values[start : start + 10]))
+    stopped = "" if result.stopped_at is None else f" of {result.member.num_steps}, stopped there"
     diverged = ""
     if result.diverged_at is not None:
         diverged = f", DIVERGED at step {result.diverged_at} and frozen there"
     say(
         console,
-        f"{experiment.label(result.member)}: {result.steps} steps, "
+        f"{experiment.label(result.member)}: {result.steps} steps{stopped}, "
         f"validation {metric} {result.validation_metric:.4f}, "
         f"test {metric} {result.test_metric:.4f}{trivial}{diverged}",
     )

@@ -83,10 +83,14 @@ class Record:
 
     @property
     def scores(self) -> dict[tuple[str, int], float]:
-        """The rank of each member at each step it was scored at, which guides the search."""
-        rows = [row for rung in self.rungs.values() for row in rung.values()]
-        rows += [row for digest, row in self.results.items() if digest not in self.distrusted]
-        return {(row.member.digest, row.steps): row.rank for row in rows}
+        """The rank of each member at each step it was scored at, which guides the search.
+
+        A finished member has the rank of its last step, also where it was stopped before.
+        """
+        rungs = [row for rung in self.rungs.values() for row in rung.values()]
+        finished = [row for digest, row in self.results.items() if digest not in self.distrusted]
+        ranks = {(row.member.digest, row.steps): row.rank for row in rungs}
+        return ranks | {(row.member.digest, row.member.num_steps): row.rank for row in finished}
 
     @property
     def dropped(self) -> list[Result]:

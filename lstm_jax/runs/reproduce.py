@@ -71,7 +71,10 @@ def reproduce(
 
 
 def recorded_steps(record: Record, rows: Rows) -> dict[str, tuple[Experiment, int]]:
-    """Returns, by digest, each member and the last step of which something is on record."""
+    """Returns, by digest, each member and the step up to which something is on record.
+
+    A finished member is trained to the end of its budget: what stopped it stops it again.
+    """
     members = {}
     if record.study.search.method != "tpe":
         started = {member.digest: member for member in record.study.members()}
@@ -79,7 +82,7 @@ def recorded_steps(record: Record, rows: Rows) -> dict[str, tuple[Experiment, in
             if digest in started:
                 members[digest] = started[digest], step + 1
     for digest, result in record.results.items():
-        members[digest] = result.member, result.steps
+        members[digest] = result.member, result.member.num_steps
     if not members:
         raise UserError("this run has not trained a step yet: nothing to reproduce")
     return members

@@ -16,7 +16,10 @@ Score = dict[str, float | None]  # `loss` and the task's metric; None where not 
 
 
 class Segment(NamedTuple):
-    """Some training steps of members that train side by side. Axis: M members."""
+    """Some training steps of members that train side by side. Axis: M members.
+
+    A segment of no steps is the last one of members that are stopped by its evaluation.
+    """
 
     members: tuple[Experiment, ...]
     start: int
@@ -32,7 +35,10 @@ class Segment(NamedTuple):
         steps and have the same metrics. The scores of an evaluation stand in the rows of its step.
         """
         every, scores = self.members[0].log_every, self.evaluation or ()
-        rows: list[Row] = [
+        if self.start == self.stop:  # the evaluation stopped these members
+            rows: list[Row] = [{"member": m.digest, "step": self.start} for m in self.members]
+            return [row | _of_validation(score) for row, score in zip(rows, scores, strict=True)]
+        rows = [
             {
                 "member": member.digest,
                 "step": step,
@@ -44,11 +50,12 @@ class Segment(NamedTuple):
             for row, member in enumerate(self.members)
         ]
         for row, score in zip(rows, scores, strict=False):
-            row |= {f"validation_{name}": value for name, value in score.items()}
+            row |= _of_validation(score)
         return rows
 
     def __repr__(self) -> str:
-        last = {name: float(column[:, -1].mean()) for name, column in self.metrics.items()}
+        columns = self.metrics if self.stop > self.start else {}
+        last = {name: float(column[:, -1].mean()) for name, column in columns.items()}
         values = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
         return f"Segment({len(self.members)} members, steps {self.start} to {self.stop}: {values})"
 
@@ -58,7 +65,7 @@ class Result:
     """The scores of a member after its last step, or at a rung of successive halving."""
 
     member: Experiment
-    steps: int
+    steps: int  # fewer than the member's budget where it was stopped, or at a rung
     validation: Score
     test: Score | None  # only after the last step
     diverged_at: int | None  # the step since which its parameters are frozen
@@ -96,6 +103,12 @@ class Result:
         return self.diverged_at is None and None not in scores
 
     @property
+    def stopped_at(self) -> int | None:
+        """The step at which `patience` stopped the member, which is finished then; else None."""
+        stopped = self.finished is not None and self.steps < self.member.num_steps
+        return self.steps if stopped else None
+
+    @property
     def rank(self) -> float:
         """The validation metric for the search, the worst possible one where it diverged."""
         worst = -math.inf if self.member.task.higher_is_better else math.inf
@@ -128,6 +141,7 @@ class Result:
         for split in ("validation", "test"):
             for name, value in (getattr(self, split) or {}).items():
                 row[f"{split}_{name}"] = value
+        row["stopped_at"] = self.stopped_at
         for name in ("diverged_at", "seconds", "parameters_sha256", "identity", "reused_from"):
             row[name] = getattr(self, name)
         row["dropped_at"] = self.steps if self.dropped else None
@@ -150,6 +164,10 @@ SCHEMA: dict[str, Any] = {
     "reused_from": (str, None),
     "dropped": (bool, None),
 }
+
+
+def _of_validation(score: Score) -> Row:
+    return {f"validation_{name}": value for name, value in score.items()}
 
 
 def finite(value: Any) -> float | None:

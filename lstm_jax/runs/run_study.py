@@ -163,11 +163,12 @@ def train(
             last = group.members[0].num_steps
             group.compile()
             for segment in group.segments(stop):
-                session.log(segment, group.saved())
+                session.log(segment, group.members, group.saved())
                 num_steps = segment.stop - segment.start
                 examples += num_steps * len(segment.members) * segment.members[0].batch_size
                 seconds += segment.seconds
-                asked = asked or (callback is not None and _asks_to_stop(callback(segment)))
+                if callback is not None and num_steps:
+                    asked = _asks_to_stop(callback(segment)) or asked
                 if segment.stop < last and (reason := stop_reason(asked)):
                     raise stopped(reason, f" after step {segment.stop}")
             dataset = datasets[group.placement.data_key]

@@ -84,11 +84,14 @@ class RunSession:
             self.identities[key] = digest
         return self.identities[key]
 
-    def log(self, segment: Segment, saved: checkpoints.Saved) -> None:
-        """Passes a segment to the loggers, and saves the state at its end.
+    def log(
+        self, segment: Segment, members: Iterable[Experiment], saved: checkpoints.Saved
+    ) -> None:
+        """Passes a segment to the loggers, and saves the state of all members of its group.
 
         `metrics.jsonl` is written before the checkpoint, because a run that goes on from there does
-        not log again what came before. The other loggers hear of what is saved.
+        not log again what came before. The other loggers hear of what is saved. After a segment of
+        no steps the state is saved already.
         """
         if self.lock is None:
             return
@@ -97,8 +100,8 @@ class RunSession:
             if segment.evaluation is not None:
                 logger.evaluation(segment)
             logger.metrics(segment)
-            if number == 0:
-                checkpoints.save(self.directory, tuple(m.digest for m in segment.members), saved)
+            if number == 0 and segment.stop > segment.start:
+                checkpoints.save(self.directory, tuple(m.digest for m in members), saved)
 
     def replace_rows(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         """Writes members' rows of metrics, by digest, in place of their rows on disk."""

@@ -50,6 +50,12 @@ class Summary(NamedTuple):
     diverged: int  # members whose loss stopped being finite
     results: list[Result]
 
+    @property
+    def stopped_at(self) -> str:
+        """The steps at which members were stopped, from first to last; empty if none was."""
+        steps = [result.stopped_at for result in self.results if result.stopped_at is not None]
+        return " to ".join(map(str, sorted({min(steps), max(steps)}))) if steps else ""
+
 
 class Comparison(NamedTuple):
     """Two settings that differ in one field, and the lead of the first one on validation."""

@@ -8,12 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.evaluation import (
+    NEVER,
     Evaluator,
     best_of,
     metric_columns,
@@ -21,9 +23,10 @@ from lstm_jax.runs.evaluation import (
     score_splits,
     without_best,
 )
-from lstm_jax.runs.results import Result, Segment, finite
+from lstm_jax.runs.results import Result, Score, Segment, finite
 from lstm_jax.train.placement import Placement, build_programs, named_leaves, stack_states
 from lstm_jax.train.processes import to_host
+from lstm_jax.train.step import Metrics
 
 
 class TrainGroup:
@@ -73,27 +76,58 @@ class TrainGroup:
         """Trains to step `stop`, and yields each segment as soon as it is done.
 
         A segment ends after `max_steps` steps or where the members are evaluated.
-        `Segment.evaluation` holds the scores from before the segment's first step.
+        `Segment.evaluation` holds the scores from before the segment's first step. Members that are
+        stopped by them come in a segment of no steps, and are in no later one.
         """
-        count = len(self.members)
-        while self.step < stop:
+        evaluator, count = self.evaluator, len(self.members)
+        while self.step < stop and len(active := self.active_rows()):
             start, scores = self.step, None
             end = min(start + self.max_steps, stop)
             if self.evaluates:
-                scores = self.evaluator.evaluate(start, self.state)
-                end = self.evaluator.next_stop(start, end)
+                scores = evaluator.evaluate(start, self.state)
+                end = evaluator.next_stop(start, end)
+            rows = self.active_rows()
+            if len(rows) < len(active):
+                stopped = np.setdiff1d(active, rows)
+                no_steps = Metrics(*[jnp.zeros((count, 0))] * len(Metrics._fields))
+                columns = metric_columns(self.members, no_steps)
+                yield self._segment(stopped, start, start, columns, scores, 0.0)
+                if not len(rows):
+                    return
+            is_stopped = np.isin(np.arange(len(self.placement.rows)), rows, invert=True)
+            is_stopped[count:] = is_stopped[count - 1]  # copies that fill up a tile
             clock = time.perf_counter()
             self.state, metrics = jax.block_until_ready(
-                self.programs.segment(self.state, start, end)
+                self.programs.segment(self.state, start, end, is_stopped)
             )
             seconds = time.perf_counter() - clock
-            self.seconds_M = self.seconds_M + seconds / count
+            self.seconds_M[rows] += seconds / len(rows)
             self.step = end
             if self.evaluates and end == self.members[0].num_steps:
-                self.evaluator.evaluate(end, self.state)
+                evaluator.evaluate(end, self.state)
             columns = metric_columns(self.members, to_host(metrics))
             columns = {name: array[:count, : end - start] for name, array in columns.items()}
-            yield Segment(self.members, start, end, columns, scores, seconds)
+            yield self._segment(rows, start, end, columns, scores, seconds)
+
+    def active_rows(self) -> np.ndarray:
+        """Returns the rows of the members that are not stopped, int [m]."""
+        return np.flatnonzero(self.evaluator.stopped_at_M == NEVER)
+
+    def _segment(
+        self,
+        rows: np.ndarray,
+        start: int,
+        stop: int,
+        columns: dict[str, np.ndarray],
+        scores: list[Score] | None,
+        seconds: float,
+    ) -> Segment:
+        """Returns the segment of the members in these rows."""
+        return Segment(
+            tuple(self.members[row] for row in rows), start, stop,
+            {name: column[rows] for name, column in columns.items()},
+            None if scores is None else [scores[row] for row in rows], seconds,
+        )  # fmt: skip
 
     def saved(self) -> Saved:
         """Returns the members' state as a checkpoint holds it."""
@@ -110,10 +144,11 @@ class TrainGroup:
         """Returns how the members score with these parameters on each of the splits."""
         scores = score_splits(self.programs, params, self.members, splits)
         diverged_at_M = to_host(self.state.diverged_at)[: len(self.members)].tolist()
+        stopped_at_M = self.evaluator.stopped_at_M.tolist()
         return [
             Result(
                 member=member,
-                steps=self.step,
+                steps=self.step if stopped_at_M[row] == NEVER else stopped_at_M[row],
                 validation=scores["validation"][row],
                 test=scores["test"][row] if "test" in scores else None,
                 diverged_at=None if diverged_at < 0 else diverged_at,

@@ -69,7 +69,9 @@ class Programs(NamedTuple):
     """The compiled functions of a placement. Each array has a leading axis of the rows."""
 
     init: Callable[[], TrainState]
-    segment: Callable[[TrainState, int, int], tuple[TrainState, Metrics]]  # consumes the state
+    # Trains from a step to a step and consumes the state; the last argument says which rows, bool
+    # [rows], have stopped and stay as they are; None: no row.
+    segment: Callable[..., tuple[TrainState, Metrics]]
     score: Callable[[Params, Arrays], Sums]
     put: Callable[[TrainState], TrainState]  # from host arrays
 
@@ -176,10 +178,15 @@ def build_programs(placement: Placement, dataset: Dataset, max_steps: int) -> Pr
     order = put(MEMBERS, np.zeros((len(placement.rows), dataset.num_examples), np.int32))
     epoch = -1
 
-    def run_segment(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
+    def run_segment(
+        state: TrainState, start: int, stop: int, is_stopped: np.ndarray | None = None
+    ) -> tuple[TrainState, Metrics]:
         nonlocal order, epoch  # they save a sort; the results do not depend on them
+        if is_stopped is None:
+            is_stopped = np.zeros(len(placement.rows), bool)
         bounds = put(WHOLE, (np.int32(epoch), np.int32(start), np.int32(stop)))
-        state, order, metrics = segment(members, state, order, train, *bounds)
+        stopped = put(MEMBERS, is_stopped)
+        state, order, metrics = segment(members, state, order, stopped, train, *bounds)
         if stop > start:
             epoch = (stop - 1) // max(1, dataset.num_examples // batch_size)
         return state, metrics
@@ -229,7 +236,7 @@ def _compiled(
 
     return (
         over_members(partial(init_state, spec), 1, 0),
-        over_members(partial(train_segment, spec, max_steps, mesh_axis), 3, 4, donated=(1, 2)),
+        over_members(partial(train_segment, spec, max_steps, mesh_axis), 4, 4, donated=(1, 2)),
         over_members(partial(evaluate, spec), 2, 1),
     )
 

@@ -114,12 +114,15 @@ def train_segment(
     member: Experiment,
     state: TrainState,
     order_N: jax.Array,
+    is_stopped: jax.Array,
     examples: Arrays,
     order_epoch: jax.Array,
     start: jax.Array,
     stop: jax.Array,
 ) -> tuple[TrainState, jax.Array, Metrics]:
     """Takes the steps from `start` to `stop`, at most `max_steps`, of one member.
+
+    A member with `patience` that has stopped, bool [], takes none: it stays as it is.
 
     The bounds are arrays, so that a short last segment runs the same compiled program. Returns the
     state, the order of examples of the last step's epoch, int32 [N], and the metrics, float32
@@ -151,9 +154,19 @@ def train_segment(
         return state, order_N, order_epoch, metrics
 
     empty = Metrics(*(jnp.zeros(max_steps, jnp.float32) for _ in Metrics._fields))
-    carry = (state, order_N, order_epoch, empty)
-    state, order_N, _, metrics = jax.lax.fori_loop(start, stop, body, carry)
-    return state, order_N, metrics
+
+    def run(state: TrainState, order_N: jax.Array) -> tuple[TrainState, jax.Array, Metrics]:
+        carry = (state, order_N, order_epoch, empty)
+        state, order_N, _, metrics = jax.lax.fori_loop(start, stop, body, carry)
+        return state, order_N, metrics
+
+    def skip(state: TrainState, order_N: jax.Array) -> tuple[TrainState, jax.Array, Metrics]:
+        return state, order_N, empty
+
+    if member.patience is None:
+        return run(state, order_N)
+    new: tuple[TrainState, jax.Array, Metrics] = jax.lax.cond(is_stopped, skip, run, state, order_N)
+    return new
 
 
 def train_step(

@@ -17,6 +17,7 @@ from test_faults import command, finish, finished, start
 SWEEP = (
     *("--hidden-size", "8", "12", "--seed", "0", "1"),
     *("--total-examples", "16000", "--checkpoint-every", "10", "--no-report"),
+    *("--learning-rate", "0.05", "--log-every", "5", "--num-evals", "24", "--patience", "3"),
 )
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 CODES = {-signal.SIGKILL, 0, 75, 130}

@@ -58,6 +58,12 @@ class ProgressBar(Logger):
 
     def metrics(self, segment: Segment) -> None:
         first, num_steps = segment.members[0], segment.stop - segment.start
+        if not num_steps:
+            if not self.console.is_terminal:
+                say(
+                    self.console, f"stopped at step {segment.start}: {len(segment.members)} members"
+                )
+            return
         for member in segment.members:  # it may go on from a checkpoint
             self._skip_to(member, segment.start)
             self.steps[member.digest] = segment.stop
