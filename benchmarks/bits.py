@@ -57,7 +57,10 @@ TASKS = {
     "text": ["sentiment", "--task.dataset", "lines.tsv", *SMALL],
     "language": ["writing_code", "--task.length", "32", *SMALL],
     "translation": ["dates", *SMALL],
-    "stopped": [*DIGITS, *"--learning-rate 0.02 --log-every 5 --num-evals 24 --patience 3".split()],
+    "stopped": [
+        *DIGITS,
+        *("--learning-rate", "0.02", "--log-every", "5", "--num-evals", "24", "--patience", "3"),
+    ],
     "captions": [
         *("captions", "--task.dataset", "digits", "--task.shrink", "1", *SMALL),
         *("--task.num-scenes", "1000"),

@@ -60,9 +60,9 @@ class ProgressBar(Logger):
         first, num_steps = segment.members[0], segment.stop - segment.start
         if not num_steps:
             if not self.console.is_terminal:
-                say(
-                    self.console, f"stopped at step {segment.start}: {len(segment.members)} members"
-                )
+                count = len(segment.members)
+                members = "1 member" if count == 1 else f"{count} members"
+                say(self.console, f"stopped at step {segment.start}: {members}")
             return
         for member in segment.members:  # it may go on from a checkpoint
             self._skip_to(member, segment.start)
