@@ -355,10 +355,17 @@ class New(Command):
     """Write the file of a new experiment to start from. Overwrites nothing."""
 
     name: str = option("", "the name of the experiment", positional=1)
+    data: Path | None = option(
+        None,
+        "a file or a folder of your own: the experiment reads it, as its content suggests",
+        value_type=Path,
+    )
 
     def run(self, console: Console) -> None:
-        path = write_experiment(self.name)
-        console.print(f"{path} is yours to change; lstm-jax run {self.name}", soft_wrap=True)
+        with explain_missing_packages():
+            path = write_experiment(self.name, self.data)
+        command = "run" if self.data is None else "data"
+        console.print(f"{path} is yours to change; lstm-jax {command} {self.name}", soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import ast
 import os
 import re
 import runpy
+import textwrap
 from pathlib import Path
+from textwrap import indent
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Search, Study
@@ -32,6 +34,31 @@ experiment = Experiment(
 )
 # All fields, with their ranges: lstm-jax run {name} --help
 '''
+
+
+TEMPLATE_OF_DATA = '''"""{name}: {task_class} of {file}.
+
+    lstm-jax data {name}     # what is read of it
+    lstm-jax run {name}
+
+Expect ... It takes about ... minutes on ...
+"""
+
+from lstm_jax import Experiment, {task_class}
+
+{comment}
+experiment = Experiment(
+    task={task},
+    cell="lstm",
+    hidden_size=64,
+    learning_rate=3e-3,
+    batch_size=32,
+    total_epochs={total_epochs},
+    seed=(0, 1, 2),
+)
+# All fields, with their ranges: lstm-jax run {name} --help
+'''
+TOTAL_EPOCHS = {"forecast": 20, "translation": 10, "language": 1}  # of the other tasks: 5
 
 
 def experiment_folders() -> list[Path]:
@@ -126,17 +153,38 @@ def experiment_docstrings() -> dict[str, str]:
     return docstrings
 
 
-def write_experiment(name: str) -> Path:
-    """Writes a template into `experiments/` and returns its path.
+def write_experiment(name: str, data: Path | None = None) -> Path:
+    """Writes a template, or an experiment that reads a user's file or folder, into `experiments/`.
 
-    Raises UserError for an invalid name or one that is taken: nothing is overwritten.
+    Returns its path. Raises UserError for an invalid name or one that is taken, because nothing is
+    overwritten, and as `readings_of` does.
     """
     if not NAME.fullmatch(name):
         raise UserError(f"new: {name!r} is not a valid name: use letters, digits, - and _")
     if taken := _find(name):
         raise UserError(f"new: {name} is an experiment already, {taken}; choose another name")
+    source = TEMPLATE.format(name=name) if data is None else _experiment_of_data(name, data)
     path = Path("experiments") / f"{name}.py"
     path.parent.mkdir(exist_ok=True)
-    with path.open("x") as file:
-        file.write(TEMPLATE.format(name=name))
+    with path.open("x", encoding="utf-8") as file:
+        file.write(source)
     return path
+
+
+def _experiment_of_data(name: str, data: Path) -> str:
+    """Returns the source of an experiment that reads a file, with what was understood of it."""
+    from lstm_jax.config.data_files import readings_of, source_of
+
+    first, *others = readings_of(data)
+    lines = textwrap.wrap(f"{data.name}: {first.understood}", 96)
+    for other in others:
+        lines += ["", *textwrap.wrap(f"Or: {other.understood}", 96)]
+        lines += indent(f"task={source_of(other.task)},", "    ").split("\n")
+    return TEMPLATE_OF_DATA.format(
+        name=name,
+        file=data.name,
+        task_class=type(first.task).__name__,
+        comment="\n".join(f"# {line}".rstrip() for line in lines),
+        task=indent(source_of(first.task), "    ").strip(),
+        total_epochs=TOTAL_EPOCHS.get(first.task.name, 5),
+    )

@@ -27,20 +27,28 @@ def read_image_table(
     that is not a whole number from 0 to 255, and where the number of pixels is not that of `shape`
     (such as 28x28 or 28x28x3), by default of a square.
     """
-    table = read_table(path, say=say)
+    table, label, pixels = image_columns(read_table(path, say=say), label_column, say)
+    rows, columns, channels = image_shape(path, len(pixels), shape)
+    labels = table.words(label)
+    if "" in labels:
+        raise UserError(f"{table.locate(labels.index(''))}: the label in column {label} is missing")
+    pixels_ND = np.stack([pixel_values(table, name) for name in pixels], axis=1)
+    return labels, pixels_ND.reshape(-1, rows, columns * channels), channels
+
+
+def image_columns(table: Table, label_column: str | None, say: Say) -> tuple[Table, str, list[str]]:
+    """Returns the table with its header as such, the column of the labels, and those of the pixels.
+
+    Raises UserError where it is not clear which column is the label.
+    """
     if not all(re.fullmatch(r"-?\d+", cell) for cell in table.first_row()):
         table = table.with_header()
     label = _label_column(table, label_column, say)
     others = [name for name in table.columns if name != label]
     pixels = [name for name in others if re.search(r"\d$", name)]
     if rest := [name for name in others if name not in pixels]:
-        say(f"{path}: left out {counted(len(rest), 'column')}, {', '.join(rest[:MAX_NAMES])}")
-    rows, columns, channels = _image_shape(path, len(pixels), shape)
-    labels = table.words(label)
-    if "" in labels:
-        raise UserError(f"{table.locate(labels.index(''))}: the label in column {label} is missing")
-    pixels_ND = np.stack([_pixel_values(table, name) for name in pixels], axis=1)
-    return labels, pixels_ND.reshape(-1, rows, columns * channels), channels
+        say(f"{table.path}: left out {counted(len(rest), 'column')}, {', '.join(rest[:MAX_NAMES])}")
+    return table, label, pixels
 
 
 def _label_column(table: Table, name: str | None, say: Say) -> str:
@@ -63,7 +71,7 @@ def _label_column(table: Table, name: str | None, say: Say) -> str:
     return found[0]
 
 
-def _image_shape(path: Path, num_values: int, shape: str | None) -> Sequence[int]:
+def image_shape(path: Path, num_values: int, shape: str | None) -> Sequence[int]:
     """Returns rows, columns and channels of images of this number of values."""
     if shape is None:
         side = math.isqrt(num_values)
@@ -85,7 +93,7 @@ def _image_shape(path: Path, num_values: int, shape: str | None) -> Sequence[int
     return sizes
 
 
-def _pixel_values(table: Table, name: str) -> np.ndarray:
+def pixel_values(table: Table, name: str) -> np.ndarray:
     """Returns a column of pixels, uint8 [N]. Raises UserError for any other number."""
     values = table.numbers(name)
     wrong = np.flatnonzero((values < 0) | (values > 255) | (values != np.rint(values)))

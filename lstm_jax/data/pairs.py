@@ -119,7 +119,7 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     """
     table = read_table(path_of(path), TableOptions(options.encoding, raw_tabs=True), say)
     fields = {name: getattr(options, name) for name in ("source_column", "target_column")}
-    table, names = choose_columns(table, fields, _named_columns, say, others=True)
+    table, names = choose_columns(table, fields, named_columns, say, others=True)
     pairs = [(source, target) for source, target in read_rows(table, names, say)]
     held_out = {
         split: _parse_positions(f"task.{split}", ranges, len(pairs))
@@ -142,7 +142,7 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     return {"train": train, **splits}, f"by place: {rule}; pairs next to them are left out"
 
 
-def _named_columns(table: Table) -> tuple[int, int] | None:
+def named_columns(table: Table) -> tuple[int, int] | None:
     """Returns the positions of source and target where the columns are named; None where not.
 
     Two codes of languages, such as `it` and `es`, may be words; beside `en` they are none.

@@ -67,6 +67,15 @@ class Table(NamedTuple):
             return f"{self.path}, entry {row + 1}"
         return f"{self.path}, line {self.lines[row]}"
 
+    def head(self, count: int) -> Table:
+        """Returns the first rows."""
+        columns = {
+            name: column[:count] for name, column in self.columns.items() if column is not None
+        }
+        return self._replace(
+            columns=columns, lines=None if self.lines is None else self.lines[:count]
+        )
+
     def first_row(self) -> list[str]:
         """Returns the cells of the first row, or the names of the columns where they are known."""
         if self.has_header:

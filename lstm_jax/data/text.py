@@ -162,7 +162,7 @@ def read_texts(name: str, say: Say, columns: TextColumns = BY_NAME) -> LabelledT
         options = TableOptions(columns.encoding, raw_tabs=True)
         table = read_table(path_of(name), options, say)
         fields = {name: getattr(columns, name) for name in ("label_column", "text_column")}
-        table, names = choose_columns(table, fields, _named_columns, say)
+        table, names = choose_columns(table, fields, named_columns, say)
         lines = read_rows(table, names, say)
         labels = [label for label, _ in lines]
         say_doubtful_labels(name, labels, "text", say)
@@ -209,7 +209,7 @@ def _read_folder(path: Path, encoding: str | None, say: Say) -> dict[str, Texts]
     return splits
 
 
-def _named_columns(table: Table) -> tuple[int, int] | None:
+def named_columns(table: Table) -> tuple[int, int] | None:
     """Returns the positions of label and text where the columns are named; None where not.
 
     A name of a column that a later row has too is a class.
