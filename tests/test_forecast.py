@@ -434,9 +434,9 @@ def test_predict_reads_the_order_of_time(trained, tmp_path, monkeypatch, capsys)
     days = [f"{date(2023, 1, 1) + timedelta(day)}" for day in range(50)]
     file = tmp_path / "last.csv"
 
-    def predict_on(times, time):
+    def predict_on(times, time, gaps="leave_out"):
         member = dataclasses.replace(
-            model.member, task=dataclasses.replace(model.member.task, time=time)
+            model.member, task=dataclasses.replace(model.member.task, time=time, gaps=gaps)
         )
         monkeypatch.setattr(
             "lstm_jax.predict.trained.load",
@@ -451,12 +451,13 @@ def test_predict_reads_the_order_of_time(trained, tmp_path, monkeypatch, capsys)
     with pytest.raises(UserError, match=r"is not after the row before it; sort the rows"):
         predict_on([*days[:7], days[20], *days[8:]], "time")
     later = [*days[:-1], "2023-03-01"]  # a hole in the window, and one before it
+    gap = "line 51: a step of column time is not 1 day; the last window crosses it"
+    with pytest.raises(UserError, match=f"{gap}, and the model was trained on windows without"):
+        predict_on(later, "time")
+    crossing, message = predict_on(later, "time", "cross")
     values = [line.split()[-1] for line in forecast.splitlines()[1:]]
-    assert [line.split()[-1] for line in predict_on(later, "time")[0].splitlines()[1:]] == values
-    assert (
-        "line 51: a step of column time is not 1 day; the last window crosses it"
-        in (predict_on(later, "time")[1])
-    )
+    assert [line.split()[-1] for line in crossing.splitlines()[1:]] == values
+    assert gap in message
     assert predict_on(["2001-01-01", *days[1:]], "time")[1] == ""
     for time in ("time", None):
         assert "has the newest row first" in predict_on(days[::-1], time)[1]

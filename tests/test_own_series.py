@@ -22,6 +22,7 @@ from lstm_jax.data.times import parse_times, usual_step
 from lstm_jax.errors import UserError
 from lstm_jax.predict.forecast import predict
 from lstm_jax.predict.predict import PredictOptions
+from lstm_jax.report.figures.forecast import answer_figures
 
 WINDOW, HORIZON, ROWS = 4, 2, 120
 HOURS = [datetime(2023, 1, 1) + timedelta(hours=hour) for hour in range(ROWS)]
@@ -282,8 +283,11 @@ def test_predict_names_the_times_and_refuses_rows_of_another_step(tmp_path, caps
     )
     assert lines[0].endswith("line 120 (2023-01-05 22:00)")
     assert "line 62: 2 rows lack a value" in warning
-    warning = predicted(task, dataset, hourly(tmp_path / "g.csv", without={117}), capsys)[1]
-    assert "line 119: a step of column time is not 1:00:00; the last window crosses it" in warning
+    for hole in ({"without": {117}}, {"missing": {117}}):
+        with pytest.raises(UserError, match=r"line 1(19|20): a step of column time is not 1:00:00"):
+            predicted(
+                replace(task, missing="drop"), dataset, hourly(tmp_path / "g.csv", **hole), capsys
+            )
 
 
 def test_predict_goes_on_with_each_series_in_its_own_unit(tmp_path, capsys):
@@ -293,11 +297,33 @@ def test_predict_goes_on_with_each_series_in_its_own_unit(tmp_path, capsys):
     assert [line.split(" after ")[0] for line in lines[::3]] == ["y of north", "y of south"]
     means = dataset.metadata["target_mean"]
     assert [float(line.split(": ")[1]) for line in lines[1::3]] == pytest.approx(means, rel=1e-5)
-    assert "was not trained on the series new: no forecast" in warning
+    assert "not trained on the series new: no forecast" in warning
+
+
+def test_the_report_shows_each_window_in_the_unit_of_its_series(tmp_path, monkeypatch):
+    task = task_of(long_format(tmp_path / "l.csv", interleaved=True), series="place")
+    dataset = task.load(say_nothing)
+    drawn = []
+    monkeypatch.setattr(
+        "lstm_jax.report.drawing.draw", lambda _, curves, *__, **___: drawn.append(curves)
+    )
+    model = zero_model(Experiment(task=task, hidden_size=2), dataset.metadata)
+    figures = {figure.name: figure for figure in answer_figures(model, dataset, "")}
+    levels = {  # of the first hour that each window of validation asks for
+        10.0**power * np.sin(hour * (power + 1)) for power in (0, 1) for hour in range(96, 108)
+    }
+    shown = [float(row[2]) for row in figures["windows"].rows]
+    assert max(map(abs, shown)) > 1
+    for value in shown:
+        assert min(abs(value - level) for level in levels) < 1e-3 * max(1, abs(value))
+    times, values = drawn[0]["true values"]
+    np.testing.assert_array_equal(times, np.arange(1, 13))
+    np.testing.assert_allclose(values, np.sin(np.arange(96, 108)), atol=1e-5)
+    assert "11 windows of the series north" in figures["forecasts"].caption
 
 
 def test_a_model_of_several_series_lowers_and_its_scores_are_finite(tmp_path):
     task = task_of(long_format(tmp_path / "l.csv", interleaved=False), series="place")
     batch = jax.jit(task.gather)(task.load(say_nothing).train, np.arange(5))
     assert batch["x"].shape == (5, WINDOW, 1)
-    assert batch["series_number"].tolist() == [0] * 5
+    assert batch["series_number"].tolist() == [0, 1, 0, 1, 0]  # they take turns

@@ -258,7 +258,10 @@ def _counted(flags: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.ndarr
 
 
 def _joined(splits: list[Arrays]) -> Arrays:
-    """Returns a split with the rows of several series one after the other."""
+    """Returns a split with the rows of several series one after the other.
+
+    In the windows the series take turns, so that the first windows are of all series.
+    """
     if len(splits) == 1:
         return splits[0]
     offsets = np.cumsum([0, *(len(split["target"]) for split in splits[:-1])], dtype=np.int32)
@@ -266,7 +269,9 @@ def _joined(splits: list[Arrays]) -> Arrays:
     firsts = [split["first"] + offset for split, offset in zip(splits, offsets, strict=True)]
     counts = [len(first) for first in firsts]
     number = np.repeat(np.arange(len(splits), dtype=np.int32), counts)
-    return {"first": np.concatenate(firsts), "series_number": number, **joined}
+    turn = np.concatenate([np.arange(count) for count in counts])
+    order = np.lexsort((number, turn))
+    return {"first": np.concatenate(firsts)[order], "series_number": number[order], **joined}
 
 
 def gather_windows(split: Arrays, index: Any, window: int, horizon: int) -> dict[str, Any]:

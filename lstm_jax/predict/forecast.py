@@ -16,10 +16,10 @@ import numpy as np
 from lstm_jax.data.dataset import Arrays, Say
 from lstm_jax.data.readers import SeriesTable
 from lstm_jax.data.series import (
+    MAX_SHOWN,
     Series,
     SeriesSplit,
     SeriesTimes,
-    listed,
     order_by_time,
     recorded_step,
     say_missing,
@@ -44,36 +44,30 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         raise UserError("predict: a forecast begins at the end of a file: --last FILE.csv")
     metadata, task = trained.metadata, trained.member.task
     assert isinstance(task, Forecast)
-    file, (window, horizon) = options.last, window_and_horizon(trained)
+    file = options.last
     warn = partial(print, file=sys.stderr)  # apart from the answer
     columns, scales = metadata["columns"], Scales.of(metadata)
     table = task.read_columns(task.read_rows(file, warn), columns, warn)
     each, times = order_by_time(table, columns, task.time, task.series, warn)
     step = _time_step(metadata.get("time", {}), each, times, table)
-    unknown = [one.name for one in each if one.name not in scales.series]
-    if unknown:
-        message = f"{file}: the model was not trained on the series {listed(unknown)}"
-        if len(unknown) == len(each):
-            raise UserError(message)
-        warn(f"{message}: no forecast")
     say_missing(table, each, task.missing, warn)
+    problems = list[str]()
     for one in each:
-        if one.name in unknown:
+        try:
+            if one.name not in scales.series:
+                raise UserError(f"{file}: the model was not trained on the series {one.name}")
+            last_rows = _last_rows(one, step, task, times, table, warn)
+        except UserError as error:
+            problems.append(str(error))
             continue
-        one, gap = _last_rows(one, step, window, table, fill=task.missing == "interpolate")
-        if gap is not None:
-            warn(
-                f"{table.locate(gap)}: {_gap_in_words(times, step)}; the last window crosses it, "
-                "as if no row were missing; fill in the rows between"
-            )
-        x_TI = np.stack([one.columns[name] for name in columns], axis=1)
+        x_TI = np.stack([last_rows.columns[name] for name in columns], axis=1)
         number_N = np.array([scales.series.index(one.name)])
         scaled_NTI = scales.scale_rows(x_TI[None], number_N).astype(np.float32)
         y_NS = scales.unscale_target(forecasts(trained, scaled_NTI), number_N)
-        values, last, shown = y_NS[0].tolist(), int(one.rows[-1]), list[str]()
-        if times and step and one.times is not None:
-            now = float(one.times[-1])
-            shown = [times.times.show(time) for time in (now, *step.after(now, horizon))]
+        values, last, shown = y_NS[0].tolist(), int(last_rows.rows[-1]), list[str]()
+        if times and step and last_rows.times is not None:
+            now = float(last_rows.times[-1])
+            shown = [times.times.show(time) for time in (now, *step.after(now, task.horizon))]
         if options.json:
             answer = {"file": str(file), "after_row": last + 1, "target": metadata["target"]}
             answer |= {"series": one.name} if one.name else {}
@@ -84,6 +78,12 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         say(f"{name} after {table.locate(last)}{f' ({shown[0]})' if shown else ''}")
         for ahead, value in enumerate(values, 1):
             say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value:.6g}")
+    if len(problems) == len(each):
+        raise UserError(problems[0])
+    for problem in problems[:MAX_SHOWN]:
+        warn(f"{problem}: no forecast")
+    if len(problems) > MAX_SHOWN:
+        warn(f"{file}: nor of {len(problems) - MAX_SHOWN:,} more series")
 
 
 def _time_step(
@@ -108,31 +108,44 @@ def _time_step(
 
 
 def _last_rows(
-    one: Series, step: TimeStep | None, window: int, table: SeriesTable, *, fill: bool
-) -> tuple[Series, int | None]:
-    """Returns the last `window` rows without missing values, and the first of them in the table
-    that does not follow the row before it. Raises UserError where there are too few.
+    one: Series,
+    step: TimeStep | None,
+    task: Forecast,
+    times: SeriesTimes | None,
+    table: SeriesTable,
+    warn: Say,
+) -> Series:
+    """Returns the last rows of a series that the model reads, without missing values.
+
+    Raises UserError where there are too few, and where a gap lies between them, as between no rows
+    of a window of training.
     """
     begins = np.zeros(len(one.rows), bool)
     if step and one.times is not None:
         begins[1:] = step.is_gap(one.times)
     whole = SeriesSplit(len(one.rows), len(one.rows), "")
+    fill = task.missing == "interpolate"
     one, _ = without_missing(replace(one, begins=begins), whole, interpolate=fill)
-    if len(one.rows) < window:
+    if len(one.rows) < task.window:
         of_series = f" of {one.name}" if one.name else ""
         raise UserError(
-            f"{table.table.path}: {len(one.rows)} rows{of_series} are fewer than the {window} that "
-            "the model reads"
+            f"{table.table.path}: {len(one.rows)} rows{of_series} are fewer than the "
+            f"{task.window} that the model reads"
         )
-    last = one.take(np.arange(len(one.rows) - window, len(one.rows)))
+    last = one.take(np.arange(len(one.rows) - task.window, len(one.rows)))
     gaps = last.rows[1:][last.begins[1:]]
-    return last, int(gaps[0]) if len(gaps) else None
-
-
-def _gap_in_words(times: SeriesTimes | None, step: TimeStep | None) -> str:
-    if times and step:
-        return f"a step of column {times.column} is not {step}"
-    return "a row before it lacks a value"
+    if len(gaps):
+        reason = "a row before it lacks a value"
+        if times and step:
+            reason = f"a step of column {times.column} is not {step}"
+        message = f"{table.locate(int(gaps[0]))}: {reason}; the last window crosses it"
+        if task.gaps != "cross":
+            raise UserError(
+                f"{message}, and the model was trained on windows without gaps; fill in the rows "
+                "between, or train with --task.gaps cross"
+            )
+        warn(f"{message}, as if no row were missing")
+    return last
 
 
 def window_and_horizon(trained: TrainedModel) -> tuple[int, int]:

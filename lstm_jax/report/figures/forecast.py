@@ -122,22 +122,27 @@ def _forecast_figure(trained: TrainedModel, dataset: Dataset, source: str) -> Fi
     of them.
     """
     split, (window, horizon) = dataset.validation, window_and_horizon(trained)
-    first_N = split["first"][:MAX_WINDOWS]
-    index_N = np.arange(int(np.argmin(np.r_[np.diff(first_N) == 1, False])) + 1)
+    number_N = series_of(split, np.arange(num_examples(split)))
+    of_first_N = np.flatnonzero(number_N == number_N[0])[:MAX_WINDOWS]
+    follows = np.diff(split["first"][of_first_N]) == 1
+    index_N = of_first_N[: int(np.argmin(np.r_[follows, False])) + 1]
     y_NS = gather_windows(split, index_N, window, horizon)["y"]
     true_NS = _in_file_unit(dataset, split, index_N, y_NS)
     forecasts_NS = _in_file_unit(dataset, split, index_N, forecaster(trained)(split, index_N))
+    time_N = np.arange(1, len(index_N) + 1)
     # The true values go on as far as the longest forecast.
     true = np.concatenate([true_NS[:, 0], true_NS[-1, 1:]])
     curves: dict[str, Curve] = {"true values": (np.arange(1, len(true) + 1), true)}
     for ahead in sorted({0, horizon - 1}):
-        curves[f"forecast +{ahead + 1}"] = index_N + 1 + ahead, forecasts_NS[:, ahead]
+        curves[f"forecast +{ahead + 1}"] = time_N + ahead, forecasts_NS[:, ahead]
+    name = Scales.of(dataset.metadata).series[number_N[0]]
+    of_series = f" of the series {name}" if name else ""
     labels = "time step of validation", dataset.metadata["target"]
     return Figure(
         "forecasts",
         "Forecasts and true values",
-        f"{source}; the first {len(index_N)} windows; each forecast is drawn at the time step that "
-        "it predicts",
+        f"{source}; the first {len(index_N)} windows{of_series}; each forecast is drawn at the "
+        "time step that it predicts",
         drawing.draw(plots.curves, curves, labels, size=(6.4, 3.2)),
     )
 
