@@ -137,6 +137,7 @@ def run(
     loggers: Sequence[Logger | str] = (),
     platform: str = "auto",
     shard: str | None = None,
+    begin_with: str | Path | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Trains an experiment and returns its results. A run that was stopped is resumed, and one that
@@ -163,6 +164,9 @@ def run(
         platform: the kind of device: "auto", "cpu", "gpu" or "tpu".
         shard: trains only this shard of the members, such as "3/16". A call without it puts the
             shards together.
+        begin_with: a finished run with the same model, such as "runs/digits/abc123". Its members'
+            parameters start those of this run, seed by seed, with a fresh optimiser and from step
+            0; one member starts all. It lies in `runs_dir`.
         console: prints to this console of `rich`.
 
     Raises:
@@ -180,6 +184,9 @@ def run(
     study, run_name = _study(experiment)
     if shard is not None:
         study = replace(study, shard=parse_shard(shard, os.environ))
+    if begin_with is not None:
+        values = {"begin_with": str(begin_with)}
+        study = replace(study, experiment=study.experiment.replace(values))
     study, datasets = _with_data(study, data)
     data = next(iter(datasets.values()), None)
     console = console or _console(silent)

@@ -20,6 +20,7 @@ from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
 SPECS = all_field_specs(Experiment())
+ANY_TEXT = {"task.dataset", "task.label_column", "task.shape"}  # a file may have it
 every_field = pytest.mark.parametrize("path", SPECS)
 
 
@@ -37,7 +38,9 @@ def two_values(path):
         return False, True
     if spec.value_type is not str:
         return (8, 16) if spec.value_type is int else (0.25, 0.5)
-    names = {"cell": ("lstm", "gru"), "task.dataset": ("mnist", "digits")}
+    names = {"cell": ("lstm", "gru"), "begin_with": ("digits/0a", "digits/1b")}
+    if path in ANY_TEXT:
+        return "mnist", "digits"
     return names.get(path) or tuple(spec.choices())[:2]
 
 
@@ -81,7 +84,7 @@ def test_every_field_says_what_it_takes():
     for path, spec in SPECS.items():
         assert spec.help, path
         if spec.value_type is str:
-            assert spec.choices or spec.check or path == "task.dataset"
+            assert spec.choices or spec.check or path in ANY_TEXT
         elif spec.value_type is not bool:
             assert np.isfinite([spec.low, spec.high]).all(), path
         assert not (spec.traced and spec.value_type is str), path
@@ -94,7 +97,8 @@ def test_a_number_is_within_its_range_and_a_name_among_its_choices(path):
     if spec.value_type is bool:
         wrong += [0, 1, 1.0, None, "true"]
     elif spec.value_type is str:
-        wrong += [1, 1.5, None, "no such name", True] if path != "task.dataset" else [1, None]
+        wrong += [1] if path in ANY_TEXT else [1, 1.5, "no such name", True]
+        wrong += [] if spec.optional else [None]
     else:
         wrong += [True, "8", spec.low - 1, spec.high * 1.001 + 1, 10**400, -(10**400)]
         wrong += [float("nan"), float("inf"), -float("inf")]
@@ -115,7 +119,7 @@ def test_none_is_a_value_of_optional_fields_alone(path):
         with pytest.raises(UserError):
             with_value(path, None)
         return
-    value = 2 if SPECS[path].value_type is int else 0.25
+    value = {int: 2, float: 0.25, str: two_values(path)[0]}[SPECS[path].value_type]
     assert with_value(path, None).values[path] is None
     assert with_value(path, (None, value)).axes == {path: (None, value)}
 

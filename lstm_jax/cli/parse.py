@@ -42,6 +42,7 @@ ALIASES = {
         "schedule": "scheduler lr-schedule lr-scheduler",
         "schedule.warmup-steps": "warmup",
         "cell": "model rnn-type arch",
+        "begin-with": "init-from warm-start",
         "platform": "device accelerator",
         "runs-dir": "out output output-dir logdir log-dir workdir",
         "task.dataset": "data",

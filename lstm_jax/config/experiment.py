@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ BUDGETS = ("total_examples", "total_steps", "total_epochs")  # an experiment has
 # Above zero: the device flushes anything below the smallest normal float32 to zero.
 SMALLEST = 2.0**-126
 Values = Mapping[str, Any]  # by path: `seed`, `task.dataset`
+
+
+def check_run_name(name: str) -> str:
+    """Returns the name of a run with its digest, or the beginning of it. Raises UserError."""
+    if not re.fullmatch(r"(.*/)?[A-Za-z0-9_-]{1,100}/[0-9a-f]{1,12}(-\S+)?/?", name):
+        raise UserError(
+            f"begin_with: {name!r} names no run with its digest; give NAME/DIGEST, or its "
+            "beginning: the latest run of a name is another one later"
+        )
+    return name
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,6 +158,12 @@ class Experiment:
         "a better metric on validation; none: train to the end of the budget",
         low=1, high=10_000,
     )  # fmt: skip
+    begin_with: Axis[str | None] = axis(
+        None,
+        "a finished run, NAME/DIGEST, with the same model: its members' parameters start those of "
+        "this run, seed by seed, with a fresh optimizer and from step 0; none: new parameters",
+        check=check_run_name,
+    )
     # Training examples of each data set, by the data key of its task. It is known after the data
     # are loaded and is needed only for a budget in epochs, so it is no part of the digest.
     data_sizes: tuple[tuple[str, int], ...] = ()

@@ -95,8 +95,14 @@ def report(
         label = experiment.label(trained.member)
         answers.elements.extend(answer_figures(trained, dataset, label))
         inside.elements.extend(activation_figures(trained, dataset, label))
-        gradients.elements.extend(gradient_figures(trained, experiment, dataset, label))
-        gradients.elements.extend(cell_gradient_figures(record, run_dir, notes.append))
+        if record.begin_with:
+            notes.append(
+                "Gradients at initialisation and in the first steps are not shown: this run begins "
+                f"with the parameters of {trained.member.begin_with}."
+            )
+        else:
+            gradients.elements.extend(gradient_figures(trained, experiment, dataset, label))
+            gradients.elements.extend(cell_gradient_figures(record, run_dir, notes.append))
         if not can_trace(trained.member, trained.spec):
             notes.append(
                 "Gates and gradients over time are not shown: they need recurrent layers that all "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ from lstm_jax.config.experiment import field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.runs import checkpoints
+from lstm_jax.runs.begin_with import find_origins, resolve_begin_with
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.directory import run_directory
 from lstm_jax.runs.progress import say, text_table
@@ -36,7 +38,9 @@ def plan(
     Loads (or prepares) the data and trains nothing, but for a few steps of each program with
     `measure`, which it throws away. Refuses what `run` would refuse.
     """
+    study = resolve_begin_with(study, runs_dir)
     name, study, datasets = load_data(name, study, fallback, console)
+    find_origins(study.members(), runs_dir, datasets, partial(say, console))
     directory = run_directory(runs_dir, name, study)
     record = read_record(directory) or Record(name, study)
     done = {*record.results, *(result.member.digest for result in record.dropped)}

@@ -44,6 +44,12 @@ CARD = {  # of `data_card.data_card`
     "trivial": {str: (float, None)},
     **{name: [str] for name in ("facts", "shown", "notes", "warnings")},
 }
+ORIGIN = {  # of the parameters with which a member begins: `begin_with.find_origins`
+    "run": re.compile(rf"[A-Za-z0-9_-]{{1,100}}/{RUN.pattern}"),
+    "member": DIGEST,
+    "identity": str,
+    "parameters_sha256": re.compile("[0-9a-f]{64}"),
+}
 SCHEMA = {
     "version?": str,  # of lstm_jax; 0.2.0 was written without it during its development
     "name": str,
@@ -54,6 +60,7 @@ SCHEMA = {
     "identities": {str: dict},
     "sources": {str: str},
     "sessions": [dict],
+    "begin_with?": {str: ORIGIN},
     "members": {str: results.SCHEMA},
     "rungs": {str: {str: results.SCHEMA}},
     "sha256": str,
@@ -73,6 +80,8 @@ class Record:
     # Of halving, by step and digest: the score of each member, and whether it was dropped.
     rungs: dict[int, dict[str, Result]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)  # SHA-256 of files of code: `code.py`
+    # The member of another run whose parameters start a member, by the member's digest.
+    begin_with: dict[str, dict[str, str]] = field(default_factory=dict)
     # Finished members to be trained again. Their results stay on record until then.
     distrusted: set[str] = field(default_factory=set, compare=False)
 
@@ -138,6 +147,10 @@ class Record:
         """
         return self.metadata.get(member.task.data_key, {}).get("trivial_score")
 
+    def begins_with(self, member: Experiment) -> str:
+        """Returns the SHA-256 of the other run's parameters that start a member, or nothing."""
+        return self.begin_with.get(member.digest, {}).get("parameters_sha256", "")
+
     def check_data(self, dataset: Dataset) -> None:
         """Raises EnvironmentProblem if the run was trained on other data."""
         fingerprints = [identity.get("data") for identity in self.identities.values()]
@@ -183,6 +196,7 @@ class Record:
             "identities": self.identities,
             "sources": self.sources,
             "sessions": self.sessions,
+            **({"begin_with": self.begin_with} if self.begin_with else {}),
             "members": to_values(self.results),
             "rungs": {str(step): to_values(rung) for step, rung in self.rungs.items()},
         }
@@ -225,7 +239,7 @@ def read_record(directory: Path) -> Record | None:
             value["name"], study, value["metadata"], value["identities"], value["sessions"],
             _results(study.experiment, value["members"]),
             {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
-            value["sources"],
+            value["sources"], value.get("begin_with", {}),
         )  # fmt: skip
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error

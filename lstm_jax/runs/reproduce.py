@@ -13,6 +13,8 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import NotReproduced, UserError
 from lstm_jax.runs import provenance
+from lstm_jax.runs.begin_with import begin_states
+from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.evaluation import parameter_digests
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
@@ -54,7 +56,9 @@ def reproduce(
     for stop in sorted(set(stops.values())):
         for placement in place_on_devices(each for each in stops if stops[each] == stop):
             dataset = datasets[placement.data_key]
-            num_rows += compare(placement, dataset, stop, rows, record.results)
+            digests = [each.digest for each in placement.members]
+            begun = begin_states(record, directory.resolve().parent.parent, digests, log)
+            num_rows += compare(placement, dataset, stop, rows, record.results, begun)
     num_final = sum(
         digest in record.results and stops[each] == each.num_steps
         for digest, (each, _) in recorded.items()
@@ -94,7 +98,7 @@ def changed_identities(
     """Returns a line for each entry of an identity that has changed since a member was trained."""
     lines: dict[str, None] = {}
     where = f" ({changed_sources(record)})"
-    identities: dict[Experiment, dict[str, Any]] = {}
+    identities: dict[tuple[Experiment, str], dict[str, Any]] = {}
     for member in members:
         result = record.results.get(member.digest)
         if result is None:
@@ -103,11 +107,10 @@ def changed_identities(
             lines["some members were trained under several identities, one after the other"] = None
             continue
         before = record.identities.get(result.identity, {})
-        if member.static_key not in identities:
-            identities[member.static_key] = member_identity(
-                record.study, member, datasets[member.task.data_key]
-            )
-        now = identities[member.static_key]
+        key = member.static_key, record.begins_with(member)
+        if key not in identities:
+            identities[key] = member_identity(record, member, datasets[member.task.data_key])
+        now = identities[key]
         if before and before.get("program") != now["program"]:
             label = record.study.experiment.label(member.setting)
             lines[f"identity: the code of {label}{where} has changed since it was trained"] = None
@@ -118,13 +121,22 @@ def changed_identities(
 
 
 def compare(
-    placement: Placement, dataset: Dataset, stop: int, rows: Rows, results: dict[str, Result]
+    placement: Placement,
+    dataset: Dataset,
+    stop: int,
+    rows: Rows,
+    results: dict[str, Result],
+    begun: dict[str, Saved],
 ) -> int:
     """Trains the members of a placement to step `stop` and returns how many rows it compared.
+
+    `begun` holds the states of members that begin with the parameters of another run.
 
     Raises NotReproduced with the first difference.
     """
     group = TrainGroup(placement, dataset, SEGMENT_STEPS)
+    if group.members[0].digest in begun:
+        group.begin_with(begun)
     members, num_rows = {member.digest: member for member in group.members}, 0
     for segment in group.segments(stop):
         for row in segment.rows():

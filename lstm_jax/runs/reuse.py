@@ -81,7 +81,8 @@ def say_shorter(
         of = f" of {len(pairs)} members" if len(pairs) > 1 else ""
         session.say(
             f"{directory.name} has {done} of these {steps} steps{of}; they are trained anew: a "
-            "finished member is not continued"
+            "finished member is not continued. To start from its parameters instead: --begin-with "
+            f"{directory.parent.name}/{directory.name}"
         )
 
 

@@ -19,7 +19,9 @@ from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Round, Study
+from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, Stopped, UserError
+from lstm_jax.runs.begin_with import begin_states, find_origins, resolve_begin_with
 from lstm_jax.runs.broadcast import broadcast, broadcast_members_left, broadcast_round
 from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.datasets import load_data
@@ -70,6 +72,7 @@ def run(
     """
     if not processes.is_main_process():
         console, loggers, callback = Console(quiet=True), (), None
+    study = resolve_begin_with(study, runs_dir)
     directory = run_directory(runs_dir, name, study)
     loaded: Datasets | None = None
 
@@ -83,6 +86,8 @@ def run(
     if is_new or study.experiment.needs_data_sizes:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
         directory = run_directory(runs_dir, name, study)
+        if processes.is_main_process():  # finds mistakes before a directory is made
+            find_origins(study.members(), runs_dir, loaded, say_nothing)
     if study.shard:
         say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
     with open_session(name, study, directory, console, checkpoint_every, load) as session:
@@ -199,22 +204,27 @@ def groups_to_train(session: RunSession, datasets: Datasets) -> Iterator[tuple[T
     experiment = session.study.experiment
     while (current := broadcast_round(session.next_round, experiment)) is not None:
         if processes.is_main_process():
+            record_origins(session, current.members)
             reuse_finished(session, current.members)
         left = partial(members_left, session, current)
         members, saved = broadcast_members_left(left, experiment)
-        steps = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
+        # Members go on from the same step, or begin with the same parameters, side by side.
+        starts = {
+            m: (saved[m.digest].step, saved[m.digest].identity) if m.digest in saved else (0, "")
+            for m in members
+        }
         platform = jax.default_backend()
         for placement in place_on_devices(members):
             estimate = estimate_memory(placement, datasets[placement.data_key], platform)
             refuse_what_does_not_fit(estimate, len(placement.members), platform)
-        for step in sorted(set(steps.values())):
-            for placement in place_on_devices(m for m in members if steps[m.digest] == step):
+        for start in sorted(set(starts.values())):
+            for placement in place_on_devices(m for m in members if starts[m] == start):
                 dataset = datasets[placement.data_key]
                 group = TrainGroup(placement, dataset, session.checkpoint_every)
                 group.identity = session.identity_of(group.members[0])
-                if step:
+                if start != (0, ""):
                     try:
-                        group.restore(saved)
+                        (group.restore if start[0] else group.begin_with)(saved)
                     except ValueError as error:
                         raise EnvironmentProblem(
                             f"{session.directory} holds checkpoints of another version ({error}); "
@@ -222,6 +232,13 @@ def groups_to_train(session: RunSession, datasets: Datasets) -> Iterator[tuple[T
                         ) from error
                 yield group, current.until
         session.decide_rungs()
+
+
+def record_origins(session: RunSession, members: Iterable[Experiment]) -> None:
+    """Records which parameters of another run start these members, if they begin with any."""
+    known, runs_dir = session.record.begin_with, session.directory.parent.parent
+    new = [member for member in members if member.digest not in known]
+    known |= find_origins(new, runs_dir, session.datasets, session.say)
 
 
 def members_left(session: RunSession, current: Round) -> tuple[list[Experiment], dict[str, Saved]]:
@@ -234,6 +251,8 @@ def members_left(session: RunSession, current: Round) -> tuple[list[Experiment],
     saved = session.states(m.digest for m in members)
     # A checkpoint with more steps belongs to a finished member whose result was lost: ignore it.
     saved = {digest: state for digest, state in saved.items() if state.step <= current.until}
+    new = [m.digest for m in members if m.digest not in saved]
+    saved |= begin_states(session.record, session.directory.parent.parent, new, session.say)
     steps = {m.digest: saved[m.digest].step if m.digest in saved else 0 for m in members}
     trim_metrics(session.directory, steps, session.say)
     resumed = [m for m in members if steps[m.digest] > steps_done.get(m.digest, 0)]

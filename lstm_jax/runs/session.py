@@ -47,8 +47,9 @@ class RunSession:
     lock: Lock | None
     checkpoint_every: int
     datasets: Datasets = field(default_factory=dict)  # while it trains
-    # Digests of the identities under which this process trains, by static key and data.
-    identities: dict[tuple[Experiment, str], str] = field(default_factory=dict)
+    # Digests of the identities under which this process trains, by static key, data, and the
+    # parameters that it begins with.
+    identities: dict[tuple[Experiment, str, str], str] = field(default_factory=dict)
     loggers: Sequence[Logger] = ()  # of the main process; metrics.jsonl is the first one
 
     @property
@@ -72,12 +73,18 @@ class RunSession:
 
         Records the identity, and says what of it has changed since the run began.
         """
-        key = member.static_key, member.task.data_key
+        key = member.static_key, member.task.data_key, self.record.begins_with(member)
         if key not in self.identities:
-            identity = member_identity(self.study, member, self.datasets[member.task.data_key])
+            dataset = self.datasets[member.task.data_key]
+            identity = member_identity(self.record, member, dataset)
             known, digest = self.record.identities, provenance.digest(identity)
+
+            def is_alike(other: dict[str, Any]) -> bool:
+                names = "program", "begin_with"
+                return all(other.get(name) == identity.get(name) for name in names)
+
             if digest not in known:
-                same = [i for i in known.values() if i.get("program") == identity["program"]]
+                same = [each for each in known.values() if is_alike(each)]
                 for line in provenance.changed(same[-1], identity) if same else ():
                     self.say(f"note: since this run began {line}: its bits may differ")
             known[digest] = identity
@@ -178,12 +185,15 @@ class RunSession:
                 self.say(f"member {digest} is finished, but its checkpoint is lost or not its own")
 
 
-def member_identity(study: Study, member: Experiment, dataset: Dataset) -> dict[str, Any]:
-    """Returns the identity under which this process trains a member of a study."""
+def member_identity(record: Record, member: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """Returns the identity under which this process trains a member of a run."""
     spec, examples = model_spec_of(member, dataset), example_shapes(dataset)
-    libraries = ["optuna"] if study.search.method == "tpe" else []
+    libraries = ["optuna"] if record.study.search.method == "tpe" else []
     program = program_digest(member, spec, examples)
-    return provenance.identity(dataset.fingerprint, program, libraries)
+    identity = provenance.identity(dataset.fingerprint, program, libraries)
+    if begins_with := record.begins_with(member):
+        identity["begin_with"] = begins_with
+    return identity
 
 
 def trained_by_other_code(directory: Path, record: Record, datasets: Datasets) -> set[str]:

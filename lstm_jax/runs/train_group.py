@@ -68,6 +68,17 @@ class TrainGroup:
         rows = [without_best(saved[member.digest].arrays) for member in self.placement.rows]
         self.state = self.programs.put(stack_states(self.state, rows))
 
+    def begin_with(self, saved: Mapping[str, Saved]) -> None:
+        """Starts from the parameters of these states, by the members' digests, at step 0 and with
+        a fresh optimiser. Raises ValueError where their arrays are not those of this model.
+        """
+        fresh = to_host(named_leaves(self.state))
+        rows = [
+            {name: array[row] for name, array in fresh.items()} | saved[member.digest].arrays
+            for row, member in enumerate(self.placement.rows)
+        ]
+        self.state = self.programs.put(stack_states(self.state, rows))
+
     def compile(self) -> None:
         """Compiles the program of a segment, by one of no steps."""
         self.state, _ = self.programs.segment(self.state, self.step, self.step)
