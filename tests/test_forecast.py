@@ -307,6 +307,7 @@ def test_a_list_of_columns_is_of_one_model_and_several_targets_are_refused():
 @pytest.mark.parametrize("level", [14.62, 0.1, -4.2e-200, 4.2e200])
 def test_a_column_that_is_constant_in_training_has_the_scale_1(level, tmp_path):
     columns = waves() | {"noise": np.full(ROWS, level)}
+    columns["noise"][-1] += abs(level) < 100  # in the test it may be another value
     messages = []
     metadata = task_of(written(tmp_path / "c.csv", columns)).load(messages.append).metadata
     assert (metadata["means"][0], metadata["scales"][0]) == (level, 1.0)
