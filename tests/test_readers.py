@@ -44,9 +44,8 @@ def zipped(content, *others):
 
 
 COMMAS = quoted(",").encode()
-JSON_LINES = "\n\n".join(
-    json.dumps({"x": n, "text": word, "n": 7}) for n, word in zip(NUMBERS, WORDS, strict=True)
-).encode()
+OBJECTS = [{"x": n, "text": word, "n": 7} for n, word in zip(NUMBERS, WORDS, strict=True)]
+JSON_LINES = "\n\n".join(map(json.dumps, OBJECTS)).encode()
 FILES = {
     "comma.csv": COMMAS,
     "semicolon.CSV": quoted(";", "\r\n").encode(),
@@ -58,6 +57,7 @@ FILES = {
     "two.csv.xz": lzma.compress(COMMAS),
     "two.zip": zipped(COMMAS),
     "rows.JSONL": JSON_LINES,
+    "rows.json": json.dumps(OBJECTS, indent=1).encode(),
     "rows.ndjson.gz": gzip.compress(JSON_LINES),
     "columns.parquet": parquet(),
 }
@@ -138,6 +138,9 @@ def test_an_encoding_is_named_or_refused(tmp_path):
         read_texts(str(path), say_nothing)
     found = read_texts(str(path), say_nothing, TextColumns(encoding="cp1252"))
     assert {text[:7] for split in found.splits.values() for _, text in split} == {"Wörter "}
+    (tmp_path / "picture.tsv").write_bytes(PICTURE)
+    with pytest.raises(UserError, match="is a picture"):
+        read_texts(str(tmp_path / "picture.tsv"), say_nothing, TextColumns(encoding="latin-1"))
     for encoding, says in (("utf-17", "is not the name of one"), ("ascii", "line 1 is not ASCII")):
         with pytest.raises(UserError, match=says):
             read_texts(str(path), say_nothing, TextColumns(encoding=encoding))
@@ -153,6 +156,7 @@ PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
         (b"%PDF-1.7\n", "is a PDF"),
         ("1\tone\n".encode("utf-16-be"), "byte 0x00; UTF-16 without a byte order mark"),
         (b"1\tone\n2\t\x01two\n", "is no text: line 2 has a byte 0x01"),
+        (b"1\tone\n2\t\x01\xe4\n", "line 2"),
         (gzip.compress(PICTURE), "is a picture"),
         (zipped(b"1\tone\n", "b.csv"), r"packed by zip from 2 files; unpack it"),
         (parquet(), r"is a Parquet file; its name must end in .parquet"),
@@ -213,6 +217,8 @@ def test_labels_and_texts_are_found_by_their_names(tmp_path):
         (["v1", "v2", "", ""], lambda a, b, i: (a, b, "", ""),
          {"label_column": "v1", "text_column": "v2"}),
         ([], lambda a, b, i: (i, b, a), {"label_column": "3", "text_column": "2"}),
+        ([], lambda a, b, i: (b, a), {"label_column": "2"}),
+        (["v2", "v1"], lambda a, b, i: (b, a), {"label_column": "v1"}),
     ):  # fmt: skip
         path = written(
             tmp_path / "own.csv", header, [order(*row, str(i)) for i, row in enumerate(rows)]
@@ -224,7 +230,7 @@ def test_labels_and_texts_are_found_by_their_names(tmp_path):
     path = written(tmp_path / "own.csv", ["id", "text", "label"], [("1", b, a) for a, b in rows])
     read_texts(path, messages.append)
     assert messages == [
-        f"{path}: left out the first line, id, text, label: it names the columns",
+        f"{path}: the first line names the columns, id, text, label",
         f"{path}: left out 1 column, id",
     ]
     for header, says in (
@@ -235,6 +241,8 @@ def test_labels_and_texts_are_found_by_their_names(tmp_path):
         with pytest.raises(UserError, match=says):
             read_texts(path, say_nothing)
     path = written(tmp_path / "own.csv", ["label", "text"], rows)
+    with pytest.raises(UserError, match="both are the column text"):
+        read_texts(path, say_nothing, TextColumns("text", "text"))
     with pytest.raises(UserError, match=r"no column 'labl'. Did you mean label\?"):
         read_texts(path, say_nothing, TextColumns("labl", "text"))
 

@@ -199,7 +199,7 @@ def test_a_header_is_no_example(tmp_path, header):
     found = load_texts(str(path), "words", 100, 1, 8, messages.append)
     assert found.fingerprint == without.fingerprint
     (message,) = messages
-    assert "left out the first line" in message
+    assert "the first line names the columns" in message
     turned = "".join(f"{text}\t{label}\n" for label, text in lines(40))
     path.write_text("text\tlabel\n" + turned)
     assert load_texts(str(path), "words", 100, 1, 8, say_nothing).fingerprint == without.fingerprint

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data.dataset import say_nothing
-from lstm_jax.data.files import bare_name, is_text_file, read_text
+from lstm_jax.data.files import is_text_file, read_bytes, read_text
 from lstm_jax.data.folders import FolderWalk
 from lstm_jax.data.readers import READERS, Table, TableOptions, open_npz, read_table
 from lstm_jax.data.series import SPLIT_WORDS
@@ -98,7 +98,7 @@ def _of_arrays(path: Path) -> Iterator[Reading]:
 def _of_file(path: Path) -> Iterator[Reading]:
     """Yields readings of a table or a text."""
     reads = [_images, _named_texts, _series, _texts]
-    is_table = Path(bare_name(path)).suffix.lower() in READERS
+    is_table = Path(read_bytes(path)[1]).suffix.lower() in READERS
     if not is_table and b"\t" not in read_text(path).partition(b"\n")[0]:
         reads = [_series]  # commas of prose separate no cells
     table, encoding = None, None

@@ -46,8 +46,8 @@ BYTE_ORDER_MARKS = {  # the longest first: that of UTF-16 is the beginning of on
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a]")  # that no text holds
-ENDINGS = r"(txt|md|py|csv|tsv|tab|jsonl|ndjson|parquet|gz|bz2|xz|zip)"
+CONTROL = re.compile("[\x00-\x06\x0e-\x1a]")  # that no text holds
+ENDINGS = r"(txt|md|py|csv|tsv|tab|json|jsonl|ndjson|parquet|gz|bz2|xz|zip)"
 
 
 def is_text_file(name: str) -> bool:
@@ -108,36 +108,23 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
                 raise UserError(f"{path}: {error}") from None
 
 
-def refuse_no_text(content: bytes, path: str | Path) -> None:
-    """Raises UserError where bytes are those of another program's file, or no text at all."""
-    for first_bytes, what in NO_TEXT.items():
-        if content.startswith(first_bytes):
-            raise UserError(f"{path}: is {what}")
-    if (control := CONTROL.search(content)) is not None:
-        line = content.count(b"\n", 0, control.start()) + 1
-        advice = ""
-        if control[0] == b"\0":
-            advice = "; UTF-16 without a byte order mark must be saved as UTF-8"
-        raise UserError(f"{path}: is no text: line {line} has a byte {control[0][0]:#04x}{advice}")
-
-
 def decode(content: bytes, path: str | Path, encoding: str | None = None) -> str:
     """Returns a text without its byte order mark.
 
     It is UTF-8 unless it begins with the mark of UTF-16 or UTF-32, or an encoding is named. Raises
-    UserError, which names the path and the line, for anything else.
+    UserError, which names the path and the line, for anything else and for what is no text.
     """
-    if encoding is None:
-        marked = (name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark))
-        encoding = next(marked, None)
-    if encoding in (None, "utf-8-sig"):
-        refuse_no_text(content, path)
+    marked = (name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark))
+    encoding = encoding or next(marked, "utf-8")
+    for first_bytes, what in NO_TEXT.items():
+        if content.startswith(first_bytes):
+            raise UserError(f"{path}: is {what}")
     try:
-        return content.decode(encoding or "utf-8").removeprefix("\ufeff")
+        text = content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{path}: line {line} is not {(encoding or 'utf-8').upper().removesuffix('-SIG')} "
+            f"{path}: line {line} is not {encoding.upper().removesuffix('-SIG')} "
             f"(byte {content[error.start]:#04x}); save it as UTF-8, or name the encoding of the "
             "file, such as --task.encoding cp1252"
         ) from None
@@ -145,6 +132,15 @@ def decode(content: bytes, path: str | Path, encoding: str | None = None) -> str
         raise UserError(
             f"encoding: {encoding!r} is not the name of one that Python knows"
         ) from None
+    if (control := CONTROL.search(text)) is not None:
+        line = text.count("\n", 0, control.start()) + 1
+        advice = ""
+        if control[0] == "\0":
+            advice = "; UTF-16 without a byte order mark must be saved as UTF-8"
+        raise UserError(
+            f"{path}: is no text: line {line} has a byte {ord(control[0]):#04x}{advice}"
+        )
+    return text
 
 
 def decode_lines(
@@ -186,7 +182,7 @@ def read_text(path: str | Path) -> bytes:
 
 def _text_bytes(path: Path) -> bytes:
     content, _ = read_bytes(path)
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return decode(content, path).encode()
-    refuse_no_text(content, path)
-    return content
+    is_utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    # Bytes of another encoding are a text too, as latin-1 reads any byte.
+    text = decode(content, path, None if is_utf_16 else "latin-1")
+    return text.encode() if is_utf_16 else content

@@ -55,10 +55,7 @@ def _label_column(table: Table, name: str | None, say: Say) -> str:
     """Returns the name of the column of the labels. Raises UserError where it is not clear."""
     names = list(table.columns)
     if name is not None:
-        if name not in names and name.isdecimal() and 0 < int(name) <= len(names):
-            name = names[int(name) - 1]
-        table.column(name)
-        return name
+        return table.resolve(name)
     if not table.has_header:
         say(f"{table.path}: has no line of names, so the label is in its first column")
         return names[0]

@@ -76,7 +76,7 @@ def is_image_file(name: str) -> bool:
 
     It begins with `.`, `/` or `~`, or ends in `/` or as a file of arrays or a table does.
     """
-    ending = r"\.(npz|csv|tsv|jsonl|ndjson|parquet|gz|bz2|xz|zip)"
+    ending = r"\.(npz|csv|tsv|json|jsonl|ndjson|parquet|gz|bz2|xz|zip)"
     return re.search(rf"^[./~]|(/|{ending})$", name.lower()) is not None
 
 

@@ -119,7 +119,7 @@ def _from_file(path: str, options: PairOptions, say: Say) -> tuple[Splits, str]:
     """
     table = read_table(path_of(path), TableOptions(options.encoding, raw_tabs=True), say)
     fields = {name: getattr(options, name) for name in ("source_column", "target_column")}
-    table, names = choose_columns(table, fields, named_columns, say, others=True)
+    table, names = choose_columns(table, fields, named_columns, say, further=True)
     pairs = [(source, target) for source, target in read_rows(table, names, say)]
     held_out = {
         split: _parse_positions(f"task.{split}", ranges, len(pairs))

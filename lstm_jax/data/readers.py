@@ -91,6 +91,17 @@ class Table(NamedTuple):
         lines = None if self.lines is None else self.lines[1:]
         return self._replace(columns=_by_name(names, columns), lines=lines, has_header=True)
 
+    def resolve(self, name: str) -> str:
+        """Returns the name of a column that is given by its name or its number, from 1.
+
+        Raises UserError where there is none.
+        """
+        names = list(self.columns)
+        if name not in names and name.isdecimal() and 0 < int(name) <= len(names):
+            return names[int(name) - 1]
+        self.column(name)
+        return name
+
     def column(self, name: str) -> pa.Array:
         """Returns a column. Raises UserError where there is none, or where it is no column."""
         import pyarrow as pa
@@ -263,21 +274,20 @@ def _read_parquet(content: bytes, path: Path, options: TableOptions, say: Say) -
     return _typed(path, table, None)
 
 
-def _read_json_lines(content: bytes, path: Path, options: TableOptions, say: Say) -> Table:
+def _read_json(content: bytes, path: Path, options: TableOptions, say: Say) -> Table:
+    """Returns the columns of a text with an object on each line, or of one array of objects."""
     import pyarrow as pa
 
-    rows, numbers = list[dict[str, Any]](), list[int]()
-    for number, line in enumerate(decode_lines(content, path, options.encoding), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error})") from None
+    text = decode_lines(content, path, options.encoding)
+    numbers = [number for number, line in enumerate(text, 1) if line.strip()]
+    if text and text[0].startswith("["):
+        rows = _parse_json("\n".join(text), path, 1)
+        numbers = [1] * len(rows)
+    else:
+        rows = [_parse_json(text[number - 1], path, number) for number in numbers]
+    for row, number in zip(rows, numbers, strict=True):
         if not isinstance(row, dict):
             raise UserError(f'{path}, line {number}: is not an object such as {{"text": "..."}}')
-        rows.append(row)
-        numbers.append(number)
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
@@ -286,6 +296,15 @@ def _read_json_lines(content: bytes, path: Path, options: TableOptions, say: Say
         except (pa.ArrowException, OverflowError):
             columns[name] = pa.array(["" if v is None else str(v) for v in values])
     return _typed(path, pa.table(columns), np.array(numbers))
+
+
+def _parse_json(text: str, path: Path, line: int) -> Any:
+    """Returns the value of a text that begins on a line of a file. Raises UserError."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line += error.lineno - 1
+        raise UserError(f"{path}, line {line}: not JSON ({error.msg})") from None
 
 
 def _typed(path: Path, table: pa.Table, lines: np.ndarray | None) -> Table:
@@ -398,7 +417,9 @@ def _shows_quotes(text: str, delimiter: str) -> bool:
     Programs put them around a cell with a delimiter, a quote or a line end in it, or around all
     cells. In other texts, such as lines of speech, they belong to the cell.
     """
-    cell = rf'(?:^|(?<=[{re.escape(delimiter)}\n]))"((?:[^"]|"")*)"(?=[{re.escape(delimiter)}\n])'
+    cell = (
+        rf'(?:^|(?<=[{re.escape(delimiter)}\n]))"([^"]*(?:""[^"]*)*)"(?=[{re.escape(delimiter)}\n])'
+    )
     cells = re.findall(cell, text)
     if sum(each.count('"') + 2 for each in cells) != text.count('"'):
         return False
@@ -432,40 +453,44 @@ def choose_columns(
     recognise: Callable[[Table], Sequence[int] | None],
     say: Say,
     *,
-    others: bool = False,
+    further: bool = False,
 ) -> tuple[Table, list[str]]:
     """Returns the table with its header as such, and the names of the columns that are wanted.
 
     `options` holds the name or the number that the user gave for each column, by the name of the
     task's field. `recognise` returns the positions of the columns where the first row, or the
     file, names them. A file without names has the wanted columns alone, in their order; with
-    `others`, further ones follow them. `say` is told which columns are left out. Raises UserError
+    `further`, other ones follow them. `say` is told which columns are left out. Raises UserError
     where it is not clear which column is which.
     """
     first, found = table.first_row(), recognise(table)
     if not table.has_header and (found or any(name in first for name in options.values())):
         shown = ", ".join(first[:MAX_NAMES])
-        say(f"{table.path}: left out the first line, {shown}: it names the columns")
+        say(f"{table.path}: the first line names the columns, {shown}")
         table = table.with_header()
     names = list(table.columns)
     positions = list(found or ())
-    if not table.has_header and (others or len(names) == len(options)):
+    if not table.has_header and (len(names) == len(options) or (further and len(names) > 1)):
         positions = list(range(len(options)))
-    chosen = []
-    for index, (field, name) in enumerate(options.items()):
-        if name is None and positions:
-            name = names[positions[index]] if positions[index] < len(names) else None
-        elif name is not None and name not in names and name.isdecimal():
-            name = names[int(name) - 1] if 0 < int(name) <= len(names) else name
-        if name is None:
+    given = {field: table.resolve(name) for field, name in options.items() if name is not None}
+    others = [name for name in names if name not in given.values()]
+    for index, field in enumerate(options):
+        if field in given:
+            continue
+        if positions and names[positions[index]] in others:
+            given[field] = names[positions[index]]
+        elif len(others) == 1:
+            given[field] = others[0]
+        else:
             fields = " and ".join(f"--task.{each.replace('_', '-')}" for each in options)
             shown = ", ".join(first[:MAX_NAMES]) or "none"
             raise UserError(
                 f"{table.path}: has {counted(len(names), 'column')}, {shown}: say which one is the "
                 f"{field.removesuffix('_column')}, with {fields} (a name, or a number from 1)"
             )
-        table.column(name)
-        chosen.append(name)
+    chosen = [given[field] for field in options]
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"task.{', task.'.join(options)}: both are the column {chosen[0]}")
     if rest := [name for name in names if name not in chosen]:
         say(f"{table.path}: left out {counted(len(rest), 'column')}, {', '.join(rest[:MAX_NAMES])}")
     return table, chosen
@@ -512,8 +537,9 @@ READERS: dict[str, Reader] = {
     ".csv": partial(_read_delimited, delimiters="".join(DELIMITERS)),
     ".tsv": partial(_read_delimited, delimiters="\t"),
     ".tab": partial(_read_delimited, delimiters="\t"),
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".ndjson": _read_json,
     ".parquet": _read_parquet,
 }
 

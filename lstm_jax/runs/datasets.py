@@ -64,9 +64,10 @@ def show_data(name: str, study: Study, console: Console, *, fallback: bool = Fal
     name, study, datasets = load_data(name, study, fallback, console)
     for key, task in study.experiment.data_tasks().items():
         dataset = datasets[key]
-        say(console, f"{dataset.name} ({key}), fingerprint {dataset.fingerprint[:12]}")
         with user_errors(study.experiment):
             card = data_card(task, dataset)
+        fingerprint = dataset.fingerprint[:12]
+        say(console, f"{dataset.name} ({card['source']}), fingerprint {fingerprint}")
         console.print(count_table(card), highlight=False)
         for line in describe(card):
             say(console, line)
