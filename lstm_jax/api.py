@@ -42,6 +42,7 @@ class Outcome:
     directory: Path
     data: Dataset | None = None  # the arrays that the caller gave, if any
     silent: bool = False
+    trust_code: bool = False  # run the code that the run names, wherever its files lie
 
     @cached_property
     def record(self) -> Record:
@@ -81,7 +82,7 @@ class Outcome:
         """Returns a trained member: the one chosen on validation, or the one whose digest begins
         with `member`. Raises what the function `load` raises.
         """
-        return load(self.directory, member)
+        return load(self.directory, member, trust_code=self.trust_code)
 
     def report(self, member: str | None = None) -> Path:
         """Writes the report of the run, one page with figures, and returns its path.
@@ -94,7 +95,10 @@ class Outcome:
 
             prepare_jax("auto")
             console = _console(self.silent)
-            return report(self.directory, console, member=member, dataset=self.data)
+            return report(
+                self.directory, console, member=member, dataset=self.data,
+                trust_code=self.trust_code,
+            )  # fmt: skip
 
     def export(
         self, member: str | None = None, *, onnx: bool = False, compare: bool = True
@@ -113,7 +117,7 @@ class Outcome:
 
             return export(
                 self.directory, _console(self.silent), member=member, onnx=onnx, compare=compare,
-                dataset=self.data,
+                dataset=self.data, trust_code=self.trust_code,
             )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -197,6 +201,9 @@ def run(
         prepare_jax(platform, partial(say, console))
         from lstm_jax.runs import run_study
         from lstm_jax.runs.loggers import make_loggers
+        from lstm_jax.runs.trust import name_code
+
+        name_code(study.experiment)
 
         names = ["tensorboard"] if tensorboard else []
         directory = run_study.run(
@@ -214,15 +221,18 @@ def run(
     return Outcome(directory, data, silent)
 
 
-def read(run: str | Path, *, runs_dir: str | Path = "runs") -> Outcome:
-    """Returns the results of a run, finished or not.
+def read(run: str | Path, *, runs_dir: str | Path = "runs", trust_code: bool = False) -> Outcome:
+    """Returns the results of a run, finished or not. Runs no code that the run names.
 
     `run` is its directory, the name of its experiment (the latest run of it), NAME/DIGEST with the
     beginning of the digest, or "latest". Raises UserError where there is no such run.
+
+    `load`, `report` and `export` of the outcome run the code of cells and tasks in files that lie
+    in the working folder and not beside the run; with `trust_code`, those in other files too.
     """
     from lstm_jax.runs.directory import find_run
 
-    return Outcome(find_run(run, Path(runs_dir)))
+    return Outcome(find_run(run, Path(runs_dir)), trust_code=trust_code)
 
 
 def load(
@@ -231,13 +241,15 @@ def load(
     *,
     runs_dir: str | Path = "runs",
     other_code: bool = False,
+    trust_code: bool = False,
 ) -> TrainedModel:
     """Returns a trained member of a run, such as `load("latest").predict(images)`.
 
     `run` is as in `read`. `member` is the beginning of a digest; without it, the member chosen on
     validation is loaded. Raises UserError where there is no such run or member, and
     EnvironmentProblem where its checkpoint is missing or damaged, or where its code has changed
-    since it was trained; with `other_code` the latter is a note.
+    since it was trained; with `other_code` the latter is a note. `trust_code` is as in `read`;
+    without it, a run that names code in other files is an EnvironmentProblem.
     """
     with explain_missing_packages():
         from lstm_jax.runs.devices import prepare_jax
@@ -248,7 +260,8 @@ def load(
 
         return trained.load(
             find_run(run, Path(runs_dir)), member,
-            partial(print, file=sys.stderr) if other_code else say_nothing, other_code=other_code,
+            partial(print, file=sys.stderr) if other_code or trust_code else say_nothing,
+            other_code=other_code, trust_code=trust_code,
         )  # fmt: skip
 
 

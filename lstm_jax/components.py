@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.fields import FieldSpec, check_value, field_specs
 from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute
+from lstm_jax.stand_ins import StandIn, find_on_record
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,15 @@ class Table(dict[str, type[C]]):
     def find(self, name: object) -> type[C]:
         """Returns the class with a name, or the class of `path/to/file.py:Class`.
 
-        A file is not run again when its class is already defined: the latest one is returned.
-        Raises UserError for an unknown name.
+        A file is not run again when its class is already defined: the latest one is returned. None
+        is run while a record is read: its class is a `StandIn`. Raises UserError for an unknown
+        name.
         """
         if isinstance(name, str):
             if name in self:
                 return self[name]
-            if defined := [each for each in subclasses(self.base) if each.spec_string() == name]:
-                return defined[-1]
+            if loaded := self.loaded(name):
+                return loaded
         if not isinstance(name, str) or not is_file_attribute(name):
             near = did_you_mean(name, self) if isinstance(name, str) else ""
             raise UserError(
@@ -121,12 +123,20 @@ class Table(dict[str, type[C]]):
                 f"{FILE_ATTRIBUTE}.{near}"
             )
 
+        if on_record := find_on_record(self.base, name):
+            return on_record
+
         def fits(value: object) -> bool:
             is_class = isinstance(value, type) and issubclass(value, self.base)
             return is_class and value is not self.base
 
         component: type[C] = load_attribute(self.base.role, name, fits)
         return component
+
+    def loaded(self, name: str) -> type[C] | None:
+        """Returns the latest class in a user's file that this process has defined under a name."""
+        defined = [each for each in subclasses(self.base) if each.spec_string() == name]
+        return defined[-1] if defined else None
 
     def make(self, value: Any) -> C:
         """Returns the component that a value stands for. Raises UserError.
@@ -180,6 +190,8 @@ def tables(of: Any) -> dict[str, Table[Any]]:
 def subclasses(base: type[C]) -> Iterator[type[C]]:
     """Yields all classes that extend a class and have a name, the first one first."""
     for each in base.__subclasses__():
+        if issubclass(each, StandIn):
+            continue
         if hasattr(each, "name"):  # others are base classes
             yield each
         yield from subclasses(each)

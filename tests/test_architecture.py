@@ -7,7 +7,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lstm_jax"
 FOLDERS = (
-    *("errors", "signals", "fields", "plugins", "components", "cells", "data", "tasks"),
+    *(
+        "errors",
+        "signals",
+        "fields",
+        "plugins",
+        "stand_ins",
+        "components",
+        "cells",
+        "data",
+        "tasks",
+    ),
     *("optim", "config", "model"),
     *("train", "runs", "predict", "export", "report", "api", "cli"),
 )

@@ -105,6 +105,17 @@ def test_an_unexpected_message_is_one_line(wire, message):
         broadcast_round(lambda: None, SWEEP)
 
 
+def test_a_component_that_is_received_is_not_loaded_from_a_file(wire, tmp_path):
+    file = tmp_path / "payload.py"
+    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    sweep = Experiment(optimizer=("adam", "sgd"), seed=(0, 1))
+    member = {"optimizer": {"name": f"{file}:Own"}, "seed": 0}
+    wire.append(json.dumps({"members": [member], "until": 1}).encode())
+    with pytest.raises(EnvironmentProblem, match="sent something unexpected"):
+        broadcast_round(lambda: None, sweep)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_pickle_that_is_received_runs_no_code(wire, tmp_path):
     content = pickle.dumps(Payload(tmp_path / "ran"))
     nothing_left = json.dumps({"members": [], "states": {}}).encode()

@@ -24,6 +24,7 @@ from lstm_jax.report.page import answer_figures
 from lstm_jax.runs.code import user_files
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import Record, read_record
+from lstm_jax.runs.trust import read_trusted
 from lstm_jax.tasks.images import Images
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -100,12 +101,15 @@ def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     (files / "moved.py").write_text((files / "average.py").read_text())
     moved = Experiment.from_values(values | {"task": "moved.py:Average"})
     assert (moved.digest, moved.differences(experiment)) == (experiment.digest, "")
-    Record("average", Study(moved)).write(files)
+    directory = files / "run"
+    directory.mkdir()
+    Record("average", Study(moved)).write(directory)
     monkeypatch.setattr("lstm_jax.components.subclasses", lambda task: ())  # as in a new process
-    assert read_record(files).study.experiment.digest == experiment.digest
+    assert read_record(directory).study.experiment.digest == experiment.digest
     (files / "moved.py").unlink()
+    assert read_record(directory).study.experiment.digest == experiment.digest
     with pytest.raises(EnvironmentProblem, match=r"'moved\.py:Average': no such file") as error:
-        read_record(files)
+        read_trusted(directory, False, print)
     assert "damaged" not in str(error.value)
 
 

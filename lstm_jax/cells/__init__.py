@@ -64,6 +64,11 @@ def get_cell_or_layer(name: str) -> Any:
     return _cells[name][1]
 
 
+def is_loaded_cell(name: str) -> bool:
+    """Returns whether this process has loaded a cell with this name."""
+    return name in _cells
+
+
 def _source(name: str) -> Source:
     """Returns the file that a name stands for now, and its content."""
     path = Path(name.rpartition(":")[0]).resolve()

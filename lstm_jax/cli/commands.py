@@ -245,6 +245,11 @@ class OnRun(OnDevice):
     other_code: bool = option(
         False, "go on although the code of the run has changed since it was trained"
     )
+    trust_code: bool = option(
+        False,
+        "run the code of the files that the run names, also where they do not lie in the working "
+        "folder, or lie beside the run",
+    )
 
     @cached_property
     def directory(self) -> Path:
@@ -268,7 +273,8 @@ class Reproduce(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.runs.reproduce import reproduce
 
-        reproduce(self.directory, console, member=self.member, steps=self.steps)
+        names = "member", "steps", "trust_code"
+        reproduce(self.directory, console, **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -306,7 +312,10 @@ class Predict(OnRun):
         from lstm_jax.predict.predict import PredictOptions, predict
 
         options = PredictOptions(**{name: getattr(self, name) for name in PredictOptions._fields})
-        predict(self.directory, options, console, member=self.member, other_code=self.other_code)
+        predict(
+            *(self.directory, options, console),
+            member=self.member, other_code=self.other_code, trust_code=self.trust_code,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -321,7 +330,7 @@ class Export(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.export.stablehlo import export
 
-        names = "member", "onnx", "compare", "other_code"
+        names = "member", "onnx", "compare", "other_code", "trust_code"
         options = {name: getattr(self, name) for name in names}
         export(self.directory, console, **options)
 
@@ -333,7 +342,8 @@ class Report(OnRun):
     def run(self, console: Console) -> None:
         from lstm_jax.report.page import report
 
-        report(self.directory, console, member=self.member, other_code=self.other_code)
+        names = "member", "other_code", "trust_code"
+        report(self.directory, console, **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

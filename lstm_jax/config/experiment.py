@@ -33,6 +33,7 @@ from lstm_jax.fields import Axis, FieldSpec, axis, check_value, field_specs
 from lstm_jax.optim import OPTIMIZERS, SCHEDULES
 from lstm_jax.optim.optimizer import Adam, Optimizer
 from lstm_jax.optim.schedule import Constant, Schedule
+from lstm_jax.stand_ins import StandIn, reading_record
 from lstm_jax.tasks import TASKS, get_task
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
@@ -286,6 +287,10 @@ class Experiment:
         }
         return {role: held if isinstance(held, tuple) else (held,) for role, held in roles.items()}
 
+    def all_components(self) -> list[Component]:
+        """Returns the components of all roles."""
+        return [each for held in self.components.values() for each in held]
+
     @cached_property
     def grid(self) -> dict[str, tuple[Any, ...]]:
         """The axes whose product the members are, by path; the seed is last.
@@ -518,6 +523,10 @@ class Experiment:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process could not import the module of a task in a user's file.
+        components = self.all_components()
+        described = {c.spec: c.description for c in components if isinstance(c, StandIn)}
+        if described:  # nor may it run these files
+            return _with_stand_ins, (self.to_values(), described)
         return Experiment.from_values, (self.to_values(),)
 
     def label(self, member: Experiment) -> str:
@@ -564,6 +573,11 @@ class Experiment:
                 near = did_you_mean(path, default.values)
                 raise UserError(f"experiment: no field {path!r}.{near}")
         return default.replace(values)
+
+
+def _with_stand_ins(values: dict[str, Any], descriptions: dict[str, Any]) -> Experiment:
+    with reading_record(descriptions, {}):
+        return Experiment.from_values(values)
 
 
 def all_field_specs(experiment: Experiment) -> dict[str, FieldSpec]:

@@ -134,6 +134,8 @@ def experiment_or_default(name: str) -> Experiment:
     """Returns the experiment of the file with this name, or the default experiment where it cannot
     be loaded.
     """
+    if not NAME.fullmatch(name):  # the name of a folder of runs: no path that may be run
+        return Experiment()
     try:
         return load_study(name).experiment
     except UserError:

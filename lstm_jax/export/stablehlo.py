@@ -48,6 +48,7 @@ def export(
     onnx: bool = False,
     compare: bool = True,
     other_code: bool = False,
+    trust_code: bool = False,
     dataset: Dataset | None = None,
 ) -> Path:
     """Writes `export/model.stablehlo`, and with `onnx` also `export/model.onnx`, into a run, and
@@ -60,13 +61,13 @@ def export(
     Each file is compared on the test set of `dataset`, or of the data that the task loads; without
     `compare`, on made-up inputs, and no data are loaded.
 
-    `member` and `other_code` are those of `predict.trained.load`.
+    `member`, `other_code` and `trust_code` are those of `predict.trained.load`.
 
     Raises UserError for a model that cannot be written as ONNX, and EnvironmentProblem where a file
     would not answer as the model does, and where the data cannot be had.
     """
     tell = partial(say, console)
-    trained = load(run_dir, member, tell, other_code=other_code)
+    trained = load(run_dir, member, tell, other_code=other_code, trust_code=trust_code)
     if onnx:
         for package in ("onnx", "onnxruntime"):
             import_package(package)

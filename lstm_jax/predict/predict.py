@@ -77,16 +77,18 @@ def predict(
     *,
     member: str | None = None,
     other_code: bool = False,
+    trust_code: bool = False,
 ) -> None:
     """Prints the answers of a trained model. Raises UserError for inputs that its task cannot read.
 
-    `member` and `other_code` are those of `predict.trained.load`.
+    `member`, `other_code` and `trust_code` are those of `predict.trained.load`.
     """
     from lstm_jax.predict.trained import load
     from lstm_jax.runs.progress import say
     from lstm_jax.tasks.forecast import Forecast
 
-    trained = load(run_dir, member, partial(print, file=sys.stderr), other_code=other_code)
+    log = partial(print, file=sys.stderr)
+    trained = load(run_dir, member, log, other_code=other_code, trust_code=trust_code)
     task = trained.member.task
     if task.predictor is None:
         raise UserError(f"predict: the task {task.name} names no predictor; see docs/extend.md")

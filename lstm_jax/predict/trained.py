@@ -24,10 +24,11 @@ from lstm_jax.runs import checkpoints
 from lstm_jax.runs.devices import refuse_after_fork
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import problem
-from lstm_jax.runs.record import RUN, Record, digest_with_prefix, read_run
+from lstm_jax.runs.record import RUN, Record, digest_with_prefix
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import check_code
 from lstm_jax.runs.statistics import chosen, summarise
+from lstm_jax.runs.trust import read_trusted
 from lstm_jax.tasks.images import Images, num_channels, num_time_steps
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.placement import named_leaves
@@ -208,6 +209,7 @@ def load(
     say: Say = say_nothing,
     *,
     other_code: bool = False,
+    trust_code: bool = False,
 ) -> TrainedModel:
     """Returns one member of a run, finished or not.
 
@@ -217,10 +219,12 @@ def load(
 
     Raises UserError where the directory is no run or has no such member, and EnvironmentProblem
     where nothing was saved, where a checkpoint is damaged or not the one on record, and, without
-    `other_code`, where the code of the member has changed since it was trained.
+    `other_code`, where the code of the member has changed since it was trained, or, without
+    `trust_code`, where the run names code in a file that is not the user's own (`runs/trust.py`).
     """
     directory = Path(run_dir)
-    return load_member(read_run(directory), directory, member, say, other_code=other_code)
+    record = read_trusted(directory, trust_code, say)
+    return load_member(record, directory, member, say, other_code=other_code)
 
 
 def load_member(

@@ -28,8 +28,9 @@ from lstm_jax.report.summary import summary
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import RECORD_CHECKSUM, Record, read_run, record_checksum
+from lstm_jax.runs.record import RECORD_CHECKSUM, Record, record_checksum
 from lstm_jax.runs.session import check_code
+from lstm_jax.runs.trust import read_trusted
 
 UNFINISHED = "the figures of answers, gates and gradients follow"
 
@@ -63,6 +64,7 @@ def report(
     member: str | None = None,
     dataset: Dataset | None = None,
     other_code: bool = False,
+    trust_code: bool = False,
 ) -> Path:
     """Writes the page of a run and returns its path.
 
@@ -71,9 +73,10 @@ def report(
     data is no longer available, and says so on the page. A data set that the run got as arrays has
     to be given as `dataset`. Raises UserError when the directory is no run, and EnvironmentProblem
     where the code of a finished member has changed since it was trained; with `other_code` the
-    page says so instead.
+    page says so instead. `trust_code` is as in `runs/trust.py`.
     """
-    record, checksum = read_run(run_dir), record_checksum(run_dir)
+    record = read_trusted(run_dir, trust_code, partial(say, console))
+    checksum = record_checksum(run_dir)
     notes, pages = list[str](), dict[str, str]()
     for finished in {r.member.static_key: r for r in record.results.values()}.values():
         check_code(record, finished.member, finished.identity, other_code, notes.append)

@@ -74,7 +74,7 @@ def find_origins(
         if member.begin_with is None:
             continue
         if (run := member.begin_with) not in records:
-            records[run] = read_run(runs_dir / run)
+            records[run] = read_run(runs_dir / run, member)  # runs no code but the user's own
         record, key = records[run], (member.static_key, member.task.data_key)
         if key not in fitting:
             metadata = datasets[member.task.data_key].metadata

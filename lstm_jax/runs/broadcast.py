@@ -18,14 +18,16 @@ import safetensors.numpy
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Round
-from lstm_jax.errors import EnvironmentProblem, one_line
+from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.json_files import check
+from lstm_jax.stand_ins import reading_record
 from lstm_jax.train import processes
 
 ROUND = ({"members": [dict], "until": range(2**63)}, None)
 STATE = {"step": range(2**63), "identity": str, "seconds": (float, None)}
 MEMBERS_LEFT = {"members": [dict], "states": {str: STATE}}
+UNEXPECTED = (ValueError, KeyError, TypeError, RecursionError, UserError)
 PROVENANCE = {"identities": [dict], "sources": {str: str}}
 
 
@@ -95,10 +97,14 @@ def member_values(members: Iterable[Experiment], experiment: Experiment) -> list
 
 @contextmanager
 def unexpected_is_a_problem() -> Iterator[None]:
-    """Turns an error of the block, which reads what was received, into an EnvironmentProblem."""
+    """Turns an error of the block, which reads what was received, into an EnvironmentProblem.
+
+    Components in users' files are those that this process has loaded: no file is run.
+    """
     try:
-        yield
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        with reading_record({}, {}):
+            yield
+    except (*UNEXPECTED, safetensors.SafetensorError) as error:
         raise EnvironmentProblem(
             f"the first process sent something unexpected ({one_line(error)}); nothing of it is "
             "used"

@@ -113,9 +113,14 @@ def resolved(frame: traceback.FrameSummary) -> str:
 
 def user_files(experiment: Experiment) -> list[Path]:
     """Returns the files of a user's own cells and components that an experiment names."""
-    components = [each for held in experiment.components.values() for each in held]
-    names = [*experiment.values_of("cell"), *(each.spec_string() for each in components)]
-    return [Path(name.rpartition(":")[0]) for name in names if is_file_attribute(name)]
+    return [Path(name.rpartition(":")[0]) for name in user_code(experiment)]
+
+
+def user_code(experiment: Experiment) -> list[str]:
+    """Returns the names of a user's own cells and components, `path/to/file.py:attribute`."""
+    names = [each.spec_string() for each in experiment.all_components()]
+    names = [*experiment.values_of("cell"), *names]
+    return [name for name in names if is_file_attribute(name)]
 
 
 def sources(experiment: Experiment) -> dict[str, str]:

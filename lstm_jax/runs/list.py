@@ -106,7 +106,7 @@ def _status(directory: Path, record: Record) -> str:
 
 def _differences(run: Experiment, file: Experiment) -> str:
     """Returns the fields in which a run differs from the file of its name, with their values."""
-    differences = [run.task.name] if run.task.name != file.task.name else []
+    differences = [run.task.spec_string()] if run.task.name != file.task.name else []
     for path in run.values:
         # A field of a component that the file has not is shown where it has a value of its own.
         elsewhere = path not in file.values and path in {*run.axes, *run.overrides}

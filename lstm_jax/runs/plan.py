@@ -42,7 +42,7 @@ def plan(
     name, study, datasets = load_data(name, study, fallback, console)
     find_origins(study.members(), runs_dir, datasets, partial(say, console))
     directory = run_directory(runs_dir, name, study)
-    record = read_record(directory) or Record(name, study)
+    record = read_record(directory, study.experiment) or Record(name, study)
     done = {*record.results, *(result.member.digest for result in record.dropped)}
     saved = checkpoints.saved_members(directory)
     started = {digest: step for digest, step in saved.items() if digest not in done}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lstm_jax
-from lstm_jax.components import tables
+from lstm_jax import stand_ins
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
@@ -27,7 +27,6 @@ from lstm_jax.runs.json_files import (
     write_json,
 )
 from lstm_jax.runs.results import Result
-from lstm_jax.tasks import TASKS
 
 RECORD_CHECKSUM = "record.sha256"  # a file of the report: the record that it is made of
 DIGEST = re.compile("[0-9a-f]{12}")
@@ -57,6 +56,7 @@ SCHEMA = {
     "search": dict,
     "shard?": str,
     "metadata": {str: {"card?": CARD}},
+    "components?": {str: stand_ins.SCHEMA},  # those in users' files, by their names
     "identities": {str: dict},
     "sources": {str: str},
     "sessions": [dict],
@@ -188,10 +188,16 @@ class Record:
 
         self.results = in_order(self.results)
         self.rungs = {step: in_order(rung) for step, rung in self.rungs.items()}
+        described = {
+            each.spec_string(): stand_ins.describe(type(each))
+            for each in experiment.all_components()
+            if is_file_attribute(each.spec_string())
+        }
         value = {
             "version": lstm_jax.__version__,
             "name": self.name,
             **self.study.to_values(),
+            **({"components": described} if described else {}),
             "metadata": self.metadata,
             "identities": self.identities,
             "sources": self.sources,
@@ -203,9 +209,11 @@ class Record:
         write_json(directory / "record.json", with_checksum(value))
 
 
-def read_record(directory: Path) -> Record | None:
-    """Returns the record of a run directory, or None if there is none yet.
+def read_record(directory: Path, own: Experiment | None = None) -> Record | None:
+    """Returns the record of a run directory, or None if there is none yet. Runs no code.
 
+    A component in a user's file that this process has not loaded is a `StandIn`, unless `own`, an
+    experiment of the user's, has one of the same name.
     Raises EnvironmentProblem if it is damaged, or if a later version of lstm_jax wrote it.
     """
     path = directory / "record.json"
@@ -224,35 +232,20 @@ def read_record(directory: Path) -> Record | None:
         raise damaged(path, error) from None
     if value != with_checksum(value):
         raise damaged(path, "its checksum does not fit its content")
+    own_classes = {each.name: type(each) for each in own.all_components()} if own else {}
     try:
-        _load_components(value["experiment"])
-    except UserError as error:  # the record is undamaged: the user's file is somewhere else
-        raise problem(
-            f"{path}: {error}; a component in a file of your own is found only from the folder in "
-            "which the run was started"
-        ) from error
-    try:
-        study = Study.from_values(
-            {name: value[name] for name in ("experiment", "search", "shard") if name in value}
-        )
-        return Record(
-            value["name"], study, value["metadata"], value["identities"], value["sessions"],
-            _results(study.experiment, value["members"]),
-            {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
-            value["sources"], value.get("begin_with", {}),
-        )  # fmt: skip
+        with stand_ins.reading_record(value.get("components", {}), own_classes):
+            study = Study.from_values(
+                {name: value[name] for name in ("experiment", "search", "shard") if name in value}
+            )
+            return Record(
+                value["name"], study, value["metadata"], value["identities"], value["sessions"],
+                _results(study.experiment, value["members"]),
+                {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
+                value["sources"], value.get("begin_with", {}),
+            )  # fmt: skip
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
-
-
-def _load_components(values: dict[str, Any]) -> None:
-    """Loads the components in users' files that the values of an experiment name."""
-    for role, table in {"task": TASKS, **tables(Experiment)}.items():
-        held = values.get(role)
-        for each in held if isinstance(held, list) else [held]:
-            name = each.get("name") if isinstance(each, dict) else each
-            if isinstance(name, str) and is_file_attribute(name):
-                table.find(name)
 
 
 def _release(version: object) -> tuple[int, ...]:
@@ -276,9 +269,11 @@ def _results(experiment: Experiment, rows: dict[str, Any]) -> dict[str, Result]:
     return by_digest
 
 
-def read_run(directory: Path) -> Record:
-    """Returns the record of a run, finished or not. Raises UserError if there is no record."""
-    record = read_record(directory)
+def read_run(directory: Path, own: Experiment | None = None) -> Record:
+    """Returns the record of a run, finished or not, as `read_record` does. Raises UserError if
+    there is no record.
+    """
+    record = read_record(directory, own)
     if record is None:
         raise UserError(
             f"{directory} is not a run: it has no record.json; give runs/<name>/<digest>"

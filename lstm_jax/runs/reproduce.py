@@ -18,10 +18,11 @@ from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.evaluation import parameter_digests
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import Record, digest_with_prefix, read_run
+from lstm_jax.runs.record import Record, digest_with_prefix
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import changed_sources, member_identity
 from lstm_jax.runs.train_group import TrainGroup
+from lstm_jax.runs.trust import read_trusted
 from lstm_jax.train.placement import Datasets, Placement, place_on_devices, refuse_absent_backend
 
 SEGMENT_STEPS = 100  # between two comparisons; the bits do not depend on it
@@ -30,16 +31,21 @@ Rows = dict[tuple[str, int], dict[str, Any]]  # metrics by member and step
 
 
 def reproduce(
-    directory: Path, console: Console, *, member: str | None = None, steps: int | None = None
+    directory: Path,
+    console: Console,
+    *,
+    member: str | None = None,
+    steps: int | None = None,
+    trust_code: bool = False,
 ) -> None:
     """Trains a run again and says that all bits are the same.
 
     Compares every row of metrics that is on record, and the SHA-256 of the parameters of each
     member that was trained to its end. With `steps` it compares the first steps alone.
 
-    Raises NotReproduced with the first difference.
+    Raises NotReproduced with the first difference. `trust_code` is as in `runs/trust.py`.
     """
-    record = read_run(directory)
+    record = read_trusted(directory, trust_code, partial(say, console))
     experiment = record.study.experiment
     refuse_absent_backend(experiment)
     rows = {(row["member"], row["step"]): row for row in read_metrics(directory)}

@@ -271,7 +271,7 @@ def open_session(
     log = partial(say, console)
     with ExitStack() as stack:
         lock = stack.enter_context(locked(directory, log if study.shard else None))
-        record = read_record(directory) or Record(name, study)
+        record = read_record(directory, study.experiment) or Record(name, study)
         sizes = [s.experiment.data_sizes for s in (record.study, study)]
         if sizes[0] != sizes[1]:
             raise EnvironmentProblem(
