@@ -322,6 +322,13 @@ def test_the_report_shows_each_window_in_the_unit_of_its_series(tmp_path, monkey
     assert "11 windows of the series north" in figures["forecasts"].caption
 
 
+def test_predict_at_the_end_of_all_times_has_no_times_but_values(tmp_path, capsys):
+    days = [date(9999, 12, 31) - timedelta(ROWS - 1 - row) for row in range(ROWS)]
+    task = task_of(written(tmp_path / "t.csv", ("time", "y"), [(day, 1) for day in days]))
+    lines = predicted(task, task.load(say_nothing), task.file, capsys)[0]
+    assert [line.split() for line in lines[1:]] == [["+1", "1"], ["+2", "1"]]
+
+
 def test_a_model_of_several_series_lowers_and_its_scores_are_finite(tmp_path):
     task = task_of(long_format(tmp_path / "l.csv", interleaved=False), series="place")
     batch = jax.jit(task.gather)(task.load(say_nothing).train, np.arange(5))

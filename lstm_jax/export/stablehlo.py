@@ -133,7 +133,7 @@ def made_up_examples(trained: TrainedModel, count: int = 64) -> Arrays:
 
 
 def arrays_read(trained: TrainedModel, batch: Batch) -> list[str]:
-    """Returns the names of the arrays in a batch that the model reads, in order of first use."""
+    """Returns the names of the arrays in a batch that an exported model reads, in order of use."""
     names: dict[str, None] = {}
 
     class Recorder(dict[str, Any]):
@@ -142,8 +142,9 @@ def arrays_read(trained: TrainedModel, batch: Batch) -> list[str]:
             return super().__getitem__(name)
 
     trained.member.task.inputs(Recorder({k: jnp.asarray(array) for k, array in batch.items()}))
-    # An exported forecast reads and answers in the units of the file, which are those of a series.
-    return [*names, *({"series_number"} & batch.keys())]
+    if isinstance(trained.member.task, Forecast) and "series_number" in batch:
+        return [*names, "series_number"]  # it reads and answers in the units of that series
+    return list(names)
 
 
 def _compare(

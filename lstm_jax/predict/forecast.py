@@ -6,8 +6,8 @@ Axes: N windows, T time steps of a window, I columns, S time steps of a forecast
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from json import dumps
 from typing import Any
 
@@ -30,6 +30,7 @@ from lstm_jax.data.times import NUMBER, TimeStep
 from lstm_jax.errors import UserError
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.runs.files import printable
 from lstm_jax.tasks.forecast import Forecast
 
 
@@ -45,7 +46,10 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     metadata, task = trained.metadata, trained.member.task
     assert isinstance(task, Forecast)
     file = options.last
-    warn = partial(print, file=sys.stderr)  # apart from the answer
+
+    def warn(line: str) -> None:
+        print(printable(line), file=sys.stderr)  # apart from the answer
+
     columns, scales = metadata["columns"], Scales.of(metadata)
     table = task.read_columns(task.read_rows(file, warn), columns, warn)
     each, times = order_by_time(table, columns, task.time, task.series, warn)
@@ -67,7 +71,8 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         values, last, shown = y_NS[0].tolist(), int(last_rows.rows[-1]), list[str]()
         if times and step and last_rows.times is not None:
             now = float(last_rows.times[-1])
-            shown = [times.times.show(time) for time in (now, *step.after(now, task.horizon))]
+            with suppress(OverflowError, ValueError):  # after the year 9999
+                shown = [times.times.show(time) for time in (now, *step.after(now, task.horizon))]
         if options.json:
             answer = {"file": str(file), "after_row": last + 1, "target": metadata["target"]}
             answer |= {"series": one.name} if one.name else {}
