@@ -75,7 +75,7 @@ def test_a_layer_is_its_formula_between_the_dense_layers(files):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_steps_and_pieces_of_a_sequence_equal_the_whole(files, layer):
-    member = experiment(files, layer, layers=2, residual=True)
+    member = experiment(files, layer, layers=2, block="residual")
     _, fused, x_TBI = make(member)
     whole = run(member, fused, x_TBI)
     carry = forward.initial_carry(member, BATCH)

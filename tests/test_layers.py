@@ -1,4 +1,4 @@
-"""Models around the cells: both directions, residual connections, dropout, tables of symbols, means
+"""Models around the cells: both directions, dropout, tables of symbols, means
 over time, length buckets, sampled examples, carried states.
 
 One size for all: T = 4 time steps, B = 4 sequences, H = 3 units.
@@ -21,6 +21,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
+from lstm_jax.model.dropout import dropout
 from lstm_jax.model.embedding import look_up
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.model.init import init_params
@@ -146,27 +147,13 @@ def test_a_bidirectional_model_equals_two_models_one_on_flipped_sequences():
     np.testing.assert_allclose(np.asarray(out)[inside], np.asarray(want)[inside], atol=1e-5)
 
 
-def test_a_residual_layer_adds_its_input_to_its_output():
-    plain, residual = (experiment(residual=r, layers=2) for r in (False, True))
-    spec, x_TBI = ModelSpec(2, 1), normal_inputs()
-    params = init_params(plain, spec, jax.random.key(0))
-    inputs = Inputs(x_TBI, LENGTHS)
-    runs = {member.residual: layers_of(member, params, inputs) for member in (plain, residual)}
-    below = layers_of(experiment(layers=1), params, inputs)
-    np.testing.assert_allclose(runs[True].h_TBW, runs[False].h_TBW + below.h_TBW, atol=1e-6)
-    not_empty = np.asarray(LENGTHS) > 0
-    last = runs[False].last_BW + below.last_BW
-    residual_last = np.asarray(runs[True].last_BW)
-    np.testing.assert_allclose(residual_last[not_empty], last[not_empty], atol=1e-6)
-
-
 def test_dropout_keeps_the_mean_and_drops_nothing_without_a_key():
     member = experiment(dropout=0.25)
     h = jnp.ones((200, 100))
-    dropped = np.asarray(forward.dropout(member, jax.random.key(1), h))
+    dropped = np.asarray(dropout(member, jax.random.key(1), h))
     assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.75)}
     assert abs(dropped.mean() - 1) < 0.02
-    assert forward.dropout(member, None, h) is h
+    assert dropout(member, None, h) is h
     spec = ModelSpec(2, 1)
     whole, first, second = (run(member, spec, normal_inputs(), key=k)[1]
                             for k in (None, jax.random.key(1), jax.random.key(2)))  # fmt: skip
@@ -286,7 +273,7 @@ def test_a_bidirectional_model_is_refused_where_a_task_is_causal():
     class Causal(Sums):
         causal = True
 
-    with pytest.raises(UserError, match=r"^bidirectional: the task sums must not read later"):
+    with pytest.raises(UserError, match=r"^bidirectional: the task Causal must not read later"):
         experiment(task=Causal(), bidirectional=True)
     with pytest.raises(UserError, match=r"^bidirectional: expected true or false, got 1$"):
         experiment(bidirectional=1)

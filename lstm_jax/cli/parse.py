@@ -43,6 +43,7 @@ ALIASES = {
         "schedule.warmup-steps": "warmup",
         "cell": "model rnn-type arch",
         "begin-with": "init-from warm-start",
+        "block": "residual skip",
         "platform": "device accelerator",
         "runs-dir": "out output output-dir logdir log-dir workdir",
         "task.dataset": "data",

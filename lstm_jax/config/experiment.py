@@ -28,6 +28,7 @@ from lstm_jax.components import (
     grid_points,
     tables,
 )
+from lstm_jax.config.blocks import BLOCKS, Block, Plain
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.fields import Axis, FieldSpec, axis, check_value, field_specs
 from lstm_jax.optim import OPTIMIZERS, SCHEDULES
@@ -73,11 +74,24 @@ class Experiment:
     bidirectional: Axis[bool] = axis(
         False, "read the sequence in both directions, each with its own weights"
     )
-    residual: Axis[bool] = axis(False, "residual connection around each layer after the first")
+    block: ComponentAxis[Block] = component_axis(
+        Plain(), BLOCKS, "what stands around each recurrent layer"
+    )
+    read_out: Axis[str] = axis(
+        "last",
+        "what the head reads of each sequence: the outputs at the last time step, or their mean; "
+        "a task may take the mean by itself",
+        choices=lambda: ("last", "mean"),
+    )
     dropout: Axis[float | None] = axis(
-        None, "dropout probability of outputs between layers and before the head; none: no dropout",
+        None,
+        "dropout probability of outputs between layers (of what a residual block adds) and before "
+        "the head; none: no dropout",
         low=0.0, high=0.999, traced=True,
     )  # fmt: skip
+    variational_dropout: Axis[bool] = axis(
+        False, "one dropout mask for all time steps of a sequence (Gal and Ghahramani, 2016)"
+    )
     learning_rate: Axis[float] = axis(
         1e-3, "learning rate of the optimizer", low=SMALLEST, high=1e30, traced=True, log=True
     )
@@ -217,11 +231,12 @@ class Experiment:
         if 0 < self.chrono_steps < 3:
             raise UserError(f"chrono_steps: {self.chrono_steps} is too few; give 3 or more, or 0")
         if self.backend == "cudnn" and (
-            (self.cell, self.layers) != ("lstm", 1) or self.bidirectional
+            (self.cell, self.layers, self.block) != ("lstm", 1, Plain()) or self.bidirectional
         ):
             raise UserError(
-                f"backend: cudnn runs one layer of the cell lstm in one direction, not "
-                f"{self.layers} of {self.cell}{' in both' if self.bidirectional else ''}; use scan"
+                f"backend: cudnn runs one layer of the cell lstm in one direction, in a plain "
+                f"block, not {self.layers} of {self.cell}{' in both' * self.bidirectional} in a "
+                f"{self.block.name} block; use scan"
             )
         if self.patience is not None and self.patience > self.num_evals - 2:
             raise UserError(

@@ -16,6 +16,7 @@ from lstm_jax.data.dataset import Arrays
 from lstm_jax.data.time_series import Scales
 from lstm_jax.errors import UserError
 from lstm_jax.model.block import make_blocks
+from lstm_jax.model.forward import reads_mean
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.forecast import Forecast
@@ -54,7 +55,7 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
     Each entry of `description` is JSON in the metadata of the file (`metadata_props`).
 
     Raises UserError for a cell without an operator, for a task other than images, texts and
-    forecasts, and for layers that are bidirectional or residual.
+    forecasts, and for layers that are bidirectional or in residual blocks.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -72,17 +73,21 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
         )
     if not all(block.one_way for block in make_blocks(member)):
         raise UserError(
-            "ONNX is written of layers that read forwards, one upon the other, without residual "
-            "sums; leave --onnx away: StableHLO holds every model"
+            "ONNX is written of layers that read forwards, one upon the other, in plain blocks; "
+            "leave --onnx away: StableHLO holds every model"
         )
     node = helper.make_node
     is_classifier = inference.is_classifier(member)
     answer = "probabilities" if is_classifier else "forecast"
     front = _input_graph(trained)
     layers, last = _layers(trained, front.lengths)
-    if trained.spec.mean_pool:  # the operator's outputs [T,1,N,H] are zero after an example's end
-        pooling = [
-            node("Squeeze", [last, "second_axis"], ["h_TNH"]),
+    squeeze = node("Squeeze", [last, "second_axis"], ["h_TNH"])
+    pools = reads_mean(trained.member, trained.spec)
+    if pools and not front.lengths:
+        pooling = [squeeze, node("ReduceMean", ["h_TNH"], ["h"], axes=[0], keepdims=0)]
+    elif pools:
+        pooling = [  # the operator's outputs [T,1,N,H] are zero after an example's end
+            squeeze,
             node("ReduceSum", ["h_TNH", "first_axis"], ["total"], keepdims=0),
             node("Cast", ["lengths"], ["count"], to=TensorProto.FLOAT),
             node("Unsqueeze", ["count", "second_axis"], ["counts"]),
@@ -199,7 +204,7 @@ def _layers(trained: TrainedModel, lengths: str) -> tuple[list[Any], str]:
         if index + 1 < count:  # outputs have an axis of directions: [T,1,N,H]
             squeezed = [f"outputs_{index}", "second_axis"], [f"rows_{index + 1}"]
             nodes.append(helper.make_node("Squeeze", *squeezed))
-    return nodes, f"{'outputs' if trained.spec.mean_pool else 'last'}_{count - 1}"
+    return nodes, f"{'outputs' if reads_mean(trained.member, trained.spec) else 'last'}_{count - 1}"
 
 
 def _weights(trained: TrainedModel) -> Arrays:
@@ -227,7 +232,7 @@ def _weights(trained: TrainedModel) -> Arrays:
         weights[f"R_{index}"] = np.concatenate([k[num_inputs + 1 :].T for k in of_h])[None]
         weights[f"B_{index}"] = np.concatenate([*bias_x, *bias_h])[None]
     constants: Arrays = {"first_axis": np.array([0], np.int64)}
-    if len(trained.fused.layers) > 1 or trained.spec.mean_pool:
+    if len(trained.fused.layers) > 1 or reads_mean(trained.member, trained.spec):
         constants["second_axis"] = np.array([1], np.int64)
     if trained.spec.mean_pool:
         constants["one"] = np.array(1, np.float32)

@@ -30,6 +30,7 @@ class CustomLayer:
     layer: Layer
     name: str  # in the parameter tree
     num_inputs: int
+    hidden_size: int
     reverse: bool = False  # it reads from the last time step to the first
 
     @property
@@ -82,7 +83,7 @@ class CustomLayer:
 
     def init(self, key: jax.Array) -> Params:
         """Returns the initial parameters. Raises UserError where they are no dict of arrays."""
-        params = self.layer.init(key, self.num_inputs, self.member.hidden_size)
+        params = self.layer.init(key, self.num_inputs, self.hidden_size)
         if not isinstance(params, dict) or not params:
             raise UserError(
                 f"cell: {self.member.cell}.init returned {type(params).__name__}; expected a dict "

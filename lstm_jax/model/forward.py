@@ -18,8 +18,11 @@ import jax.numpy as jnp
 from lstm_jax.cells.cell import Activations
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.errors import UserError
 from lstm_jax.model.attention import Encoded, attend, bridge
 from lstm_jax.model.block import make_blocks
+from lstm_jax.model.directions import Directions
+from lstm_jax.model.dropout import dropout
 from lstm_jax.model.embedding import look_up
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.layer import LayerOutputs
@@ -43,17 +46,18 @@ def apply_model(
     keys: list[jax.Array | None] = [None] * num_keys
     if dropout_key is not None:
         keys = [jax.random.fold_in(dropout_key, index) for index in range(num_keys)]
-    all_outputs = spec.per_step_outputs or spec.mean_pool
+    pools = reads_mean(member, spec)
+    all_outputs = spec.per_step_outputs or pools
     if spec.decoder is not None:
         encoded = encode(member, fused, inputs, keys[: member.layers])
-        decoder_keys = keys[member.layers : -1]
+        decoder_keys = keys[member.layers :]
         outputs = run_decoder(member, fused, encoded, inputs.decoder_inputs_SB, decoder_keys)
         h = attend(encoded, outputs.h_TBW)
     else:
-        outputs = run_layers(member, fused, inputs, keys[:-1], keep_outputs=all_outputs)
+        outputs = run_layers(member, fused, inputs, keys, keep_outputs=all_outputs)
         if spec.per_step_outputs:
             h = outputs.h_TBW
-        elif spec.mean_pool:
+        elif pools:
             h = mean_over_time(outputs.h_TBW, inputs.lengths_B)
         else:
             h = outputs.last_BW
@@ -105,18 +109,17 @@ def run_layers(
 ) -> LayerOutputs:
     """Runs all recurrent layers, each on the outputs of the one below, from `carry` or zeros.
 
-    `keys` has a dropout key for the outputs between each two layers; none drops nothing.
+    `keys` has a dropout key for each layer; none drops nothing.
     """
     blocks = make_blocks(member, decoder=decoder)
     h_TBW, last, carries = embed_inputs(fused, inputs), len(blocks) - 1, []
     for index, (block, weights) in enumerate(zip(blocks, fused.layers, strict=True)):
         before = None if carry is None else carry[index]
         keep = keep_outputs or index < last
+        key = keys[index] if keys else None
         h_TBW, last_BW, after = block.run(
-            weights, h_TBW, inputs.lengths_B, before, keep_outputs=keep
+            weights, h_TBW, inputs.lengths_B, before, keep_outputs=keep, key=key
         )
-        if index < last:
-            h_TBW = dropout(member, keys[index] if keys else None, h_TBW)
         carries.append(after)
     return LayerOutputs(h_TBW, last_BW, tuple(carries))
 
@@ -141,12 +144,27 @@ def initial_carry(member: Experiment, batch: int) -> tuple[Any, ...]:
     return tuple(block.initial_carry(batch) for block in make_blocks(member))
 
 
+def reads_mean(member: Experiment, spec: ModelSpec) -> bool:
+    """Returns whether the head reads the mean of the outputs of all time steps.
+
+    Raises UserError where the experiment wants so and the task asks at every time step.
+    """
+    if member.read_out == "last":
+        return spec.mean_pool
+    if spec.per_step_outputs or spec.decoder is not None:
+        raise UserError(
+            f"read_out: the task {member.task.name} asks at every time step, so there is no mean "
+            "to read; use last"
+        )
+    return True
+
+
 def can_trace(member: Experiment, spec: ModelSpec) -> bool:
     """Returns whether `trace_last_layer` shows the whole way from an input to the head: through
     the recurrent layers alone, read forwards.
     """
     one_way = all(block.one_way for block in make_blocks(member))
-    return one_way and not spec.mean_pool and spec.decoder is None
+    return one_way and not reads_mean(member, spec) and spec.decoder is None
 
 
 def trace_last_layer(
@@ -164,6 +182,7 @@ def trace_last_layer(
     for block, weights in below:
         x_TBW = block.run(weights, x_TBW, inputs.lengths_B).h_TBW
     block, weights = top
+    assert isinstance(block, Directions), "the model does not pass `can_trace`"
     return block.trace(weights, x_TBW, perturbation_TBH)
 
 
@@ -177,18 +196,6 @@ def embed_inputs(fused: FusedParams, inputs: Inputs) -> jax.Array:
 def apply_head(fused: FusedParams, h: jax.Array) -> jax.Array:
     """Returns the head's outputs [..., O] for outputs [..., W] of the last layer."""
     return matmul(append_ones(h), fused.head_DO) if h.ndim == 3 else append_ones(h) @ fused.head_DO
-
-
-def dropout(member: Experiment, key: jax.Array | None, h: jax.Array) -> jax.Array:
-    """Returns the outputs, each set to zero with the member's probability p, the others / (1 - p).
-
-    See Srivastava et al., "Dropout" (2014). Without a key the outputs are returned as they are.
-    """
-    if key is None or member.dropout is None:
-        return h
-    kept = jax.random.uniform(key, h.shape) >= member.dropout
-    # A product: XLA turns x / scalar into x * (1 / scalar) in some programs only.
-    return jnp.where(kept, h * (1 / (1 - member.dropout)), jnp.float32(0))
 
 
 def mean_over_time(h_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:

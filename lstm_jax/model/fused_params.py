@@ -6,13 +6,13 @@ more than the inputs of a dense layer, for its bias, I = H: its outputs, which a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.model.block import Fused, make_blocks
+from lstm_jax.model.block import make_blocks
 from lstm_jax.model.init import bridge_names
 from lstm_jax.model.layer import Params
 
@@ -27,7 +27,7 @@ class AttentionKernels(NamedTuple):
 class FusedDecoder(NamedTuple):
     """The weights of a decoder, ready to run."""
 
-    layers: tuple[Fused, ...]  # as in `FusedParams`
+    layers: tuple[Any, ...]  # as in `FusedParams`
     embedding_VH: jax.Array  # of the target's symbols
     bridges_DH: tuple[tuple[jax.Array, ...], ...]  # for each layer, for each array of its state
     attention: AttentionKernels | None
@@ -36,7 +36,7 @@ class FusedDecoder(NamedTuple):
 class FusedParams(NamedTuple):
     """A model ready to run. Each microbatch takes its gradient with respect to these arrays."""
 
-    layers: tuple[Fused, ...]  # for each block what its `fuse` returns
+    layers: tuple[Any, ...]  # for each block what its `fuse` returns
     head_DO: jax.Array  # [kernel; bias]
     embedding_VH: jax.Array | None
     decoder: FusedDecoder | None = None

@@ -14,7 +14,9 @@ from flax.linen import initializers
 
 from lstm_jax.cells import get_cell
 from lstm_jax.cells.linen import DenseParams
+from lstm_jax.config.blocks import Residual
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.errors import UserError
 from lstm_jax.model.block import make_blocks
 from lstm_jax.model.layer import Initializer, Params
 from lstm_jax.tasks.task import DecoderSpec, ModelSpec
@@ -76,8 +78,9 @@ class DecoderParams(nn.Module):
         bridges, blocks = bridge_names(self.experiment), make_blocks(self.experiment, decoder=True)
         for index, block in enumerate(blocks):
             block.declare()
+            units = block.layers[0].width
             for name in bridges[index] if bridges else ():
-                DenseParams((width, hidden), *dense, name=name)()
+                DenseParams((2 * units, units), *dense, name=name)()
         if self.decoder.attention == "none":
             return blocks[-1].width
         self.param("score", dense[0], (blocks[-1].width, width), jnp.float32)
@@ -100,7 +103,12 @@ def bridge_names(member: Experiment) -> tuple[tuple[str, ...], ...]:
     """
     if not member.bidirectional:
         return ()
-    names = (block.directions[0].name for block in make_blocks(member, decoder=True))
+    if isinstance(member.block, Residual) and member.block.conv:
+        raise UserError(
+            "block.conv: an encoder that reads in both directions has no last inputs to hand over "
+            "to a decoder; use 0"
+        )
+    names = (block.layers[0].name for block in make_blocks(member, decoder=True))
     return tuple(
         tuple(f"{name}_begin_{state}" for state in get_cell(member.cell).state) for name in names
     )

@@ -50,16 +50,17 @@ class CellLayer:
     cell: Cell
     name: str  # in the parameter tree
     num_inputs: int
+    hidden_size: int
     reverse: bool = False  # it reads from the last time step to the first
 
     @property
     def width(self) -> int:
         """Returns W."""
-        return self.member.hidden_size
+        return self.hidden_size
 
     def declare(self) -> None:
         """Declares the layer's parameters in the Linen module that is being called."""
-        CellParams(self.member, self.cell, self.num_inputs, name=self.name)()
+        CellParams(self.member, self.cell, self.num_inputs, self.hidden_size, name=self.name)()
 
     def fuse(self, params: Params, dense_DI: jax.Array | None = None) -> FusedLayer:
         """Returns the layer's weights as `run` takes them.
@@ -67,7 +68,7 @@ class CellLayer:
         `params` is the tree that holds the layer's name. `dense_DI`, [kernel; bias], is a dense
         layer below this one, which is multiplied into its kernel.
         """
-        weights, cell, hidden = params[self.name], self.cell, self.member.hidden_size
+        weights, cell, hidden = params[self.name], self.cell, self.hidden_size
         kernel, bias_G = weights["kernel"], weights["bias"]
         input_kernel_IW = kernel[: self.num_inputs]
         if dense_DI is not None:
@@ -117,7 +118,7 @@ class CellLayer:
 
     def initial_carry(self, batch: int) -> State:
         """Returns the carry before the first time step, all zeros."""
-        zeros_BH = jnp.zeros((batch, self.member.hidden_size), jnp.float32)
+        zeros_BH = jnp.zeros((batch, self.hidden_size), jnp.float32)
         return (zeros_BH,) * len(self.cell.state)
 
     def trace(
@@ -139,10 +140,11 @@ class CellParams(nn.Module):
     experiment: Experiment
     cell: Cell
     num_inputs: int
+    hidden_size: int
 
     @nn.compact
     def __call__(self) -> None:
-        cell, hidden = self.cell, self.experiment.hidden_size
+        cell, hidden = self.cell, self.hidden_size
         notebook = self.experiment.kernel_init == "notebook" and cell.recurrent_init is None
         kernel_init = initializers.glorot_uniform() if notebook else partial(_init_kernel, cell)
         shape = self.num_inputs + cell.num_read * hidden, len(cell.columns) * hidden

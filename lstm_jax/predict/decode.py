@@ -59,7 +59,7 @@ def decode(
     """
     encoded = forward.encode(member, fused, member.task.inputs(batch))
     of_beam = encoded._replace(
-        carry=jax.tree.map(lambda a_BH: jnp.tile(a_BH, (beam, 1)), encoded.carry),
+        carry=jax.tree.map(lambda a: jnp.tile(a, (beam, *[1] * (a.ndim - 1))), encoded.carry),
         h_TBW=None if encoded.h_TBW is None else jnp.tile(encoded.h_TBW, (1, beam, 1)),
         lengths_B=None if encoded.lengths_B is None else jnp.tile(encoded.lengths_B, beam),
     )

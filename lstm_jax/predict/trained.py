@@ -180,7 +180,7 @@ class TrainedModel:
         if not forward.can_trace(self.member, self.spec):
             raise UserError(
                 "the answer after each time step is shown of models that read forwards alone, "
-                "without residual connections; this one does not"
+                "in plain blocks; this one does not"
             )
         batches = self._batches(images_NTI, max(1, 28_000 // count))
         return np.concatenate(
