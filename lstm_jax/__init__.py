@@ -44,6 +44,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lstm_jax.api import Outcome, load, read, run
+    from lstm_jax.cells.linear_scan import linear_scan
     from lstm_jax.cells.linen import GRU, LSTM, RNN
     from lstm_jax.cells.lstm import lstm
     from lstm_jax.config.experiment import Experiment
@@ -95,6 +96,7 @@ __all__ = [
     "Text",
     "Translation",
     "UserError",
+    "linear_scan",
     "load",
     "lstm",
     "make_dataset",
@@ -118,6 +120,7 @@ os.register_at_fork(after_in_child=_after_fork)
 # The names of each module, imported when they are first used.
 _MODULES = {
     "lstm_jax.api": ("Outcome", "load", "read", "run"),
+    "lstm_jax.cells.linear_scan": ("linear_scan",),
     "lstm_jax.cells.linen": ("GRU", "LSTM", "RNN"),
     "lstm_jax.cells.lstm": ("lstm",),
     "lstm_jax.data.dataset": ("Dataset", "make_dataset"),

@@ -24,6 +24,7 @@ from lstm_jax.train.placement import named_leaves
 from lstm_jax.train.step import init_state
 
 MEMBER = Experiment(task=Images(dataset="digits"), hidden_size=5)
+WITHOUT_GATES = ("rnn", "irnn", "indrnn", "cornn", "unicornn", "lru", "linoss")
 MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
 
 
@@ -132,7 +133,7 @@ def test_every_cell_has_summaries_of_its_output_gates_and_cell_state(digits, bat
     summaries = jax.eval_shape(summarise_activations, member, fused, batch)
     assert "h" in summaries
     assert ("cell" in summaries) == ("c" in get_cell(name).state)
-    assert any(map(is_gate, summaries)) == (name not in ("rnn", "irnn"))
+    assert any(map(is_gate, summaries)) == (name not in WITHOUT_GATES)
 
 
 def test_shapes_are_those_of_the_initial_values(any_model, digits):

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from textbook import arguments, assert_close, sigmoid, weighted
 
 from lstm_jax.cells import CELLS, get_cell
-from lstm_jax.cells.cell import Block, Cell
+from lstm_jax.cells.cell import Block, Cell, Weight
 from lstm_jax.cells.scan import run, stack_kernels
 from lstm_jax.errors import UserError
 
@@ -149,14 +149,16 @@ def test_an_unknown_or_broken_cell_is_an_error_of_one_line(tmp_path, monkeypatch
         ({"blocks": (Block("n", "xc"),)}, "reads {'c'}, which is not in `read`, ('h',)"),
         ({"blocks": (Block("n", "x"), Block("n", "h"))}, "come last"),
         ({"forget": "f"}, "got {'f'}, not in ('n',)"),
+        ({"pointwise": None}, "it has no pointwise formula"),
+        ({"extra": {"p": Weight(print, rank=2)}}, "extra weights are vectors; got ['p']"),
         ({"pointwise_fwd": print}, "pointwise_fwd and pointwise_bwd need each other"),
         (
-            {"pointwise_fwd": print, "pointwise_bwd": print, "extra": ("p",)},
+            {"pointwise_fwd": print, "pointwise_bwd": print, "extra": {"p": Weight(print)}},
             "allows no extra weights",
         ),
     ],
 )
 def test_a_contradictory_cell_is_an_error(fields, message):
     with pytest.raises(ValueError, match="cell mine") as error:
-        partial(Cell, "mine", ("n",), print)(**fields)
+        Cell(**{"name": "mine", "columns": ("n",), "pointwise": print} | fields)
     assert message in str(error.value)

@@ -161,6 +161,7 @@ def test_a_data_set_from_a_file_trains(files):
 def test_the_recurrence_works_in_other_frameworks(tmp_path):
     """Outputs are finite, and equal those of Flax's own layers with the same weights."""
     write_blocks("docs/recurrence.md", tmp_path)
+    write_blocks("docs/cells.md", tmp_path)
     models = {path.stem: runpy.run_path(str(path)) for path in tmp_path.glob("*.py")}
     x_BTI, lengths_B = np.ones((2, 5, 3), np.float32), np.array([5, 2])
     key = jax.random.key(0)
@@ -176,6 +177,8 @@ def test_the_recurrence_works_in_other_frameworks(tmp_path):
     np.testing.assert_allclose(h_BTH[1, :2], again_BTH[1], atol=1e-6)  # padding hides nothing
     logits = models["nnx_model"]["Classifier"](3, 4, 7, nnx.Rngs(0))(x_BTI)
     assert logits.shape == (2, 7)
+    decay = models["decay"]
+    np.testing.assert_array_equal(decay["second"], decay["h_TBH"][4:])
     layer = models["equinox_model"]["Layer"](3, 4, key)
     h_TBH = layer(x_BTI.swapaxes(0, 1))
     assert h_TBH.shape == (5, 2, 4)

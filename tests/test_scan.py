@@ -1,7 +1,8 @@
 """The recurrence of every cell equals its formula, and its gradient that of autodiff: alone, and
 under vmap, map and shard_map.
 
-A new cell is tested through its line in the table, against its formula in `textbook.py`.
+The cells up to 2015; `test_modern_cells.py` has those after. A cell is tested through its line in
+the table, against its formula in `textbook.py`.
 """
 
 from functools import partial
@@ -14,10 +15,10 @@ from fast_compile import fast_jit
 from jax.sharding import Mesh, PartitionSpec
 from textbook import FORMULAS, arguments, assert_close, assert_equal, textbook, weighted
 
-from lstm_jax.cells import CELLS, get_cell
+from lstm_jax.cells import get_cell
 from lstm_jax.cells.scan import flip, run, stack_kernels, trace
 
-every_cell = pytest.mark.parametrize("name", CELLS)
+every_cell = pytest.mark.parametrize("name", FORMULAS)
 # One with a gradient by hand, with blocks that read only x, with extra weights, with gates that are
 # read back.
 each_kind = pytest.mark.parametrize("name", ["lstm", "gru", "lstm_peephole", "lstm_fgr"])
@@ -48,7 +49,6 @@ def value_and_gradient(function, *inputs):
 @every_cell
 def test_outputs_and_gradients_equal_those_of_the_formula(name):
     """All options at once: initial state, lengths, reverse order, outputs and the final state."""
-    assert name in FORMULAS, "write the paper's formula into tests/textbook.py"
     with jax.enable_x64(True):
         inputs = arguments(name, dtype="float64")
         options = {"lengths": jnp.array([5, 0, 1, 3], jnp.int32), "reverse": True}
@@ -88,7 +88,7 @@ def test_the_scan_equals_a_python_loop_and_the_trace_has_its_activations(name):
             assert 0 < np.min(array) < np.max(array) < 1
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "lstm_peephole"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "lstm_peephole", "brc", "lru"])
 def test_gradients_are_the_same_under_vmap_map_and_shard_map(name):
     """vmap and map run over members, shard_map over the sequences of a batch, on two devices."""
     members = [arguments(name, (3, 4, 3, 4), seed)[:2] for seed in range(2)]

@@ -144,7 +144,8 @@ def arguments(name, shape=(5, 4, 3, 6), seed=0, dtype="float32"):
 
     width = len(cell.columns) * hidden
     kernels = normal(num_inputs, width), normal(cell.num_read * hidden, width) / hidden**0.5
-    params = *kernels, normal(len(cell.blocks) * hidden), {e: normal(hidden) for e in cell.extra}
+    extra = {name: normal(*weight.shape(hidden)) for name, weight in cell.extra.items()}
+    params = *kernels, normal(len(cell.blocks) * hidden), extra
     state = tuple(normal(batch, hidden) for _ in cell.state)
     return params, normal(num_steps, batch, num_inputs), state
 
@@ -160,7 +161,7 @@ def assert_close(actual, expected, tolerance=1e-5):
     """Asserts that arrays are equal up to `tolerance` times their largest number."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(
-            a, b, rtol=0, atol=tolerance * max(1.0, np.max(np.abs(b)))
+            a, b, rtol=0, atol=tolerance * max(1.0, np.max(np.abs(b), initial=0))
         ),
         actual,
         expected,

@@ -5,17 +5,30 @@ Axes: B batch, I input, H hidden, G = blocks * H. `scan.py` owns all matrix prod
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 State = tuple[jax.Array, ...]  # [B,H] each, in the order of `Cell.state`
-Extra = dict[str, jax.Array]  # weights of the pointwise formula: [H]; inside a cell [B,H]
+Extra = dict[str, jax.Array]  # further weights by name: [H]; inside a pointwise formula [B,H]
 Activations = dict[str, jax.Array]  # values to look at, by name, [B,H] each
+# (key, shape, dtype) -> initial values, as in `jax.nn.initializers`.
+Init = Callable[..., jax.Array]
+
+
+class Weight(NamedTuple):
+    """A further weight of a cell: its initial values, and its number of axes, each H long."""
+
+    init: Init
+    rank: int = 1  # 2: a matrix [H,H], for the read-out of a linear cell
+
+    def shape(self, hidden: int) -> tuple[int, ...]:
+        """Returns its shape in a layer of so many units."""
+        return (hidden,) * self.rank
 
 
 @dataclass(frozen=True)
@@ -32,29 +45,32 @@ class Block:
     scale: float = 1.0  # multiplied into the kernel; 0.5 for the argument of `gate`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """A recurrent cell: plain data and pure functions.
 
     Its parameters are a kernel [I + num_read * H, columns * H], inputs before states, a bias
-    [blocks * H], and a vector [H] for each name in `extra`.
+    [blocks * H], and the weights in `extra`. Two cells are equal if they are one object.
 
     Raises ValueError where the fields contradict each other.
     """
 
     name: str
     columns: tuple[str, ...]  # names of the kernel's columns, H wide each
-    # (z_BG, state, extra) -> new state. z_BG: the pre-activations, block beside block.
-    pointwise: Callable[[jax.Array, State, Extra], State]
+    # (z_BG, state, extra) -> new state. z_BG: the pre-activations, block beside block. Only a
+    # `LinearCell` has none.
+    pointwise: Callable[[jax.Array, State, Extra], State] | None = None
     blocks: tuple[Block, ...] = ()  # default: one for each column, which reads x and all of `read`
     state: tuple[str, ...] = ("h",)  # names of the states, one letter each; h is the output
-    read: tuple[str, ...] = ("h",)  # the states that the products read
-    extra: tuple[str, ...] = ()  # names of further weights, [H] each
+    read: tuple[str, ...] = ("h",)  # the states that the products read; may be none
+    extra: Mapping[str, Weight] = field(default_factory=dict)  # further weights, by name
+    bias_init: Mapping[str, Init] = field(default_factory=dict)  # by column; others start at zero
     forget: str | None = None  # the column to whose bias the forget bias is added
     # The column of the gate that keeps the state, where that is not `forget`. Chrono
     # initialisation opens it.
     keeps: str | None = None
-    recurrent_init: str | None = None  # "identity", where the cell's paper starts from it
+    # "identity" or "zeros", where the cell's paper starts from it.
+    recurrent_init: str | None = None
     # (z_BG, state before, state after, extra) -> values for a report, gates after activation.
     activations: Callable[[jax.Array, State, State, Extra], Activations] | None = None
     # A gradient by hand, for a cell without `extra`; other cells use `jax.vjp` of `pointwise`.
@@ -77,7 +93,12 @@ class Cell:
         only_x = [block.sources == "x" for block in self.blocks]
         gates = {self.forget, self.keeps} - {None, *self.columns}
         by_hand = self.pointwise_fwd is not None
+        matrices = [name for name, weight in self.extra.items() if weight.rank != 1]
         for condition, problem in (
+            (
+                self.pointwise is not None or type(self) is not Cell,
+                "it has no pointwise formula",
+            ),
             (not wrong, f"a state's name is one letter other than x, the input; got {wrong}"),
             (len({*self.state}) == len(self.state), f"a name occurs twice in state {self.state}"),
             ("h" in self.state, f"its state {self.state} has no output h"),
@@ -91,6 +112,9 @@ class Cell:
                 "pointwise_fwd and pointwise_bwd need each other",
             ),
             (not by_hand or not self.extra, "pointwise_fwd allows no extra weights"),
+            (not by_hand or self.read, "pointwise_fwd needs products that read a state"),
+            (not self.pointwise or not matrices, f"extra weights are vectors; got {matrices}"),
+            ({*self.bias_init} <= columns, f"bias_init of {[*self.bias_init]}, no such columns"),
         ):
             if not condition:
                 raise ValueError(f"cell {self.name}: {problem}")

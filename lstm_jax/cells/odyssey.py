@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State, gate
+from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State, Weight, gate
 
 Function = Callable[[jax.Array], jax.Array]
 GATE_NAMES = {"i": "input gate", "f": "forget gate", "o": "output gate"}
@@ -112,7 +112,7 @@ peephole_cell = Cell(
     columns=tuple("igfo"),
     blocks=_blocks("igfo"),
     state=("c", "h"),
-    extra=("p_i", "p_f", "p_o"),
+    extra={name: Weight(jax.nn.initializers.zeros) for name in ("p_i", "p_f", "p_o")},
     pointwise=_peephole,
     forget="f",
     activations=_peephole_activations,

@@ -9,6 +9,8 @@ Axes: T time steps, B batch, N = T * B, D and K inputs, O outputs.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -55,9 +57,56 @@ def _matmul_bwd(residuals: tuple[jax.Array, ...], dy_TBO: jax.Array) -> tuple[ja
 matmul.defvjp(_matmul_fwd, _matmul_bwd)
 
 
+ROWS = 64  # of a piece of `matmul_rows`
+
+
+@jax.custom_vjp
+def matmul_rows(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
+    """Returns x @ kernel, [T,B,O]. The bits of a row do not depend on how many rows there are.
+
+    So a sequence has the bits of its time steps one by one. XLA's CPU backend takes another order
+    of addition for another number of rows; here every product has as many. The gradient of the
+    kernel is an ordered sum.
+    """
+    num_steps, batch, width = x_TBD.shape
+    count = num_steps * batch
+    x_ND = jnp.pad(x_TBD.reshape(count, width), ((0, -count % ROWS), (0, 0)))
+    pieces_PnD = x_ND.reshape(-1, ROWS, width)
+    _, z_PnO = lax.scan(lambda _, x_nD: (None, x_nD @ kernel_DO), None, pieces_PnD)
+    return z_PnO.reshape(-1, z_PnO.shape[-1])[:count].reshape(num_steps, batch, -1)
+
+
+def _matmul_rows_fwd(
+    x_TBD: jax.Array, kernel_DO: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return matmul_rows(x_TBD, kernel_DO), (x_TBD, kernel_DO)
+
+
+matmul_rows.defvjp(_matmul_rows_fwd, _matmul_bwd)
+
+
 def append_ones(x: jax.Array) -> jax.Array:
     """Returns [x, 1] along the last axis.
 
     A bias is then the last row of a kernel, and its gradient is part of the kernel's product.
     """
     return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def broadcast_rows(w_H: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Returns a weight at all rows, [T,B,H], for (T, B). Its gradient is an ordered sum."""
+    return jnp.broadcast_to(w_H[None, None], (*shape, len(w_H)))
+
+
+def _broadcast_fwd(w_H: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, None]:
+    return broadcast_rows(w_H, shape), None
+
+
+def _broadcast_bwd(shape: tuple[int, int], _: None, dy_TBH: jax.Array) -> tuple[jax.Array]:
+    dy_NH = dy_TBH.reshape(-1, dy_TBH.shape[-1])
+    ones_N8 = lax.optimization_barrier(jnp.ones((len(dy_NH), 8), dy_NH.dtype))
+    return (sum_over_rows(ones_N8, dy_NH)[0],)
+
+
+broadcast_rows.defvjp(_broadcast_fwd, _broadcast_bwd)

@@ -3,7 +3,8 @@
 At each time step z = [x, 1, r] @ [input kernel; bias; recurrent kernel] and then
 state = pointwise(z, state), with the cell's own pointwise formula. r is the part of the
 old state that the matrix product reads; for most cells it is h. `scan_vjp.py` holds both passes and
-the reasons for their form.
+the reasons for their form. Where the products read no state, they are taken for all time steps at
+once: `pointwise_scan.py`, and `linear_cell.py` for cells that are linear in their state.
 
 Axes: T time steps, B batch, I input, H hidden, R = num_read * H, K = I + 1 + R, W = columns * H
 (the parameters), G = blocks * H (the pre-activations).
@@ -27,6 +28,9 @@ from lstm_jax.cells.argument_checks import (
     vary_alike,
 )
 from lstm_jax.cells.cell import Activations, Cell, Extra, State
+from lstm_jax.cells.linear_cell import LinearCell, run_linear, trace_linear
+from lstm_jax.cells.ordered_matmul import append_ones, matmul_rows
+from lstm_jax.cells.pointwise_scan import scan_pointwise
 from lstm_jax.cells.scan_vjp import append_state, broadcast_to_batch, recur
 
 FORWARD_MODE = (
@@ -45,6 +49,7 @@ def run(
     lengths_B: jax.Array | None = None,
     reverse: bool = False,
     keep_outputs: bool = True,
+    associative: bool = False,
 ) -> tuple[Any, State]:
     """Runs a cell over T time steps: returns all outputs [T,B,H] and the final state, [B,H] each.
 
@@ -53,13 +58,15 @@ def run(
     kernel_KG: from `stack_kernels`.
     x_TBI: the inputs. All arrays may be float32, bfloat16 or float16; they are converted to
         float32, or, where any is float64, to float64. Outputs and states have that dtype.
-    extra: the weights that `cell.extra` names, [H] each.
+    extra: the weights that `cell.extra` names, [H] each, or [H,H] of a linear cell's read-out.
     initial: the state before the first time step, [B,H] each; None stands for zeros.
     lengths_B: integers, the time steps of each sequence. The final state is then the one after so
         many time steps (the initial one for 0). The outputs continue through the padding, as in
         `flax.linen.RNN`. None: all T.
     reverse: reads each sequence from its last time step to its first; padding stays at the end. The
         outputs are in the order of reading (`flip` puts them back).
+    associative: computes all time steps of a linear cell together, for GPUs and TPUs. It gives
+        other bits. Other cells do not have that form and run as ever.
 
     The function is differentiable in reverse mode, to any order. Raises ValueError with the name of
     an argument whose shape does not fit, and TypeError for integer inputs and for forward mode
@@ -71,9 +78,9 @@ def run(
     expect_shape("kernel_KG", kernel_KG, shape, x_TBI=x_TBI)
     extra = {} if extra is None else extra
     if set(extra) != set(cell.extra):
-        raise ValueError(f"extra has {sorted(extra)}; the cell {cell.name} has {cell.extra}")
+        raise ValueError(f"extra has {sorted(extra)}; the cell {cell.name} has {[*cell.extra]}")
     for name, array in extra.items():
-        expect_shape(f"extra {name}", array, (hidden,), kernel_KG=kernel_KG)
+        expect_shape(f"extra {name}", array, cell.extra[name].shape(hidden), kernel_KG=kernel_KG)
     expect_floats(x_TBI=x_TBI, kernel_KG=kernel_KG, **extra)
     expect_state(cell.state, initial, hidden, x_TBI, kernel_KG=kernel_KG)
     expect_lengths(lengths_B, x_TBI)
@@ -86,7 +93,21 @@ def run(
     if reverse:
         x_TBI = flip(x_TBI, lengths_B)
     try:
-        return recur(cell, keep_outputs, kernel_KG, x_TBI, extra, initial, lengths_B)
+        if cell.read:
+            return recur(cell, keep_outputs, kernel_KG, x_TBI, extra, initial, lengths_B)
+        if num_steps == 1:
+            # XLA makes no loop of one time step, and then rounds otherwise than in a loop.
+            x_TBI = jnp.concatenate([x_TBI, x_TBI])
+            lengths_B = jnp.ones(batch, jnp.int32) if lengths_B is None else lengths_B
+        if isinstance(cell, LinearCell):
+            h_TBH, final = run_linear(
+                cell, kernel_KG, x_TBI, extra, initial, lengths_B,
+                keep_outputs=keep_outputs, associative=associative,
+            )  # fmt: skip
+        else:
+            z_TBG = matmul_rows(append_ones(x_TBI), kernel_KG)
+            h_TBH, final = scan_pointwise(cell, keep_outputs, z_TBG, extra, initial, lengths_B)
+        return None if h_TBH is None else h_TBH[:num_steps], final
     except TypeError as error:
         if "forward-mode" not in str(error):
             raise
@@ -111,7 +132,9 @@ def run_unstacked(
     initial state.
     """
     expect_time_steps(x_TBI)
-    hidden = recurrent_kernel_HG.shape[0] // cell.num_read
+    hidden = bias_G.shape[0] // len(cell.blocks)
+    if cell.read:
+        hidden = recurrent_kernel_HG.shape[0] // cell.num_read
     width = len(cell.columns) * hidden
     expect_shape("recurrent_kernel_HG", recurrent_kernel_HG, (cell.num_read * hidden, width))
     known = {"x_TBI": x_TBI, "recurrent_kernel_HG": recurrent_kernel_HG}
@@ -138,19 +161,22 @@ def trace(
     """Returns the activations at all time steps, [T,B,H] each, with the outputs as "h".
 
     It serves figures, not training: it is slower than `run`. `perturbation_TBH` is added to the
-    output of each time step before the next one reads it. The gradient by it, at zero, is the
-    gradient by the outputs themselves.
+    output of each time step before the next one reads it; in a linear cell, to its first state. The
+    gradient by it, at zero, is the gradient by the outputs themselves, or by that state.
     """
     num_steps, batch, _ = x_TBI.shape
     hidden = kernel_KG.shape[1] // len(cell.blocks)
     if perturbation_TBH is None:
         perturbation_TBH = jnp.zeros((num_steps, batch, hidden), kernel_KG.dtype)
+    if isinstance(cell, LinearCell):
+        return trace_linear(cell, kernel_KG, x_TBI, extra or {}, perturbation_TBH)
     extra_BH = broadcast_to_batch(extra or {}, batch)
     output = cell.output_index
 
     def time_step(state: State, inputs: tuple[jax.Array, jax.Array]) -> tuple[State, Activations]:
         x_BI, perturbation_BH = inputs
         z_BG = append_state(cell, x_BI, state) @ kernel_KG
+        assert cell.pointwise is not None
         new = cell.pointwise(z_BG, state, extra_BH)
         activations = {}
         if cell.activations is not None:
@@ -167,14 +193,14 @@ def stack_kernels(
     cell: Cell, input_kernel_IW: jax.Array, recurrent_kernel_RW: jax.Array, bias_G: jax.Array
 ) -> jax.Array:
     """Returns [input kernel; bias; recurrent kernel], [K,G], by blocks and scaled for `run`."""
-    kernels = jnp.split(recurrent_kernel_RW, cell.num_read)
+    kernels = jnp.split(recurrent_kernel_RW, cell.num_read) if cell.read else []
     recurrent = [columns_to_blocks(cell, *pair) for pair in zip(cell.read, kernels, strict=True)]
     input_kernel_IG = columns_to_blocks(cell, "x", input_kernel_IW)
     kernel_KG = jnp.concatenate([input_kernel_IG, bias_G[None], *recurrent])
     scales = [block.scale for block in cell.blocks]
     if scales == [1.0] * len(scales):
         return kernel_KG
-    scale_G = jnp.repeat(jnp.array(scales, kernel_KG.dtype), len(kernels[0]))
+    scale_G = jnp.repeat(jnp.array(scales, kernel_KG.dtype), len(bias_G) // len(scales))
     return kernel_KG * scale_G[None]
 
 

@@ -1,4 +1,4 @@
-"""The recurrence of all cells with a backward pass by hand: `recur`.
+"""The recurrence of cells whose products read a state, with a backward pass by hand: `recur`.
 
 Axes: T time steps, B batch, N = T * B, I input, H hidden, R = num_read * H states that the products
 read, K = I + 1 + R, G = blocks * H. Of G, D belong to blocks that read a state and X to blocks that
@@ -46,15 +46,17 @@ def _pointwise_with_residuals(
     """Returns the new state, derivatives or z, and residuals; see `Cell.pointwise_fwd`."""
     if cell.pointwise_fwd is not None:
         return cell.pointwise_fwd(z_BG, state)
+    assert cell.pointwise is not None, "a linear cell has a scan of its own"
     return cell.pointwise(z_BG, state, extra_BH), (z_BG,), state
 
 
-def _pointwise_vjp(
+def pointwise_vjp(
     cell: Cell, derivatives_or_z_BG: jax.Array, residuals: State, extra_BH: Extra, dstate: State
 ) -> tuple[jax.Array, tuple[Any, ...], Extra]:
     """Returns the gradients by z, by the state before (see `Cell.pointwise_bwd`), by `extra`."""
     if cell.pointwise_bwd is not None:
         return *cell.pointwise_bwd(derivatives_or_z_BG, residuals, dstate), {}
+    assert cell.pointwise is not None, "a linear cell has a scan of its own"
     _, vjp = jax.vjp(cell.pointwise, derivatives_or_z_BG, residuals, extra_BH)
     dz_BG, dbefore, dextra_BH = vjp(dstate)
     return dz_BG, dbefore, dextra_BH
@@ -95,7 +97,7 @@ def _write_row(buffer: jax.Array, value: jax.Array, t: jax.Array, column: int) -
     return lax.dynamic_update_slice(buffer, value[None], start)
 
 
-def _freeze_after_end(
+def freeze_after_end(
     lengths_B: jax.Array | None, t: jax.Array, new: State, final: State | None
 ) -> State | None:
     """Returns the last state so far inside each sequence; None where all have full length."""
@@ -103,6 +105,15 @@ def _freeze_after_end(
         return None
     inside_B1 = (t < lengths_B)[:, None]
     return tuple(jnp.where(inside_B1, a, b) for a, b in zip(new, final, strict=True))
+
+
+def add_final(lengths_B: jax.Array | None, t: jax.Array, dstate: State, dfinal: State) -> State:
+    """Adds the cotangents of the final state to the sequences that end at time step t."""
+    if lengths_B is None:
+        return dstate
+    ends_B1 = (lengths_B == t + 1)[:, None]
+    pairs = zip(dstate, dfinal, strict=True)
+    return tuple(d_BH + jnp.where(ends_B1, dfinal_BH, 0) for d_BH, dfinal_BH in pairs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -127,7 +138,7 @@ def recur(
         t, x_BI, z_BX = inputs
         z_BG = _concat_blocks(append_state(cell, x_BI, state) @ kernel_KD, z_BX)
         state, _, _ = _pointwise_with_residuals(cell, z_BG, state, extra_BH)
-        final = _freeze_after_end(lengths_B, t, state, final)
+        final = freeze_after_end(lengths_B, t, state, final)
         return (state, final), state[cell.output_index] if keep_outputs else None
 
     start = initial, None if lengths_B is None else initial
@@ -161,7 +172,7 @@ def _recur_fwd(
         for derivative_BH in derivatives:
             buffer_TBG = _write_row(buffer_TBG, derivative_BH, t, column)
             column += derivative_BH.shape[1]
-        final = _freeze_after_end(lengths_B, t, state, final)
+        final = freeze_after_end(lengths_B, t, state, final)
         output = state[cell.output_index] if keep_outputs else None
         return (state, final, xr_TBK, buffer_TBG), (residuals, output)
 
@@ -187,14 +198,6 @@ def _recur_bwd(
     recurrent_DR = kernel_KG[num_inputs + 1 :, :num_state_columns].T  # once, before the scan
     extra_BH, output = broadcast_to_batch(extra, batch), cell.output_index
 
-    def add_final(t: jax.Array, dstate: State) -> State:
-        """Adds the cotangents of the final state to the sequences that end at time step t."""
-        if lengths_B is None:
-            return dstate
-        ends_B1 = (lengths_B == t + 1)[:, None]
-        pairs = zip(dstate, dfinal, strict=True)
-        return tuple(d_BH + jnp.where(ends_B1, dfinal_BH, 0) for d_BH, dfinal_BH in pairs)
-
     def time_step(carry, inputs):
         dstate, dextra_sum, buffer_TBG = carry
         t, pointwise_residuals, dh_BH = inputs
@@ -204,8 +207,12 @@ def _recur_bwd(
         )
         if keep_outputs:
             dstate = (*dstate[:output], dstate[output] + dh_BH, *dstate[output + 1 :])
-        dz_BG, dbefore, dextra_BH = _pointwise_vjp(
-            cell, derivatives_or_z_BG, pointwise_residuals, extra_BH, add_final(t, dstate)
+        dz_BG, dbefore, dextra_BH = pointwise_vjp(
+            cell,
+            derivatives_or_z_BG,
+            pointwise_residuals,
+            extra_BH,
+            add_final(lengths_B, t, dstate, dfinal),
         )
         buffer_TBG = _write_row(buffer_TBG, dz_BG, t, 0)
         dread_BR = dz_BG[:, :num_state_columns] @ recurrent_DR
@@ -230,7 +237,7 @@ def _recur_bwd(
     dx_TBI = dx_NI.reshape(num_steps, batch, num_inputs)
     ones_8B = lax.optimization_barrier(jnp.ones((8, batch), dz_NG.dtype))
     dextra = {name: (ones_8B @ d_BH)[0] for name, d_BH in dextra_sum.items()}
-    return dkernel_KG, dx_TBI, dextra, add_final(jnp.int32(-1), dstate), None
+    return dkernel_KG, dx_TBI, dextra, add_final(lengths_B, jnp.int32(-1), dstate, dfinal), None
 
 
 recur.defvjp(_recur_fwd, _recur_bwd)

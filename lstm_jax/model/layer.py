@@ -39,7 +39,7 @@ class FusedLayer(NamedTuple):
     """The weights of a recurrent layer in one direction, ready to run."""
 
     kernel_KG: jax.Array  # from `scan.stack_kernels`, the forget bias included
-    extra: dict[str, jax.Array]  # weights of the cell's pointwise formula, [H] each
+    extra: dict[str, jax.Array]  # the cell's further weights
 
 
 @dataclass(frozen=True)
@@ -151,18 +151,22 @@ class CellParams(nn.Module):
         self.param("kernel", kernel_init, shape, jnp.float32)
         bias_init = _bias_init(cell, self.experiment.chrono_steps)
         self.param("bias", bias_init, (len(cell.blocks) * hidden,), jnp.float32)
-        for name in cell.extra:
-            self.param(name, initializers.zeros_init(), (hidden,), jnp.float32)
+        for name, weight in cell.extra.items():
+            self.param(name, weight.init, weight.shape(hidden), jnp.float32)
 
 
 def _init_kernel(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """Returns a kernel: inputs LeCun normal, each recurrent [H,H] orthogonal or the identity."""
+    """Returns a kernel: inputs LeCun normal, each recurrent [H,H] orthogonal, or as the
+    cell says.
+    """
     (num_rows, width), count = shape, len(cell.columns)
     hidden = width // count
     num_inputs = num_rows - cell.num_read * hidden
     input_key, *keys = jax.random.split(key, 1 + cell.num_read * count)
     if cell.recurrent_init == "identity":
         squares = [jnp.eye(hidden, dtype=dtype)] * len(keys)
+    elif cell.recurrent_init == "zeros":
+        squares = [jnp.zeros((hidden, hidden), dtype)] * len(keys)
     else:
         squares = [initializers.orthogonal()(k, (hidden, hidden), dtype) for k in keys]
     states = [jnp.concatenate(squares[i : i + count], axis=1) for i in range(0, len(keys), count)]
@@ -171,23 +175,30 @@ def _init_kernel(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -
 
 
 def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
-    """Returns the initialiser of a layer's bias: zeros, or with `chrono_steps` the chrono one.
+    """Returns the initialiser of a layer's bias: that of its cell, and with `chrono_steps` the
+    chrono one for the columns that it opens and closes.
 
     Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018), equation 16. It needs a
     gate that keeps the state: a forget gate or, by their equation 10, a GRU's update gate.
     """
     keeps = cell.keeps or cell.forget
-    if not chrono_steps or keeps is None:
+    chrono = keeps is not None and chrono_steps > 0
+    if not chrono and not cell.bias_init:
         return initializers.zeros_init()
 
-    def chrono(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         hidden = shape[0] // len(cell.blocks)
-        keep_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
-        of_column = {keeps: keep_H, "i": -keep_H}
-        zeros_H = jnp.zeros_like(keep_H)
+        of_column = {
+            column: column_init(jax.random.fold_in(key, index), (hidden,), dtype)
+            for index, (column, column_init) in enumerate(cell.bias_init.items())
+        }
+        if chrono and keeps is not None:
+            keep_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
+            of_column |= {keeps: keep_H, "i": -keep_H}
+        zeros_H = jnp.zeros(hidden, dtype)
         return jnp.concatenate([of_column.get(block.column, zeros_H) for block in cell.blocks])
 
-    return chrono
+    return init
 
 
 def last_time_step(x_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:

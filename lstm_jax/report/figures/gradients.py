@@ -74,8 +74,9 @@ def gradient_figures(
     curves = {"as this run": flow_curve(spec, member, first, batch)}
     for name, variant in variants(member, experiment).items():
         curves[name] = flow_curve(spec, variant, inference.initial_params(variant, spec), batch)
-    enlarged = enlarge_recurrent(member, first, EXPLODING)
-    curves[f"recurrent kernel x {EXPLODING:g}"] = flow_curve(spec, member, enlarged, batch)
+    if get_cell(member.cell).read:
+        enlarged = enlarge_recurrent(member, first, EXPLODING)
+        curves[f"recurrent kernel x {EXPLODING:g}"] = flow_curve(spec, member, enlarged, batch)
     yield Figure(
         "gradient_flow",
         "How far back the gradient reaches at initialisation",
