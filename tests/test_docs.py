@@ -20,6 +20,7 @@ from lstm_jax.cli.parse import parse
 from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.predict import PredictOptions, predict
+from lstm_jax.report.figures.settings import metric_tables
 from lstm_jax.report.page import answer_figures
 from lstm_jax.runs.code import user_files
 from lstm_jax.runs.datasets import load_data
@@ -111,6 +112,23 @@ def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     with pytest.raises(EnvironmentProblem, match=r"'moved\.py:Average': no such file") as error:
         read_trusted(directory, False, print)
     assert "damaged" not in str(error.value)
+
+
+def test_a_second_metric_from_a_file_is_in_rows_results_and_report(files, capsys):
+    experiment = runpy.run_path("top_three.py")["experiment"]
+    experiment = experiment.replace(SMALL | {"total_steps": 41, "num_evals": 2, "seed": (0, 1)})
+    outcome = lstm_jax.run(experiment)
+    assert "also on the test: top 5 accuracy 0." in capsys.readouterr().out
+    names = experiment.task.metrics
+    for result in outcome.members:
+        assert [*result.test] == ["loss", *names]
+        assert result.test["accuracy"] <= result.test["top_3_accuracy"]
+        assert result.test["top_3_accuracy"] <= result.test["top_5_accuracy"]
+        assert result.test["label_probability"] == pytest.approx(np.exp(-result.test["loss"]))
+        assert outcome.results["test_macro_f1"].dtype == np.float64
+    assert np.isfinite(outcome.metrics["validation_top_3_accuracy"][2:4]).all()
+    (table,) = metric_tables(outcome.record)
+    assert table.header == [name.replace("_", " ") for name in names[1:]]
 
 
 def test_a_logger_from_a_file_hears_of_validation(files):

@@ -370,6 +370,14 @@ def squared_errors(forecast: Forecaster, split: Arrays, window: int, horizon: in
     return total_S / count
 
 
+def naive_error(split: Arrays, window: int, period: int) -> float:
+    """Returns the mean absolute error of the value one period ago, or of the last value where the
+    period is 0, as a forecast of the first value that each window of a split asks for.
+    """
+    next_N, values = split["first"] + window, split["target"].astype(np.float64)
+    return float(np.mean(np.abs(values[next_N] - values[next_N - max(1, period)])))
+
+
 def target_variances(split: Arrays, window: int, horizon: int) -> np.ndarray:
     """Returns the variances of the values asked for, around their own means, float64 [S]."""
     first_N, values = split["first"] + window, split["target"].astype(np.float64)

@@ -23,7 +23,12 @@ from lstm_jax.report.drawing import Figure, TextTable, render
 from lstm_jax.report.figures.activations import activation_figures
 from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
-from lstm_jax.report.figures.settings import halving_figures, parameter_figures, settings_figures
+from lstm_jax.report.figures.settings import (
+    halving_figures,
+    metric_tables,
+    parameter_figures,
+    settings_figures,
+)
 from lstm_jax.report.summary import summary
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
@@ -81,7 +86,8 @@ def report(
     for finished in {r.member.static_key: r for r in record.results.values()}.values():
         check_code(record, finished.member, finished.identity, other_code, notes.append)
     experiment = record.study.experiment
-    result = Section("Result", [*halving_figures(record), *settings_figures(record)])
+    figures = halving_figures(record), metric_tables(record), settings_figures(record)
+    result = Section("Result", [element for each in figures for element in each])
     metrics = read_metrics(run_dir, notes.append)
     training = Section("Training", list(training_figures(record, metrics)))
     data = Section("Data", list(data_tables(record)))

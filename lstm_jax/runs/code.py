@@ -10,6 +10,7 @@ they are as on record, nothing has to be traced.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import sys
 import traceback
@@ -30,7 +31,7 @@ from lstm_jax.errors import UserError, one_line
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.plugins import is_file_attribute
-from lstm_jax.tasks.task import ModelSpec
+from lstm_jax.tasks.task import ModelSpec, Task
 from lstm_jax.train.batches import next_batch
 from lstm_jax.train.placement import stack_fields
 from lstm_jax.train.step import init_state, train_step
@@ -52,6 +53,11 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
     Raises UserError, with file and line, where a user's own cell or task cannot be traced.
     """
     task = member.task
+    # The metrics of a user's own task may be edited, those of this package are as its version says.
+    is_outside = is_file_attribute(task.spec_string())
+
+    def items(task: Task, outputs: Any, batch: Any) -> dict[str, Any]:
+        return task.evaluation_items(outputs, batch) if is_outside else {}
 
     def program(
         member: Experiment, examples: Any, step: Any, order_N: Any, order_epoch: Any
@@ -63,7 +69,8 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
         new = train_step(spec, member, state, batch, step)
         fused = fuse_kernels(member, state.params)
         outputs = forward.apply_model(member, spec, fused, member.task.inputs(batch))
-        return new, order_N, member.task.score_items(outputs, batch, training=False)
+        scored = member.task.score_items(outputs, batch, training=False)
+        return new, order_N, scored, items(member.task, outputs, batch)
 
     arrays: dict[str, Any] = {
         name: jax.ShapeDtypeStruct(shape, dtype)
@@ -79,6 +86,9 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
         traced = jax.make_jaxpr(program)(fields, arrays, scalar, order, scalar)
     text = ADDRESS.sub("", f"{task.metric} {task.higher_is_better} {traced.jaxpr}")
     digest = hashlib.sha256(text.encode())
+    if is_outside and len(task.metrics) > 1:
+        digest.update(" ".join(task.metrics).encode())
+        digest.update(inspect.getsource(type(task).finalise).encode())
     for constant in traced.consts:
         digest.update(np.asarray(constant).tobytes())
     return digest.hexdigest()

@@ -12,13 +12,14 @@ import jax
 import numpy as np
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.data.dataset import Arrays, Split, shared_arrays
+from lstm_jax.data.dataset import Arrays, Dataset, Split, shared_arrays
 from lstm_jax.model.init import Params
 from lstm_jax.runs.checkpoints import fingerprint
+from lstm_jax.runs.code import user_errors
 from lstm_jax.runs.results import Score, finite
 from lstm_jax.train.placement import Programs, named_leaves
 from lstm_jax.train.processes import to_host
-from lstm_jax.train.step import Metrics, TrainState
+from lstm_jax.train.step import Metrics, Sums, TrainState
 
 EVAL_EXAMPLES = 2_000  # examples of validation, the first ones, that are used during training
 BEST = "best/"  # prefix of the names under which a checkpoint holds what is known of the best
@@ -46,19 +47,20 @@ class Evaluator:
 
     members: tuple[Experiment, ...]
     programs: Programs
-    validation: Arrays  # all of it; the first EVAL_EXAMPLES are used
+    dataset: Dataset  # the first EVAL_EXAMPLES of its validation are used
     best: Arrays = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.steps = eval_steps(self.members[0])
         self.restores_best = self.members[0].restore_best
         self.patience = self.members[0].patience
-        shared = shared_arrays(self.validation)  # such as a series: it has no entry per example
+        validation = self.dataset.validation
+        shared = shared_arrays(validation)  # such as a series: it has no entry per example
         first = {
             name: array if name in shared else array[:EVAL_EXAMPLES]
-            for name, array in self.validation.items()
+            for name, array in validation.items()
         }
-        self.validation = Split(first, shared) if shared else first
+        self.validation: Arrays = Split(first, shared) if shared else first
 
     @property
     def stopped_at_M(self) -> np.ndarray:
@@ -79,7 +81,8 @@ class Evaluator:
         if step not in self.steps and not at_end:
             return None
         split = {"validation": self.validation}
-        scores = score_splits(self.programs, state.params, self.members, split)["validation"]
+        scored = score_splits(self.programs, state.params, self.members, split, self.dataset)
+        scores = scored["validation"]
         if self.restores_best or self.patience is not None:
             self._update_best(step, scores, state.params)
         return scores
@@ -149,18 +152,34 @@ def parameter_digests(params: Params, count: int) -> list[str]:
 
 
 def score_splits(
-    programs: Programs, params: Params, members: Sequence[Experiment], splits: Mapping[str, Arrays]
+    programs: Programs,
+    params: Params,
+    members: Sequence[Experiment],
+    splits: Mapping[str, Arrays],
+    dataset: Dataset,
 ) -> dict[str, list[Score]]:
-    """Returns loss and metric of each member on each split, by the split's name."""
-    metric, scores = members[0].task.metric, {}
+    """Returns loss and metrics of each member on each split of a data set, by the split's name.
+
+    Raises UserError where a user's own task fails.
+    """
+    scores = {}
     for name, split in splits.items():
-        sums = to_host(programs.score(params, split))
-        loss, value, weight = (np.asarray(column, np.float64) for column in sums)
-        scores[name] = [
-            {"loss": finite(loss[row] / weight[row]), metric: finite(value[row] / weight[row])}
-            for row in range(len(members))
-        ]
+        with user_errors(members[0]), np.errstate(all="ignore"):
+            sums: Sums = to_host(programs.score(params, split))
+            scores[name] = [
+                _score(member, jax.tree.map(lambda a, row=row: np.float64(a[row]), sums), dataset)
+                for row, member in enumerate(members)
+            ]
     return scores
+
+
+def _score(member: Experiment, sums: Sums, dataset: Dataset) -> Score:
+    """Returns loss and metrics of a member from its sums over a split, in the task's order."""
+    task = member.task
+    by_name = sums.others | {"loss": sums.loss, task.metric: sums.metric, "weight": sums.weight}
+    values = task.finalise(by_name, dataset)
+    metrics = {name: finite(values[name]) for name in task.metrics if name in values}
+    return {"loss": finite(sums.loss / sums.weight)} | metrics
 
 
 def metric_columns(members: Sequence[Experiment], metrics: Metrics) -> dict[str, np.ndarray]:

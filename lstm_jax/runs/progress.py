@@ -82,6 +82,7 @@ def show_results(
         trivial = _trivial(trivial_score_of(best.setting))
         start = f"{condition}: " if condition else ""
         say(console, f"{start}{chosen}test {metric} {best.test}{trivial}")
+        say_others(console, best, start)
         if len(group) > 1 and (lead := lead_on_validation(*group[:2])) is not None:
             say(
                 console, f"{start}on common seeds ahead of the next setting by {lead} on validation"
@@ -107,7 +108,16 @@ def _show_member(
         f"validation {metric} {result.validation_metric:.4f}, "
         f"test {metric} {result.test_metric:.4f}{trivial}{diverged}",
     )
+    say_others(console, summarise([result])[0])
     say(console, f"parameters SHA-256 {result.parameters_sha256}")
+
+
+def say_others(console: Console, summary: Summary, start: str = "") -> None:
+    """Prints the metrics of a setting on the test beside the one that decides, if there are any."""
+    values = [f"{field_label(name)} {each.mean:.4g}" for name, each in summary.other_tests.items()]
+    if values:
+        over = f", means over {summary.test.n} seeds" if summary.test.n > 1 else ""
+        say(console, f"{start}also on the test: {', '.join(values)}{over}")
 
 
 def _trivial(score: float | None) -> str:

@@ -12,7 +12,7 @@ from lstm_jax.runs.metrics_file import Row
 if TYPE_CHECKING:
     import numpy as np
 
-Score = dict[str, float | None]  # `loss` and the task's metric; None where not finite
+Score = dict[str, float | None]  # `loss` and the task's metrics; None where not finite
 
 
 class Segment(NamedTuple):
@@ -99,7 +99,8 @@ class Result:
 
         False of a member at a rung, which was not scored on the test.
         """
-        scores = (self.test or {"": None}).values()
+        test = self.test or {}
+        scores = test.get("loss"), test.get(self.member.task.metric)
         return self.diverged_at is None and None not in scores
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from math import nan
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
@@ -49,6 +50,17 @@ class Summary(NamedTuple):
     test: Estimate
     diverged: int  # members whose loss stopped being finite
     results: list[Result]
+
+    @property
+    def other_tests(self) -> dict[str, Estimate]:
+        """The metrics on the test beside the one that decides, by name."""
+        tests = [result.test or {} for result in self.results]
+        values = {
+            name: [nan if (value := test.get(name)) is None else value for test in tests]
+            for name in self.setting.task.metrics[1:]
+            if any(name in test for test in tests)
+        }
+        return {name: estimate(column) for name, column in values.items()}
 
     @property
     def stopped_at(self) -> str:

@@ -45,9 +45,10 @@ class TrainGroup:
         validation between them.
         """
         self.placement, self.members, self.max_steps = placement, placement.members, max_steps
+        self.dataset = dataset
         self.programs = build_programs(placement, dataset, max_steps)
         self.state = self.programs.init()  # the next segment consumes it
-        self.evaluator = Evaluator(self.members, self.programs, dataset.validation)
+        self.evaluator = Evaluator(self.members, self.programs, dataset)
         self.evaluates = evaluate
         self.identity = ""  # under which they were trained so far; see `checkpoints.Saved`
         self.step = 0
@@ -153,7 +154,7 @@ class TrainGroup:
 
     def results(self, params: Params, **splits: Arrays) -> list[Result]:
         """Returns how the members score with these parameters on each of the splits."""
-        scores = score_splits(self.programs, params, self.members, splits)
+        scores = score_splits(self.programs, params, self.members, splits, self.dataset)
         diverged_at_M = to_host(self.state.diverged_at)[: len(self.members)].tolist()
         stopped_at_M = self.evaluator.stopped_at_M.tolist()
         return [

@@ -5,6 +5,7 @@ Axes: B batch, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset
@@ -14,6 +15,8 @@ from lstm_jax.tasks.task import Batch, ItemScores, Task
 if TYPE_CHECKING:
     import jax
 
+
+TOP = 5  # classes among which the label is, of more classes than these
 
 # The declaration of the field `label_smoothing`: `axis(0.0, **LABEL_SMOOTHING)`.
 LABEL_SMOOTHING: dict[str, Any] = {
@@ -52,9 +55,12 @@ def commonest_class(dataset: Dataset) -> int:
 
 
 class ClassificationTask(Task):
-    """A task with one class per example, whose data have int32 `labels` [N]."""
+    """A task with one class per example, whose data have int32 `labels` [N].
 
-    metric: ClassVar[str] = "accuracy"
+    The macro F1 is the mean of F1 over all classes that are a label or an answer.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", f"top_{TOP}_accuracy", "macro_f1")
     higher_is_better: ClassVar[bool] = True
 
     label_smoothing: Axis[float]  # declared by the task: `axis(0.0, **LABEL_SMOOTHING)`
@@ -75,3 +81,25 @@ class ClassificationTask(Task):
     def score_items(self, outputs: jax.Array, batch: Batch, *, training: bool) -> ItemScores:
         smoothing = self.label_smoothing if training else None
         return cross_entropy_scores(outputs, batch["labels"], smoothing)
+
+    def evaluation_items(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        """Returns, for logits [B,C], whether the label is among the best answers [B], and one-hot
+        classes [B,C] of labels, of answers, and of labels that are the answer.
+        """
+        import jax
+        import jax.numpy as jnp
+
+        labels_B, num_classes = batch["labels"], outputs.shape[-1]
+        label_BC = jax.nn.one_hot(labels_B, num_classes, dtype=jnp.float32)
+        answer_BC = jax.nn.one_hot(jnp.argmax(outputs, axis=-1), num_classes, dtype=jnp.float32)
+        items = {"label": label_BC, "answer": answer_BC, "hit": label_BC * answer_BC}
+        if num_classes > TOP:
+            is_among_B = jnp.any(jax.lax.top_k(outputs, TOP)[1] == labels_B[:, None], axis=1)
+            items[f"top_{TOP}_accuracy"] = is_among_B.astype(jnp.float32)
+        return items
+
+    def finalise(self, sums: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
+        """Returns accuracy, top-5 accuracy of more than five classes, and macro F1."""
+        count_C = sums["label"] + sums["answer"]
+        f1_C = 2 * sums["hit"][count_C > 0] / count_C[count_C > 0]
+        return super().finalise(sums, dataset) | {"macro_f1": float(f1_C.mean())}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,7 +38,7 @@ class Forecast(Task):
     name: ClassVar[str] = "forecast"
     predictor: ClassVar[str | None] = "lstm_jax.predict.forecast:predict"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.forecast:answer_figures"
-    metric: ClassVar[str] = "squared_error"
+    metrics: ClassVar[tuple[str, ...]] = ("squared_error", "absolute_error", "mase")
     higher_is_better: ClassVar[bool] = False
 
     file: Axis[str] = axis(
@@ -295,6 +295,23 @@ class Forecast(Task):
 
         error_B = jnp.mean((outputs - batch["y"]) ** 2, axis=1)
         return ItemScores(error_B, error_B, jnp.ones_like(error_B))
+
+    def evaluation_items(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        """Returns the absolute error of forecasts [B,S], mean over the S values."""
+        import jax.numpy as jnp
+
+        return {"absolute_error": jnp.mean(jnp.abs(outputs - batch["y"]), axis=1)}
+
+    def finalise(self, sums: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
+        """Returns the errors, and the mean absolute scaled error: the absolute error in units of
+        that of the last value, or of the value one `period` ago, as a forecast of one step ahead in
+        training (Hyndman and Koehler, "Another look at measures of forecast accuracy", 2006).
+        """
+        from lstm_jax.data.time_series import naive_error
+
+        scores = super().finalise(sums, dataset)
+        naive = naive_error(dataset.train, self.window, self.period)
+        return scores | ({"mase": scores["absolute_error"] / naive} if naive else {})
 
 
 def _comma_without_spaces(name: str) -> str:

@@ -6,6 +6,7 @@ Axes: N windows, B batch, T bytes of a window, V = 256 byte values.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +31,7 @@ class Language(Task):
     name: ClassVar[str] = "language"
     predictor: ClassVar[str | None] = "lstm_jax.predict.language:predict"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.language:answer_figures"
-    metric: ClassVar[str] = "bits_per_character"
+    metrics: ClassVar[tuple[str, ...]] = ("bits_per_character", "perplexity")
     higher_is_better: ClassVar[bool] = False
     causal: ClassVar[bool] = True
 
@@ -95,6 +96,11 @@ class Language(Task):
         return ItemScores(
             loss_TB.ravel(), loss_TB.ravel() * jnp.float32(1 / math.log(2)), weight_TB.ravel()
         )
+
+    def finalise(self, sums: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
+        """Returns bits per byte, and the perplexity: how many bytes are as probable."""
+        scores = super().finalise(sums, dataset)
+        return scores | {"perplexity": float(2 ** scores[self.metric])}
 
     @property
     def time_step_name(self) -> str:

@@ -51,7 +51,7 @@ class Adding(SyntheticTask):
 
     name: ClassVar[str] = "adding"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.memory:adding_figures"
-    metric: ClassVar[str] = "squared_error"
+    metrics: ClassVar[tuple[str, ...]] = ("squared_error", "absolute_error")
     higher_is_better: ClassVar[bool] = False
     solved_at: ClassVar[float | None] = 0.01
 
@@ -100,6 +100,12 @@ class Adding(SyntheticTask):
 
         error_B = (outputs[:, 0] - batch["sums"]) ** 2
         return ItemScores(error_B, error_B, jnp.ones_like(error_B))
+
+    def evaluation_items(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        """Returns the absolute error of answers [B,1]."""
+        import jax.numpy as jnp
+
+        return {"absolute_error": jnp.abs(outputs[:, 0] - batch["sums"])}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Axes: S tokens of a sentence, B batch, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +29,7 @@ class Seq2SeqTask(Task):
     A negative number is a token that is not in the vocabulary.
     """
 
-    metric: ClassVar[str] = "symbol_accuracy"
+    metrics: ClassVar[tuple[str, ...]] = ("symbol_accuracy", "perplexity")
     higher_is_better: ClassVar[bool] = True
 
     attention: Axis[str] = axis(
@@ -146,6 +147,14 @@ class Seq2SeqTask(Task):
         return ItemScores(
             loss_SB.ravel(), is_correct_SB.ravel(), is_real_SB.astype(jnp.float32).ravel()
         )
+
+    def finalise(self, sums: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
+        """Returns the accuracy of tokens, and the perplexity: exp of the mean cross-entropy."""
+        import numpy as np
+
+        return super().finalise(sums, dataset) | {
+            "perplexity": float(np.exp(sums["loss"] / sums["weight"]))
+        }
 
 
 def map_unknown(tokens: jax.Array) -> jax.Array:

@@ -12,11 +12,13 @@ only the fields.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from lstm_jax.components import Component
 from lstm_jax.data.dataset import Arrays, Dataset, Say, gather_examples
+from lstm_jax.errors import UserError
 from lstm_jax.fields import field_specs
 
 if TYPE_CHECKING:
@@ -79,8 +81,11 @@ class Task(Component):
     """The base class of all tasks. Raises `UserError` when the value of a field is invalid."""
 
     role: ClassVar[str] = "task"
+    # The names of all metrics. The first one decides: it chooses settings, and `score_items` gives
+    # it. `metric` is its name; a class with one metric may name it by `metric` alone.
+    metrics: ClassVar[tuple[str, ...]]
     metric: ClassVar[str]
-    higher_is_better: ClassVar[bool]
+    higher_is_better: ClassVar[bool]  # of the first metric
     online: ClassVar[bool] = False  # `sample` makes new training examples for each step
     # A member is called successful from this value of the metric on; None: not defined.
     solved_at: ClassVar[float | None] = None
@@ -90,6 +95,16 @@ class Task(Component):
     # when they are called: for `predict`, and for the answers that a report shows.
     predictor: ClassVar[str | None] = None
     figures: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raises UserError for a metric whose name is taken."""
+        super().__init_subclass__(**options)
+        if "metrics" in vars(cls):
+            cls.metric = cls.metrics[0]
+        elif "metric" in vars(cls):
+            cls.metrics = (cls.metric,)
+        if taken := {*getattr(cls, "metrics", ())} & {"loss", "weight", "member", "step"}:
+            raise UserError(f"task: a metric cannot be called {', '.join(sorted(taken))}")
 
     @property
     def data_key(self) -> str:
@@ -188,3 +203,20 @@ class Task(Component):
         The outputs are [B,O], or [T,B,O] of every time step, or [S,B,O] of a decoder.
         """
         raise NotImplementedError
+
+    def evaluation_items(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        """Returns what `finalise` needs beside loss and metric, by name: float32 [n] or [n,K].
+
+        Each has a row for each scored item, in the order of `score_items`, and is summed with the
+        weights of the items. Evaluation calls it, and training does not.
+        """
+        return {}
+
+    def finalise(self, sums: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
+        """Returns the metrics of a member on a split, by name, from sums over its items.
+
+        `sums` holds `loss`, the first metric and `weight`, float64 numbers, and what
+        `evaluation_items` returns, numbers or float64 [K]. A metric that the data do not have is
+        left out. Without a method of its own, a metric is its sum divided by the weight.
+        """
+        return {name: sums[name] / sums["weight"] for name in self.metrics if name in sums}

@@ -55,6 +55,7 @@ class Sums(NamedTuple):
     loss: jax.Array
     metric: jax.Array
     weight: jax.Array
+    others: dict[str, jax.Array]  # of `Task.evaluation_items`, [] or [K]
 
 
 class MeshAxis(NamedTuple):
@@ -256,7 +257,7 @@ def _global_norm(tree: Any) -> jax.Array:
 
 
 def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arrays) -> Sums:
-    """Returns the sums of loss, metric and weight over all examples of a split.
+    """Returns the sums of loss, metric, weight and other items over all examples of a split.
 
     The backend is always `scan`.
     """
@@ -275,8 +276,13 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
         scored = task.score_items(outputs, batch, training=False)
         # The examples that fill up the last block have no weight. An example may have many items.
         weight = scored.weight * jnp.tile(is_real_b, scored.weight.shape[0] // is_real_b.shape[0])
+        # Behind a barrier: what a task adds here does not change how loss and metric are computed.
+        others = task.evaluation_items(jax.lax.optimization_barrier(outputs), batch)
         return Sums(
-            scored.loss @ weight, scored.metric @ weight, weight @ jnp.ones_like(weight)
+            scored.loss @ weight,
+            scored.metric @ weight,
+            weight @ jnp.ones_like(weight),
+            {name: weight @ items for name, items in others.items()},
         ), states
 
     def score_in_bucket(
@@ -284,19 +290,24 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
     ) -> tuple[Sums, Any]:
         return score(is_real_b, states, task.truncate(batch, length))
 
-    def block(carry: tuple[Sums, Any], index_b: jax.Array) -> tuple[tuple[Sums, Any], None]:
-        sums, states = carry
+    def score_block(states: Any, index_b: jax.Array) -> tuple[Sums, Any]:
         batch = task.gather(examples, jnp.minimum(index_b, count - 1))
         is_real_b = (index_b < count).astype(jnp.float32)
         if spec.bucket_lengths:
             longest = jnp.max(bucket_index(spec, task.example_lengths(batch)))
             branches = [partial(score_in_bucket, length) for length in spec.bucket_lengths]
-            of_block, states = jax.lax.switch(longest, branches, is_real_b, states, batch)
-        else:
-            of_block, states = score(is_real_b, states, batch)
+            scored: tuple[Sums, Any] = jax.lax.switch(longest, branches, is_real_b, states, batch)
+            return scored
+        return score(is_real_b, states, batch)
+
+    def add_block(carry: tuple[Sums, Any], index_b: jax.Array) -> tuple[tuple[Sums, Any], None]:
+        sums, states = carry
+        of_block, states = score_block(states, index_b)
         return (jax.tree.map(jnp.add, sums, of_block), states), None
 
-    zeros = Sums(jnp.float32(0), jnp.float32(0), jnp.float32(0))
+    blocks_nb = indices_N.reshape(-1, EVALUATION_BLOCK)
     states = forward.initial_carry(member, EVALUATION_BLOCK) if spec.carry_state else None
-    (sums, _), _ = jax.lax.scan(block, (zeros, states), indices_N.reshape(-1, EVALUATION_BLOCK))
+    shapes, _ = jax.eval_shape(score_block, states, blocks_nb[0])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    (sums, _), _ = jax.lax.scan(add_block, (zeros, states), blocks_nb)
     return sums

@@ -13,7 +13,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment, all_field_specs, field_label, format_value
 from lstm_jax.predict import inference
 from lstm_jax.report import drawing, plots
-from lstm_jax.report.curves import colour_note, data_name, rank, varied_paths
+from lstm_jax.report.curves import colour_note, data_name, rank, setting_name, varied_paths
 from lstm_jax.report.drawing import Drawing, Figure, TextTable
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
@@ -23,6 +23,7 @@ MAX_VALUES = 12  # of a field that a heat map has room for
 MAX_MAPS = 3
 MAX_CONDITIONS = 6  # that have points of their own
 MAX_COMPARISONS = 30
+MAX_ROWS = 200  # of a table of settings
 
 
 def settings_figures(record: Record) -> Iterator[Figure | TextTable]:
@@ -90,6 +91,28 @@ def settings_figures(record: Record) -> Iterator[Figure | TextTable]:
             f"{source}; one point for each of {len(timed)} members; training time: the member's "
             "share of the time of all members that trained beside it",
             drawing.draw(plots.scatter, groups, ("seconds", metric)),
+        )
+
+
+def metric_tables(record: Record) -> Iterator[TextTable]:
+    """Yields the metrics on the test beside the one that decides, where there are settings."""
+    experiment = record.study.experiment
+    summaries = summarise(record.results.values())[:MAX_ROWS]
+    names = list(dict.fromkeys(name for each in summaries for name in each.other_tests))
+    if names and len(record.results) > 1:
+        yield TextTable(
+            "metrics",
+            "Other metrics",
+            f"{data_name(experiment)}, test; mean over the seeds of a setting; in the order of the "
+            f"settings by {field_label(experiment.task.metric)} on validation",
+            [*(["setting"] if len(summaries) > 1 else []), *map(field_label, names)],
+            [
+                [
+                    *([setting_name(experiment, each.setting)] if len(summaries) > 1 else []),
+                    *(str(each.other_tests.get(name, "")) for name in names),
+                ]
+                for each in summaries
+            ],
         )
 
 
