@@ -4,6 +4,7 @@ An optimiser turns a gradient into a direction d, and a training step changes th
 -learning_rate * factor of the schedule * d. Clipping and the learning rate are fields of the
 experiment, because every optimiser has them. The decay rates of moments are static: optax computes
 with them in double precision before the program is compiled, and an array would have other bits.
+`lamb`, `adafactor` and `muon` add up whole arrays, so their bits depend on the number of threads.
 
 Optax is imported when a transformation is made: the command line reads only the fields.
 """
