@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lstm_jax.fields import field_specs
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.forecast import Forecast
 
-NOT_OF_THE_MODEL = ("examples", "trivial_score", "shapes")  # in the metadata of a data set
+# In the metadata of a data set; the card shows examples of training.
+NOT_OF_THE_MODEL = ("examples", "trivial_score", "shapes", "notes", "card")
 
 
-def describe_model(trained: TrainedModel, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def describe_model(trained: TrainedModel) -> dict[str, Any]:
     """Returns what the numbers of an exported model mean.
 
     It holds the metadata of the data set (classes, vocabulary, columns, scales, time step, as far
-    as the task has them), the fields of the task, the arrays that the model takes, what it answers,
-    and which member of which run it is. `inputs` are examples of the arrays that the model takes.
+    as the task has them), the fields of the task, what the model answers, and which member of which
+    run it is.
     """
     member, result = trained.member, trained.result
     known = {k: v for k, v in trained.metadata.items() if k not in NOT_OF_THE_MODEL}
@@ -32,10 +31,6 @@ def describe_model(trained: TrainedModel, inputs: dict[str, np.ndarray]) -> dict
     return known | {
         "task": member.task.name,
         "task_fields": {name: getattr(member.task, name) for name in field_specs(member.task)},
-        "inputs": {
-            name: {"dtype": str(array.dtype), "shape": ["n", *array.shape[1:]]}
-            for name, array in inputs.items()
-        },
         "answers": answers,
         "run": trained.name,
         "member": member.digest,

@@ -80,7 +80,7 @@ def export(
         test = made_up_examples(trained)
     first = trained.member.task.gather(test, jnp.arange(1))
     takes = {name: np.asarray(first[name]) for name in arrays_read(trained, first)}
-    description = describe_model(trained, takes)
+    description = describe_model(trained)
     contents = {"model.stablehlo": to_stablehlo(trained, first)}
     if onnx:
         contents["model.onnx"] = to_onnx(trained, description)
@@ -101,8 +101,13 @@ def export(
         tell(f"{path}: takes {reads}; {len(content) / 2**20:.2f} MiB; run back, {comparison}")
     path = run_dir / "export" / "model.json"
     # A file of another member may lie here from before: the digests say which are described.
-    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    description |= {"files": files}
+    description |= {
+        "inputs": {  # of the StableHLO file; an ONNX graph names its own
+            name: {"dtype": str(array.dtype), "shape": ["n", *array.shape[1:]]}
+            for name, array in takes.items()
+        },
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    }
     write_bytes(path, json.dumps(description, indent=1, ensure_ascii=False).encode())
     tell(f"{path}: what the inputs and answers mean; run {trained.name}, {trained.member.digest}")
     return run_dir / "export"
