@@ -97,8 +97,7 @@ def records():
 
     records = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lstm_jax.predict.trained.read_run", reading(records))
-        patch.setattr("lstm_jax.report.page.read_run", reading(records))
+        patch.setattr("lstm_jax.runs.trust.read_run", reading(records))
         patch.setattr("lstm_jax.report.drawing.PNG_DPI", 50)
         yield records
 
