@@ -110,7 +110,7 @@ def describe(card: dict[str, Any]) -> Iterator[str]:
 def describe_briefly(card: dict[str, Any]) -> Iterator[str]:
     """Yields two to four lines of a data card, and its warnings."""
     sizes = [
-        "new" if size is None else f"{size:,} {split}"
+        f"new {split} in each step" if size is None else f"{size:,} {split}"
         for size, split in zip(card["examples"], SPLITS, strict=True)
     ]
     arrays = ", ".join(f"{name} {form}" for name, form in card["arrays"].items())
