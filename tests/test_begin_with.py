@@ -8,7 +8,7 @@ from trained_runs import TINY, quiet, run_tiny, tiny_dataset, tiny_split
 from lstm_jax import Experiment, Images, make_dataset
 from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.runs.begin_with import find_origins
+from lstm_jax.runs.begin_with import MODEL, find_origins
 from lstm_jax.runs.json_files import check
 from lstm_jax.runs.record import ORIGIN
 from lstm_jax.runs.reproduce import reproduce
@@ -125,3 +125,4 @@ def test_a_longer_run_from_scratch_names_the_option(source, capsys):
 def test_experiments_without_it_keep_their_digest():
     assert Experiment().digest == "44136fa355b3"
     assert "begin_with" not in Study(MEMBERS).experiment.overrides
+    assert set(MODEL) <= Experiment().values.keys()

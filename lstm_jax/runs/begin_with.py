@@ -31,7 +31,7 @@ from lstm_jax.train.placement import Datasets, named_leaves, stack_fields
 from lstm_jax.train.step import init_state
 
 # Fields that are the same in both models, and metadata that give inputs and outputs their meaning.
-MODEL = "cell", "layers", "hidden_size", "bidirectional", "residual"
+MODEL = "cell", "layers", "hidden_size", "bidirectional", "block", "read_out"
 MEANING = (
     *("vocabulary", "source_vocabulary", "target_vocabulary", "classes", "num_classes"),
     *("columns", "target"),
@@ -118,9 +118,9 @@ def _misfit(
     """Returns why the parameters of `source` do not fit this member's model; empty if they do."""
     if source.task.name != member.task.name:
         return f"its task is {source.task.name}, not {member.task.name}"
-    for path in MODEL:
-        if source.values[path] != member.values[path]:
-            return f"its {path} is {source.values[path]}, not {member.values[path]}"
+    for path, value in member.values.items():
+        if path.partition(".")[0] in MODEL and source.values.get(path) != value:
+            return f"its {path} is {source.values.get(path)}, not {value}"
     before = record.metadata_of(source)
     for name in MEANING:
         if before.get(name) != metadata.get(name):

@@ -17,7 +17,8 @@ def data_tables(record: Record) -> Iterator[TextTable]:
     for number, card in enumerate(cards):
         suffix = f"_{number}" if number else ""
         source = f"{card['name']} ({card['source']})" if card["source"] else card["name"]
-        yield TextTable(f"data_counts{suffix}", "What was read", source, ["", *SPLITS], count_rows(card))
+        counts = count_rows(card)
+        yield TextTable(f"data_counts{suffix}", "What was read", source, ["", *SPLITS], counts)
         lines = [*describe(card), *(f"while reading: {note}" for note in card["notes"])]
         yield TextTable(
             f"data_as_read{suffix}", "How it was read",
