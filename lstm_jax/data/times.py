@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import NamedTuple
@@ -36,6 +37,7 @@ class Times(NamedTuple):
     values: np.ndarray  # float64 [L]: numbers as they are, dates in seconds since 1970
     parse: Callable[[str], float]  # of a word as the column has them; raises ValueError
     are_dates: bool
+    have_clock: bool = False  # whether some dates are not at midnight, UTC
     zone: timezone | None = None  # of the last time; None: the times name none
     doubt: str = ""  # what else the dates may mean
 
@@ -45,7 +47,7 @@ class Times(NamedTuple):
             return format(value, ".10g")
         when = (EPOCH + timedelta(seconds=round(value, 3))).astimezone(self.zone or UTC)
         offset = when.strftime("%z") if self.zone else ""
-        if not offset and not (self.values % DAY).any() and value % DAY == 0:
+        if not offset and not self.have_clock and value % DAY == 0:
             return when.strftime("%Y-%m-%d")
         clock = "%H:%M" if when.second == 0 and when.microsecond == 0 else "%H:%M:%S"
         return when.strftime(f"%Y-%m-%d {clock}") + (f"{offset[:3]}:{offset[3:]}" if offset else "")
@@ -146,18 +148,22 @@ def parse_times(words: Sequence[str]) -> Times:
     their year at an end (12/31/2023, 31.12.2023, 2023/12/31 5:00 PM). A time without a zone is in
     UTC. Raises NotATime, with the row, for anything else.
     """
-    if words and all(map(COMPACT_DATE.fullmatch, words)):
+    if not words:
+        return Times(np.zeros(0), _parse_number, are_dates=False)
+    if all(map(COMPACT_DATE.fullmatch, words)):
         try:
             return Times(np.array([*map(_parse_compact, words)]), _parse_compact, are_dates=True)
         except ValueError:  # 20201399 is a number
             pass
-    numbers = [_number(word) for word in words[:1]]
-    if numbers and numbers[0] is not None:
+    if _number(words[0]) is not None:
         return Times(_parse_all(words, _parse_number), _parse_number, are_dates=False)
     parse, doubt = _reading_of_dates(words)
     values = _parse_all(words, parse)
-    zone = _datetime_of(words[-1], day_first=False).tzinfo if words else None
-    return Times(values, parse, True, zone if isinstance(zone, timezone) else None, doubt)
+    zone = _datetime_of(words[-1], day_first=False).tzinfo
+    have_clock = bool((values % DAY).any())
+    return Times(
+        values, parse, True, have_clock, zone if isinstance(zone, timezone) else None, doubt
+    )
 
 
 class NotATime(ValueError):
@@ -203,9 +209,11 @@ def _parse_date(word: str, *, day_first: bool = False) -> float:
 
 
 def _datetime_of(word: str, *, day_first: bool) -> datetime:
+    with suppress(ValueError):
+        return datetime.fromisoformat(word)
     match = OTHER_DATE.fullmatch(word.strip())
     if match is None or (len(match[1]) == 4) == (len(match[4]) == 4):
-        return datetime.fromisoformat(word)
+        raise ValueError
     first, mark, second, last, hour, minute, second_of_minute, half = match.groups()
     if len(first) == 4:
         year, month, day = first, second, last
@@ -228,6 +236,9 @@ def _reading_of_dates(words: Sequence[str]) -> tuple[Callable[[str], float], str
     A number above 12 tells, and else the order in which times do not fall.
     """
     month_first, day_first = _parse_date, partial(_parse_date, day_first=True)
+    with suppress(ValueError):
+        datetime.fromisoformat(words[0])  # in a column of such dates all are
+        return month_first, ""
     matches = [OTHER_DATE.fullmatch(word.strip()) for word in words]
     doubtful = [m for m in matches if m and len(m[4]) == 4 and m[2] != "."]
     if not doubtful:
