@@ -196,7 +196,7 @@ def test_what_was_said_while_reading_is_on_the_card(tmp_path):
     _, study, datasets = load_data("own", study, False, console)
     ((key, task),) = study.experiment.data_tasks().items()
     card = data_card(task, datasets[key])
-    assert card["notes"] == [f"{file}: left out the first line, label, text: it names the columns"]
+    assert card["notes"] == [f"{file}: the first line names the columns, label, text"]
     assert card["notes"][0] in console.file.getvalue()
     assert datasets[key].fingerprint == task.load(say_nothing).fingerprint
 
