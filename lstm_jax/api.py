@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -83,6 +83,30 @@ class Outcome:
         with `member`. Raises what the function `load` raises.
         """
         return load(self.directory, member, trust_code=self.trust_code)
+
+    def score(self, member: str | None = None, **values: Any) -> Columns:
+        """Scores the finished members on other conditions, or on other data, of their task.
+
+        `values` are fields of the task with one value or several, such as `length=(8, 16, 32)` or
+        `dataset="other.npz"`; `member` is the beginning of a digest. Returns the scores as columns,
+        one row for each member and condition, and writes them to `scores/` in the run directory.
+        Raises UserError where the model cannot read the data.
+        """
+        with explain_missing_packages():
+            from lstm_jax.predict import scores
+            from lstm_jax.runs.array_columns import Columns
+            from lstm_jax.runs.devices import prepare_jax
+
+            prepare_jax("auto")
+            rows = [
+                {"member": each.result.member.digest, **each.task}
+                | {f"validation_{name}": value for name, value in each.validation.items()}
+                | {f"test_{name}": value for name, value in each.test.items()}
+                for each in scores.score(
+                    self.directory, values, _console(self.silent), member=member
+                )
+            ]
+        return Columns(rows)
 
     def report(self, member: str | None = None) -> Path:
         """Writes the report of the run, one page with figures, and returns its path.

@@ -239,7 +239,7 @@ class OnRun(OnDevice):
     member: str | None = option(
         None,
         "the digest of one member, or its beginning; without it, the member chosen on validation "
-        "(`reproduce`: all members)",
+        "(`reproduce`, `score`: all members)",
         value_type=str,
     )
     other_code: bool = option(
@@ -275,6 +275,32 @@ class Reproduce(OnRun):
 
         names = "member", "steps", "trust_code"
         reproduce(self.directory, console, **{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Score(OnRun):
+    """Score trained members on other conditions or data: score RUN --task.FIELD VALUE ...
+
+    Without --member, all finished members are scored. Each field of the task takes one value or
+    several, such as --task.length 8 16 32, and their grid is scored.
+    """
+
+    values: dict[str, tuple[str, ...]] = field(default_factory=dict)  # fields of the task, words
+
+    def check(self) -> None:
+        super().check()
+        if not self.values:
+            raise UserError(
+                "score: say what to score on, such as --task.length 8 16 or --task.dataset FILE"
+            )
+
+    def run(self, console: Console) -> None:
+        from lstm_jax.predict.scores import score
+
+        score(
+            *(self.directory, self.values, console),
+            member=self.member, other_code=self.other_code, trust_code=self.trust_code,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -427,7 +453,7 @@ class Clean(Command):
 COMMANDS: dict[str, type[Command]] = {
     command.__name__.lower(): command
     for command in (
-        *(Run, Plan, Data, Reproduce, Predict, Export, Report),
+        *(Run, Plan, Data, Reproduce, Score, Predict, Export, Report),
         *(Experiments, New, List, Compare, Clean),
     )
 }

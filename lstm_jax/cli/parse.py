@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lstm_jax.cli.commands import COMMANDS, Command, OnRun, OnStudy
+from lstm_jax.cli.commands import COMMANDS, Command, OnRun, OnStudy, Score
 from lstm_jax.components import tables
 from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
 from lstm_jax.config.experiment_files import experiment_names, load_study, name_all_experiments
@@ -82,7 +82,10 @@ def parse(words: Sequence[str]) -> Command:
     if not issubclass(command, OnStudy):
         if issubclass(command, OnRun) and not words[1:]:
             raise UserError(f"{name}: which run directory?")
-        return command(**_values(parser, _options_first(command, words[1:])))
+        if command is not Score:
+            return command(**_values(parser, _options_first(command, words[1:])))
+        fields, rest = _fields_of_task(words[1:])
+        return Score(values=fields, **_values(parser, _options_first(command, rest)))
     rest = _name_first(command, words[1:])
     if not rest:  # options alone are laid over `Experiment()`
         raise UserError(f"{name}: which experiment? {name_all_experiments()}")
@@ -100,6 +103,29 @@ def parse(words: Sequence[str]) -> Command:
     experiment = study.experiment.replace(overrides)
     study = replace(study, experiment=experiment, search=replace(study.search, **of_search))
     return command(study=study, **values)
+
+
+def _fields_of_task(words: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Returns the values of the task's fields by name, as words, and the words that are left.
+
+    The task is that of the run, which is read later, with its fields.
+    """
+    fields, rest, name = dict[str, tuple[str, ...]](), list[str](), ""
+    for word in words:
+        if word.startswith("--task."):
+            name, _, value = word.removeprefix("--task.").replace("-", "_").partition("=")
+            if name in fields:
+                raise UserError(f"--task.{name} is there twice; give all its values after one")
+            fields[name] = (word.partition("=")[2],) if value else ()
+        elif name and not (word.startswith("--") and len(word) > 2):
+            fields[name] += (word,)
+        else:
+            name = ""
+            rest.append(word)
+    for name, values in fields.items():
+        if not values:
+            raise UserError(f"--task.{name} has no value")
+    return fields, rest
 
 
 class Parser(argparse.ArgumentParser):

@@ -370,6 +370,24 @@ def squared_errors(forecast: Forecaster, split: Arrays, window: int, horizon: in
     return total_S / count
 
 
+def rescale(dataset: Dataset, metadata: dict[str, Any]) -> Dataset:
+    """Returns the data of one series, scaled by the means and scales of other metadata."""
+    before, after = Scales.of(dataset.metadata), Scales.of(metadata)
+    splits = []
+    for split in (dataset.train, dataset.validation, dataset.test):
+        series_LI = split["series"] * before.scales_KI[0] + before.means_KI[0]
+        target_L = split["target"] * before.target_scale_K[0] + before.target_mean_K[0]
+        arrays = {
+            "series": _scale(series_LI, after.means_KI[0], after.scales_KI[0]),
+            "target": _scale(target_L, after.target_mean_K[0], after.target_scale_K[0]),
+        }
+        splits.append({name: arrays.get(name, array) for name, array in split.items()})
+    names = ("means", "scales", "target_mean", "target_scale")
+    values = dataset.metadata | {name: metadata[name] for name in names}
+    values.pop("shapes", None)
+    return make_dataset(dataset.name, *splits, shared=("series", "target"), **values)
+
+
 def naive_error(split: Arrays, window: int, period: int) -> float:
     """Returns the mean absolute error of the value one period ago, or of the last value where the
     period is 0, as a forecast of the first value that each window of a split asks for.

@@ -23,6 +23,7 @@ from lstm_jax.report.drawing import Figure, TextTable, render
 from lstm_jax.report.figures.activations import activation_figures
 from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
+from lstm_jax.report.figures.scores import score_figures
 from lstm_jax.report.figures.settings import (
     halving_figures,
     metric_tables,
@@ -86,7 +87,10 @@ def report(
     for finished in {r.member.static_key: r for r in record.results.values()}.values():
         check_code(record, finished.member, finished.identity, other_code, notes.append)
     experiment = record.study.experiment
-    figures = halving_figures(record), metric_tables(record), settings_figures(record)
+    figures = (
+        *(halving_figures(record), metric_tables(record)),
+        *(score_figures(record, run_dir, notes.append), settings_figures(record)),
+    )
     result = Section("Result", [element for each in figures for element in each])
     metrics = read_metrics(run_dir, notes.append)
     training = Section("Training", list(training_figures(record, metrics)))

@@ -219,6 +219,14 @@ class Forecast(Task):
             return series.split_by_time(times, one, self.validation_from, self.test_from)
         return series.split_by_share(len(one.rows), of_several=self.series is not None)
 
+    def adapt_data(self, dataset: Dataset, metadata: dict[str, Any]) -> Dataset:
+        """Returns the data scaled as those of training were."""
+        if "series" not in dataset.metadata and dataset.metadata["columns"] == metadata["columns"]:
+            from lstm_jax.data.time_series import rescale
+
+            dataset = rescale(dataset, metadata)
+        return super().adapt_data(dataset, metadata)
+
     def built_in(self) -> Task | None:
         if self.file == MACKEY_GLASS:
             return None

@@ -24,6 +24,12 @@ from lstm_jax.fields import field_specs
 if TYPE_CHECKING:
     import jax
 
+# The metadata that say what a number of the arrays means.
+MEANINGS = (
+    *("vocabulary", "source_vocabulary", "target_vocabulary", "classes", "num_classes"),
+    *("channels", "columns", "target", "series", "means", "scales", "target_mean", "target_scale"),
+)
+
 Batch = dict[str, Any]  # arrays by name; the first axis counts examples
 
 
@@ -126,6 +132,21 @@ class Task(Component):
 
     def check_data(self, dataset: Dataset) -> None:
         """Raises UserError where a data set that a user made of arrays does not fit this task."""
+
+    def adapt_data(self, dataset: Dataset, metadata: dict[str, Any]) -> Dataset:
+        """Returns a data set as a model reads it that was trained on data with these metadata.
+
+        Raises UserError where a number in it would mean something else to the model.
+        """
+        for name in MEANINGS:
+            if (here := dataset.metadata.get(name)) != (there := metadata.get(name)):
+                sizes = [len(value) for value in (here, there) if isinstance(value, list)]
+                count = f" ({sizes[0]}, there {sizes[1]})" if len(sizes) == 2 else ""
+                raise UserError(
+                    f"{dataset.name}: its {name.replace('_', ' ')}{count} differs from that of the "
+                    "data of training, so the model would misread it"
+                )
+        return dataset
 
     def built_in(self) -> Task | None:
         """Returns the same task on data that need no network; None where there are none."""
