@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from lstm_jax.runs.devices import A_DAY, TIMEOUTS
+
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # This compiles in two thirds of the time, to the same bits. `test_golden.py` compares them with the
 # recorded ones, which were trained without it.
 flags = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()
+timeouts = " ".join(f"--{name}={A_DAY}" for name in TIMEOUTS)  # as our commands set them
+os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1 {timeouts}".strip()
 # Many tests compile the same programs, here and in processes of their own.
 cache = Path(__file__).parent.parent / ".pytest_cache" / "xla"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from lstm_jax.runs import provenance
+from lstm_jax.runs import devices, provenance
 
 PROGRAM = Path(__file__).parent / "bits_by_setting.py"
 # Variables of the environment, and options of JAX however they are set.
@@ -157,3 +157,45 @@ def test_the_digest_of_an_identity_does_not_depend_on_the_order_of_its_entries()
     first, second = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
     assert provenance.digest(first) == provenance.digest(second)
     assert len(provenance.digest(first)) == 12
+
+
+def test_devices_wait_for_each_other_for_a_day_unless_the_user_says_otherwise(
+    monkeypatch, tmp_path
+):
+    """By default XLA ends a process with a stack trace after 40 seconds, as of a closed lid."""
+    name = "xla_cpu_collective_call_terminate_timeout_seconds"
+    monkeypatch.setenv("XLA_FLAGS", f"--{name}=7 --xla_dump_to=x")
+    devices._set_environment("cpu")
+    flags = os.environ["XLA_FLAGS"].split()
+    assert flags[:2] == [f"--{name}=7", "--xla_dump_to=x"]
+    assert sorted(flags[2:]) == [f"--{n}=86400" for n in sorted(devices.TIMEOUTS) if n != name]
+    monkeypatch.setenv("XLA_FLAGS", "")
+    devices._set_environment("cpu")
+    assert len(os.environ["XLA_FLAGS"].split()) == len(devices.TIMEOUTS)
+    assert "XLA_FLAGS" not in provenance.identity("data", "")["settings"]
+    monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags"))  # XLA reads them from this file
+    devices._set_environment("cpu")
+    assert os.environ["XLA_FLAGS"] == str(tmp_path / "flags")
+
+
+def test_programs_that_others_can_exchange_are_not_run(tmp_path):
+    lines, options = [], ("jax_compilation_cache_dir", "jax_enable_compilation_cache")
+    before = {name: jax.config.values[name] for name in options}
+    folder = tmp_path / "above" / "xla"
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        devices.refuse_open_cache(lines.append)
+        assert (lines, folder.stat().st_mode & 0o777) == ([], 0o700)
+        for each, mode in ((folder, 0o777), (folder, 0o1777), (folder.parent, 0o777)):
+            each.chmod(mode)
+            devices.refuse_open_cache(lines.append)
+            assert f"other users can write {each}" in lines.pop()
+            assert not jax.config.values["jax_enable_compilation_cache"]
+            jax.config.update("jax_enable_compilation_cache", True)
+            each.chmod(0o755)
+        folder.parent.chmod(0o1777)
+        devices.refuse_open_cache(lines.append)
+        assert lines == []
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -76,7 +76,7 @@ class OnDevice(Command):
     def prepare(self, words: Sequence[str]) -> None:
         from lstm_jax.runs.devices import prepare_jax  # a tenth of a second
 
-        prepare_jax(self.platform)
+        prepare_jax(self.platform, partial(print, file=sys.stderr))
 
 
 @dataclass(frozen=True)

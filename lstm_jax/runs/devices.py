@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import sys
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import lstm_jax
@@ -14,6 +16,17 @@ from lstm_jax.config.shards import SECRET, launch_secret
 from lstm_jax.data.dataset import Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.provenance import cores
+
+# After these times XLA's CPU runtime warns of a device that waits for another one, and ends the
+# process with a stack trace. By default that is 40 seconds: a suspended machine, a debugger or a
+# crowded core reach them. A release of XLA that does not know a flag ends the process, too.
+TIMEOUTS = (
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds",
+    "xla_cpu_collective_call_terminate_timeout_seconds",
+    "xla_cpu_collective_timeout_seconds",
+)
+HAVE_TIMEOUTS = "0.10."  # the releases of jaxlib that were tried
+A_DAY = 86400
 
 
 def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) -> None:
@@ -29,6 +42,7 @@ def prepare_jax(platform: str, say: Say = say_nothing, *, join: bool = False) ->
         _set_environment(platform)
     else:
         _set_options(platform)
+    refuse_open_cache(say)
     if join:
         from lstm_jax.train import processes
 
@@ -94,6 +108,40 @@ def refuse_after_fork() -> None:
         )
 
 
+def refuse_open_cache(say: Say) -> None:
+    """Switches the cache of compiled programs off, and tells `say`, where others can write it.
+
+    JAX runs what lies there as machine code, and an identity does not notice an exchanged entry.
+    """
+    import jax
+
+    cache = jax.config.values["jax_compilation_cache_dir"]
+    if not cache or "://" in cache or not jax.config.values["jax_enable_compilation_cache"]:
+        return
+    folder = Path(cache).absolute()
+    with suppress(OSError):  # JAX says what is wrong with it
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if others := _written_by_others(folder):
+        jax.config.update("jax_enable_compilation_cache", False)
+        say(
+            f"note: other users can write {others}, so no compiled programs are kept in {folder}, "
+            f"nor run from there; `chmod go-w {others}`, or set JAX_COMPILATION_CACHE_DIR"
+        )
+
+
+def _written_by_others(folder: Path) -> Path | None:
+    """Returns a folder, or the one above it, in which any user may exchange what lies in it."""
+    for each in (folder, *folder.parents):
+        with suppress(OSError):
+            status = each.stat()
+            is_open = bool(status.st_mode & stat.S_IWOTH)
+            if each != folder:  # in a folder such as /tmp each user moves his own files alone
+                is_open = is_open and not status.st_mode & stat.S_ISVTX
+            if is_open or (each == folder and status.st_uid not in (os.geteuid(), 0)):
+                return each
+    return None
+
+
 def _default_variables() -> dict[str, str]:
     """Returns the environment variables that are set for JAX unless the user has set them.
 
@@ -115,13 +163,17 @@ def _set_environment(platform: str) -> None:
         os.environ.setdefault(name, value)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # also silences XLA's notes on its cache
     has_cuda = any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
+    wanted = {}
+    if platform == "gpu" or (platform == "auto" and has_cuda):
+        # Without it XLA may choose kernels that add in whatever order their threads arrive.
+        wanted["xla_gpu_deterministic_ops"] = "true"
+    if metadata.version("jaxlib").startswith(HAVE_TIMEOUTS):
+        wanted |= dict.fromkeys(TIMEOUTS, str(A_DAY))
     flags = os.environ.get("XLA_FLAGS", "")
     names_file = bool(flags) and not flags.startswith("-")  # XLA reads its flags from that file
-    if (platform == "gpu" or (platform == "auto" and has_cuda)) and not (
-        names_file or "xla_gpu_deterministic_ops" in flags
-    ):
-        # Without it XLA may choose kernels that add in whatever order their threads arrive.
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if not names_file:
+        added = [f"--{name}={value}" for name, value in wanted.items() if name not in flags]
+        os.environ["XLA_FLAGS"] = " ".join([flags, *added]).strip()
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform, platform)
 

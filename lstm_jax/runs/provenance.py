@@ -67,7 +67,10 @@ HARMLESS = (
     *("OPENBLAS_VERBOSE", "JAX_COORDINATOR", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"),
     "JAX_LOCAL_DEVICE_IDS",
 )
-HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump_")
+HARMLESS_FLAGS = (
+    *("--xla_force_host_platform_device_count", "--xla_dump_"),
+    *("--xla_cpu_collective_call_", "--xla_cpu_collective_timeout_"),  # how long devices wait
+)
 
 
 def identity(data_fingerprint: str, program: str, libraries: Iterable[str] = ()) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lstm_jax.config.shards import COORDINATOR, COUNT, INDEX, PARENT, SECRET, la
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.signals import SAVED, exit_now
 
+A_DAY = 86400
 LOOPBACK = ("127.", "localhost:", "[::1]:")  # addresses that no other machine can reach
 
 
@@ -47,7 +48,8 @@ def join() -> None:
         int(os.environ[COUNT]) if COUNT in os.environ else None,
         int(os.environ[INDEX]) if INDEX in os.environ else None,
         initialization_timeout=60,
-        heartbeat_timeout_seconds=20,
+        # A launcher sees by itself which process has ended, and all may have been suspended.
+        heartbeat_timeout_seconds=A_DAY if PARENT in os.environ else 20,
         shutdown_timeout_seconds=30,
         coordinator_bind_address=address if (address or "").startswith(LOOPBACK) else None,
     )
