@@ -45,7 +45,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lstm_jax.api import Outcome, load, read, run
     from lstm_jax.cells.linear_scan import linear_scan
-    from lstm_jax.cells.linen import GRU, LSTM, RNN
+    from lstm_jax.cells.linen import GRU, LRU, LSTM, RNN, SLSTM, MinGRU
     from lstm_jax.cells.lstm import lstm
     from lstm_jax.config.experiment import Experiment
     from lstm_jax.config.search import Search, Study
@@ -70,8 +70,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
     "RNN",
+    "SLSTM",
     "Adding",
     "AssociativeRecall",
     "Captions",
@@ -86,6 +88,7 @@ __all__ = [
     "Interrupted",
     "Language",
     "Logger",
+    "MinGRU",
     "Outcome",
     "Result",
     "Search",
@@ -121,7 +124,7 @@ os.register_at_fork(after_in_child=_after_fork)
 _MODULES = {
     "lstm_jax.api": ("Outcome", "load", "read", "run"),
     "lstm_jax.cells.linear_scan": ("linear_scan",),
-    "lstm_jax.cells.linen": ("GRU", "LSTM", "RNN"),
+    "lstm_jax.cells.linen": ("GRU", "LRU", "LSTM", "RNN", "SLSTM", "MinGRU"),
     "lstm_jax.cells.lstm": ("lstm",),
     "lstm_jax.data.dataset": ("Dataset", "make_dataset"),
     "lstm_jax.errors": ("DivergedError", "Interrupted", "EnvironmentProblem", "UserError"),

@@ -10,7 +10,8 @@ import pytest
 from fast_compile import fast_jit
 from textbook import assert_close, weighted
 
-from lstm_jax.cells.linen import GRU, LSTM, RNN
+from lstm_jax.cells.linen import GRU, LRU, LSTM, RNN, SLSTM, MinGRU
+from lstm_jax.cells.scan import run, stack_kernels
 
 HIDDEN, NUM_INPUTS, NUM_STEPS = 5, 3, 6
 
@@ -121,3 +122,46 @@ def test_a_wrong_shape_is_an_error_that_names_the_argument(variables):
         LSTM(HIDDEN).apply(variables, x, initial_carry=(jnp.ones((2, 5)), jnp.ones((3, 5))))
     with pytest.raises(ValueError, match="inputs"):
         LSTM(HIDDEN).apply(variables, x[0, 0])
+
+
+OWN = [(MinGRU, 1), (LRU, 3), (SLSTM, 4)]
+
+
+@pytest.mark.parametrize(("module", "num_states"), OWN)
+def test_a_layer_of_our_own_is_its_cell(module, num_states):
+    """Parameters start as the cell says; the layer reads backwards, with lengths and a carry."""
+    x, lengths = normal(2, 3, NUM_STEPS, NUM_INPUTS), jnp.array([6, 1, 4], jnp.int32)
+    carry = tuple(jnp.abs(normal(3 + i, 3, HIDDEN)) + 1 for i in range(num_states))
+    layer = module(HIDDEN, return_carry=True)
+    variables = fast_jit(layer.init)(jax.random.key(0), x)
+    weights, cell = dict(variables["params"]["cell"]), module.cell
+    kernel_names = ("kernel", "recurrent_kernel") if cell.read else ("kernel",)
+    assert set(weights) == {*kernel_names, "bias", *cell.extra}
+    recurrent = weights.pop("recurrent_kernel", np.zeros((0, len(cell.columns) * HIDDEN)))
+    kernels = weights.pop("kernel"), recurrent, weights.pop("bias")
+    assert_close(kernels[2][HIDDEN] == 5, module is SLSTM)
+    initial = carry if num_states > 1 else carry[0]
+    final, outputs = apply(
+        layer, variables, x, initial_carry=initial, seq_lengths=lengths, reverse=True
+    )
+    expected, state = fast_jit(
+        lambda x: run(
+            cell, stack_kernels(cell, *map(jnp.asarray, kernels)), x, weights, initial=carry,
+            lengths_B=lengths, reverse=True,
+        )
+    )(x.swapaxes(0, 1))  # fmt: skip
+    assert_close(outputs.swapaxes(0, 1), expected)
+    assert_close(jax.tree.leaves(final), list(state))
+
+
+@pytest.mark.parametrize("module", [LSTM, RNN, MinGRU, LRU, SLSTM])
+def test_step_by_step_has_the_bits_of_the_sequence(module):
+    x, layer = normal(2, 3, NUM_STEPS, NUM_INPUTS), module(8)
+    variables, outputs = fast_jit(layer.init)(jax.random.key(0), x), []
+    step = jax.jit(partial(layer.apply, method="step"))
+    carry = jax.tree.map(jnp.zeros_like, jax.eval_shape(step, variables, None, x[:, 0])[0])
+    for t in range(NUM_STEPS):
+        carry, output = step(variables, carry, x[:, t])
+        outputs.append(output)
+    whole = jax.jit(layer.apply)(variables, x)
+    np.testing.assert_array_equal(np.stack(outputs, axis=1), whole)

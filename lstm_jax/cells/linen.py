@@ -1,4 +1,5 @@
-"""Flax Linen modules that replace `nn.RNN(cell)`: `LSTM`, `GRU` and `RNN`.
+"""Flax Linen modules: `LSTM`, `GRU` and `RNN` replace `nn.RNN(cell)`; `MinGRU`, `LRU` and `SLSTM`
+are layers that Flax does not have.
 
 Axes: T time steps, B batch, I input, H hidden, W = gates * H, G = blocks * H.
 """
@@ -15,11 +16,14 @@ import jax.numpy as jnp
 from flax.linen import initializers
 from flax.linen.dtypes import promote_dtype
 
-from lstm_jax.cells.cell import Cell
+from lstm_jax.cells.cell import Cell, Extra
 from lstm_jax.cells.gru import gru_cell
+from lstm_jax.cells.linear_gated import mingru_cell
 from lstm_jax.cells.lstm import lstm_cell
 from lstm_jax.cells.rnn import rnn_cell
 from lstm_jax.cells.scan import flip, run_unstacked
+from lstm_jax.cells.slstm import slstm_cell
+from lstm_jax.cells.state_space import lru_cell
 
 Initializer = initializers.Initializer
 
@@ -74,17 +78,56 @@ class FlaxCellParams(nn.Module):
         return kernels[0], kernels[1], jnp.concatenate([biases[name] for name in self.biases])
 
 
-class _Layer(nn.Module):
-    """The base of modules that replace `nn.RNN(cell)`.
+class CellParams(nn.Module):
+    """Declares the parameters of a cell: a kernel of the input, a kernel of the states that its
+    products read, a bias, and the cell's further weights, all as the cell says.
+    """
 
-    The parameters have the same names, shapes and initial values, so checkpoints load. Arguments
-    and results are those of `nn.RNN`, with two differences. The state is float32 even where all
-    else is bfloat16. The final carry of a sequence of length 0 is its initial carry.
+    cell: Cell
+    features: int
+    kernel_init: Initializer
+    recurrent_kernel_init: Initializer
+    bias_init: Initializer
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, num_inputs: int) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Extra]:
+        """Returns the input kernel [I,W], the recurrent kernel [R,W], the bias [G]; and the extra
+        weights.
+        """
+        cell, hidden, dtype = self.cell, self.features, self.param_dtype
+        width, num_read = len(cell.columns) * hidden, cell.num_read * hidden
+
+        def bias_init(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+            keys = jax.random.split(key, len(cell.blocks))
+            inits = (cell.bias_init.get(block.column, self.bias_init) for block in cell.blocks)
+            pairs = zip(inits, keys, strict=True)
+            return jnp.concatenate([init(key, (hidden,), dtype) for init, key in pairs])
+
+        input_kernel_IW = self.param("kernel", self.kernel_init, (num_inputs, width), dtype)
+        recurrent_RW = jnp.zeros((0, width), dtype)
+        if cell.read:
+            init = self.recurrent_kernel_init
+            recurrent_RW = self.param("recurrent_kernel", init, (num_read, width), dtype)
+        bias_G = self.param("bias", bias_init, (len(cell.blocks) * hidden,), dtype)
+        extra = {
+            name: self.param(name, weight.init, weight.shape(hidden), dtype)
+            for name, weight in cell.extra.items()
+        }
+        return (input_kernel_IW, recurrent_RW, bias_G), extra
+
+
+class _Layer(nn.Module):
+    """The base of the layers. Arguments and results are those of `nn.RNN`, with two differences.
+
+    The state is float32 even where all else is bfloat16. The final carry of a sequence of length 0
+    is its initial carry. Where Flax has such a cell, the parameters have the same names, shapes and
+    initial values, so checkpoints load.
     """
 
     cell: ClassVar[Cell]
-    gates: ClassVar[tuple[str, ...]]
-    biases: ClassVar[tuple[str, ...]]
+    gates: ClassVar[tuple[str, ...]] = ()  # Flax's names; none where Flax has no such cell
+    biases: ClassVar[tuple[str, ...]] = ()
 
     features: int
     time_major: bool = False
@@ -136,14 +179,20 @@ class _Layer(nn.Module):
             state = tuple(_flatten_batch("initial_carry", leaf, shape, 1) for leaf in leaves)
         if lengths_B is not None:
             lengths_B = _flatten_batch("seq_lengths", lengths_B, batch, 0)
-        kernels = FlaxCellParams(
-            self.features, self.gates, self.biases, self.kernel_init, self.recurrent_kernel_init,
-            self.bias_init, self.param_dtype, name="cell",
-        )(num_inputs)  # fmt: skip
+        inits = self.kernel_init, self.recurrent_kernel_init, self.bias_init
+        options: dict[str, Any] = {"param_dtype": self.param_dtype, "name": "cell"}
+        extra: Extra = {}
+        if self.gates:
+            declared = FlaxCellParams(self.features, self.gates, self.biases, *inits, **options)
+            kernels = declared(num_inputs)
+        else:
+            kernels, extra = CellParams(self.cell, self.features, *inits, **options)(num_inputs)
         if self.dtype is not None:
             x_TBI, *cast = promote_dtype(x_TBI, *kernels, dtype=self.dtype)
             kernels = cast[0], cast[1], cast[2]
-        h_TBH, state = run_unstacked(self.cell, x_TBI, *kernels, state, lengths_B, reverse=reverse)
+        h_TBH, state = run_unstacked(
+            self.cell, x_TBI, *kernels, state, lengths_B, extra=extra, reverse=reverse
+        )
         if reverse and keep_order:
             h_TBH = flip(h_TBH, lengths_B)
         outputs = h_TBH.reshape(num_steps, *batch, self.features)
@@ -152,6 +201,20 @@ class _Layer(nn.Module):
             return outputs
         carry = tuple(a_BH.reshape(*batch, self.features) for a_BH in state)
         return (carry if len(carry) > 1 else carry[0]), outputs
+
+    def step(self, carry: Any, inputs: jax.Array) -> tuple[Any, jax.Array]:
+        """Returns the carry after one time step, and its output, [*batch, H].
+
+        carry: the one before, as `return_carry` gives it; None stands for zeros.
+        inputs: [*batch, I].
+
+        Call it by `layer.apply(variables, carry, inputs, method="step")`.
+        """
+        carry, outputs = self(
+            inputs[..., None, :], initial_carry=carry, return_carry=True, time_major=False,
+            reverse=False,
+        )  # fmt: skip
+        return carry, outputs[..., 0, :]
 
 
 class LSTM(_Layer):
@@ -176,6 +239,25 @@ class RNN(_Layer):
     cell = rnn_cell
     gates = ("",)
     biases = ("i",)
+
+
+class MinGRU(_Layer):
+    """A layer of `mingru`; see `cells/linear_gated.py`. Its carry is h."""
+
+    cell = mingru_cell
+
+
+class LRU(_Layer):
+    """A layer of `lru`; see `cells/state_space.py`. Its carry is (real, imaginary, h)."""
+
+    cell = lru_cell
+
+
+class SLSTM(_Layer):
+    """A layer of `slstm`; see `cells/slstm.py`. Its carry is (c, n, m, h)."""
+
+    cell = slstm_cell
+    recurrent_kernel_init: Initializer = initializers.zeros_init()
 
 
 def _flatten_batch(name: str, array: jax.Array, shape: Sequence[int], num_kept: int) -> jax.Array:

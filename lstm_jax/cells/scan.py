@@ -123,10 +123,11 @@ def run_unstacked(
     carry: State | None = None,
     lengths_B: jax.Array | None = None,
     *,
+    extra: Extra | None = None,
     reverse: bool = False,
     keep_outputs: bool = True,
 ) -> tuple[Any, State]:
-    """Runs a cell without extra weights as `run` does, on kernels that are not stacked yet.
+    """Runs a cell as `run` does, on kernels that are not stacked yet.
 
     They are the input kernel [I,W], the recurrent kernel [R,W] and the bias [G]. `carry` is the
     initial state.
@@ -142,11 +143,11 @@ def run_unstacked(
     expect_shape("bias_G", bias_G, (len(cell.blocks) * hidden,), **known)
     expect_floats(**known, input_kernel_IG=input_kernel_IG, bias_G=bias_G)
     expect_state(cell.state, carry, hidden, **known)
-    x_TBI, *kernels, carry = promote_floats(
-        (x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G, carry)
+    x_TBI, *kernels, carry, extra = promote_floats(
+        (x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G, carry, extra)
     )
     return run(
-        cell, stack_kernels(cell, *kernels), x_TBI, initial=carry, lengths_B=lengths_B,
+        cell, stack_kernels(cell, *kernels), x_TBI, extra, initial=carry, lengths_B=lengths_B,
         reverse=reverse, keep_outputs=keep_outputs,
     )  # fmt: skip
 
