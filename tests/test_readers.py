@@ -12,9 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from lstm_jax import Forecast, Images, Language, Text, Translation
+from lstm_jax.config.data_files import readings_of
 from lstm_jax.data.dataset import say_nothing
+from lstm_jax.data.image_files import open_picture
 from lstm_jax.data.readers import TableOptions, read_table
 from lstm_jax.data.text import TextColumns, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -186,6 +189,10 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
         ):
             with pytest.raises(UserError, match=says):
                 task.load(say_nothing)
+        with pytest.raises(UserError, match=says):
+            open_picture(str(path))
+    with pytest.raises(UserError, match="is a pipe or a device"):
+        readings_of(pipe)
     with pytest.raises(EnvironmentProblem, match=r"cannot be read: No such file"):
         Translation(dataset=str(tmp_path / "absent.tsv")).load(say_nothing)
     (tmp_path / "cut.parquet").write_bytes(parquet()[:-9])
@@ -343,6 +350,28 @@ def test_images_in_a_table_are_those_of_an_archive(tmp_path):
     wide = Images(dataset=plain, shape="4x3x3").load(say_nothing)
     assert wide.metadata["shapes"]["images"] == [4, 9]
     assert wide.metadata["channels"] == 3
+
+
+def test_pictures_in_a_parquet_file_are_those_of_a_folder(tmp_path):
+    """As data sets of Hugging Face have them; a damaged one is named with its row."""
+    cells = []
+    for image in IMAGES:
+        Image.fromarray(image).save(out := io.BytesIO(), "PNG")
+        cells.append({"bytes": out.getvalue(), "path": "x.png"})
+    columns = {"image": cells, "label": np.arange(60) % 3}
+    path = tmp_path / "own.parquet"
+    pq.write_table(pa.table(columns), path)
+    np.savez(tmp_path / "own.npz", images=IMAGES, labels=np.arange(60) % 3)
+    found, expected = (
+        Images(dataset=str(each)).load(say_nothing) for each in (path, tmp_path / "own.npz")
+    )
+    assert found.fingerprint == expected.fingerprint
+    (reading,) = readings_of(path)
+    assert reading.task == Images(dataset=str(path))
+    cells[7]["bytes"] = cells[7]["bytes"][:50]
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(UserError, match=r"own.parquet, entry 8: not a picture, or a damaged one"):
+        Images(dataset=str(path)).load(say_nothing)
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,13 @@ def _read_table(path: Path) -> tuple[Table, str | None]:
 
 
 def _images(table: Table, name: str, encoding: str | None) -> Iterator[Reading]:
-    """Yields the reading of a table whose rows hold a label and the pixels of a picture."""
-    from lstm_jax.data.image_tables import image_columns, image_shape, pixel_values
+    """Yields the reading of a table whose rows hold a label and a picture."""
+    from lstm_jax.data.image_tables import image_columns, image_labels, image_shape, pixel_values
 
+    if (column := table.bytes_column()) is not None:
+        image_labels(table, None, say_nothing)
+        yield Reading(Images(dataset=name), f"Each row has a label, and a picture in {column}.")
+        return
     table, label, pixels = image_columns(table.head(MAX_ROWS), None, say_nothing)
     if len(pixels) < MIN_PIXELS:
         return

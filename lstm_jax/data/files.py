@@ -64,16 +64,21 @@ def bare_name(path: str | Path) -> str:
     return PACKED.sub("", Path(path).name)
 
 
+def refuse_irregular(path: Path) -> None:
+    """Raises UserError where a path is no regular file: a pipe may be waited for for ever."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise UserError(f"{path}: is {what}, not a file")
+
+
 @contextmanager
 def explain_unreadable(path: Path) -> Iterator[None]:
-    """Raises UserError where the path is no regular file, which could be waited for for ever, and
-    EnvironmentProblem where the block cannot read the file.
+    """Raises EnvironmentProblem where the block cannot read the file, and UserError where it is no
+    regular file.
     """
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-            raise UserError(f"{path}: is {what}, not a file")
+        refuse_irregular(path)
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise EnvironmentProblem(f"{path}: is damaged ({error}); fetch it again") from error

@@ -4,7 +4,8 @@
                     and y_test; a validation split likewise (`val` and `valid` will do); or images
                     and labels alone. Images are uint8 [N, rows, columns], or with a last axis of 3
                     channels; labels are whole numbers or words, [N] or [N,1].
-    pictures.csv    a label and the values of all pixels in each row: see `image_tables`.
+    pictures.csv    a label and the values of all pixels in each row: see `image_tables`. A Parquet
+                    file may hold a label and the bytes of a picture file instead.
     pictures/       train/cat/1.png, train/dog/2.jpg, test/cat/3.png, ...; or cat/1.png alone.
 
 A missing split is taken from training by rule, in tenths of each class, in the order of a hash of
@@ -25,8 +26,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
+from lstm_jax.data.files import refuse_irregular
 from lstm_jax.data.folders import SPELLINGS, FolderWalk
-from lstm_jax.data.image_tables import read_image_table
+from lstm_jax.data.image_tables import image_labels, read_image_table
 from lstm_jax.data.labelled_splits import (
     SPLITS,
     complete_splits,
@@ -36,7 +38,7 @@ from lstm_jax.data.labelled_splits import (
     say_doubtful_labels,
     sorted_classes,
 )
-from lstm_jax.data.readers import open_npz
+from lstm_jax.data.readers import Table, open_npz, read_table
 from lstm_jax.errors import UserError
 
 ARRAYS_NEEDED = (
@@ -69,8 +71,12 @@ def load_image_files(
     elif path.suffix.lower() == ".npz":
         splits, channels = _read_npz(path)
     else:
-        names, images, channels = read_image_table(path, label_column, shape, say)
-        splits = {"train": list(zip(map(_printable, names), images, strict=True))}
+        table = read_table(path, say=say)
+        if (column := table.bytes_column()) is not None:
+            splits, channels = _read_pictures(table, column, label_column, say)
+        else:
+            names, images, channels = read_image_table(table, label_column, shape, say)
+            splits = {"train": list(zip(map(_printable, names), images, strict=True))}
     labels = [label for examples in splits.values() for label, _ in examples]
     say_doubtful_labels(name, labels, "image", say)
     hashes = [hashlib.sha256(image.tobytes()).hexdigest() for _, image in splits["train"]]
@@ -194,23 +200,55 @@ def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
             f"dataset: no pictures lie in folders of {folders['train']}; a class is a folder, as "
             f"in {path / 'train' / 'cat' / '1.png'} or {path / 'cat' / '1.png'}"
         )
-    first = files["train"][0][1]
-    size = read_rgb(first).shape
+    return _flat_images(
+        {
+            split: ((label, file, read_rgb(file)) for label, file in labelled)
+            for split, labelled in files.items()
+        }
+    )
+
+
+def _read_pictures(
+    table: Table, column: str, label_column: str | None, say: Say
+) -> tuple[dict[str, list[Example]], int]:
+    """Returns the examples of a table with the bytes of a picture file in each row."""
+    labels = [*map(_printable, image_labels(table, label_column, say))]
+    rows = zip(labels, map(table.locate, range(len(labels))), table.column(column), strict=True)
+    pictures = (
+        (
+            label,
+            where,
+            np.asarray(on_background(decode_picture(cell.as_py() or b"", where), "white")),
+        )
+        for label, where, cell in rows
+    )
+    return _flat_images({"train": pictures})
+
+
+def _flat_images(
+    pictures: dict[str, Iterable[tuple[str, str, np.ndarray]]],
+) -> tuple[dict[str, list[Example]], int]:
+    """Returns the examples of each split, and the channels of an image: 1 if all are grey.
+
+    A picture has its label, its place in words, and its pixels, uint8 [rows, columns, 3]. Raises
+    UserError where two of them differ in size.
+    """
     splits: dict[str, list[Example]] = {}
-    for split, labelled in files.items():
+    first = None
+    for split, each in pictures.items():
         splits[split] = []
-        for label, file in labelled:
-            image = read_rgb(file)
-            if image.shape != size:
+        for label, where, image in each:
+            first = first or (where, image.shape)
+            if image.shape != first[1]:
                 raise UserError(
-                    f"dataset: {file} has {_size(image.shape[:2])} pixels, {first} has "
-                    f"{_size(size[:2])}; bring all pictures to one size"
+                    f"dataset: {where} has {_size(image.shape[:2])} pixels, {first[0]} has "
+                    f"{_size(first[1][:2])}; bring all pictures to one size"
                 )
             splits[split].append((label, image))
     grey = not any(np.ptp(image, axis=2).any() for images in splits.values() for _, image in images)
     kept = np.s_[:, :, 0] if grey else np.s_[:]
     flat = {
-        split: [(label, image[kept].reshape(size[0], -1)) for label, image in images]
+        split: [(label, image[kept].reshape(len(image), -1)) for label, image in images]
         for split, images in splits.items()
     }
     return flat, 1 if grey else 3
@@ -274,9 +312,14 @@ def open_picture(path: str) -> Image.Image:
     Raises UserError if it is not a picture, is damaged, or has more than `MAX_PIXELS`.
     """
     try:
-        data = Path(path).read_bytes()
+        refuse_irregular(Path(path))
+        return decode_picture(Path(path).read_bytes(), path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
+
+
+def decode_picture(data: bytes, path: str) -> Image.Image:
+    """Returns the picture that the bytes of a file hold, as `open_picture` does."""
     if not data:
         raise UserError(f"{path}: not a picture, or a damaged one (it is empty)")
     try:

@@ -11,14 +11,14 @@ import numpy as np
 
 from lstm_jax.data.dataset import Say
 from lstm_jax.data.labelled_splits import LABEL_NAMES
-from lstm_jax.data.readers import MAX_NAMES, Table, counted, read_table
+from lstm_jax.data.readers import MAX_NAMES, Table, counted
 from lstm_jax.errors import UserError
 
 SHAPE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:x([13]))?")
 
 
 def read_image_table(
-    path: Path, label_column: str | None, shape: str | None, say: Say
+    table: Table, label_column: str | None, shape: str | None, say: Say
 ) -> tuple[list[str], np.ndarray, int]:
     """Returns the labels, the images, uint8 [N, rows, columns * channels], and the channels.
 
@@ -27,11 +27,9 @@ def read_image_table(
     that is not a whole number from 0 to 255, and where the number of pixels is not that of `shape`
     (such as 28x28 or 28x28x3), by default of a square.
     """
-    table, label, pixels = image_columns(read_table(path, say=say), label_column, say)
-    rows, columns, channels = image_shape(path, len(pixels), shape)
-    labels = table.words(label)
-    if "" in labels:
-        raise UserError(f"{table.locate(labels.index(''))}: the label in column {label} is missing")
+    table, label, pixels = image_columns(table, label_column, say)
+    rows, columns, channels = image_shape(table.path, len(pixels), shape)
+    labels = image_labels(table, label, say)
     pixels_ND = np.stack([pixel_values(table, name) for name in pixels], axis=1)
     return labels, pixels_ND.reshape(-1, rows, columns * channels), channels
 
@@ -49,6 +47,15 @@ def image_columns(table: Table, label_column: str | None, say: Say) -> tuple[Tab
     if rest := [name for name in others if name not in pixels]:
         say(f"{table.path}: left out {counted(len(rest), 'column')}, {', '.join(rest[:MAX_NAMES])}")
     return table, label, pixels
+
+
+def image_labels(table: Table, label_column: str | None, say: Say) -> list[str]:
+    """Returns the labels. Raises UserError where one is missing, or where they are is not clear."""
+    name = _label_column(table, label_column, say)
+    labels = table.words(name)
+    if "" in labels:
+        raise UserError(f"{table.locate(labels.index(''))}: the label in column {name} is missing")
+    return labels
 
 
 def _label_column(table: Table, name: str | None, say: Say) -> str:

@@ -128,6 +128,16 @@ class Table(NamedTuple):
             column = column.combine_chunks()
         return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
+    def bytes_column(self) -> str | None:
+        """Returns the first column of bytes, such as those of pictures; None if there is none."""
+        import pyarrow as pa
+
+        types = {name: getattr(column, "type", None) for name, column in self.columns.items()}
+        is_bytes = (
+            name for name, each in types.items() if each in (pa.binary(), pa.large_binary())
+        )
+        return next(is_bytes, None)
+
     def words(self, name: str) -> list[str]:
         """Returns a column as text, without white space around it; a missing value is empty."""
         import pyarrow as pa
