@@ -23,7 +23,7 @@ from lstm_jax.data.text import TextColumns, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 
 NUMBERS = [1.5, -20000.0, 3e-7]
-WORDS = ['a, "b"', "c;\td|e", "é\nzwei"]
+WORDS = ['a, "b"', "é\nzwei", "c;\td|e"]
 
 
 def quoted(delimiter, end="\n"):
@@ -79,7 +79,7 @@ def test_every_form_gives_the_same_columns(tmp_path, name):
         assert [table.locate(row).split(", ")[1] for row in range(3)] == [
             "line 2",
             "line 3",
-            "line 4",
+            "line 5",
         ]
 
 
