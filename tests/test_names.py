@@ -62,6 +62,8 @@ def test_a_run_without_a_finite_test_score_fails_and_one_of_several_does_not():
     assert describe_failure(results) == describe_failure([]) == ""
     lost = [replace(r, test={"loss": 1.0, "accuracy": None}) for r in results]
     assert describe_failure([*lost[1:], results[0]]) == ""
+    further = [replace(r, test={**r.test, "macro_f1": None}) for r in results]
+    assert describe_failure(further) == ""
     assert describe_failure(lost).startswith("the test scores of every member are not finite")
     diverged = [replace(r, diverged_at=3) for r in lost]
     assert describe_failure(diverged) == "the loss of every member stopped being finite"
