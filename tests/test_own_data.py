@@ -69,6 +69,10 @@ def test_every_block_of_the_page_says_what_comes(section, own_files, monkeypatch
          '    target_column="translation.en",\n)'),
         ("a", "1\ta film like that\n0\tan old film, too\n" * 3,
          'Text(dataset="./a", label_column="1", text_column="2", pooling="mean")'),
+        ("a.csv", "v1,v2,\n" + "ham,so it is,\nspam,come and buy,\n" * 3,
+         'Text(dataset="a.csv", label_column="v1", text_column="v2", pooling="mean")'),
+        ("a.csv", "x,y,\n1,2,\n3,2,\n", 'Forecast(file="a.csv", target="y", columns="x,y")'),
+        ("a.csv", "x\n1\n2\n", 'Forecast(file="a.csv")'),
         ("a.md", "# Words, and more\n\nwords, words, words\n", 'Language(dataset="a.md")'),
         ("pixels.csv", "".join(f"{i},{','.join(['7'] * 48)}\n" for i in range(3)),
          'Images(dataset="pixels.csv", shape="4x4x3")'),
@@ -99,11 +103,13 @@ def test_other_readings_stand_beside_the_first(tmp_path, monkeypatch):
 def test_what_no_task_reads_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("words.csv").write_text("a,b\nx,y\nz,u\n")
+    Path("head.csv").write_text("a,b\n")
     Path("empty").mkdir()
     Path("picture.txt").write_bytes(b"\x89PNG\r\n")
     np.savez("scalar.npz", x=1)
     for name, says in (
-        ("words.csv", "no task reads it as it is"), ("empty", "no task reads it"),
+        ("words.csv", "no task reads it as it is"), ("head.csv", "no task reads it"),
+        ("empty", "no task reads it"),
         ("scalar.npz", "no task reads it"), ("picture.txt", "is a picture"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=says):

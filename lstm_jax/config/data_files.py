@@ -57,7 +57,8 @@ def readings_of(path: Path) -> list[Reading]:
     if not found:
         raise UserError(
             f"{path}: no task reads it as it is: it has neither labels beside texts or pixels, nor "
-            "two columns of sentences, nor a column of numbers; see docs/own-data.md"
+            "two columns of sentences, nor a column of numbers below a line of names; see "
+            "docs/own-data.md"
         )
     unique: dict[str, Reading] = {}
     for reading in found:
@@ -189,11 +190,11 @@ def _series(table: Table, name: str, encoding: str | None) -> Iterator[Reading]:
     decimal, thousands = _form_of_numbers(table)
     table = table._replace(options=TableOptions(encoding, decimal, thousands))
     times = [each for each in table.columns if _is_time(table, each)]
-    others = [each for each in table.columns if each not in times]
+    others = [each for each in table.columns if each not in times and any(table.words(each))]
     numbers = {each: v for each in others if (v := _numbers(table, each)) is not None}
     others = [each for each in others if each not in numbers]
     counters = [each for each, v in numbers.items() if len(v) > 1 and (np.diff(v) == 1).all()]
-    inputs = [each for each in numbers if each not in counters]
+    inputs = [each for each in numbers if each not in counters] or counters
     if not inputs or (others and not times):
         return
     target = next(filter(TARGET_NAME.match, inputs), inputs[-1])
@@ -258,15 +259,17 @@ def _has_header(table: Table) -> bool:
     """Returns whether a table has names: the file's, or short cells that are in no other row."""
     if table.has_header:
         return True
-    first = table.first_row()
-    columns = [table.words(name) for name in table.columns]
-    is_other = all(name not in words[1:] for name, words in zip(first, columns, strict=True))
-    return is_other and all(len(name.split()) <= 2 and not name.isdecimal() for name in first)
+    first = zip(table.first_row(), map(table.words, table.columns), strict=True)
+    return all(
+        len(name.split()) <= 2 and not name.isdecimal() and name not in words[1:]
+        for name, words in first
+        if any(words)
+    )
 
 
 def _is_text(words: list[str]) -> bool:
     """Returns whether cells have as many words as texts."""
-    return sum(len(word.split()) for word in words) >= MIN_WORDS * len(words)
+    return sum(len(word.split()) for word in words) >= MIN_WORDS * max(1, len(words))
 
 
 def _is_time(table: Table, name: str) -> bool:
