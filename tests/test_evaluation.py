@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from trained_runs import quiet
+from trained_runs import TINY, quiet, tiny_dataset
 
 import lstm_jax
 from lstm_jax import Experiment, load
@@ -22,7 +22,7 @@ from lstm_jax.runs.run_study import run
 from lstm_jax.runs.train_group import TrainGroup
 from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images
-from lstm_jax.train.placement import place_on_devices
+from lstm_jax.train.placement import Placement, build_programs, place_on_devices
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -181,3 +181,19 @@ def test_the_first_windows_of_a_forecast_are_scored_on_the_whole_series(tmp_path
     fused = fuse_kernels(member, params)
     outputs = np.asarray(apply_model(member, spec, fused, task.inputs(batch)))
     np.testing.assert_allclose(score["loss"], np.mean((outputs - batch["y"]) ** 2), rtol=1e-4)
+
+
+def test_members_that_run_at_once_are_frozen_one_by_one():
+    """Under `vmap`, as on a GPU: a member that goes on has the bits that it has beside others."""
+    grid = Experiment(seed=(0, 1, 2), patience=1, **(TINY | {"num_evals": 3}))
+    members = tuple(grid.members())
+    programs = build_programs(Placement(members, 1, 1, tile=4), tiny_dataset(), 4)
+    before = programs.segment(programs.init(), 0, 4)[0]
+    kept = jax.tree.map(np.asarray, before.params)
+    after, metrics = programs.segment(before, 4, 8, np.array([True, False, False, False]))
+    moved = [
+        [not np.array_equal(old[row], new[row]) for row in range(3)]
+        for old, new in zip(jax.tree.leaves(kept), jax.tree.leaves(after.params), strict=True)
+    ]
+    assert np.any(moved, axis=0).tolist() == [False, True, True]
+    assert not np.asarray(metrics.loss)[0].any()

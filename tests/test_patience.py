@@ -1,5 +1,7 @@
 """Early stopping: a stopped member is frozen in its place, and equals a member alone to the bit."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from trained_runs import TINY, quiet, run_tiny, tiny_dataset
@@ -9,7 +11,7 @@ from lstm_jax import Experiment, Search, Study
 from lstm_jax.errors import UserError
 from lstm_jax.report.summary import summary
 from lstm_jax.runs.metrics_file import read_metrics
-from lstm_jax.runs.reproduce import reproduce
+from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
 
 # Forty steps, evaluated after every four: one member is never stopped, two are at different steps.
 GRID = Experiment(
@@ -23,7 +25,18 @@ class Killed(Exception):
 
 
 def train(runs, experiment, **options):
-    return run_tiny(runs, experiment, checkpoint_every=40, **options)
+    return run_tiny(runs, experiment, checkpoint_every=SEGMENT_STEPS, **options)
+
+
+def killed_and_resumed(runs, experiment):
+    """Returns the outcome of a run that is killed after each segment."""
+
+    def kill(segment):
+        raise Killed
+
+    while True:
+        with suppress(Killed):
+            return train(runs, experiment, callback=kill)
 
 
 def results(outcome):
@@ -64,37 +77,35 @@ def test_a_member_stops_at_the_third_evaluation_without_a_better_metric(outcome)
     assert {*outcome.results["stopped_at"][1:]} == stops - {None}
 
 
-@pytest.mark.parametrize("restore_best", [False, True])
-def test_a_stopped_member_equals_a_member_alone_and_one_that_was_killed(
-    outcome, tmp_path, restore_best
-):
+def test_a_stopped_member_equals_a_member_alone_and_one_that_was_killed(outcome, tmp_path):
     """Killed after each segment, so also at the step at which a member stops."""
-    grid = GRID.replace({"restore_best": restore_best})
-    together = train(tmp_path / "grid", grid) if restore_best else outcome
-    expected, alone = results(together), {}
-    for member in grid.members():
+    expected, alone = results(outcome), {}
+    for member in GRID.members():
         solo = train(tmp_path / "solo", member)
         alone |= results(solo)
         same = solo.members[0].member  # whose digest is that of the one in the grid
-        assert rows_of(solo, same) == rows_of(together, same)
+        assert rows_of(solo, same) == rows_of(outcome, same)
     assert alone == expected
+    assert results(killed_and_resumed(tmp_path / "killed", GRID)) == expected
+    going_on = GRID.replace({"patience": None, "learning_rate": 3e-3})
+    assert results(train(tmp_path / "without", going_on))[3e-3] == expected[3e-3]
 
-    def kill(segment):
-        raise Killed
 
-    for _ in range(30):
-        try:
-            killed = train(tmp_path / "killed", grid, callback=kill)
-            break
-        except Killed:
-            pass
-    assert results(killed) == expected
-    if restore_best:
-        return
-    never = GRID.replace({"patience": None, "learning_rate": GRID.learning_rate[:2]})
-    without = results(train(tmp_path / "without", never))
-    going_on = [rate for rate in without if expected[rate][0] == 40]
-    assert all(without[rate] == expected[rate] for rate in going_on)
+def test_a_stopped_member_has_its_best_parameters_where_they_are_restored(outcome, tmp_path):
+    """They are those of the evaluation from which on it got no better; also after kills."""
+    grid = GRID.replace({"restore_best": True})
+    restored = train(tmp_path / "whole", grid)
+    assert results(killed_and_resumed(tmp_path / "killed", grid)) == results(restored)
+    last = results(outcome)
+    for result in restored.members:
+        rate, steps = result.member.learning_rate, result.steps
+        assert steps == last[rate][0]
+        scores = [r.get("validation_accuracy", 0) for r in rows_of(restored, result.member)]
+        # All of validation are the examples that are evaluated during training.
+        best = max(scores) if result.stopped_at else max(*scores, last[rate][1]["accuracy"])
+        assert result.validation["accuracy"] == best
+        if result.stopped_at:
+            assert result.parameters_sha256 != last[rate][3]
 
 
 def test_a_run_with_stopped_members_is_finished_shown_and_reproduced(outcome, monkeypatch):

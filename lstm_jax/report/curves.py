@@ -218,6 +218,8 @@ def _metric_figures(record: Record, rows: list[Row]) -> Iterator[Figure]:
     )
     many_seeds = len(experiment.values_of("seed")) > 1
     seeds = "; mean over the seeds of a setting, band from lowest to highest" if many_seeds else ""
+    if seeds and any(result.stopped_at is not None for result in record.results.values()):
+        seeds += "; without seeds that were stopped before others of their setting"
     for name in [metric] if metric_is_loss else ["loss", metric]:
         training = curves_by_panel(record, rows, name)
         validation = curves_by_panel(record, rows, f"validation_{name}")
