@@ -80,6 +80,15 @@ def test_the_command_scores_one_member_and_prints_a_table(outcome, capsys):
             parse(["score", run_dir, *words]).check()
 
 
+def test_every_data_set_is_adapted_to_that_of_training(outcome, monkeypatch):
+    def refuse(task, dataset, metadata):
+        raise UserError(f"{dataset.name} differs from {metadata['shapes']}")
+
+    monkeypatch.setattr(Adding, "adapt_data", refuse)
+    with pytest.raises(UserError, match=r"adding differs from .*'numbers': \[6\]"):
+        outcome.score(length=7)
+
+
 def test_what_cannot_be_scored_is_refused_in_one_line(outcome, tmp_path):
     with pytest.raises(UserError, match=r"no field 'lenght'\. Did you mean task\.length"):
         outcome.score(lenght=8)

@@ -93,7 +93,7 @@ class Evaluator:
         values = [score[task.metric] for score in scores]
         rank_M = np.array([-np.inf if value is None else sign * value for value in values])
         best_rank_M = self.best.get(f"{BEST}rank", np.full(count, -np.inf))
-        is_better_M = (rank_M > best_rank_M) & (self.stopped_at_M == NEVER)
+        is_better_M = rank_M > best_rank_M  # never of a stopped member: it is as it was
         self.best[f"{BEST}rank"] = np.where(is_better_M, rank_M, best_rank_M)
         if self.patience is not None:
             best_step_M = self.best.get(f"{BEST}step", np.full(count, NEVER))
