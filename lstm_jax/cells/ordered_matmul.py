@@ -68,12 +68,14 @@ def matmul_rows(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
     of addition for another number of rows; here every product has as many. The gradient of the
     kernel is an ordered sum.
     """
-    num_steps, batch, width = x_TBD.shape
+    (num_steps, batch, width), num_outputs = x_TBD.shape, kernel_DO.shape[1]
     count = num_steps * batch
-    x_ND = jnp.pad(x_TBD.reshape(count, width), ((0, -count % ROWS), (0, 0)))
-    pieces_PnD = x_ND.reshape(-1, ROWS, width)
-    _, z_PnO = lax.scan(lambda _, x_nD: (None, x_nD @ kernel_DO), None, pieces_PnD)
-    return z_PnO.reshape(-1, z_PnO.shape[-1])[:count].reshape(num_steps, batch, -1)
+    pieces = (count + ROWS - 1) // ROWS
+    x_ND = jnp.pad(x_TBD.reshape(count, width), ((0, pieces * ROWS - count), (0, 0)))
+    x_PnD = x_ND.reshape(pieces, ROWS, width)
+    _, z_PnO = lax.scan(lambda _, x_nD: (None, x_nD @ kernel_DO), None, x_PnD)
+    z_NO = z_PnO.reshape(pieces * ROWS, num_outputs)
+    return z_NO[:count].reshape(num_steps, batch, num_outputs)
 
 
 def _matmul_rows_fwd(
