@@ -143,6 +143,19 @@ def tree_dot(a, b):
     return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)))
 
 
+@every_cell
+def test_each_cell_is_lowered_for_each_platform_with_any_number_of_examples(name):
+    params, x, state = arguments(name, (5, 2, 3, 4))
+    (n,) = jax.export.symbolic_shape("n")
+    x, *state = (
+        jax.ShapeDtypeStruct(tuple(n if size == 2 else size for size in a.shape), a.dtype)
+        for a in (x, *state)
+    )
+    call = jax.jit(partial(ours, name))
+    exported = jax.export.export(call, platforms=("cpu", "cuda", "tpu"))(params, x, tuple(state))
+    assert exported.out_avals[0].shape == (5, n, 4)
+
+
 def test_the_mgu_equals_flax():
     mgu, x, (h,) = arguments("mgu", (1, 4, 3, 6))
     input_kernel, recurrent_kernel, bias, _ = mgu

@@ -65,9 +65,13 @@ def matmul_rows(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
     """Returns x @ kernel, [T,B,O]. The bits of a row do not depend on how many rows there are.
 
     So a sequence has the bits of its time steps one by one. XLA's CPU backend takes another order
-    of addition for another number of rows; here every product has as many. The gradient of the
-    kernel is an ordered sum.
+    of addition for another number of rows; here every product has as many. Other backends take one
+    product. The gradient of the kernel is an ordered sum.
     """
+    return lax.platform_dependent(x_TBD, kernel_DO, cpu=_matmul_pieces, default=jnp.matmul)
+
+
+def _matmul_pieces(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
     (num_steps, batch, width), num_outputs = x_TBD.shape, kernel_DO.shape[1]
     count = num_steps * batch
     pieces = (count + ROWS - 1) // ROWS

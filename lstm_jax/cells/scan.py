@@ -66,7 +66,7 @@ def run(
     reverse: reads each sequence from its last time step to its first; padding stays at the end. The
         outputs are in the order of reading (`flip` puts them back).
     associative: computes all time steps of a linear cell together, for GPUs and TPUs. It gives
-        other bits. Other cells do not have that form and run as ever.
+        other bits. Of no effect on other cells, which have no such form.
 
     The function is differentiable in reverse mode, to any order. Raises ValueError with the name of
     an argument whose shape does not fit, and TypeError for integer inputs and for forward mode

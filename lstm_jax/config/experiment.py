@@ -150,9 +150,10 @@ class Experiment:
     )  # fmt: skip
     backend: Axis[str] = axis(
         "scan",
-        "implementation of the recurrence in training: `scan`, or NVIDIA's `cudnn` on a GPU (LSTM "
-        "only, best with microbatches 1); evaluation always uses `scan`",
-        choices=lambda: ("scan", "cudnn"),
+        "implementation of the recurrence in training: `scan`; `associative`, all time steps "
+        "together, of linear cells, for a GPU or TPU; or NVIDIA's `cudnn` on a GPU (LSTM only, "
+        "best with microbatches 1); evaluation always uses `scan`",
+        choices=lambda: ("scan", "associative", "cudnn"),
     )
     log_every: Axis[int] = axis(
         20, "number of steps between two rows of metrics", low=1, high=10**6

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from lstm_jax.cells import get_cell_or_layer
 from lstm_jax.cells.cell import Activations, Cell
 from lstm_jax.cells.layer import as_layer
+from lstm_jax.cells.linear_cell import LinearCell
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.errors import UserError
 from lstm_jax.model.custom_layer import CustomLayer
 from lstm_jax.model.dropout import dropout
 from lstm_jax.model.layer import CellLayer, LayerOutputs, Params
@@ -36,9 +38,15 @@ def make_directions(
     """Returns the member's layer with this index, which reads forwards, or in both directions.
 
     Its name in the parameter tree is `lstm`, `lstm_1`, ..., or `layer` for a user's layer;
-    `lstm_reverse` reads from the last time step to the first.
+    `lstm_reverse` reads from the last time step to the first. Raises UserError where the member's
+    backend does not run the cell.
     """
     cell, layers = get_cell_or_layer(member.cell), list[CellLayer | CustomLayer]()
+    if member.backend == "associative" and not isinstance(cell, LinearCell):
+        raise UserError(
+            f"backend: associative runs cells that are linear in their state, such as mingru and "
+            f"lru, not {member.cell}; use scan"
+        )
     name = cell.name if isinstance(cell, Cell) else "layer"
     for reverse in (False, True) if both else (False,):
         full_name = (f"{name}_{index}" if index else name) + ("_reverse" if reverse else "")

@@ -106,6 +106,7 @@ class CellLayer:
         h_TBH, state = scan.run(
             self.cell, fused.kernel_KG, x_TBI, fused.extra, lengths_B=lengths_B,
             reverse=self.reverse, initial=carry, keep_outputs=keep_outputs,
+            associative=self.member.backend == "associative",
         )  # fmt: skip
         if self.reverse and keep_outputs:
             h_TBH = scan.flip(h_TBH, lengths_B)
