@@ -24,8 +24,8 @@ def source(fast_compile, tmp_path_factory):
     return run_tiny(tmp_path_factory.mktemp("runs"), MEMBERS, name="tiny")
 
 
-def begun(source, experiment=MEMBERS, **options):
-    runs, name = source.directory.parent.parent, f"tiny/{source.directory.name[:6]}"
+def begun(source, experiment=MEMBERS, digits=6, **options):
+    runs, name = source.directory.parent.parent, f"tiny/{source.directory.name[:digits]}"
     return run_tiny(runs, experiment, name="tiny", begin_with=name, **options)
 
 
@@ -77,6 +77,15 @@ def test_a_begun_run_is_never_mixed_with_one_from_scratch_and_reproduces(source,
     said = console.file.getvalue()
     assert "reproduced bit for bit: 2 members, up to 3 steps" in said
     assert "identity" not in said
+    away = source.directory.with_name("away")
+    shutil.move(source.directory, away)
+    try:
+        with pytest.raises(EnvironmentProblem, match=f"tiny/{source.directory.name} is gone"):
+            reproduce(outcome.directory, quiet())
+        again = begun(source, more, digits=12)
+        assert parameters(again) == parameters(outcome)  # it is finished, and only read
+    finally:
+        shutil.move(away, source.directory)
     copy = source.directory.with_name("kept")
     shutil.move(source.directory / "checkpoints", copy)
     try:

@@ -23,7 +23,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import find_run
 from lstm_jax.runs.evaluation import result_parameters
-from lstm_jax.runs.record import Record, read_run
+from lstm_jax.runs.record import RUN, Record, read_record, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import check_code
 from lstm_jax.runs.statistics import Summary, by_condition, summarise
@@ -55,6 +55,8 @@ def _named(run: str, runs_dir: Path) -> str:
     folder, name, digest = path.parent.parent, path.parent.name, path.name
     if folder != Path() and folder.resolve() != runs_dir.resolve():
         raise UserError(f"begin_with: {run} does not lie in {runs_dir}; move it there")
+    if RUN.fullmatch(digest):  # a finished run is read although the other one is gone
+        return f"{name}/{digest}"
     return f"{name}/{find_run(f'{name}/{digest}', runs_dir).name}"
 
 
@@ -179,7 +181,12 @@ def begin_states(
         if origin is None:
             continue
         home = runs_dir / origin["run"]
-        result = read_run(home).results.get(origin["member"])
+        if (source := read_record(home)) is None:
+            raise EnvironmentProblem(
+                f"{origin['run']} is gone, and this run begins with its parameters; put it back "
+                f"into {runs_dir}"
+            )
+        result = source.results.get(origin["member"])
         if result is not None and result.reused_from is not None:
             home = home.parent / result.reused_from
         state = checkpoints.load(home, [origin["member"]], say).get(origin["member"])
