@@ -98,6 +98,7 @@ def test_other_readings_stand_beside_the_first(tmp_path, monkeypatch):
     office.write_bytes(b"text;label\n" + "schön;gut\nübel;schlecht\n".encode("cp1252"))
     (reading,) = readings_of(office)
     assert (reading.task.encoding, reading.task.label_column) == ("cp1252", "label")
+    assert reading.understood.endswith("It is not UTF-8, and read as cp1252.")
 
 
 def test_what_no_task_reads_is_one_line(tmp_path, capsys, monkeypatch):

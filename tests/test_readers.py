@@ -331,10 +331,12 @@ def test_images_in_a_table_are_those_of_an_archive(tmp_path):
         tmp_path / "last.csv", ["id", *names[1:], "class"], [("7", *r[1:], r[0]) for r in rows]
     )
     bare = written(tmp_path / "bare.csv", [], rows)
+    index = written(tmp_path / "index.csv", ["", *names], [(i, *r) for i, r in enumerate(rows)])
     columns = dict(zip(names, np.array(rows).T, strict=True))
     pq.write_table(pa.table(columns), tmp_path / "own.parquet")
     for path, fields in (
-        (plain, {}), (packed, {}), (last, {}), (bare, {}), (tmp_path / "own.parquet", {}),
+        (plain, {}), (index, {}),
+        (packed, {}), (last, {}), (bare, {}), (tmp_path / "own.parquet", {}),
         (last, {"label_column": "class"}), (last, {"label_column": "38", "shape": "6x6"}),
     ):  # fmt: skip
         assert (

@@ -108,7 +108,8 @@ def _of_file(path: Path) -> Iterator[Reading]:
     for read in reads if table is not None else []:
         with suppress(UserError):
             for reading in read(table, _named(path), encoding):
-                yield reading
+                doubt = f" It is not UTF-8, and read as {encoding}." if encoding else ""
+                yield reading._replace(understood=reading.understood + doubt)
                 if isinstance(reading.task, Images):
                     return
     if not is_table:

@@ -14,6 +14,8 @@ from lstm_jax.data.labelled_splits import LABEL_NAMES
 from lstm_jax.data.readers import MAX_NAMES, Table, counted
 from lstm_jax.errors import UserError
 
+# A name of a column of pixels, and not that of an index that pandas wrote.
+PIXEL = re.compile(r"(?!Unnamed: |column ).*\d")
 SHAPE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:x([13]))?")
 
 
@@ -43,7 +45,7 @@ def image_columns(table: Table, label_column: str | None, say: Say) -> tuple[Tab
         table = table.with_header()
     label = _label_column(table, label_column, say)
     others = [name for name in table.columns if name != label]
-    pixels = [name for name in others if re.search(r"\d$", name)]
+    pixels = [name for name in others if PIXEL.fullmatch(name)]
     if rest := [name for name in others if name not in pixels]:
         say(f"{table.path}: left out {counted(len(rest), 'column')}, {', '.join(rest[:MAX_NAMES])}")
     return table, label, pixels

@@ -494,6 +494,8 @@ def choose_columns(
         else:
             fields = " and ".join(f"--task.{each.replace('_', '-')}" for each in options)
             shown = ", ".join(first[:MAX_NAMES]) or "none"
+            if len(names) < len(options):
+                shown += " (a tab separates columns in a .tsv, a delimiter in a .csv)"
             raise UserError(
                 f"{table.path}: has {counted(len(names), 'column')}, {shown}: say which one is the "
                 f"{field.removesuffix('_column')}, with {fields} (a name, or a number from 1)"
