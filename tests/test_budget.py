@@ -188,7 +188,8 @@ def test_a_budget_that_cannot_be_is_one_line(fields, says):
 )
 def test_a_halving_compares_after_the_same_steps_alone(fields, axes):
     experiment = Experiment(learning_rate=(1e-3, 1e-2), **fields).replace(axes)
-    with pytest.raises(UserError, match="give one batch_size and one total_examples, total_steps"):
+    lines = "give one batch_size and one total_examples, total_steps|not ranked; give it one value"
+    with pytest.raises(UserError, match=lines):
         Study(experiment, Search(halving=2))
 
 

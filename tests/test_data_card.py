@@ -51,6 +51,13 @@ def test_the_command_prints_counts_that_add_up_and_makes_no_directory(tmp_path, 
     assert not (tmp_path / "runs").exists()
 
 
+def test_data_that_run_refuses_are_shown_and_the_reason_with_them(tmp_path, capsys):
+    main(["data", "digits", "--batch-size", "2048", "--runs-dir", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "class 7" in printed
+    assert "warning: `run` refuses this experiment: batch_size: 2048 is more than" in printed
+
+
 def test_a_class_that_a_split_lacks_is_a_warning():
     images = np.zeros((6, 2, 2), np.uint8)
     split = {"images": images, "labels": np.array([0, 0, 0, 1, 1, 2], np.int32)}

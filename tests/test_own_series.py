@@ -334,3 +334,26 @@ def test_a_model_of_several_series_lowers_and_its_scores_are_finite(tmp_path):
     batch = jax.jit(task.gather)(task.load(say_nothing).train, np.arange(5))
     assert batch["x"].shape == (5, WINDOW, 1)
     assert batch["series_number"].tolist() == [0, 1, 0, 1, 0]  # they take turns
+
+
+@pytest.mark.parametrize("placeholder", [-999, 9999])
+def test_numbers_that_stand_for_missing_values_are_doubted(tmp_path, placeholder):
+    def value(hour):
+        return placeholder if hour % 40 == 7 else 20 + hour % 5
+
+    said = []
+    task_of(hourly(tmp_path / "t.csv", value=value)).load(said.append)
+    (line,) = said
+    assert line.startswith(f"{tmp_path / 't.csv'}, line 9: {placeholder} in column y, 3 times")
+    assert "--task.missing" in line
+    wide = hourly(tmp_path / "wide.csv", value=lambda hour: value(hour) if hour % 2 else 900 * hour)
+    task_of(wide).load(said.append)
+    assert said == [line]  # beside such values it may be one of them
+
+
+def test_a_column_of_numbers_that_is_named_as_times_are_has_gaps_too(tmp_path):
+    rows = [(1_528_617_600_000 + 3_600_000 * hour, hour) for hour in range(ROWS) if hour != 50]
+    said = []
+    dataset = task_of(written(tmp_path / "t.csv", ("Timestamp", "y"), rows)).load(said.append)
+    assert (np.diff(windows_of(dataset), axis=1) == 1).all()
+    assert any("line 52: a step of column Timestamp is not 3.6e+06" in line for line in said)

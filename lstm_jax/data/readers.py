@@ -35,6 +35,7 @@ MAX_NAMES = 12  # in a message
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 # The beginning of a cell that holds a date: 2023-12-31, 2023/12/31, 12/31/2023, 31.12.2023.
 DATE = re.compile(r"\s*(\d{4}[-/]\d\d?[-/]\d\d?|\d\d?[./]\d\d?[./]\d{4})(\s|T|$)")
+TIME_NAMES = ("date", "datetime", "ds", "epoch", "time", "timestamp")  # of a column of numbers
 POINT = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")  # 1.149, which may be 1149
 UNDER_THOUSAND = re.compile(r"[+-]?\d{1,3}")
 MISSING = ("", "nan", "na", "n/a", "null", "none", "-", "?")
@@ -580,7 +581,9 @@ class SeriesTable(NamedTuple):
     table: Table
     numbers: dict[str, np.ndarray]  # float64 [N] by name, finite
     words: dict[str, list[str]]  # as the file has them
-    dates: str | None = None  # the first column that begins with a date; it is among the words
+    # The first column that begins with a date or, where there is none, is named as times are. It is
+    # among the words.
+    dates: str | None = None
 
     def locate(self, row: int) -> str:
         """Returns the file and the line of a row, counted from 0."""
@@ -609,8 +612,9 @@ def read_series(
         raise UserError(f"{table.path}: no rows below the names of its columns")
     arrays = {name: table.numbers(name, say, allow_missing=allow_missing) for name in numbers}
     texts = {name: table.words(name) for name in words}
-    others = (name for name in table.columns if name not in arrays)
-    dates = next((name for name in others if _is_date(table, name)), None)
+    others = [name for name in table.columns if name not in arrays]
+    by_name = (name for name in others if name.strip().lower() in TIME_NAMES)
+    dates = next((name for name in others if _is_date(table, name)), next(by_name, None))
     if dates is not None:
         texts.setdefault(dates, table.words(dates))
     return SeriesTable(table, arrays, texts, dates)

@@ -293,6 +293,29 @@ def split_by_time(
 
 # Missing values.
 
+# What programs write where a value is missing.
+PLACEHOLDERS = tuple(sign * (10**digits - 1) for digits in (2, 3, 4, 5, 6) for sign in (-1, 1))
+FAR = 3  # times the range of all other values
+
+
+def say_placeholders(table: SeriesTable, columns: Iterable[str], say: Say) -> None:
+    """Prints where numbers such as -9999 are far from all others: they may be missing values."""
+    for name in columns:
+        column = table.numbers[name]
+        for placeholder in PLACEHOLDERS:
+            is_there, others = column == placeholder, column[column != placeholder]
+            if np.count_nonzero(is_there) < 2 or not np.isfinite(others).any():
+                continue
+            low, high = float(np.nanmin(others)), float(np.nanmax(others))
+            if max(low - placeholder, placeholder - high) > FAR * (high - low):
+                count = np.count_nonzero(is_there)
+                say(
+                    f"{table.locate(int(np.argmax(is_there)))}: {placeholder} in column {name}, "
+                    f"{count:,} times, is far from all other values, {low:g} to {high:g}; if it "
+                    "stands for a missing value, leave the cells empty and give --task.missing "
+                    "drop or interpolate"
+                )
+
 
 def missing_rows(one: Series) -> np.ndarray:
     """Returns whether a row lacks a value, bool [L]."""

@@ -45,14 +45,21 @@ def load_data(
         tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
         name = f"{name}-{dataset.name}"
     study = study.with_data_sizes({key: data.num_examples for key, data in datasets.items()})
+    return name, study, datasets
+
+
+def check_members(study: Study, datasets: Datasets) -> None:
+    """Raises UserError where members do not fit their data, or where a user's own code is wrong.
+
+    It finds mistakes before a directory is made.
+    """
     for member in {member.static_key: member for member in study.members()}.values():
         dataset = datasets[member.task.data_key]
-        with user_errors(member):  # finds mistakes before a directory is made
+        with user_errors(member):
             spec = model_spec_of(member, dataset)
             if user_files(member):
                 program_digest(member, spec, example_shapes(dataset))
                 data_card(member.task, dataset)
-    return name, study, datasets
 
 
 def show_data(name: str, study: Study, console: Console, *, fallback: bool = False) -> None:
@@ -71,6 +78,10 @@ def show_data(name: str, study: Study, console: Console, *, fallback: bool = Fal
         console.print(count_table(card), highlight=False)
         for line in describe(card):
             say(console, line)
+    try:
+        check_members(study, datasets)
+    except UserError as error:  # the data can be looked at all the same
+        say(console, f"warning: `run` refuses this experiment: {error}")
 
 
 def _loaded(task: Task, tell: Say) -> Dataset:

@@ -13,7 +13,7 @@ from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.begin_with import find_origins, resolve_begin_with
-from lstm_jax.runs.datasets import load_data
+from lstm_jax.runs.datasets import check_members, load_data
 from lstm_jax.runs.directory import run_directory
 from lstm_jax.runs.progress import say, text_table
 from lstm_jax.runs.record import Record, read_record
@@ -40,6 +40,7 @@ def plan(
     """
     study = resolve_begin_with(study, runs_dir)
     name, study, datasets = load_data(name, study, fallback, console)
+    check_members(study, datasets)
     find_origins(study.members(), runs_dir, datasets, partial(say, console))
     directory = run_directory(runs_dir, name, study)
     record = read_record(directory, study.experiment) or Record(name, study)

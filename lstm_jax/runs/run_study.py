@@ -24,7 +24,7 @@ from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, Stop
 from lstm_jax.runs.begin_with import begin_states, find_origins, resolve_begin_with
 from lstm_jax.runs.broadcast import broadcast, broadcast_members_left, broadcast_round
 from lstm_jax.runs.checkpoints import Saved
-from lstm_jax.runs.datasets import load_data
+from lstm_jax.runs.datasets import check_members, load_data
 from lstm_jax.runs.directory import run_directory
 from lstm_jax.runs.files import write_csv
 from lstm_jax.runs.loggers.console import ProgressBar
@@ -80,11 +80,13 @@ def run(
         nonlocal loaded
         if loaded is None:
             _, _, loaded = load_data(name, study, False, console, datasets)
+            check_members(study, loaded)
         return loaded
 
     is_new = not broadcast(directory.exists, bool)
     if is_new or study.experiment.needs_data_sizes:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
+        check_members(study, loaded)
         directory = run_directory(runs_dir, name, study)
         if processes.is_main_process():  # finds mistakes before a directory is made
             find_origins(study.members(), runs_dir, loaded, say_nothing)

@@ -173,6 +173,7 @@ class Forecast(Task):
             columns = self.column_names(list(rows.columns))
             table = self.read_columns(rows, [*columns, self.target], say, with_split=True)
         names = list(table.numbers)
+        series.say_placeholders(table, names, say)
         each, times = series.order_by_time(table, names, self.time, self.series, say)
         if times:
             each = series.begin_after_gaps(each, times, table, say, cross=self.gaps == "cross")
