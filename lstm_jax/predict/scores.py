@@ -18,15 +18,14 @@ import numpy as np
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment, field_label, format_value
-from lstm_jax.data.dataset import Arrays, Dataset, Say
+from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
 from lstm_jax.fields import field_specs, parse_value
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.runs import provenance, results
-from lstm_jax.runs.code import user_errors
 from lstm_jax.runs.data_card import trivial_scores
-from lstm_jax.runs.evaluation import score_of
+from lstm_jax.runs.evaluation import score_splits
 from lstm_jax.runs.files import list_folder, make_folder
 from lstm_jax.runs.json_files import read_json, with_checksum, write_json
 from lstm_jax.runs.progress import say, text_table
@@ -37,8 +36,6 @@ from lstm_jax.runs.statistics import estimate
 from lstm_jax.runs.trust import read_trusted
 from lstm_jax.tasks.task import Task
 from lstm_jax.train.placement import Placement, build_programs, named_leaves
-from lstm_jax.train.processes import to_host
-from lstm_jax.train.step import Sums
 
 FILE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{12}\.json")
 SCHEMA: dict[str, Any] = {
@@ -137,15 +134,15 @@ def score_member(
             f"{describe(task, condition)}: needs a model of another shape than the one that was "
             "trained, so there is nothing to score"
         )
-    by_split = {}
-    for name in ("validation", "test"):
-        with user_errors(condition), np.errstate(all="ignore"):
-            split = getattr(dataset, name)
-            by_split[name] = score_of(
-                condition, sums_of(condition, trained, dataset, split), dataset
-            )
+    # By the program that scores a member in a run. A score depends on neither of these fields, and
+    # a small data set may have less than a batch.
+    scoring = condition.replace_unchecked({"batch_size": 1, "microbatches": 1})
+    programs = build_programs(Placement((scoring,), 1, 1), dataset, 1)
+    params = jax.tree.map(lambda array: array[None], trained.params)
+    splits = {"validation": dataset.validation, "test": dataset.test}
+    by_split = score_splits(programs, params, [condition], splits, dataset)
     scored = ScoredElsewhere(
-        result, task_values(task), by_split["validation"], by_split["test"],
+        result, task_values(task), by_split["validation"][0], by_split["test"][0],
         next(iter(trivial_scores(task, dataset).values()), None),
     )  # fmt: skip
     folder = directory / "scores"
@@ -164,16 +161,6 @@ def score_member(
         ),
     )
     return scored
-
-
-def sums_of(condition: Experiment, trained: TrainedModel, dataset: Dataset, split: Arrays) -> Sums:
-    """Returns the sums of a model over a split, by the program that scores a member in a run."""
-    # A score depends on neither of these, and a small data set may have less than a batch.
-    member = condition.replace_unchecked({"batch_size": 1, "microbatches": 1})
-    programs = build_programs(Placement((member,), 1, 1), dataset, 1)
-    rows = jax.tree.map(lambda array: array[None], trained.params)
-    sums: Sums = jax.tree.map(lambda array: array[0], to_host(programs.score(rows, split)))
-    return sums
 
 
 def task_values(task: Task) -> dict[str, Any]:
@@ -205,6 +192,8 @@ def read_scores(record: Record, directory: Path, log: Say) -> list[ScoredElsewhe
             log(f"{path} is not used: it was changed, or its member is not finished")
         elif value["parameters_sha256"] != result.parameters_sha256:
             log(f"{path} is not used: its member has other parameters since")
+        elif value["task"].keys() != task_values(result.member.task).keys():
+            log(f"{path} is not used: its task has other fields since; score it again")
         else:
             fields = ("task", "validation", "test", "trivial_score")
             scores.append(ScoredElsewhere(result, *(value[name] for name in fields)))
@@ -229,7 +218,7 @@ def varied(scores: Sequence[ScoredElsewhere]) -> list[str]:
 
 
 def by_setting(
-    record: Record, scores: Sequence[ScoredElsewhere]
+    scores: Sequence[ScoredElsewhere],
 ) -> dict[Experiment, dict[tuple[Any, ...], list[ScoredElsewhere]]]:
     """Returns the scores by setting and by the values of the varied fields, which are sorted."""
     names = varied(scores)
@@ -252,10 +241,10 @@ def table_of(
     record: Record, scores: Sequence[ScoredElsewhere]
 ) -> tuple[list[str], list[list[str]]]:
     """Returns the header and the rows of the scores on the test: a row for each setting and
-    condition, and a column for each metric.
+    condition, and a column for each metric, mean over seeds; the first one with its interval.
     """
     experiment, task = record.study.experiment, record.study.experiment.task
-    groups, paths = by_setting(record, scores), [p for p in experiment.axes if p != "seed"]
+    groups, paths = by_setting(scores), [p for p in experiment.axes if p != "seed"]
     metrics = [name for name in task.metrics if any(name in each.test for each in scores)]
     rows = []
     for setting, conditions_of in groups.items():
@@ -266,7 +255,8 @@ def table_of(
                 [
                     *(format_value(setting.values.get(path)) for path in paths),
                     *map(format_value, values),
-                    *(str(estimate(column)) for column in columns),
+                    str(estimate(columns[0])),
+                    *(f"{estimate(column).mean:.4g}" for column in columns[1:]),
                     "" if trivial is None else f"{trivial:.4g}",
                 ]
             )

@@ -167,15 +167,15 @@ def score_splits(
         with user_errors(members[0]), np.errstate(all="ignore"):
             sums: Sums = to_host(programs.score(params, split))
             scores[name] = [
-                score_of(member, jax.tree.map(lambda a, row=row: a[row], sums), dataset)
+                _score(member, jax.tree.map(lambda a, row=row: np.float64(a[row]), sums), dataset)
                 for row, member in enumerate(members)
             ]
     return scores
 
 
-def score_of(member: Experiment, sums: Sums, dataset: Dataset) -> Score:
+def _score(member: Experiment, sums: Sums, dataset: Dataset) -> Score:
     """Returns loss and metrics of a member from its sums over a split, in the task's order."""
-    task, sums = member.task, jax.tree.map(np.float64, sums)
+    task = member.task
     by_name = sums.others | {"loss": sums.loss, task.metric: sums.metric, "weight": sums.weight}
     values = task.finalise(by_name, dataset)
     metrics = {name: finite(values[name]) for name in task.metrics if name in values}

@@ -41,7 +41,7 @@ def _curves(record: Record, scores: list[ScoredElsewhere]) -> dict[str, Curve]:
     """
     experiment, metric = record.study.experiment, record.study.experiment.task.metric
     curves: dict[str, Curve] = {}
-    for setting, conditions in by_setting(record, scores).items():
+    for setting, conditions in by_setting(scores).items():
         x = [value for (value,) in conditions]
         if len(x) < 2 or not all(type(value) in (int, float) for value in x):
             continue
