@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import lstm_jax
-from lstm_jax import Adding, Experiment, Forecast, Images, Text, make_dataset
+from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation, make_dataset
 from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import parse
 from lstm_jax.data.time_series import gather_windows
@@ -98,9 +98,34 @@ def test_what_cannot_be_scored_is_refused_in_one_line(outcome, tmp_path):
     digits = lstm_jax.run(images, runs_dir=tmp_path, silent=True)
     with pytest.raises(UserError, match=r"task\.reading pixels: needs a model of another shape"):
         digits.score(reading="pixels")
-    data = make_dataset("words", *[{"x": np.zeros(2)}] * 3, vocabulary=["a", "b"])
-    with pytest.raises(UserError, match=r"words: its vocabulary \(2, there 1\) differs"):
-        Text().adapt_data(data, {"vocabulary": ["a"]})
+    data = make_dataset("words", *[{"x": np.zeros(2)}] * 3, target_vocabulary=["a", "b"])
+    with pytest.raises(UserError, match=r"words: target vocabulary \(2, there 1\): not as"):
+        Translation().adapt_data(data, {"target_vocabulary": ["a"]})
+
+
+def test_another_file_of_texts_is_read_with_the_vocabulary_and_classes_of_training(tmp_path):
+    words = ["good", "fine", "bad", "poor", "a", "film", "it", "is"]
+
+    def write(name, classes, extra):
+        rng = np.random.default_rng(len(name))
+        lines = [
+            f"{rng.choice(classes)}\t{' '.join(rng.choice([*words, *extra], 4))} {i}"
+            for i in range(60)
+        ]
+        (tmp_path / name).write_text("\n".join(lines))
+        return Text(dataset=str(tmp_path / name), max_length=8)
+
+    trained = write("one.tsv", ["no", "yes"], ["old"]).load(print)
+    task = write("two.tsv", ["no", "yes"], ["new", "other"])
+    adapted = task.adapt_data(task.load(print), trained.metadata)
+    known = trained.metadata["vocabulary"]
+    assert adapted.metadata["vocabulary"] == known
+    read = {known[i] for text in adapted.test["symbols"] for i in text}
+    assert read >= {"good", "film"}
+    assert not read & {"new", "other"}
+    classes = write("three.tsv", ["no", "perhaps", "yes"], [])
+    with pytest.raises(UserError, match=r"three\.tsv: classes \(3, there 2\): not as in"):
+        classes.adapt_data(classes.load(print), trained.metadata)
 
 
 def test_another_series_is_read_in_the_units_of_training(tmp_path):

@@ -73,10 +73,12 @@ def load_texts(
     max_length: int,
     say: Say,
     columns: TextColumns = BY_NAME,
+    vocabulary: list[str] | None = None,
 ) -> Dataset:
     """Returns `symbols` [N,L], `lengths`, int32 [N], and `labels`, int32 [N].
 
-    A text longer than `max_length` keeps its end. Raises UserError for an unknown name or a file
+    A text longer than `max_length` keeps its end. Without a `vocabulary` it is that of the training
+    texts. Raises UserError for an unknown name or a file
     that is not a set of labelled texts, and EnvironmentProblem for a set that cannot be obtained.
     """
     splits, classes, rule = read_texts(name, say, columns)
@@ -85,7 +87,8 @@ def load_texts(
         for split, texts in splits.items()
     }
     tokens.say_unspaced(name, tokenized["train"], unit, say)
-    vocabulary = tokens.text_vocabulary(tokenized["train"], max_vocabulary, min_count)
+    if vocabulary is None:
+        vocabulary = tokens.text_vocabulary(tokenized["train"], max_vocabulary, min_count)
     lengths = [len(text) for text in tokenized["train"]]
     max_length = min(max_length, max(1, *lengths))
     number = {label: i for i, label in enumerate(classes)}

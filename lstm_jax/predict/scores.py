@@ -87,15 +87,21 @@ def score(
     digests = list(record.results)
     if member is not None:
         digests = [digest_with_prefix(member, digests)]
-    datasets: dict[str, Dataset] = {}
+    loaded: dict[str, Dataset] = {}
+    adapted: dict[tuple[str, str], Dataset] = {}
     scores = []
     for digest in digests:
         trained = load_member(record, directory, digest, log, other_code=other_code)
         for condition in conditions(trained.member, values).members():
-            key = condition.task.data_key
-            if key not in datasets:
-                datasets[key] = condition.task.load(log)
-            scores.append(score_member(trained, condition, datasets[key], directory))
+            task = condition.task
+            if task.data_key not in loaded:
+                loaded[task.data_key] = task.load(log)
+            key = task.data_key, trained.member.task.data_key
+            if key not in adapted:
+                adapted[key] = task.adapt_data(loaded[task.data_key], trained.metadata)
+                for fact in task.describe_data(adapted[key]):
+                    log(f"{adapted[key].name}: {fact}")
+            scores.append(score_member(trained, condition, adapted[key], directory))
     show_scores(console, record, scores)
     log(f"the scores are in {directory / 'scores'}; lstm-jax report {directory} draws them")
     return scores
@@ -120,10 +126,11 @@ def conditions(member: Experiment, values: Mapping[str, Any]) -> Experiment:
 def score_member(
     trained: TrainedModel, condition: Experiment, dataset: Dataset, directory: Path
 ) -> ScoredElsewhere:
-    """Returns the scores of a member on a condition, and writes them to a file."""
+    """Returns the scores of a member on a condition, whose data are adapted to it, and writes them
+    to a file.
+    """
     result, task = trained.result, condition.task
     assert result is not None  # only finished members are scored
-    dataset = task.adapt_data(dataset, trained.metadata)
     spec = task.model_spec(dataset.metadata)
     shapes = [
         {name: leaf.shape for name, leaf in named_leaves(params).items()}

@@ -143,8 +143,8 @@ class Task(Component):
                 sizes = [len(value) for value in (here, there) if isinstance(value, list)]
                 count = f" ({sizes[0]}, there {sizes[1]})" if len(sizes) == 2 else ""
                 raise UserError(
-                    f"{dataset.name}: its {name.replace('_', ' ')}{count} differs from that of the "
-                    "data of training, so the model would misread it"
+                    f"{dataset.name}: {name.replace('_', ' ')}{count}: not as in the data of "
+                    "training, so the model would misread them"
                 )
         return dataset
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstm_jax.data.dataset import Arrays, Dataset, Say
+from lstm_jax.data.dataset import Arrays, Dataset, Say, say_nothing
 from lstm_jax.fields import Axis, axis
 from lstm_jax.tasks.classification import LABEL_SMOOTHING, ClassificationTask
 from lstm_jax.tasks.task import ENCODING, Batch, Inputs, ModelSpec
@@ -69,13 +69,22 @@ class Text(ClassificationTask):
     label_smoothing: Axis[float] = axis(0.0, **LABEL_SMOOTHING)
 
     def load(self, say: Say) -> Dataset:
+        return self._load(say)
+
+    def _load(self, say: Say, vocabulary: list[str] | None = None) -> Dataset:
         from lstm_jax.data.text import TextColumns, load_texts
 
         columns = TextColumns(self.label_column, self.text_column, self.encoding)
         return load_texts(
             self.dataset, self.units, self.max_vocabulary, self.min_count, self.max_length, say,
-            columns,
+            columns, vocabulary,
         )  # fmt: skip
+
+    def adapt_data(self, dataset: Dataset, metadata: dict[str, Any]) -> Dataset:
+        """Returns the texts read again, with the vocabulary of training."""
+        if dataset.metadata["vocabulary"] != metadata["vocabulary"]:
+            dataset = self._load(say_nothing, metadata["vocabulary"])
+        return super().adapt_data(dataset, metadata)
 
     def check_data(self, dataset: Dataset) -> None:
         from lstm_jax.data.text import check_texts
