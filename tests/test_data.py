@@ -173,7 +173,7 @@ def test_a_shared_array_counts_no_examples_on_the_host_or_in_a_compiled_program(
         spec = member.task.model_spec(made.metadata)
         score = jax.jit(evaluate, static_argnums=0)
         found.append(score(spec, member, init_state(spec, member).params, made.test))
-    assert [float(x) for x in found[0]] == [float(x) for x in found[1]]
+    jax.tree.map(np.testing.assert_array_equal, *found)
     assert found[0].weight == 4
 
 

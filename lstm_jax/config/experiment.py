@@ -675,7 +675,7 @@ def _distinct(values: Sequence[Any]) -> Any:
         return values[0]
     single = [v for held in values for v in (held if isinstance(held, tuple) else (held,))]
     distinct = tuple(dict.fromkeys(single))
-    return distinct if len(distinct) > 1 else distinct[0]
+    return distinct[0] if len(distinct) == 1 else distinct  # none: `check_value` refuses it
 
 
 def _static(values: tuple[Any, ...]) -> tuple[Any, ...]:
