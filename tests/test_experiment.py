@@ -77,7 +77,7 @@ def test_the_default_is_the_notebooks_run():
 
 
 def test_every_field_says_what_it_takes():
-    named = {f.name for f in dataclasses.fields(Experiment)} - {"task", "data_sizes"}
+    named = {f.name for f in dataclasses.fields(Experiment)} - {"task", "data_sizes", "widths"}
     for component in (Images, Adam, Constant):
         named |= {f"{component.role}.{f.name}" for f in dataclasses.fields(component)}
     assert set(SPECS) == named

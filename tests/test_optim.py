@@ -9,11 +9,14 @@ import numpy as np
 import optax
 import pytest
 from fast_compile import fast_jit
+from trained_runs import quiet
 
-from lstm_jax import Experiment, UserError
+import lstm_jax
+from lstm_jax import Experiment, Images, UserError
 from lstm_jax.cli.parse import parse
 from lstm_jax.config.search import Search, Study
 from lstm_jax.fields import field_specs
+from lstm_jax.model.size import num_parameters
 from lstm_jax.optim import (
     OPTIMIZERS,
     SCHEDULES,
@@ -30,7 +33,11 @@ from lstm_jax.optim import (
     RMSProp,
     WarmupStableDecay,
 )
+from lstm_jax.runs.datasets import load_data
+from lstm_jax.tasks.task import ModelSpec
 from lstm_jax.train.optimizer import gradient_transformation
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 # An experiment of components.
 
@@ -83,7 +90,7 @@ def test_the_command_line_lays_fields_over_the_components_that_have_them():
         ({"optimizer": "sgd", "optimizer.b1": 0.5}, "sgd has no such field; adam, adamw, lion"),
         ({"optimizer": ("adam", SGD()), "optimizer.decay": 0.5}, "adam and sgd has no such field"),
         ({"optimizer.bi": 0.5}, "adam has no such field. Did you mean b2, b1"),
-        ({"optimizers.b1": 0.5}, "optimizers: is not one of task, optimizer, schedule"),
+        ({"optimizers.b1": 0.5}, "optimizers: is not one of task, "),
         ({"optimizer": ("sgd", SGD(momentum=(0.9, 0.5)))}, "sgd is there twice"),
         ({"optimizer": {"name": "sgd", "b1": 1}}, "optimizer.b1: sgd has no such field"),
         ({"optimizer": Constant()}, "is not one of adam"),
@@ -177,3 +184,43 @@ def test_a_schedule_has_its_factors(schedule, expected):
     factors = [float(schedule.factor(jnp.int32(step), 10)) for step in range(10)]
     np.testing.assert_allclose(factors, expected, rtol=1e-5)
     assert set(SCHEDULES) == {"constant", "cosine", "linear", "warmup_stable_decay"}
+
+
+# Equal terms: a number of parameters in place of a hidden size.
+
+EQUAL = {"task": Images(dataset="digits"), "batch_size": 16, "microbatches": 1, "total_steps": 2}
+
+
+def test_every_cell_gets_the_width_that_has_the_parameters():
+    experiment = Experiment(cell=("lstm", "gru"), parameters=(None, 9_000), **EQUAL)
+    study, console = Study(experiment), quiet()
+    _, known, datasets = load_data("equal", study, False, console)
+    members, (dataset,) = known.members(), datasets.values()
+    assert [m.hidden_size for m in members] == [128, 32, 128, 37]
+    counts = [num_parameters(m, m.task.model_spec(dataset.metadata)) for m in members]
+    assert counts[1::2] == [8_938, 9_075]
+    assert "lstm: hidden size 32 makes 8,938 parameters" in console.file.getvalue()
+    assert [m.digest for m in members] == [m.digest for m in study.members()]
+    for member in members:
+        again = Experiment.from_values(member.to_values())
+        assert (again, again.digest) == (member, member.digest)
+    lstm, gru = (member.apart_from("cell") for member in members[1::2])
+    assert lstm == gru  # cells are compared at equal terms
+
+
+def test_a_run_at_a_number_of_parameters_is_read_from_its_record(tmp_path):
+    experiment = Experiment(cell="rnn", parameters=928, **EQUAL)
+    for _ in range(2):
+        outcome = lstm_jax.run(experiment, runs_dir=tmp_path)
+        (row,) = outcome.members
+        assert (row.member.hidden_size, row.num_parameters) == (17, 928)
+        assert outcome.results["num_parameters"] == [928]
+
+
+def test_a_number_of_parameters_that_no_width_has_is_refused(tmp_path):
+    with pytest.raises(UserError, match="lstm cannot have 300 within 2 %: it has"):
+        lstm_jax.run(Experiment(parameters=300, **EQUAL), runs_dir=tmp_path)
+    with pytest.raises(UserError, match="hidden_size and parameters: give one"):
+        Experiment(hidden_size=64, parameters=300)
+    with pytest.raises(RuntimeError, match="call with_widths first"):
+        num_parameters(Experiment(parameters=300), ModelSpec(8, 10))

@@ -40,6 +40,8 @@ from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
 MAX_MEMBERS = 1_000_000
+MAX_HIDDEN_SIZE = 8192
+SIZES = ("data_sizes", "widths")  # what is known of an experiment after its data are loaded
 TRACED = "traced"  # stands in a static key for a value that enters the program as an array
 BUDGETS = ("total_examples", "total_steps", "total_epochs")  # an experiment has one of them
 
@@ -70,7 +72,13 @@ class Experiment:
         "lstm", f"recurrent cell: {', '.join(CELLS)}, or FILE.py:NAME", check=check_cell
     )
     layers: Axis[int] = axis(1, "number of recurrent layers", low=1, high=64)
-    hidden_size: Axis[int] = axis(128, "units H of each layer", low=1, high=8192)
+    hidden_size: Axis[int] = axis(128, "units H of each layer", low=1, high=MAX_HIDDEN_SIZE)
+    parameters: Axis[int | None] = axis(
+        None,
+        "number of parameters, instead of hidden_size: each model gets the hidden_size that comes "
+        "closest, within 2 %; none: hidden_size decides",
+        low=1, high=10**10,
+    )  # fmt: skip
     bidirectional: Axis[bool] = axis(
         False, "read the sequence in both directions, each with its own weights"
     )
@@ -183,13 +191,19 @@ class Experiment:
     # Training examples of each data set, by the data key of its task. It is known after the data
     # are loaded and is needed only for a budget in epochs, so it is no part of the digest.
     data_sizes: tuple[tuple[str, int], ...] = ()
+    # The hidden_size of each model whose number of `parameters` is given, by `model_key`. It is
+    # known after the data are loaded, so it is no part of the digest either. A member has its own,
+    # with an empty key.
+    widths: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
             raise UserError(f"task: expected a task such as Images(), got {self.task!r}")
         for name, spec in field_specs(self).items():
             object.__setattr__(self, name, check_value(name, getattr(self, name), spec))
-        object.__setattr__(self, "data_sizes", _check_data_sizes(self.data_sizes))
+        for name in SIZES:
+            object.__setattr__(self, name, _check_sizes(name, getattr(self, name)))
+        self._set_width()
         for path, values in self.grid.items():
             if len(set(values)) < len(values):  # of two components, whose grids overlap
                 raise UserError(
@@ -205,10 +219,8 @@ class Experiment:
         if len(budgets) > 1:
             raise UserError(f"{' and '.join(budgets)}: give one of {', '.join(BUDGETS)}")
         # `check` looks at static fields alone: one member for each combination of them is enough.
-        specs = all_field_specs(self)
-        static = {p: _static(values) for p, values in self.grid.items() if not specs[p].traced}
-        for point in grid_points(static):
-            self.replace_unchecked(point).check()
+        for member in self.static_members():
+            member.check()
 
     def check(self) -> None:
         """Raises UserError where a member's values do not fit together."""
@@ -259,6 +271,12 @@ class Experiment:
         """Whether the number of steps is unknown until the data are loaded."""
         return self.values_of("total_epochs") != (None,) and not self.data_sizes
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether a number of steps or a hidden size is unknown until the data are loaded."""
+        needs_widths = self.values_of("parameters") != (None,) and not self.widths
+        return self.needs_data_sizes or needs_widths
+
     def with_data_sizes(self, sizes: Mapping[str, int]) -> Experiment:
         """Returns this experiment with the number of training examples of each data set.
 
@@ -268,6 +286,35 @@ class Experiment:
         if self.values_of("total_epochs") == (None,):
             return self
         return dataclasses.replace(self, data_sizes=tuple(sorted(sizes.items())))
+
+    def _set_width(self) -> None:
+        """Sets the hidden size of a member whose number of parameters is given, if it is known.
+
+        Raises UserError where both are given.
+        """
+        if self.parameters is None:
+            return
+        if self.hidden_size != Experiment.hidden_size and not self.widths:
+            raise UserError("hidden_size and parameters: give one of them")
+        # Of a copy, because this instance is not complete yet.
+        width = copy_with(self, {"hidden_size": Experiment.hidden_size})._known_width()
+        object.__setattr__(self, "hidden_size", width or Experiment.hidden_size)
+
+    def _known_width(self) -> int | None:
+        """Returns the hidden size that the number of parameters of a member leads to, if known."""
+        widths = dict(self.widths)
+        return None if not widths or self.axes else widths.get("") or widths.get(self.model_key)
+
+    @property
+    def model_key(self) -> str:
+        """Names the model of a member, but for its hidden size: a digest of its static values."""
+        specs = all_field_specs(self)
+        static = {p: v for p, v in self.overrides.items() if p not in specs or not specs[p].traced}
+        return hashlib.sha256(json.dumps(static, sort_keys=True).encode()).hexdigest()[:12]
+
+    def with_widths(self, widths: Mapping[str, int]) -> Experiment:
+        """Returns this experiment with the hidden size of each model, by `model_key`."""
+        return dataclasses.replace(self, widths=tuple(sorted(widths.items())))
 
     @property
     def num_steps(self) -> int:
@@ -371,6 +418,8 @@ class Experiment:
             for name in field_specs(self)
             if name not in self.components and (value := getattr(self, name)) != defaults[name]
         }
+        if self.parameters is not None:  # it follows from them
+            overrides.pop("hidden_size", None)
         for role, components in self.components.items():
             if len(components) > 1:
                 overrides[role] = [
@@ -402,7 +451,22 @@ class Experiment:
 
     def members(self) -> Iterator[Experiment]:
         """Yields all points of the grid; the seed varies fastest."""
-        return map(self.replace_unchecked, grid_points(self.grid))
+        return map(self.at, grid_points(self.grid))
+
+    def static_members(self) -> Iterator[Experiment]:
+        """Yields a member for each combination of the static values of all axes."""
+        specs = all_field_specs(self)
+        static = {p: _static(values) for p, values in self.grid.items() if not specs[p].traced}
+        return map(self.at, grid_points(static))
+
+    def at(self, point: Values) -> Experiment:
+        """Returns the member at a point of the grid, by path; its values were checked before."""
+        member = self.replace_unchecked(point)
+        if not self.widths:
+            return member
+        width = None if member.parameters is None else member._known_width()
+        sizes = {"hidden_size": width, "widths": (("", width),)} if width else {"widths": ()}
+        return copy_with(member, sizes)
 
     def coordinates(self, member: Experiment) -> dict[str, Any]:
         """Returns the values of a member on the axes of this grid, as JSON has them."""
@@ -427,7 +491,7 @@ class Experiment:
             is_drawn = type(value) is float and low <= value <= high
             if not is_drawn and (type(value), value) not in allowed:
                 raise ValueError(f"{path} of a member is {value!r}, no value of the experiment")
-        return self.replace_unchecked(values)
+        return self.at(values)
 
     @cached_property
     def _grid_values(self) -> dict[str, tuple[set[tuple[type, Any]], tuple[float, float]]]:
@@ -478,6 +542,14 @@ class Experiment:
                 if spec.traced and self.values[path] is not None
             }
         )
+
+    def apart_from(self, *paths: str) -> Experiment:
+        """Returns what this member has in common with those that differ in these fields alone.
+
+        A hidden size that follows from the number of parameters is none of them.
+        """
+        width = {} if self.parameters is None else {"hidden_size": None, "widths": ()}
+        return self.replace_unchecked(dict.fromkeys(paths) | width)
 
     def replace_unchecked(self, values: Values) -> Experiment:
         """Returns this experiment with other values, by path, that were checked before."""
@@ -571,17 +643,17 @@ class Experiment:
                 continue
             values = {k: v for k, v in values.items() if not k.startswith(f"{role}.")}
             values[role] = [each.to_json() for each in components]
-        sizes = {"data_sizes": [list(pair) for pair in self.data_sizes]} if self.data_sizes else {}
-        return {"task": values.pop("task"), **values, **sizes}
+        sizes = {name: [list(pair) for pair in getattr(self, name)] for name in SIZES}
+        return {"task": values.pop("task"), **values, **{k: v for k, v in sizes.items() if v}}
 
     @staticmethod
     def from_values(values: Any) -> Experiment:
         """Returns the experiment whose `to_values` is given. Raises UserError on anything else."""
         if not isinstance(values, dict):
             raise UserError(f"experiment: expected a JSON object, got {type(values).__name__}")
-        values, sizes = dict(values), values.get("data_sizes", ())
-        default = Experiment(task=get_task(values.pop("task", Images.name))(), data_sizes=sizes)
-        values.pop("data_sizes", None)
+        values = dict(values)
+        sizes = {name: values.pop(name) for name in SIZES if name in values}
+        default = Experiment(task=get_task(values.pop("task", Images.name))(), **sizes)
         chosen = {role: values.pop(role) for role in tables(default) if role in values}
         default = default.choose(chosen)
         for path in values:
@@ -621,14 +693,14 @@ def format_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _check_data_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
+def _check_sizes(name: str, sizes: Any) -> tuple[tuple[str, int], ...]:
     try:
         pairs = tuple((key, size) for key, size in sizes)
     except (TypeError, ValueError):
         pairs = ((None, 0),)
     for key, size in pairs:
         if not isinstance(key, str) or type(size) is not int or not 0 < size < 2**63:
-            raise UserError("data_sizes: expected pairs of a data key and a number of examples")
+            raise UserError(f"{name}: expected pairs of a name and a number")
     return pairs
 
 

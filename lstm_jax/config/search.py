@@ -153,6 +153,10 @@ class Study:
         """
         return replace(self, experiment=self.experiment.with_data_sizes(sizes))
 
+    def with_widths(self, widths: Mapping[str, int]) -> Study:
+        """Returns this study with hidden sizes: see `Experiment.with_widths`."""
+        return replace(self, experiment=self.experiment.with_widths(widths))
+
     @cached_property
     def digest(self) -> str:
         """Twelve hex digits that name this study and its shards; a grid has its experiment's."""
@@ -281,7 +285,7 @@ class Study:
 
     def _with_seeds(self, settings: Iterable[Values]) -> Iterator[Experiment]:
         for setting, seed in itertools.product(settings, self.experiment.values_of("seed")):
-            yield self.experiment.replace_unchecked({**setting, "seed": seed})
+            yield self.experiment.at({**setting, "seed": seed})
 
     def _tpe_rounds(self, scores: Scores) -> Iterator[Round]:
         """Yields the rounds of `tpe`: Optuna's sampler replays all trials from their scores."""

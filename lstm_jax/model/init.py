@@ -23,7 +23,12 @@ from lstm_jax.tasks.task import DecoderSpec, ModelSpec
 
 
 def init_params(member: Experiment, spec: ModelSpec, key: jax.Array) -> Params:
-    """Returns the initial parameters, float32."""
+    """Returns the initial parameters, float32.
+
+    Raises RuntimeError where the number of parameters is given, and the hidden size is not known.
+    """
+    if member.parameters is not None and not member.widths:
+        raise RuntimeError("the hidden size is not chosen yet; call with_widths first")
     return ModelParams(member.static_key, spec).init(key)["params"]
 
 

@@ -155,18 +155,18 @@ def _score_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
     members done.
     """
     metric = field_label(runs[0].record.study.experiment.task.metric)
-    head = "setting chosen", f"validation {metric}", f"test {metric}", "diverged"
+    head = "setting chosen", "num parameters", f"validation {metric}", f"test {metric}", "diverged"
     rows = []
     for condition, label in _condition_labels(runs).items():
         columns = []
         for run in runs:
             best = run.best.get(condition)
             if best is None:
-                columns.append(["none finished" if not run.best else "", "", "", ""])
+                columns.append(["none finished" if not run.best else "", "", "", "", ""])
                 continue
             experiment = run.record.study.experiment
             setting = setting_name(experiment, best.setting, experiment.condition_axes)
-            scores = str(best.validation), str(best.test), str(best.diverged)
+            scores = best.num_parameters, str(best.validation), str(best.test), str(best.diverged)
             columns.append([setting or "the only one", *scores])
         rows += [[label + name, *row] for name, *row in zip(head, *columns, strict=True)]
     done = [f"{run.record.num_done} of {run.record.num_members}" for run in runs]

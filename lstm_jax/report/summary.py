@@ -64,7 +64,8 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
         "settings": [
             [
                 *(format_value(each.setting.values.get(path)) for path in axes),
-                *(str(each.validation), str(each.test), str(each.diverged or "")),
+                *(each.num_parameters, str(each.validation), str(each.test)),
+                str(each.diverged or ""),
             ]
             for each in summaries[:MAX_SETTINGS]
         ],
@@ -105,6 +106,7 @@ def _tiles(
         if best.test.n > 2:  # two seeds say next to nothing
             tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
+        tiles += [(best.num_parameters, f"parameters{of_chosen}")] if best.num_parameters else []
         if (trivial_score := record.trivial_score_of(best.setting)) is not None:
             trivial = f"trivial {metric}: the best answer that ignores the input"
             tiles += [(f"{trivial_score:.4g}", trivial)]
@@ -163,4 +165,5 @@ def _single(result: Result) -> dict[str, Any]:
         field_label(p): format_value(member.values.get(p))
         for p in ("hidden_size", "learning_rate", "seed")
     }
-    return scores | basic | {"parameters SHA-256": result.parameters_sha256}
+    count = {"num parameters": f"{result.num_parameters:,}"} if result.num_parameters else {}
+    return scores | count | basic | {"parameters SHA-256": result.parameters_sha256}

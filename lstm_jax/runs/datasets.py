@@ -10,6 +10,7 @@ from rich.console import Console
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
+from lstm_jax.model.size import choose_width
 from lstm_jax.runs.code import example_shapes, program_digest, user_errors, user_files
 from lstm_jax.runs.data_card import count_table, data_card, describe
 from lstm_jax.runs.progress import say
@@ -23,7 +24,7 @@ PROGRESS = ("reading ", "decoding ", "preparing ", "downloading ")
 def load_data(
     name: str, study: Study, fallback: bool, console: Console, given: Datasets | None = None
 ) -> tuple[str, Study, Datasets]:
-    """Returns the name of the run, the study with the sizes of its data, and the data sets.
+    """Returns the name of the run, the study with all that follows from its data, and the data.
 
     Data sets that are given are not loaded. With `fallback`, the built-in data set of the task
     replaces data that cannot be had: a line says so, and the name of the run ends in its name.
@@ -45,7 +46,7 @@ def load_data(
         tell(f"FALLING BACK to the data set {dataset.name}: these are not the results of {name}")
         name = f"{name}-{dataset.name}"
     study = study.with_data_sizes({key: data.num_examples for key, data in datasets.items()})
-    return name, study, datasets
+    return name, _choose_widths(study, datasets, tell), datasets
 
 
 def check_members(study: Study, datasets: Datasets) -> None:
@@ -60,6 +61,27 @@ def check_members(study: Study, datasets: Datasets) -> None:
             if user_files(member):
                 program_digest(member, spec, example_shapes(dataset))
                 data_card(member.task, dataset)
+
+
+def _choose_widths(study: Study, datasets: Datasets, say: Say) -> Study:
+    """Returns the study with the hidden sizes that its numbers of parameters lead to, if any.
+
+    Says each of them.
+    """
+    widths: dict[str, int] = {}
+    lines: dict[str, None] = {}
+    for member in study.experiment.static_members():
+        if member.parameters is None:
+            continue
+        with user_errors(member):
+            spec = model_spec_of(member, datasets[member.task.data_key])
+            width, count = choose_width(member, spec, member.parameters)
+        widths[member.model_key] = width
+        layers = f" of {member.layers} layers" if member.layers > 1 else ""
+        lines[f"{member.cell}{layers}: hidden size {width} makes {count:,} parameters"] = None
+    for line in lines:
+        say(line)
+    return study.with_widths(widths) if widths else study
 
 
 def show_data(name: str, study: Study, console: Console, *, fallback: bool = False) -> None:

@@ -16,7 +16,10 @@ from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.statistics import chosen, summarise
 
-HEAD = ("run", "started (UTC)", "done", "status", "validation", "test", "size", "differs in")
+HEAD = (
+    *("run", "started (UTC)", "done", "status", "num parameters", "validation", "test", "size"),
+    "differs in",
+)
 
 MAX_CONDITIONS = 4  # whose scores a row has room for
 
@@ -38,7 +41,7 @@ def list_runs(
     problems = []
     for directory in directories:
         run, size = short_name(directory), format_bytes(disk_usage(directory))
-        started, done, scores, differences = "", "", ("", ""), ""
+        started, done, scores, differences = "", "", ("", "", ""), ""
         try:
             record = read_record(directory)
         except EnvironmentProblem as error:
@@ -76,13 +79,16 @@ def list_runs(
     say(console, f"name a run NAME, NAME/begin-of-digest or latest; they lie in {runs_dir}")
 
 
-def _scores(record: Record) -> tuple[str, str]:
-    """Returns the mean validation and test metric of the chosen setting of each condition."""
+def _scores(record: Record) -> tuple[str, str, str]:
+    """Returns of the chosen setting of each condition: the number of parameters, and the mean
+    validation and test metric.
+    """
     best = chosen(summarise(record.results.values()))
     if len(best) > MAX_CONDITIONS:
-        return f"{len(best)} conditions", ""
+        return "", f"{len(best)} conditions", ""
     validation = " / ".join(f"{summary.validation.mean:.4f}" for summary in best)
-    return validation, " / ".join(f"{summary.test.mean:.4f}" for summary in best)
+    parameters = " / ".join(dict.fromkeys(summary.num_parameters for summary in best))
+    return parameters, validation, " / ".join(f"{summary.test.mean:.4f}" for summary in best)
 
 
 def short_name(directory: Path) -> str:

@@ -57,16 +57,27 @@ def show_results(
     summaries = summarise(results)
     conditions = experiment.condition_axes
     fields = [path for path in experiment.axes if path not in ("seed", *conditions)]
-    columns = [*map(field_label, [*conditions, *fields]), f"validation {metric}"]
+    columns = [*map(field_label, [*conditions, *fields]), "num parameters"]
     any_diverged = any(summary.diverged for summary in summaries)
     any_stopped = any(summary.stopped_at for summary in summaries)
 
     def row(summary: Summary) -> list[str]:
         values = [format_value(summary.setting.values.get(p)) for p in (*conditions, *fields)]
         diverged = [str(summary.diverged or "")] * any_diverged
-        return [*values, str(summary.validation), *diverged, *[summary.stopped_at] * any_stopped]
+        return [
+            *values,
+            summary.num_parameters,
+            str(summary.validation),
+            *diverged,
+            *[summary.stopped_at] * any_stopped,
+        ]
 
-    header = [*columns, *["diverged"] * any_diverged, *["stopped at"] * any_stopped]
+    header = [
+        *columns,
+        f"validation {metric}",
+        *["diverged"] * any_diverged,
+        *["stopped at"] * any_stopped,
+    ]
     groups = by_condition(summaries)
     console.print(text_table(header, *(map(row, group) for group in groups)), highlight=False)
     for step in sorted({result.steps for result in dropped}):
@@ -104,7 +115,8 @@ def _show_member(
         diverged = f", DIVERGED at step {result.diverged_at} and frozen there"
     say(
         console,
-        f"{experiment.label(result.member)}: {result.steps} steps{stopped}, "
+        f"{experiment.label(result.member)}: {result.num_parameters or 0:,} parameters, "
+        f"{result.steps} steps{stopped}, "
         f"validation {metric} {result.validation_metric:.4f}, "
         f"test {metric} {result.test_metric:.4f}{trivial}{diverged}",
     )

@@ -75,6 +75,7 @@ class Result:
     finished: str | None = None
     reused_from: str | None = None  # the sibling directory in which it was trained
     dropped: bool | None = None  # whether halving dropped it at this rung; None: undecided
+    num_parameters: int | None = None
 
     def __repr__(self) -> str:
         metric = self.member.task.metric
@@ -143,6 +144,7 @@ class Result:
             for name, value in (getattr(self, split) or {}).items():
                 row[f"{split}_{name}"] = value
         row["stopped_at"] = self.stopped_at
+        row["num_parameters"] = self.num_parameters
         for name in ("diverged_at", "seconds", "parameters_sha256", "identity", "reused_from"):
             row[name] = getattr(self, name)
         row["dropped_at"] = self.steps if self.dropped else None
@@ -160,6 +162,7 @@ SCHEMA: dict[str, Any] = {
     "diverged_at": (range(2**63), None),
     "seconds": (float, None),
     "identity": str,
+    "num_parameters": (range(2**63), None),
     "parameters_sha256": (str, None),
     "finished": (str, None),
     "reused_from": (str, None),

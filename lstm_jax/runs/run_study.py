@@ -84,7 +84,7 @@ def run(
         return loaded
 
     is_new = not broadcast(directory.exists, bool)
-    if is_new or study.experiment.needs_data_sizes:
+    if is_new or study.experiment.needs_data:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
         check_members(study, loaded)
         directory = run_directory(runs_dir, name, study)

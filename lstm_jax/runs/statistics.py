@@ -63,6 +63,12 @@ class Summary(NamedTuple):
         return {name: estimate(column) for name, column in values.items()}
 
     @property
+    def num_parameters(self) -> str:
+        """The number of parameters, which all members of a setting share; empty if unknown."""
+        count = self.results[0].num_parameters
+        return "" if count is None else f"{count:,}"
+
+    @property
     def stopped_at(self) -> str:
         """The steps at which members were stopped, from first to last; empty if none was."""
         steps = [result.stopped_at for result in self.results if result.stopped_at is not None]
@@ -182,7 +188,7 @@ def compare(
     """
     groups: dict[Experiment, dict[Any, Summary]] = {}
     for summary in summaries:
-        alike = summary.setting.replace_unchecked(dict.fromkeys((path, *drawn)))
+        alike = summary.setting.apart_from(path, *drawn)
         groups.setdefault(alike, {}).setdefault(summary.setting.values.get(path), summary)
     for best, *others in map(dict.values, groups.values()):
         for other in others:

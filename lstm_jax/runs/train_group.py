@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -157,6 +158,7 @@ class TrainGroup:
         scores = score_splits(self.programs, params, self.members, splits, self.dataset)
         diverged_at_M = to_host(self.state.diverged_at)[: len(self.members)].tolist()
         stopped_at_M = self.evaluator.stopped_at_M.tolist()
+        count = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params))
         return [
             Result(
                 member=member,
@@ -166,6 +168,7 @@ class TrainGroup:
                 diverged_at=None if diverged_at < 0 else diverged_at,
                 seconds=finite(np.round(self.seconds_M[row], 3)),
                 identity=self.identity,
+                num_parameters=count,
             )
             for row, (member, diverged_at) in enumerate(
                 zip(self.members, diverged_at_M, strict=True)

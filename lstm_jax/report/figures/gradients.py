@@ -165,7 +165,7 @@ def where_cells_differ(summaries: list[Summary]) -> list[Result]:
     groups: dict[Experiment, list[Summary]] = {}
     for summary in summaries:
         if not summary.diverged:
-            groups.setdefault(summary.setting.replace_unchecked({"cell": None}), []).append(summary)
+            groups.setdefault(summary.setting.apart_from("cell"), []).append(summary)
 
     def gap(group: list[Summary]) -> float:
         means = [summary.validation.mean for summary in group]

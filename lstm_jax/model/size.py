@@ -1,0 +1,49 @@
+"""The number of parameters of a model, and the hidden size that leads to a number of them."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+
+from lstm_jax.components import copy_with
+from lstm_jax.config.experiment import MAX_HIDDEN_SIZE, Experiment
+from lstm_jax.errors import UserError
+from lstm_jax.model.init import init_params
+from lstm_jax.tasks.task import ModelSpec
+
+TOLERANCE = 0.02  # of the number of parameters that was asked for
+
+
+def num_parameters(member: Experiment, spec: ModelSpec) -> int:
+    """Returns the number of parameters of a member's model. It computes shapes alone."""
+    shapes = jax.eval_shape(partial(init_params, member, spec), jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def choose_width(member: Experiment, spec: ModelSpec, target: int) -> tuple[int, int]:
+    """Returns the hidden size whose number of parameters is closest to `target`, and that number.
+
+    Raises UserError where it is more than 2 % off.
+    """
+
+    def count(hidden_size: int) -> int:
+        sizes = {"hidden_size": hidden_size, "widths": (("", hidden_size),)}
+        return num_parameters(copy_with(member, sizes), spec)
+
+    below, above = 0, 1  # the largest that has too few, or exactly so many; the next candidate
+    while above <= MAX_HIDDEN_SIZE and count(above) <= target:
+        below, above = above, 2 * above
+    above = min(above, MAX_HIDDEN_SIZE + 1)
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (middle, above) if count(middle) <= target else (below, middle)
+    nearest = {h: count(h) for h in (below, above) if 0 < h <= MAX_HIDDEN_SIZE}
+    width = min(nearest, key=lambda h: abs(nearest[h] - target))
+    if abs(nearest[width] - target) > TOLERANCE * target:
+        options = " and ".join(f"{number:,} with {h} units" for h, number in nearest.items())
+        raise UserError(
+            f"parameters: {member.cell} cannot have {target:,} within 2 %: it has {options}"
+        )
+    return width, nearest[width]
