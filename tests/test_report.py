@@ -57,7 +57,8 @@ def test_a_sweep_has_settings_curves_answers_activations_and_gradients(page_and_
         ElementTree.fromstring(svg)
         assert f'<figure id="{name}"' in page
     assert "Chosen on validation: learning rate 0.01" in page
-    assert "<th>learning rate</th><th>validation accuracy</th><th>test accuracy</th>" in page
+    head = ("learning rate", "num parameters", "validation accuracy", "test accuracy")
+    assert "".join(f"<th>{name}</th>" for name in head) in page
     assert "learning rate 0.003" in figures["loss"]
 
 
