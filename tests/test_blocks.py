@@ -167,17 +167,23 @@ def test_variational_dropout_has_one_mask_a_sequence():
         assert 0.3 < kept.mean() < 0.7
 
 
-def test_dropout_reaches_what_a_block_adds():
-    member = experiment(ALL_ON, dropout=0.5, layers=1)
-    params, x_TBI = make(member)
-    fused = fuse_kernels(member, params)
+def test_dropout_reaches_all_that_a_block_adds_and_all_between_plain_layers():
+    """With everything dropped only the inputs are left, and above plain layers nothing of them."""
 
-    @fast_jit
-    def outputs(key):
-        return forward.apply_model(member, SPEC, fused, Inputs(x_TBI), key)
+    def run(block, scale):
+        member = experiment(block, dropout=0.999)
+        params, x_TBI = make(member)
+        keys = list(jax.random.split(jax.random.key(0)))
+        outputs = forward.run_layers(
+            member, fuse_kernels(member, params), Inputs(scale * x_TBI), keys, keep_outputs=True
+        )
+        return outputs.h_TBW, params, x_TBI
 
-    keys = None, *jax.random.split(jax.random.key(0))
-    assert len({np.asarray(outputs(key)).tobytes() for key in keys}) == 3
+    run = fast_jit(run, static_argnums=0)
+    np.testing.assert_array_equal(run("plain", 1.0)[0], run("plain", 2.0)[0])
+    h_TBD, params, x_TBI = run(ALL_ON, 1.0)
+    want = [norm(ALL_ON.norm, dense(params["input"], x_TI)) for x_TI in x_TBI.swapaxes(0, 1)]
+    np.testing.assert_allclose(h_TBD.swapaxes(0, 1), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["none", "luong"])
