@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import lstm_jax
-from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation, make_dataset
+from lstm_jax import Adding, Experiment, Forecast, Text, Translation, make_dataset
 from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import parse
 from lstm_jax.data.time_series import gather_windows
 from lstm_jax.errors import UserError
 from lstm_jax.predict.scores import read_scores
 from lstm_jax.report.figures.scores import score_figures
+from lstm_jax.tasks.task import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -89,15 +90,16 @@ def test_every_data_set_is_adapted_to_that_of_training(outcome, monkeypatch):
         outcome.score(length=7)
 
 
-def test_what_cannot_be_scored_is_refused_in_one_line(outcome, tmp_path):
+def test_what_cannot_be_scored_is_refused_in_one_line(outcome, monkeypatch):
     with pytest.raises(UserError, match=r"no field 'lenght'\. Did you mean task\.length"):
         outcome.score(lenght=8)
     with pytest.raises(UserError, match="length: 1 is not between 2"):
         outcome.score(length=1)
-    images = Experiment(task=Images(dataset="digits"), **SMALL)
-    digits = lstm_jax.run(images, runs_dir=tmp_path, silent=True)
-    with pytest.raises(UserError, match=r"task\.reading pixels: needs a model of another shape"):
-        digits.score(reading="pixels")
+    monkeypatch.setattr(
+        Adding, "model_spec", lambda task, metadata: ModelSpec(2, 1 if task.length == 6 else 2)
+    )
+    with pytest.raises(UserError, match=r"task\.length 7: needs a model of another shape"):
+        outcome.score(length=7)
     data = make_dataset("words", *[{"x": np.zeros(2)}] * 3, target_vocabulary=["a", "b"])
     with pytest.raises(UserError, match=r"words: target vocabulary \(2, there 1\): not as"):
         Translation().adapt_data(data, {"target_vocabulary": ["a"]})
