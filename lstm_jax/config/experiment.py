@@ -559,7 +559,8 @@ class Experiment:
         return copy_with(self, own_values)
 
     def replace(self, values: Values) -> Experiment:
-        """Returns this experiment with other values, by path. A budget replaces the one before.
+        """Returns this experiment with other values, by path. A budget replaces the one before, and
+        so does a hidden size or a number of parameters.
 
         Components are chosen as by `choose`. A field of a component is replaced in all chosen
         components of its role that have it. Raises UserError when a value is invalid.
@@ -568,6 +569,9 @@ class Experiment:
         if any(own_values.get(name) is not None for name in BUDGETS):
             fields = {field.name: field.default for field in dataclasses.fields(self)}
             own_values = {name: fields[name] for name in BUDGETS} | own_values
+        if len(own_values.keys() & {"hidden_size", "parameters"}) == 1:  # one replaces the other
+            width = {"hidden_size": Experiment.hidden_size, "parameters": None, "widths": ()}
+            own_values = width | own_values
         for role in self.components:
             if role in own_values or role in of_components:
                 experiment = self.choose({role: own_values[role]} if role in own_values else {})

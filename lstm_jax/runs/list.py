@@ -113,7 +113,8 @@ def _status(directory: Path, record: Record) -> str:
 def _differences(run: Experiment, file: Experiment) -> str:
     """Returns the fields in which a run differs from the file of its name, with their values."""
     differences = [run.task.spec_string()] if run.task.name != file.task.name else []
-    for path in run.values:
+    chosen_widths = {"hidden_size"} if run.values_of("parameters") != (None,) else set()
+    for path in [path for path in run.values if path not in chosen_widths]:
         # A field of a component that the file has not is shown where it has a value of its own.
         elsewhere = path not in file.values and path in {*run.axes, *run.overrides}
         if elsewhere or run.values.get(path) != file.values.get(path, run.values.get(path)):
