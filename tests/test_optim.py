@@ -222,7 +222,7 @@ def test_a_number_of_parameters_that_no_width_has_is_refused(tmp_path):
         lstm_jax.run(Experiment(parameters=300, **EQUAL), runs_dir=tmp_path)
     with pytest.raises(UserError, match="hidden_size and parameters: give one"):
         Experiment(hidden_size=64, parameters=300)
-    given = parse("run digits --parameters 5000".split()).study.experiment
+    given = parse(["run", "digits", "--parameters", "5000"]).study.experiment
     assert (given.parameters, given.hidden_size) == (5000, 128)  # in place of the file's
     assert given.replace({"hidden_size": 64}).parameters is None
     with pytest.raises(RuntimeError, match="call with_widths first"):
