@@ -25,11 +25,13 @@ from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State, Weight, 
 
 
 def _time_step(a: jax.Array, c: jax.Array, n: jax.Array, h_BH: jax.Array) -> jax.Array:
-    """Returns the new h from the pre-activations; that of c is halved."""
-    a = 1 + lax.optimization_barrier(jnp.tanh(a))
-    c = gate(c)
-    n = lax.optimization_barrier(jnp.tanh(n + a * h_BH))
-    return n + c * (h_BH - n)
+    """Returns the new h from the pre-activations; that of c is halved.
+
+    Each sum has one product, so that every compiled program rounds it alike.
+    """
+    a = lax.optimization_barrier(jnp.tanh(a))
+    n = lax.optimization_barrier(jnp.tanh(n + h_BH + a * h_BH))
+    return n + gate(c) * (h_BH - n)
 
 
 def _brc(z_BG: jax.Array, state: State, extra: Extra) -> State:

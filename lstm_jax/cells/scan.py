@@ -95,19 +95,13 @@ def run(
     try:
         if cell.read:
             return recur(cell, keep_outputs, kernel_KG, x_TBI, extra, initial, lengths_B)
-        if num_steps == 1:
-            # XLA makes no loop of one time step, and then rounds otherwise than in a loop.
-            x_TBI = jnp.concatenate([x_TBI, x_TBI])
-            lengths_B = jnp.ones(batch, jnp.int32) if lengths_B is None else lengths_B
         if isinstance(cell, LinearCell):
-            h_TBH, final = run_linear(
+            return run_linear(
                 cell, kernel_KG, x_TBI, extra, initial, lengths_B,
                 keep_outputs=keep_outputs, associative=associative,
             )  # fmt: skip
-        else:
-            z_TBG = matmul_rows(append_ones(x_TBI), kernel_KG)
-            h_TBH, final = scan_pointwise(cell, keep_outputs, z_TBG, extra, initial, lengths_B)
-        return None if h_TBH is None else h_TBH[:num_steps], final
+        z_TBG = matmul_rows(append_ones(x_TBI), kernel_KG)
+        return scan_pointwise(cell, keep_outputs, z_TBG, extra, initial, lengths_B)
     except TypeError as error:
         if "forward-mode" not in str(error):
             raise

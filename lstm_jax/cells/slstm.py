@@ -32,7 +32,8 @@ def _factors(z_BG: jax.Array, before: State) -> tuple[jax.Array, ...]:
     _, n_BH, m_BH, _ = before
     log_keep = m_BH + jax.nn.log_sigmoid(f)
     m_new = lax.optimization_barrier(jnp.where(n_BH == 0, i, jnp.maximum(log_keep, i)))
-    exp_i, exp_f = jnp.exp(i - m_new), jnp.exp(log_keep - m_new)
+    # Both exponents are at most 0, but for the second one where c and n are 0.
+    exp_i, exp_f = jnp.exp(i - m_new), jnp.exp(jnp.minimum(log_keep - m_new, 0))
     return lax.optimization_barrier(exp_i), lax.optimization_barrier(exp_f), m_new
 
 
