@@ -181,6 +181,7 @@ def test_the_slstm_stays_finite_where_its_exponentials_would_not():
 
     gradient, (outputs, n) = fast_jit(jax.grad(total, has_aux=True))(kernel)
     assert np.isfinite(outputs).all()
+    assert np.abs(outputs[0]).min() > 1e-3  # c / n is tanh(z) after the first time step, for any i
     assert (n >= 1).all()
     assert np.isfinite(gradient).all()
 
