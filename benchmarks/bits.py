@@ -4,7 +4,8 @@ Each row is a real run of the same member under other circumstances. The SHA-256
 parameters must be the same in all rows. The columns are the baseline (H = 128, batches of 128) on
 `digits`: as it is, with all options on, on pixels, and as a GRU of two layers; a GRU with dropout
 on the adding task, whose examples are generated for each step; and, in fewer rows, one member of
-each other task, and one that `patience` stops. The exit code is 1 when a row differs.
+each other task, one that `patience` stops, two of residual blocks, and one of the layer that
+docs/extend.md shows. The exit code is 1 when a row differs.
 """
 
 from __future__ import annotations
@@ -61,6 +62,19 @@ TASKS = {
         *DIGITS,
         *("--learning-rate", "0.02", "--log-every", "5", "--num-evals", "24", "--patience", "3"),
     ],
+    "block": [
+        *DIGITS,
+        *("--hidden-size", "64", "--layers", "2", "--dropout", "0.1", "--block", "residual"),
+        *("--block.norm", "layer", "--block.expand", "1.5", "--block.gate", "silu"),
+        *("--block.conv", "4", "--block.mlp", "1.33"),
+    ],
+    "glu block": [
+        *DIGITS,
+        *("--hidden-size", "64", "--cell", "gru", "--task.reading", "pixels"),
+        *("--read-out", "mean", "--block", "residual", "--block.norm", "rms"),
+        *("--block.gate", "glu"),
+    ],
+    "own layer": [*DIGITS, "--cell", "min_gru.py:MinGRU", "--hidden-size", "64", "--layers", "2"],
     "captions": [
         *("captions", "--task.dataset", "digits", "--task.shrink", "1", *SMALL),
         *("--task.num-scenes", "1000"),
@@ -121,6 +135,13 @@ def write_lines(path: Path) -> None:
     path.write_text("".join(f"{int('=' in line)}\t{line}\n" for line in unique))
 
 
+def write_layer(path: Path) -> None:
+    """Writes the layer that docs/extend.md shows."""
+    page = Path(__file__).parent.parent / "docs" / "extend.md"
+    _, code = page.read_text().split(f"# {path.name}\n")
+    path.write_text(code.split("```")[0])
+
+
 def digest(row: Row, options: list[str], scratch: Path) -> str:
     """Runs a row and returns the SHA-256 of the parameters of the member with seed 0."""
     runs = scratch / "runs"
@@ -151,6 +172,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bits-") as name, console.status("") as status:
         scratch, expected = Path(name), dict[str, str]()
         write_lines(scratch / "lines.tsv")
+        write_layer(scratch / "min_gru.py")
         for row in rows(scratch):
             cells = []
             for title, options in (EXPERIMENTS | (TASKS if row.tasks else {})).items():
