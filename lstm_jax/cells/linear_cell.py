@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from lstm_jax.cells.cell import Activations, Cell, Extra, State
 from lstm_jax.cells.linear_scan import Matrix, scan_states
-from lstm_jax.cells.ordered_matmul import append_ones, matmul_rows
+from lstm_jax.cells.ordered_matmul import affine_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def _coefficients(
     cell: LinearCell, kernel_KG: jax.Array, x_TBI: jax.Array, extra: Extra
 ) -> tuple[jax.Array, Matrix, State]:
     """Returns the pre-activations z_TBG, and a and b as `scan_states` takes them."""
-    z_TBG = matmul_rows(append_ones(x_TBI), kernel_KG)
+    z_TBG = affine_rows(x_TBI, kernel_KG)
     a, b = cell.coefficients(z_TBG, extra)
     return (z_TBG, a, b) if isinstance(b, tuple) else (z_TBG, ((a,),), (b,))
 

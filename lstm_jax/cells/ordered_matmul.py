@@ -91,6 +91,32 @@ def _matmul_rows_fwd(
 matmul_rows.defvjp(_matmul_rows_fwd, _matmul_bwd)
 
 
+@jax.custom_vjp
+def affine_rows(x_TBI: jax.Array, kernel_DO: jax.Array) -> jax.Array:
+    """Returns [x, 1] @ kernel, [T,B,O], with the last row of the kernel as bias; see `matmul_rows`.
+
+    Its gradient by x is that of x alone: XLA would take the ones along.
+    """
+    return matmul_rows(append_ones(x_TBI), kernel_DO)
+
+
+def _affine_rows_fwd(
+    x_TBI: jax.Array, kernel_DO: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return affine_rows(x_TBI, kernel_DO), (x_TBI, kernel_DO)
+
+
+def _affine_rows_bwd(
+    residuals: tuple[jax.Array, ...], dy_TBO: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x_TBI, kernel_DO = residuals
+    x_ND, dy_NO = (a.reshape(-1, a.shape[-1]) for a in (append_ones(x_TBI), dy_TBO))
+    return dy_TBO @ kernel_DO[:-1].T, sum_over_rows(x_ND, dy_NO)
+
+
+affine_rows.defvjp(_affine_rows_fwd, _affine_rows_bwd)
+
+
 def append_ones(x: jax.Array) -> jax.Array:
     """Returns [x, 1] along the last axis.
 

@@ -29,7 +29,7 @@ from lstm_jax.cells.argument_checks import (
 )
 from lstm_jax.cells.cell import Activations, Cell, Extra, State
 from lstm_jax.cells.linear_cell import LinearCell, run_linear, trace_linear
-from lstm_jax.cells.ordered_matmul import append_ones, matmul_rows
+from lstm_jax.cells.ordered_matmul import affine_rows
 from lstm_jax.cells.pointwise_scan import scan_pointwise
 from lstm_jax.cells.scan_vjp import append_state, broadcast_to_batch, recur
 
@@ -100,7 +100,7 @@ def run(
                 cell, kernel_KG, x_TBI, extra, initial, lengths_B,
                 keep_outputs=keep_outputs, associative=associative,
             )  # fmt: skip
-        z_TBG = matmul_rows(append_ones(x_TBI), kernel_KG)
+        z_TBG = affine_rows(x_TBI, kernel_KG)
         return scan_pointwise(cell, keep_outputs, z_TBG, extra, initial, lengths_B)
     except TypeError as error:
         if "forward-mode" not in str(error):
