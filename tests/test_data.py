@@ -87,6 +87,14 @@ def test_the_fingerprint_notices_every_byte_of_every_array():
     assert make_dataset("a", *splits, classes=3).fingerprint == whole
 
 
+def test_a_callback_cannot_change_what_the_fingerprint_names():
+    splits = small_splits()
+    made = make_dataset("a", *splits)
+    with pytest.raises(ValueError, match="read-only"):
+        made.test["x"][...] = 0
+    splits[0]["x"][...] = 0  # the arrays of the user stay as they are
+
+
 def test_the_fingerprint_notices_names_shapes_types_and_metadata():
     def changed(change):
         splits, metadata = small_splits(), {"classes": 3}

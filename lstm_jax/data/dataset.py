@@ -85,9 +85,10 @@ def make_dataset(
     of a table. The first axis of each array counts the examples, as of `images`, uint8
     [N, rows, columns], and `labels`, int32 [N], which the task `Images` reads.
     `shared` names the arrays that have no entry per example, such as a table of class weights:
-    `Task.gather` leaves them out of a batch, and a task that needs them overrides it. Raises
-    UserError where a split is no such dict, where something in it is no array of numbers, and where
-    the lengths of its arrays differ.
+    `Task.gather` leaves them out of a batch, and a task that needs them overrides it. The arrays of
+    the data set are read-only views of those that are given. Raises UserError where a split is no
+    such dict, where something in it is no array of numbers, and where the lengths of its arrays
+    differ.
     """
     import numpy as np  # a tenth of a second, which the command line need not wait for
 
@@ -110,6 +111,9 @@ def make_dataset(
         for array_name, array in split.items():
             digest.update(f"{split_name} {array_name} {array.shape} {array.dtype.str}\n".encode())
             digest.update(np.ascontiguousarray(array).data)
+            # A callback that changes them would change the scores, under the same fingerprint.
+            split[array_name] = array.view()
+            split[array_name].flags.writeable = False
             # Shapes alone do not say that an array is shared if it is as long as the examples.
             if array_name in shared and len(array) == num_examples(Split(split, shared)):
                 digest.update(f"{split_name} {array_name} shared\n".encode())

@@ -37,7 +37,7 @@ def total(x):
 
 x = jax.device_put(jnp.arange(2.0), jax.NamedSharding(mesh, spec))
 run = jax.jit(jax.shard_map(total, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
-print("sum", run(x)[0])
+print("sum", np.asarray(run(x))[0])
 """
 
 
