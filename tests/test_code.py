@@ -233,3 +233,15 @@ def test_a_program_depends_on_static_fields_and_on_no_traced_one():
     assert len({*digests}) == len(digests)
     with jax.default_matmul_precision("float32"):
         assert digest(member) != digests[0]
+
+
+def test_the_program_of_a_checkpoint_is_on_record_before_a_kill(folder):
+    """Without it, a resumed run could not tell an edited comment from an edited formula."""
+
+    def look(segment):
+        (path,) = folder.glob("runs/*/*")
+        seen.append({i["program"] for i in read_run(path).identities.values()})
+
+    seen = []
+    lstm_jax.run(grid("gru"), runs_dir="runs", callback=look, silent=True)
+    assert len(seen[0]) == 1

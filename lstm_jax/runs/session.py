@@ -87,7 +87,8 @@ class RunSession:
                 same = [each for each in known.values() if is_alike(each)]
                 for line in provenance.changed(same[-1], identity) if same else ():
                     self.say(f"note: since this run began {line}: its bits may differ")
-            known[digest] = identity
+                known[digest] = identity
+                self.save_record()  # before a checkpoint names it: the run may be killed then
             self.identities[key] = digest
         return self.identities[key]
 
