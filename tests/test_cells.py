@@ -148,7 +148,7 @@ def test_an_unknown_or_broken_cell_is_an_error_of_one_line(tmp_path, monkeypatch
         ({"blocks": (Block("m"),)}, "blocks of {'m'}, columns ('n',)"),
         ({"blocks": (Block("n", "xc"),)}, "reads {'c'}, which is not in `read`, ('h',)"),
         ({"blocks": (Block("n", "x"), Block("n", "h"))}, "come last"),
-        ({"forget": "f"}, "got {'f'}, not in ('n',)"),
+        ({"forget": "f"}, "got {'f'}, not in ['n']"),
         ({"pointwise": None}, "it has no pointwise formula"),
         ({"extra": {"p": Weight(print, rank=2)}}, "extra weights are vectors; got ['p']"),
         ({"pointwise_fwd": print}, "pointwise_fwd and pointwise_bwd need each other"),

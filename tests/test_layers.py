@@ -170,24 +170,25 @@ def pointwise(z, state, extra):
     g, n = jnp.split(z, 2, axis=1)
     return (jax.nn.sigmoid(g) * state[0] + jnp.tanh(n),)
 
-cell = Cell("mine", ("g", "n"), pointwise, blocks=(Block("g", "h"), Block("n")))
+cell = Cell("mine", ("g", "n"), pointwise, blocks=(Block("g", "h"), Block("n", bias=False)),
+            bias_init={"g": jax.nn.initializers.ones})
 """
 
 
 def test_fused_kernels_equal_layer_after_layer_where_a_block_reads_only_h(tmp_path):
-    """The bias of the first dense layer must not reach the block g."""
+    """The bias of the first dense layer must not reach the block g. The block n has none itself."""
     (tmp_path / "mine.py").write_text(CELL_WITH_A_BLOCK_OF_H)
     member = experiment(cell=f"{tmp_path}/mine.py:cell", layers=1)
     x_TBI = normal_inputs()
     params, out_BO = run(member, ModelSpec(2, 1), x_TBI)
     dense, head = params["input"], params["output"]
     g, n = jnp.split(params["mine"]["kernel"], 2, axis=1)
-    b_g, b_n = jnp.split(params["mine"]["bias"][None], 2, axis=1)
+    np.testing.assert_array_equal(params["mine"]["bias"], np.ones(HIDDEN))
     h_BH = jnp.zeros((BATCH, HIDDEN))
     for x_BI in x_TBI:
         x_BH = x_BI @ dense["kernel"] + dense["bias"][None]
-        z_g = h_BH @ g[HIDDEN:] + b_g
-        z_n = jnp.concatenate([x_BH, h_BH], axis=1) @ n + b_n
+        z_g = h_BH @ g[HIDDEN:] + params["mine"]["bias"][None]
+        z_n = jnp.concatenate([x_BH, h_BH], axis=1) @ n
         h_BH = jax.nn.sigmoid(z_g) * h_BH + jnp.tanh(z_n)
     np.testing.assert_allclose(out_BO, h_BH @ head["kernel"] + head["bias"][None], atol=1e-5)
 

@@ -235,7 +235,7 @@ def test_a_wrong_shape_of_linear_scan_is_named(shapes, message):
         ({"pointwise": print}, "a linear cell has no pointwise formula"),
         ({"state": ("h", "c"), "read_out": print}, "the output h is the last"),
         ({"state": ("a", "b", "c", "h"), "read_out": print}, "its scan has 3 states"),
-        ({"bias_init": {"m": print}}, "no such columns"),
+        ({"bias_init": {"m": print}}, "the columns with a bias"),
     ],
 )
 def test_a_contradictory_linear_cell_is_an_error(fields, message):

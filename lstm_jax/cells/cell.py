@@ -43,6 +43,7 @@ class Block:
     column: str
     sources: str = "xh"
     scale: float = 1.0  # multiplied into the kernel; 0.5 for the argument of `gate`
+    bias: bool = True  # whether the parameters have a bias b for this block
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ class Cell:
     """A recurrent cell: plain data and pure functions.
 
     Its parameters are a kernel [I + num_read * H, columns * H], inputs before states, a bias
-    [blocks * H], and the weights in `extra`. Two cells are equal if they are one object.
+    [H] for each block that has one, and the weights in `extra`. Two cells are equal if they are one
+    object.
 
     Raises ValueError where the fields contradict each other.
     """
@@ -91,7 +93,8 @@ class Cell:
         columns = {block.column for block in self.blocks}
         unread = {source for block in self.blocks for source in block.sources} - {"x", *self.read}
         only_x = [block.sources == "x" for block in self.blocks]
-        gates = {self.forget, self.keeps} - {None, *self.columns}
+        biased = {block.column for block in self.blocks if block.bias}
+        gates = {self.forget, self.keeps} - {None, *biased}
         by_hand = self.pointwise_fwd is not None
         matrices = [name for name, weight in self.extra.items() if weight.rank != 1]
         for condition, problem in (
@@ -106,7 +109,7 @@ class Cell:
             (columns == {*self.columns}, f"blocks of {columns}, columns {self.columns}"),
             (not unread, f"a block reads {unread}, which is not in `read`, {self.read}"),
             (only_x == sorted(only_x), "blocks that read only x come last"),
-            (not gates, f"`forget` and `keeps` are columns; got {gates}, not in {self.columns}"),
+            (not gates, f"`forget` and `keeps` have a bias; got {gates}, not in {sorted(biased)}"),
             (
                 by_hand == (self.pointwise_bwd is not None),
                 "pointwise_fwd and pointwise_bwd need each other",
@@ -114,7 +117,10 @@ class Cell:
             (not by_hand or not self.extra, "pointwise_fwd allows no extra weights"),
             (not by_hand or self.read, "pointwise_fwd needs products that read a state"),
             (not self.pointwise or not matrices, f"extra weights are vectors; got {matrices}"),
-            ({*self.bias_init} <= columns, f"bias_init of {[*self.bias_init]}, no such columns"),
+            (
+                {*self.bias_init} <= biased,
+                f"bias_init of {[*self.bias_init]}; the columns with a bias are {sorted(biased)}",
+            ),
         ):
             if not condition:
                 raise ValueError(f"cell {self.name}: {problem}")

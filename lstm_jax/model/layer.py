@@ -69,7 +69,7 @@ class CellLayer:
         layer below this one, which is multiplied into its kernel.
         """
         weights, cell, hidden = params[self.name], self.cell, self.hidden_size
-        kernel, bias_G = weights["kernel"], weights["bias"]
+        kernel, bias_G = weights["kernel"], _bias_of_blocks(cell, weights)
         input_kernel_IW = kernel[: self.num_inputs]
         if dense_DI is not None:
             input_DW = dense_DI @ kernel[: self.num_inputs]
@@ -150,8 +150,9 @@ class CellParams(nn.Module):
         kernel_init = initializers.glorot_uniform() if notebook else partial(_init_kernel, cell)
         shape = self.num_inputs + cell.num_read * hidden, len(cell.columns) * hidden
         self.param("kernel", kernel_init, shape, jnp.float32)
-        bias_init = _bias_init(cell, self.experiment.chrono_steps)
-        self.param("bias", bias_init, (len(cell.blocks) * hidden,), jnp.float32)
+        if count := sum(block.bias for block in cell.blocks):
+            bias_init = _bias_init(cell, self.experiment.chrono_steps)
+            self.param("bias", bias_init, (count * hidden,), jnp.float32)
         for name, weight in cell.extra.items():
             self.param(name, weight.init, weight.shape(hidden), jnp.float32)
 
@@ -188,7 +189,8 @@ def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
         return initializers.zeros_init()
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        hidden = shape[0] // len(cell.blocks)
+        biased = [block.column for block in cell.blocks if block.bias]
+        hidden = shape[0] // len(biased)
         of_column = {
             column: column_init(jax.random.fold_in(key, index), (hidden,), dtype)
             for index, (column, column_init) in enumerate(cell.bias_init.items())
@@ -197,9 +199,20 @@ def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
             keep_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
             of_column |= {keeps: keep_H, "i": -keep_H}
         zeros_H = jnp.zeros(hidden, dtype)
-        return jnp.concatenate([of_column.get(block.column, zeros_H) for block in cell.blocks])
+        return jnp.concatenate([of_column.get(column, zeros_H) for column in biased])
 
     return init
+
+
+def _bias_of_blocks(cell: Cell, weights: Params) -> jax.Array:
+    """Returns the bias of all blocks, [G]: zeros for those that have none."""
+    if all(block.bias for block in cell.blocks):
+        bias_G: jax.Array = weights["bias"]
+        return bias_G
+    hidden = weights["kernel"].shape[1] // len(cell.columns)
+    biases = iter(weights["bias"].reshape(-1, hidden) if "bias" in weights else ())
+    zeros_H = jnp.zeros(hidden, jnp.float32)
+    return jnp.concatenate([next(biases) if block.bias else zeros_H for block in cell.blocks])
 
 
 def last_time_step(x_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
