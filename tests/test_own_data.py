@@ -84,16 +84,24 @@ def test_a_file_is_understood(name, content, source, tmp_path, monkeypatch):
     assert source_of(readings_of(Path(name))[0].task) == source
 
 
-def test_other_readings_stand_beside_the_first(tmp_path, monkeypatch):
+def test_other_readings_stand_beside_the_first(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [f"a title of {i},and a long body {i},{'xyz'[i % 3]}" for i in range(30)]
     Path("posts.csv").write_text("\n".join(["head,words,kind", *rows]))
     found = [source_of(reading.task) for reading in readings_of(Path("posts.csv"))]
     assert [source.split("(")[0] for source in found] == ["Translation", "Text"]
     main(["new", "posts", "--data", "posts.csv"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("posts.csv: Column head is translated into column words")
+    assert shown[1] == "Or: Column kind is the label, column head the text: it has 3 labels."
     text = Path("experiments/posts.py").read_text()
     assert "# Or: Column kind is the label, column head the text: it has 3 labels." in text
     assert '#     task=Text(\n#         dataset="posts.csv",' in text
+    Path("rooms.csv").write_text("a,b,c\n1,2,7\n3,2,5\n")
+    by_position, other = readings_of(Path("rooms.csv"))
+    assert (by_position.task.target, other.task.target) == ("c", "a")
+    assert by_position.understood.startswith("Column c, the last one of numbers, is forecast from")
+    assert other.understood == "Column a is forecast; target may also be b."
     office = Path("office.csv")
     office.write_bytes(b"text;label\n" + "schön;gut\nübel;schlecht\n".encode("cp1252"))
     (reading,) = readings_of(office)

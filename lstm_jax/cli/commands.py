@@ -398,8 +398,10 @@ class New(Command):
     )
 
     def run(self, console: Console) -> None:
+        from lstm_jax.runs.progress import say
+
         with explain_missing_packages():
-            path = write_experiment(self.name, self.data)
+            path = write_experiment(self.name, self.data, partial(say, console))
         command = "run" if self.data is None else "data"
         console.print(f"{path} is yours to change; lstm-jax {command} {self.name}", soft_wrap=True)
 

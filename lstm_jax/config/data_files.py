@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.files import is_text_file, read_bytes, read_text
 from lstm_jax.data.folders import FolderWalk
 from lstm_jax.data.readers import READERS, Table, TableOptions, open_npz, read_table
-from lstm_jax.data.series import SPLIT_WORDS
+from lstm_jax.data.series import SPLIT_WORDS, listed
 from lstm_jax.errors import UserError
 from lstm_jax.fields import field_specs
 from lstm_jax.tasks.forecast import Forecast
@@ -198,8 +199,11 @@ def _series(table: Table, name: str, encoding: str | None) -> Iterator[Reading]:
     inputs = [each for each in numbers if each not in counters] or counters
     if not inputs or (others and not times):
         return
-    target = next(filter(TARGET_NAME.match, inputs), inputs[-1])
-    words = [f"Column {target} is forecast from {', '.join(inputs)}."]
+    named = list(filter(TARGET_NAME.match, inputs))
+    target = named[0] if named else inputs[-1]
+    candidates = [each for each in named or inputs if each != target]
+    why = ", chosen by its name," if named else ", the last one of numbers,"
+    words = [f"Column {target}{why if candidates else ''} is forecast from {', '.join(inputs)}."]
     fields: dict[str, Any] = {"target": target, "columns": _columns(inputs), "encoding": encoding}
     split = next((each for each in others if _is_split(table.words(each))), None)
     if split is not None:
@@ -232,7 +236,12 @@ def _series(table: Table, name: str, encoding: str | None) -> Iterator[Reading]:
     read = {*inputs, *fields.values()}
     if rest := [each for each in table.columns if each not in read]:
         words.append(f"Not read: {', '.join(rest)}.")
-    yield Reading(Forecast(file=str(table.path), **fields), " ".join(words))
+    task = Forecast(file=str(table.path), **fields)
+    yield Reading(task, " ".join(words))
+    if candidates:
+        first, *more = candidates
+        also = f"; target may also be {listed(more)}" if more else ""
+        yield Reading(replace(task, target=first), f"Column {first} is forecast{also}.")
 
 
 def _texts(table: Table, name: str, encoding: str | None) -> Iterator[Reading]:

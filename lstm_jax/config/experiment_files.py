@@ -12,6 +12,7 @@ from textwrap import indent
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Search, Study
+from lstm_jax.data.dataset import Say, say_nothing
 from lstm_jax.errors import UserError, did_you_mean, one_line
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -155,17 +156,17 @@ def experiment_docstrings() -> dict[str, str]:
     return docstrings
 
 
-def write_experiment(name: str, data: Path | None = None) -> Path:
+def write_experiment(name: str, data: Path | None = None, say: Say = say_nothing) -> Path:
     """Writes a template, or an experiment that reads a user's file or folder, into `experiments/`.
 
-    Returns its path. Raises UserError for an invalid name or one that is taken, because nothing is
-    overwritten, and as `readings_of` does.
+    Returns its path. `say` prints what was understood of the data. Raises UserError for an invalid
+    name or one that is taken, because nothing is overwritten, and as `readings_of` does.
     """
     if not NAME.fullmatch(name):
         raise UserError(f"new: {name!r} is not a valid name: use letters, digits, - and _")
     if taken := _find(name):
         raise UserError(f"new: {name} is an experiment already, {taken}; choose another name")
-    source = TEMPLATE.format(name=name) if data is None else _experiment_of_data(name, data)
+    source = TEMPLATE.format(name=name) if data is None else _experiment_of_data(name, data, say)
     path = Path("experiments") / f"{name}.py"
     path.parent.mkdir(exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
@@ -173,13 +174,17 @@ def write_experiment(name: str, data: Path | None = None) -> Path:
     return path
 
 
-def _experiment_of_data(name: str, data: Path) -> str:
-    """Returns the source of an experiment that reads a file, with what was understood of it."""
+def _experiment_of_data(name: str, data: Path, say: Say) -> str:
+    """Returns the source of an experiment that reads a file, with what was understood of it, which
+    `say` prints too.
+    """
     from lstm_jax.config.data_files import readings_of, source_of
 
     first, *others = readings_of(data)
+    say(f"{data.name}: {first.understood}")
     lines = textwrap.wrap(f"{data.name}: {first.understood}", 96)
     for other in others:
+        say(f"Or: {other.understood}")
         lines += ["", *textwrap.wrap(f"Or: {other.understood}", 96)]
         lines += indent(f"task={source_of(other.task)},", "    ").split("\n")
     return TEMPLATE_OF_DATA.format(
