@@ -15,7 +15,13 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.report.drawing import render
 from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.summary import summary
-from lstm_jax.runs.data_card import class_counts, data_card, describe, trivial_scores
+from lstm_jax.runs.data_card import (
+    best_trivial_score,
+    class_counts,
+    data_card,
+    describe,
+    trivial_scores,
+)
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.json_files import check
 from lstm_jax.runs.record import CARD
@@ -171,6 +177,13 @@ def test_answers_that_need_no_model_are_named_with_their_scores(tmp_path):
     assert last[0] == "the last value"
     jumps = np.diff(dataset.test["target"])[dataset.test["first"] + 3]
     np.testing.assert_allclose(last[1], np.mean(jumps.astype(float) ** 2), rtol=1e-5)
+
+
+def test_the_best_answer_without_a_model_stands_beside_the_score():
+    less, more = Forecast(), Images()
+    assert best_trivial_score(less, {"the mean": 1.0, "the last value": 0.02}) == 0.02
+    assert best_trivial_score(more, {"always `0`": 0.1, "another": 0.3, "none": None}) == 0.3
+    assert best_trivial_score(more, {}) is None
 
 
 def test_an_own_trivial_score_is_not_called_the_commonest_class():

@@ -12,7 +12,7 @@ from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import parse
 from lstm_jax.data.time_series import gather_windows
 from lstm_jax.errors import UserError
-from lstm_jax.predict.scores import read_scores
+from lstm_jax.predict.scores import conditions, read_scores
 from lstm_jax.report.figures.scores import score_figures
 from lstm_jax.tasks.task import ModelSpec
 
@@ -103,6 +103,14 @@ def test_what_cannot_be_scored_is_refused_in_one_line(outcome, monkeypatch):
     data = make_dataset("words", *[{"x": np.zeros(2)}] * 3, target_vocabulary=["a", "b"])
     with pytest.raises(UserError, match=r"words: target vocabulary \(2, there 1\): not as"):
         Translation().adapt_data(data, {"target_vocabulary": ["a"]})
+
+
+def test_a_member_trained_in_epochs_is_scored_on_data_of_any_size():
+    trained = Experiment(task=Text(dataset="one.tsv"), total_epochs=3, batch_size=10)
+    member = trained.with_data_sizes({trained.task.data_key: 50})
+    assert member.num_steps == 15
+    values = {"dataset": ["other.tsv", "more.tsv"]}
+    assert [each.task.dataset for each in conditions(member, values).members()] == values["dataset"]
 
 
 def test_another_file_of_texts_is_read_with_the_vocabulary_and_classes_of_training(tmp_path):

@@ -371,6 +371,12 @@ def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     assert len(printed) == 6
     assert printed[-1].startswith("1 (")
     assert printed[-1].endswith("The film is GOOD zzz; not known: zzz")
+    text.predict(model, PredictOptions(("xx yy",)), printed.append)
+    assert printed[-1].endswith("not known: xx, yy; no word of it was in training: not sure")
+    with pytest.raises(
+        UserError, match="is a file, not a text; for an answer to each of its lines"
+    ):
+        text.predict(model, PredictOptions((__file__,)), printed.append)
     printed.clear()
     options = PredictOptions(("the film is good",), show_each_time_step=True, json=True)
     text.predict(model, options, printed.append)

@@ -5,6 +5,7 @@ The command line reads the options before JAX starts, so what is heavy is import
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -40,13 +41,19 @@ def answer_lines(
 
     A line of stdin ends with a line feed alone. One that cannot be read is answered too, with the
     reason and its number, so that with `json` the answers stand beside the lines. `noun` names the
-    text in the JSON object. Raises UserError at the end if a text could not be read.
+    text in the JSON object. Raises UserError for the name of a file, and at the end if a text could
+    not be read.
     """
     from lstm_jax.data.files import decode_lines
 
     texts = list[tuple[str, str]]()  # each with where it stands
     for word in options.inputs:
         if word != "-":
+            if os.path.isfile(word):
+                raise UserError(
+                    f"predict: {word} is a file, not a {noun}; for an answer to each of its lines, "
+                    f"give -, with the file as stdin: - < {word}"
+                )
             texts.append(("", word))
             continue
         lines = decode_lines(sys.stdin.buffer.read(), "stdin")

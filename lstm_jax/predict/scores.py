@@ -24,7 +24,7 @@ from lstm_jax.fields import field_specs, parse_value
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.runs import provenance, results
-from lstm_jax.runs.data_card import trivial_scores
+from lstm_jax.runs.data_card import best_trivial_score, trivial_scores
 from lstm_jax.runs.evaluation import score_splits
 from lstm_jax.runs.files import list_folder, make_folder
 from lstm_jax.runs.json_files import read_json, with_checksum, write_json
@@ -110,7 +110,7 @@ def score(
 def conditions(member: Experiment, values: Mapping[str, Any]) -> Experiment:
     """Returns a member with other values of its task's fields. Raises UserError for a wrong one."""
     specs = field_specs(member.task)
-    given = {}
+    given = dict[str, Any]()
     for name, value in values.items():
         if name not in specs:
             near = did_you_mean(name, specs, "task.")
@@ -120,6 +120,8 @@ def conditions(member: Experiment, values: Mapping[str, Any]) -> Experiment:
             parse_value(name, each, specs[name]) if isinstance(each, str) else each
             for each in several
         )
+    if member.total_epochs is not None:  # of training; another file has epochs of another size
+        given |= {"total_epochs": None, "total_steps": member.num_steps}
     return member.replace(given)
 
 
@@ -150,7 +152,7 @@ def score_member(
     by_split = score_splits(programs, params, [condition], splits, dataset)
     scored = ScoredElsewhere(
         result, task_values(task), by_split["validation"][0], by_split["test"][0],
-        next(iter(trivial_scores(task, dataset).values()), None),
+        best_trivial_score(task, trivial_scores(task, dataset)),
     )  # fmt: skip
     folder = directory / "scores"
     make_folder(folder)

@@ -60,6 +60,8 @@ def _answer(trained: TrainedModel, text: str, options: PredictOptions) -> list[s
             before = belief
     unknown = [token for token in tokens if token not in known]
     note = f"; not known: {', '.join(dict.fromkeys(unknown))}" if unknown else ""
+    if len(unknown) == len(tokens):
+        note += f"; no {text_task(trained).time_step_name} of it was in training: not sure"
     return [*lines, f"{label} ({last_C[best]:.1%}): {text}{note}"]
 
 

@@ -108,7 +108,7 @@ def _tiles(
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
         tiles += [(best.num_parameters, f"parameters{of_chosen}")] if best.num_parameters else []
         if (trivial_score := record.trivial_score_of(best.setting)) is not None:
-            trivial = f"trivial {metric}: the best answer that ignores the input"
+            trivial = f"trivial {metric}: the best answer that needs no model"
             tiles += [(f"{trivial_score:.4g}", trivial)]
     trained = [*record.results.values(), *record.dropped]
     seconds = sum(result.seconds or 0 for result in trained)

@@ -98,6 +98,16 @@ def trivial_scores(task: Task, dataset: Dataset) -> dict[str, float | None]:
     return {n: float(score) if math.isfinite(score) else None for n, score in scores.items()}
 
 
+def best_trivial_score(task: Task, scores: dict[str, float | None]) -> float | None:
+    """Returns the best of the scores of `trivial_scores`; None where there is none.
+
+    A model is worth something only where it beats all answers that need no model: of a series, the
+    last value is often far better than the mean.
+    """
+    finite = [score for score in scores.values() if score is not None]
+    return (max if task.higher_is_better else min)(finite, default=None)
+
+
 def describe(card: dict[str, Any]) -> Iterator[str]:
     """Yields the lines of a data card below its table; those that begin with `warning` last."""
     yield from (f"{name}: {form}" for name, form in card["arrays"].items())

@@ -102,7 +102,10 @@ def show_data(name: str, study: Study, console: Console, *, fallback: bool = Fal
             say(console, line)
     try:
         check_members(study, datasets)
-    except UserError as error:  # the data can be looked at all the same
+    except UserError as error:
+        if user_files(study.experiment):  # a mistake in the user's own code
+            raise
+        # The data can be looked at all the same.
         say(console, f"warning: `run` refuses this experiment: {error}")
 
 

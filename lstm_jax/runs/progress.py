@@ -47,7 +47,7 @@ def show_results(
     condition first.
 
     `rows` are the logged metrics of the finished members. The test metric of the best answer that
-    ignores the input stands beside theirs.
+    needs no model stands beside theirs.
     """
     experiment, metric = study.experiment, study.experiment.task.metric
     if len(results) == 1 and not dropped:

@@ -141,7 +141,7 @@ class Record:
         return self.metadata[member.task.data_key]
 
     def trivial_score_of(self, member: Experiment) -> float | None:
-        """Returns the test metric of the best answer to a member's data that ignores the input.
+        """Returns the test metric of the best answer to a member's data that needs no model.
 
         It is None where the task defines none, or in a record of an earlier version.
         """

@@ -21,7 +21,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
 from lstm_jax.runs.broadcast import PROVENANCE, broadcast
 from lstm_jax.runs.code import example_shapes, program_digest, sources
-from lstm_jax.runs.data_card import data_card, describe_briefly
+from lstm_jax.runs.data_card import best_trivial_score, data_card, describe_briefly
 from lstm_jax.runs.directory import Lock, locked
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import disk_errors
@@ -325,7 +325,7 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
         card = data_card(tasks[key], dataset)
         record.metadata[key] = dataset.metadata | {
             "examples": example_shapes(dataset),
-            "trivial_score": next(iter(card["trivial"].values()), None),
+            "trivial_score": best_trivial_score(tasks[key], card["trivial"]),
             "card": card,
         }
         for line in describe_briefly(card):
