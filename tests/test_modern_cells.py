@@ -91,7 +91,7 @@ def test_time_step_by_time_step_has_the_bits_of_the_sequence(name):
     assert_equal(outputs[-1], final[get_cell(name).output_index])
 
 
-@pytest.mark.parametrize("name", ["mingru", "lru", "paragru"])
+@pytest.mark.parametrize("name", ["lru", "paragru"])
 def test_the_last_output_without_the_others(name):
     params, x, state = arguments(name, (70, 2, 3, 4))
 
@@ -123,7 +123,7 @@ def test_the_associative_form_equals_the_sequential_one(name):
 @pytest.mark.parametrize("name", ["mingru", "brc"])
 def test_second_derivatives(name):
     with jax.enable_x64(True):
-        inputs = arguments(name, (3, 1, 2, 2), dtype="float64")
+        inputs = arguments(name, (2, 1, 1, 2), dtype="float64")
 
         def loss(inputs):
             return weighted(jax.tree.map(jnp.square, ours(name, *inputs)))
