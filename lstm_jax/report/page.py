@@ -118,8 +118,8 @@ def report(
             gradients.elements.extend(cell_gradient_figures(record, run_dir, notes.append))
         if not can_trace(trained.member, trained.spec):
             notes.append(
-                "Gates and gradients over time are not shown: they need recurrent layers that all "
-                "run forwards, the last of which leads directly into the head."
+                "Gates and gradients over time are not shown: they need cells in plain blocks that "
+                "all read forwards, the last of which leads directly into the head."
             )
         if can_draw_digit(trained):
             pages["draw_digit.html"] = draw_digit_page(trained, label)
