@@ -109,7 +109,7 @@ def test_an_image_of_training_is_removed_from_the_test(tmp_path):
              y_test=np.arange(12) % 3)  # fmt: skip
     dataset = images.load_images(str(tmp_path / "own.npz"), heard.append)
     np.testing.assert_array_equal(dataset.test["images"], other[9:].reshape(3, 5, 12))
-    assert heard == ["test: left out 9 of 12 images, which are in the splits before it"]
+    assert heard == ["test: left out 9 of 12 images, duplicates of images in the splits before it"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ A window never crosses a gap, reads no value that was made of later ones, and kn
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -73,7 +74,9 @@ def test_no_window_crosses_a_gap_and_no_other_is_left_out(tmp_path, time):
         and hours.index(hour + WINDOW) not in ends
     }
     assert {int(window[0]) for window in found} == first
-    assert said[0].startswith(f"{file}, line 32: a step of column time is not 1:00:00, nor are 2 ")
+    assert said[0].startswith(
+        f"{file}, line 32: the step of column time before it is 2:00:00, not 1:00:00, nor are 2 "
+    )
     num_windows = len(hours) - WINDOW - HORIZON + 1 - len(ends)
     left_out = num_windows - len(first)
     assert said[1].startswith(f"t: {left_out} of {num_windows} windows are left out")
@@ -293,11 +296,14 @@ def test_predict_names_the_times_and_refuses_rows_of_another_step(tmp_path, caps
 def test_predict_goes_on_with_each_series_in_its_own_unit(tmp_path, capsys):
     task = task_of(long_format(tmp_path / "l.csv", interleaved=True), time="time", series="place")
     dataset = task.load(say_nothing)
-    lines, warning = predicted(task, dataset, task.file, capsys)
+    model, lines = zero_model(Experiment(task=task, hidden_size=2), dataset.metadata), []
+    with pytest.raises(UserError, match=r"no forecast of 1 of 3 series: new$"):
+        predict(model, PredictOptions(last=task.file), lines.append)
     assert [line.split(" after ")[0] for line in lines[::3]] == ["y of north", "y of south"]
     means = dataset.metadata["target_mean"]
     assert [float(line.split(": ")[1]) for line in lines[1::3]] == pytest.approx(means, rel=1e-5)
-    assert "not trained on the series new: no forecast" in warning
+    warning = capsys.readouterr().err
+    assert re.search("^no forecast of new: .* not trained on the series new$", warning, re.M)
 
 
 def test_the_report_shows_each_window_in_the_unit_of_its_series(tmp_path, monkeypatch):
@@ -356,4 +362,6 @@ def test_a_column_of_numbers_that_is_named_as_times_are_has_gaps_too(tmp_path):
     said = []
     dataset = task_of(written(tmp_path / "t.csv", ("Timestamp", "y"), rows)).load(said.append)
     assert (np.diff(windows_of(dataset), axis=1) == 1).all()
-    assert any("line 52: a step of column Timestamp is not 3.6e+06" in line for line in said)
+    assert any("line 52: the step of column Timestamp before it is 7.2e+06" in one for one in said)
+    (*_, line) = (line for line in said if "such a step" in line)
+    assert "after it" not in line

@@ -168,7 +168,7 @@ def test_a_text_of_training_is_removed_from_the_test_and_that_is_reported(tmp_pa
     contents = [{text.strip().lower() for _, text in splits[name]} for name in SPLITS]
     assert not contents[0] & contents[1]
     assert not (contents[0] | contents[1]) & contents[2]
-    assert any("which are in the splits before it" in message for message in messages)
+    assert any("duplicates of texts in the splits before it" in message for message in messages)
 
 
 @pytest.mark.parametrize("num_classes", [2, 5])

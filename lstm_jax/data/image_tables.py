@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_jax.data.dataset import Say
 from lstm_jax.data.labelled_splits import LABEL_NAMES
-from lstm_jax.data.readers import MAX_NAMES, Table, counted
+from lstm_jax.data.readers import MAX_NAMES, Table, counted, say_left_out_columns
 from lstm_jax.errors import UserError
 
 # A name of a column of pixels, and not that of an index that pandas wrote.
@@ -46,8 +46,7 @@ def image_columns(table: Table, label_column: str | None, say: Say) -> tuple[Tab
     label = _label_column(table, label_column, say)
     others = [name for name in table.columns if name != label]
     pixels = [name for name in others if PIXEL.fullmatch(name)]
-    if rest := [name for name in others if name not in pixels]:
-        say(f"{table.path}: left out {counted(len(rest), 'column')}, {', '.join(rest[:MAX_NAMES])}")
+    say_left_out_columns(table, {label, *pixels}, say)
     return table, label, pixels
 
 

@@ -131,8 +131,8 @@ def remove_repeats(
         kept[split] = [example for key, example in pairs if key not in seen]
         if removed := len(examples) - len(kept[split]):
             say(
-                f"{split}: left out {removed:,} of {len(examples):,} {noun}, which are in the "
-                "splits before it"
+                f"{split}: left out {removed:,} of {len(examples):,} {noun}, duplicates of "
+                f"{noun} in the splits before it"
             )
         seen.update(contents)
     return kept

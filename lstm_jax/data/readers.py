@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -504,9 +504,16 @@ def choose_columns(
     chosen = [given[field] for field in options]
     if len(set(chosen)) < len(chosen):
         raise UserError(f"task.{', task.'.join(options)}: both are the column {chosen[0]}")
-    if rest := [name for name in names if name not in chosen]:
-        say(f"{table.path}: left out {counted(len(rest), 'column')}, {', '.join(rest[:MAX_NAMES])}")
+    say_left_out_columns(table, chosen, say)
     return table, chosen
+
+
+def say_left_out_columns(table: Table, chosen: Collection[str], say: Say) -> None:
+    """Prints the columns of a table that are not among the chosen ones, if there are any."""
+    if rest := [name for name in table.columns if name not in chosen]:
+        more = " and more" if len(rest) > MAX_NAMES else ""
+        shown = ", ".join(rest[:MAX_NAMES])
+        say(f"{table.path}: left out {counted(len(rest), 'column')}, {shown}{more}")
 
 
 def read_rows(table: Table, names: Sequence[str], say: Say) -> list[tuple[str, ...]]:

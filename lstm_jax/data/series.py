@@ -197,21 +197,26 @@ def begin_after_gaps(
     """
     if times.step is None:
         return each
-    marked, at = list[Series](), list[int]()
+    marked, num_gaps, first_gap = list[Series](), 0, ""
     for one in each:
         assert one.times is not None
         gaps = np.r_[False, times.step.is_gap(one.times)] if len(one.rows) else one.begins
-        at += one.rows[gaps].tolist()
+        num_gaps += int(np.count_nonzero(gaps))
+        if gaps.any() and not first_gap:
+            row = int(np.argmax(gaps))
+            length = times.step.between(*one.times[row - 1 : row + 1].tolist())
+            first_gap = (
+                f"{table.locate(int(one.rows[row]))}: the step of column {times.column} before it "
+                f"is {length}, not {times.step}"
+            )
         marked.append(one if cross else replace(one, begins=one.begins | gaps))
     if times.step.unit == WORKING_DAYS:
         _say_holidays(times, each, say)
-    if at:
-        others = f", nor are {len(at) - 1:,} after it" if len(at) > 1 else ""
+    if first_gap:
+        more = num_gaps - 1
+        others = f", nor {'is one' if more == 1 else f'are {more:,}'} after it" if more else ""
         what = "rows are taken to follow each other" if cross else "no window crosses such a step"
-        say(
-            f"{table.locate(at[0])}: a step of column {times.column} is not {times.step}{others}; "
-            f"{what}"
-        )
+        say(f"{first_gap}{others}; {what}")
     return marked
 
 

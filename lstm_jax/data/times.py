@@ -84,6 +84,15 @@ class TimeStep(NamedTuple):
         longest = MAX_HOLIDAYS + 1.5 if self.unit == WORKING_DAYS else 1.5
         return (steps > longest) | (steps < 0.5)
 
+    def between(self, first: float, second: float) -> TimeStep:
+        """Returns the time from one row to a later one, in the unit of this step if it has some."""
+        if self.unit in (SECONDS, NUMBER):
+            return self._replace(amount=second - first)
+        steps = float(np.diff(self.positions(np.array([first, second])))[0])
+        if steps < 1:
+            return TimeStep(second - first, SECONDS)
+        return self._replace(amount=steps * self.amount)
+
     def after(self, value: float, count: int) -> list[float]:
         """Returns the `count` times that follow a time."""
         ahead = range(1, count + 1)

@@ -20,6 +20,7 @@ from lstm_jax.data.series import (
     Series,
     SeriesSplit,
     SeriesTimes,
+    listed,
     order_by_time,
     recorded_step,
     say_missing,
@@ -39,7 +40,8 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     with its time where times are known; of each series, where the model was trained on several.
 
     Raises UserError where no file is given, where it is too short, and where the model cannot read
-    it, among others because its rows are of another time step.
+    it, among others because its rows are of another time step; where it has no forecast of one of
+    several series, after it has answered the others.
     """
     if options.last is None or options.inputs:
         raise UserError("predict: a forecast begins at the end of a file: --last FILE.csv")
@@ -55,14 +57,16 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     each, times = order_by_time(table, columns, task.time, task.series, warn)
     step = _time_step(metadata.get("time", {}), each, times, table)
     say_missing(table, each, task.missing, warn)
-    problems = list[str]()
+    problems = dict[str, str]()  # by series
     for one in each:
         try:
             if one.name not in scales.series:
                 raise UserError(f"{file}: the model was not trained on the series {one.name}")
             last_rows = _last_rows(one, step, task, times, table, warn)
         except UserError as error:
-            problems.append(str(error))
+            if len(each) == 1:
+                raise
+            problems[one.name] = str(error)
             continue
         x_TI = np.stack([last_rows.columns[name] for name in columns], axis=1)
         number_N = np.array([scales.series.index(one.name)])
@@ -83,12 +87,12 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         say(f"{name} after {table.locate(last)}{f' ({shown[0]})' if shown else ''}")
         for ahead, value in enumerate(values, 1):
             say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value:.6g}")
-    if len(problems) == len(each):
-        raise UserError(problems[0])
-    for problem in problems[:MAX_SHOWN]:
-        warn(f"{problem}: no forecast")
-    if len(problems) > MAX_SHOWN:
-        warn(f"{file}: nor of {len(problems) - MAX_SHOWN:,} more series")
+    for name, problem in list(problems.items())[:MAX_SHOWN]:
+        warn(f"no forecast of {name}: {problem}")
+    if problems:
+        raise UserError(
+            f"{file}: no forecast of {len(problems):,} of {len(each):,} series: {listed(problems)}"
+        )
 
 
 def _time_step(

@@ -38,7 +38,7 @@ from lstm_jax.runs.record import RECORD_CHECKSUM, Record, record_checksum
 from lstm_jax.runs.session import check_code
 from lstm_jax.runs.trust import read_trusted
 
-UNFINISHED = "the figures of answers, gates and gradients follow"
+UNFINISHED = "further figures follow"
 
 
 class Section(NamedTuple):

@@ -160,7 +160,7 @@ class Forecast(Task):
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data import series, time_series
         from lstm_jax.data.mackey_glass import mackey_glass
-        from lstm_jax.data.readers import SeriesTable, Table
+        from lstm_jax.data.readers import SeriesTable, Table, say_left_out_columns
 
         if self.file == MACKEY_GLASS:
             columns = self.column_names(["x"])
@@ -172,6 +172,7 @@ class Forecast(Task):
             rows = self.read_rows(self.file, say)
             columns = self.column_names(list(rows.columns))
             table = self.read_columns(rows, [*columns, self.target], say, with_split=True)
+            say_left_out_columns(rows, {*table.numbers, *table.words}, say)
         names = list(table.numbers)
         series.say_placeholders(table, names, say)
         each, times = series.order_by_time(table, names, self.time, self.series, say)
