@@ -200,6 +200,35 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
         read_table(tmp_path / "cut.parquet")
 
 
+def test_a_packed_file_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("lstm_jax.data.files.MAX_UNPACKED", 9)
+    for pack in (gzip.compress, bz2.compress, lzma.compress, zipped):
+        path = tmp_path / "own.csv"
+        path.write_bytes(pack(b"a,b\n1,234\n"))
+        with pytest.raises(UserError, match="more than 9 bytes are packed in it"):
+            read_table(path)
+        path.write_bytes(pack(b"a,b\n1,2\n"))
+        assert len(read_table(path).columns) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[" * 100_000, "line 1: is nested too deeply"),
+        ('{"a": 1}\n{"a": ' + "[" * 100_000, "line 2: is nested too deeply"),
+        ('{"a": 1}\n{"a": "bad", "a": "good"}', "line 2: has the key 'a' twice, with \"bad\" and"),
+        ('[{"a": {"b": 1, "b": 1}}]', "has the key 'b' twice, with 1 and 1; keep one"),
+        ('{"a": ' + "1" * 5_000 + "}", "line 1: Exceeds the limit"),
+    ],
+)
+def test_json_that_has_no_single_reading_is_one_line(tmp_path, content, says):
+    for name in ("own.json", "own.jsonl"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=says) as raised:
+            read_table(tmp_path / name)
+        assert "\n" not in str(raised.value)
+
+
 # Columns by name.
 
 

@@ -14,16 +14,18 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lstm_jax.errors import EnvironmentProblem, UserError
 
 MAX_LINE = 1_000_000  # characters: a longer line shows that the file is not text
+MAX_UNPACKED = 1 << 30  # bytes: a packed file of a few kilobytes can hold more than the memory
 ZIP = b"PK\x03\x04"
 # The first bytes of what these programs packed.
-UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": bz2.decompress,
-    b"\xfd7zXZ": lzma.decompress,
+UNPACK: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
 }
 PACKED = re.compile(r"\.(gz|bz2|xz|zip)$", re.IGNORECASE)
 # The first bytes of files that hold no text, and what they are.
@@ -91,13 +93,14 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     """Returns the bytes of a file, and its name; of a packed file those of what is in it.
 
     gzip, bzip2, xz and a zip of one file are unpacked, whatever the file is called. Raises as
-    `explain_unreadable` does.
+    `explain_unreadable` does, and UserError for more than `MAX_UNPACKED` bytes in a packed file.
     """
     with explain_unreadable(path):
         content, name = path.read_bytes(), bare_name(path)
         for first_bytes, unpack in UNPACK.items():
             if content.startswith(first_bytes):
-                return unpack(content), name
+                with unpack(io.BytesIO(content)) as packed:
+                    return _read_unpacked(packed, path), name
         if not content.startswith(ZIP):
             return content, name
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -108,9 +111,20 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
                     "it, or save it as CSV UTF-8"
                 )
             try:
-                return archive.read(names[0]), bare_name(names[0])
+                with archive.open(names[0]) as packed:
+                    return _read_unpacked(packed, path), bare_name(names[0])
             except (RuntimeError, NotImplementedError) as error:
                 raise UserError(f"{path}: {error}") from None
+
+
+def _read_unpacked(packed: IO[bytes], path: Path) -> bytes:
+    content = packed.read(MAX_UNPACKED + 1)
+    if len(content) > MAX_UNPACKED:
+        raise UserError(
+            f"{path}: more than {MAX_UNPACKED:,} bytes are packed in it; unpack it, and give the "
+            "file itself"
+        )
+    return content
 
 
 def decode(content: bytes, path: str | Path, encoding: str | None = None) -> str:

@@ -312,10 +312,29 @@ def _read_json(content: bytes, path: Path, options: TableOptions, say: Say) -> T
 def _parse_json(text: str, path: Path, line: int) -> Any:
     """Returns the value of a text that begins on a line of a file. Raises UserError."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object_of_pairs)
     except json.JSONDecodeError as error:
         line += error.lineno - 1
         raise UserError(f"{path}, line {line}: not JSON ({error.msg})") from None
+    except RecursionError:
+        message = "is nested too deeply; give objects of plain values"
+    except ValueError as error:  # a key that is there twice, a number of thousands of digits
+        message = str(error)
+    raise UserError(f"{path}, line {line}: {message}")
+
+
+def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object. Raises ValueError for a key that is there twice.
+
+    Readers of JSON do not agree on which of the values counts.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
+        first, second = [json.dumps(value)[:30] for key, value in pairs if key == twice][:2]
+        raise ValueError(f"has the key {twice[:30]!r} twice, with {first} and {second}; keep one")
+    return values
 
 
 def _typed(path: Path, table: pa.Table, lines: np.ndarray | None) -> Table:
