@@ -6,6 +6,7 @@ One size for all: T = 4 time steps, B = 4 sequences, H = 3 units.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -280,3 +281,16 @@ def test_a_bidirectional_model_is_refused_where_a_task_is_causal():
         experiment(bidirectional=1)
     with pytest.raises(UserError, match=r"^dropout: 1 is not between"):
         experiment(dropout=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "spec", "says"),
+    [
+        ({}, ModelSpec(3, 1), "^$"),
+        ({}, ModelSpec(3, 1, mean_pool=True), "reads the mean"),
+        ({"bidirectional": True}, ModelSpec(3, 1), "plain blocks that all read forwards"),
+    ],
+)
+def test_the_reason_why_gates_are_not_shown_is_that_of_the_model(fields, spec, says):
+    member = Experiment(hidden_size=2, **fields)
+    assert re.search(says, forward.why_not_traced(member, spec))

@@ -106,7 +106,9 @@ def test_what_cannot_be_scored_is_refused_in_one_line(outcome, monkeypatch):
 
 
 def test_a_member_trained_in_epochs_is_scored_on_data_of_any_size():
-    trained = Experiment(task=Text(dataset="one.tsv"), total_epochs=3, batch_size=10)
+    trained = Experiment(
+        task=Text(dataset="one.tsv"), total_epochs=3, batch_size=10, microbatches=1
+    )
     member = trained.with_data_sizes({trained.task.data_key: 50})
     assert member.num_steps == 15
     values = {"dataset": ["other.tsv", "more.tsv"]}

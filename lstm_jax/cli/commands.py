@@ -282,7 +282,9 @@ class Score(OnRun):
     """Score trained members on other conditions or data: score RUN --task.FIELD VALUE ...
 
     Without --member, all finished members are scored. Each field of the task takes one value or
-    several, such as --task.length 8 16 32, and their grid is scored.
+    several, such as --task.length 8 16 32, and their grid is scored. Another file is split as that
+    of training was, and its validation and test are scored; the table shows the test, which is the
+    last tenth of a series unless --task.split or --task.test-from says otherwise.
     """
 
     values: dict[str, tuple[str, ...]] = field(default_factory=dict)  # fields of the task, words

@@ -163,8 +163,18 @@ def can_trace(member: Experiment, spec: ModelSpec) -> bool:
     """Returns whether `trace_last_layer` shows the whole way from an input to the head: through
     the recurrent layers alone, read forwards.
     """
-    one_way = all(block.one_way for block in make_blocks(member))
-    return one_way and not reads_mean(member, spec) and spec.decoder is None
+    return not why_not_traced(member, spec)
+
+
+def why_not_traced(member: Experiment, spec: ModelSpec) -> str:
+    """Returns why a model does not pass `can_trace`, as the end of a sentence; "" where it does."""
+    if spec.decoder is not None:
+        return "a decoder stands between the last recurrent layer and the answer"
+    if reads_mean(member, spec):
+        return "the head reads the mean over all time steps, not the last one"
+    if not all(block.one_way for block in make_blocks(member)):
+        return "they need cells in plain blocks that all read forwards"
+    return ""
 
 
 def trace_last_layer(

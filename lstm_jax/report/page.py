@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.model.forward import can_trace
+from lstm_jax.model.forward import why_not_traced
 from lstm_jax.plugins import load_attribute
 from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report.curves import training_figures
@@ -116,11 +116,8 @@ def report(
         else:
             gradients.elements.extend(gradient_figures(trained, experiment, dataset, label))
             gradients.elements.extend(cell_gradient_figures(record, run_dir, notes.append))
-        if not can_trace(trained.member, trained.spec):
-            notes.append(
-                "Gates and gradients over time are not shown: they need cells in plain blocks that "
-                "all read forwards, the last of which leads directly into the head."
-            )
+        if reason := why_not_traced(trained.member, trained.spec):
+            notes.append(f"Gates and gradients over time are not shown: {reason}.")
         if can_draw_digit(trained):
             pages["draw_digit.html"] = draw_digit_page(trained, label)
     except (UserError, EnvironmentProblem) as error:

@@ -25,9 +25,11 @@ def say(console: Console, line: str) -> None:
 def text_table(header: Iterable[str], *sections: Iterable[Iterable[str]]) -> Table:
     """Returns a table of text without markup, its control characters escaped.
 
-    The rows of a section stand apart from those of the next one.
+    A cell that is too long goes on in the next line, so that two paths never look the same. The
+    rows of a section stand apart from those of the next one.
     """
-    table = Table(*(Column(header=Text(printable(name))) for name in header), box=SIMPLE)
+    columns = (Column(header=Text(printable(name)), overflow="fold") for name in header)
+    table = Table(*columns, box=SIMPLE)
     for rows in sections:
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
