@@ -357,6 +357,22 @@ def test_numbers_that_stand_for_missing_values_are_doubted(tmp_path, placeholder
     assert said == [line]  # beside such values it may be one of them
 
 
+@pytest.mark.parametrize("value", [-999, 99999, 1e30, -1e308, 130])
+def test_one_number_far_from_all_others_is_doubted(tmp_path, value):
+    def said_of(wide, usual):
+        said = []
+        values = {7: value, 8: -1 if wide else usual(8)}
+        path = hourly(tmp_path / "t.csv", value=lambda hour: values.get(hour, usual(hour)))
+        task_of(path).load(said.append)
+        return said
+
+    (line,) = said_of(False, lambda hour: 20 + hour % 5)
+    assert f"line 9: {value:g} in column y, once, is far from all other values, 20 to 24" in line
+    if value == 130:  # is no number that programs write, and other values are wide too
+        assert not said_of(True, lambda hour: 20 + hour % 5)
+        assert not said_of(False, lambda hour: 20)  # one event among equal values
+
+
 def test_a_column_of_numbers_that_is_named_as_times_are_has_gaps_too(tmp_path):
     rows = [(1_528_617_600_000 + 3_600_000 * hour, hour) for hour in range(ROWS) if hour != 50]
     said = []

@@ -22,7 +22,7 @@ MAX_LINE = 1_000_000  # characters: a longer line shows that the file is not tex
 MAX_UNPACKED = 1 << 30  # bytes: a packed file of a few kilobytes can hold more than the memory
 ZIP = b"PK\x03\x04"
 # The first bytes of what these programs packed.
-UNPACK: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+UNPACK: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
@@ -117,7 +117,7 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
                 raise UserError(f"{path}: {error}") from None
 
 
-def _read_unpacked(packed: IO[bytes], path: Path) -> bytes:
+def _read_unpacked(packed: io.BufferedIOBase | IO[bytes], path: Path) -> bytes:
     content = packed.read(MAX_UNPACKED + 1)
     if len(content) > MAX_UNPACKED:
         raise UserError(

@@ -301,24 +301,36 @@ def split_by_time(
 # What programs write where a value is missing.
 PLACEHOLDERS = tuple(sign * (10**digits - 1) for digits in (2, 3, 4, 5, 6) for sign in (-1, 1))
 FAR = 3  # times the range of all other values
+VERY_FAR = 20  # times that range: for one value that is none of these numbers
+FEWEST = 20  # other values, whose range says something
 
 
 def say_placeholders(table: SeriesTable, columns: Iterable[str], say: Say) -> None:
-    """Prints where numbers such as -9999 are far from all others: they may be missing values."""
+    """Prints where a number is far from all others: it may be a mistake or a missing value.
+
+    Such a number is one of `PLACEHOLDERS`, or the lowest or the highest value, if it is there once.
+    """
     for name in columns:
         column = table.numbers[name]
-        for placeholder in PLACEHOLDERS:
-            is_there, others = column == placeholder, column[column != placeholder]
-            if np.count_nonzero(is_there) < 2 or not np.isfinite(others).any():
+        known = column[np.isfinite(column)]
+        if not len(known):
+            continue
+        for value in dict.fromkeys([*PLACEHOLDERS, float(known.min()), float(known.max())]):
+            is_there, others = column == value, known[known != value]
+            count, is_placeholder = int(np.count_nonzero(is_there)), value in PLACEHOLDERS
+            if not count or not len(others):
                 continue
-            low, high = float(np.nanmin(others)), float(np.nanmax(others))
-            if max(low - placeholder, placeholder - high) > FAR * (high - low):
-                count = np.count_nonzero(is_there)
+            low, high = float(others.min()), float(others.max())
+            is_extreme = count == 1 and low < high and len(others) >= FEWEST
+            far = FAR if is_placeholder else VERY_FAR
+            distance = max(low - value, value - high)
+            if (is_placeholder or is_extreme) and distance > far * (high - low):
+                times = "once" if count == 1 else f"{count:,} times"
                 say(
-                    f"{table.locate(int(np.argmax(is_there)))}: {placeholder} in column {name}, "
-                    f"{count:,} times, is far from all other values, {low:g} to {high:g}; if it "
-                    "stands for a missing value, leave the cells empty and give --task.missing "
-                    "drop or interpolate"
+                    f"{table.locate(int(np.argmax(is_there)))}: {value:g} in column {name}, "
+                    f"{times}, is far from all other values, {low:g} to {high:g}; if it is a "
+                    "mistake or stands for a missing value, leave the cell empty and give "
+                    "--task.missing drop or interpolate"
                 )
 
 
