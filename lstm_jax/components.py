@@ -26,11 +26,15 @@ class Component:
 
     role: ClassVar[str]  # the field of the experiment that holds it
     name: ClassVar[str]
+    source_file: ClassVar[str]  # the user's file that defines it
 
     def __init_subclass__(cls) -> None:
         # A class in a user's file must not share the name, and so the digest, of what it extends.
-        if not cls.__module__.startswith("lstm_jax.") and "name" not in vars(cls):
+        if cls.__module__.startswith("lstm_jax."):
+            return
+        if "name" not in vars(cls):
             cls.name = cls.__name__
+        cls.source_file = _file_of_class(cls.__module__)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Raises UserError for a class with fields that `@dataclass` has not seen."""
@@ -64,12 +68,8 @@ class Component:
         """Returns the name, or `path/to/file.py:Class` for a component in a user's file."""
         if cls.__module__.startswith("lstm_jax."):
             return cls.name
-        # The module of a file that `runpy` has run is gone; the code of a function names the file.
-        codes = [value.__code__ for value in vars(cls).values() if inspect.isfunction(value)]
-        for code in codes:
-            file = code.co_filename
-            if code.co_qualname.startswith(cls.__qualname__) and file.endswith(".py"):
-                return f"{file}:{cls.__name__}"
+        if cls.source_file.endswith(".py"):
+            return f"{cls.source_file}:{cls.__name__}"
         return cls.name
 
     @property
@@ -92,6 +92,17 @@ class Component:
         """Yields a copy for each combination of the values of all fields."""
         axes = {name: value for name, value in self.values.items() if isinstance(value, tuple)}
         return (copy_with(self, point) for point in grid_points(axes))
+
+
+def _file_of_class(module: str) -> str:
+    """Returns the file whose class statement runs now; empty if no frame is of its module.
+
+    The module of a file that `runpy` has run is gone afterwards, so that the frame is asked.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") != module:
+        frame = frame.f_back
+    return frame.f_code.co_filename if frame else ""
 
 
 C = TypeVar("C", bound=Component)

@@ -15,7 +15,7 @@ from lstm_jax import components, tasks
 from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
 from lstm_jax.errors import UserError
 from lstm_jax.fields import MAX_VALUES, Axis, axis, check_value, field_specs, parse_value
-from lstm_jax.optim import Adam, Constant
+from lstm_jax.optim import OPTIMIZERS, Adam, Constant
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Task
 
@@ -413,3 +413,19 @@ def test_a_field_of_a_task_that_no_record_would_hold_is_refused():
 def test_two_tasks_of_the_same_values_have_two_names():
     names = {Experiment(task=task).digest for task in (Images(), Photographs(), Parity())}
     assert len(names) == 3
+
+
+def test_a_component_without_a_method_of_its_own_names_its_file(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text("""
+from lstm_jax import Images
+from lstm_jax.optim import Adam
+
+class Plain(Images):
+    metrics = ("macro_f1",)
+
+class Slow(Adam):
+    eps = 1.0
+""")
+    for table, name in ((tasks.TASKS, "Plain"), (OPTIMIZERS, "Slow")):
+        assert table.find(f"{path}:{name}").spec_string() == f"{path}:{name}"

@@ -348,6 +348,26 @@ def image_rows(images=IMAGES, labels=None):
     return [(label, *image.ravel()) for label, image in zip(labels, images, strict=True)]
 
 
+def test_pixels_are_read_in_the_order_of_their_numbers(tmp_path):
+    expected, said = None, []
+    for sort in (list, sorted):  # p0, p1, p10, p11, ... and so on
+        names = [f"p{i}" for i in range(36)]
+        rows = [(label, *(pixels[names.index(n)] for n in sort(names)))
+                for label, *pixels in image_rows()]  # fmt: skip
+        path = written(tmp_path / "own.csv", ["label", *sort(names)], rows)
+        found = Images(dataset=path).load(said.append).fingerprint
+        expected = expected or found
+        assert found == expected
+    assert said == [
+        f"{path}: column p10 is before p2; the pixels are read in the order of their numbers"
+    ]
+    said.clear()
+    names = [f"{i % 6}x{i // 6}" for i in range(36)]  # no order that numbers tell
+    path = written(tmp_path / "own.csv", ["label", *names], image_rows())
+    assert Images(dataset=path).load(said.append).fingerprint == expected
+    assert not said
+
+
 def test_images_in_a_table_are_those_of_an_archive(tmp_path):
     np.savez(tmp_path / "own.npz", images=IMAGES, labels=np.arange(60) % 3)
     expected = Images(dataset=str(tmp_path / "own.npz")).load(say_nothing)

@@ -24,8 +24,9 @@ def read_image_table(
 ) -> tuple[list[str], np.ndarray, int]:
     """Returns the labels, the images, uint8 [N, rows, columns * channels], and the channels.
 
-    Pixels are in the columns whose names end in a digit, row by row, channels side by side; those
-    of a file without names are all but the first, which is the label. Raises UserError for a value
+    Pixels are in the columns whose names end in a digit, row by row, channels side by side, in the
+    order of their numbers; those of a file without names are all but the first, which is the label.
+    Raises UserError for a value
     that is not a whole number from 0 to 255, and where the number of pixels is not that of `shape`
     (such as 28x28 or 28x28x3), by default of a square.
     """
@@ -47,7 +48,26 @@ def image_columns(table: Table, label_column: str | None, say: Say) -> tuple[Tab
     others = [name for name in table.columns if name != label]
     pixels = [name for name in others if PIXEL.fullmatch(name)]
     say_left_out_columns(table, {label, *pixels}, say)
-    return table, label, pixels
+    return table, label, _in_order_of_numbers(table, pixels, say)
+
+
+def _in_order_of_numbers(table: Table, pixels: list[str], say: Say) -> list[str]:
+    """Returns names such as pixel0, pixel1, pixel10, pixel2 in the order of their numbers.
+
+    Names that differ in more than one number, such as 1x1 and 2x1, stay in the order of the file.
+    """
+    stem = pixels[0].rstrip("0123456789") if pixels else ""
+    numbers = [name.removeprefix(stem) for name in pixels]
+    if not all(map(str.isdecimal, numbers)):
+        return pixels
+    in_order = sorted(pixels, key=lambda name: int(name.removeprefix(stem)))
+    if in_order != pixels:
+        index = next(i for i, name in enumerate(pixels) if name != in_order[i])
+        say(
+            f"{table.path}: column {pixels[index]} is before {in_order[index]}; the pixels are "
+            "read in the order of their numbers"
+        )
+    return in_order
 
 
 def image_labels(table: Table, label_column: str | None, say: Say) -> list[str]:
