@@ -113,12 +113,15 @@ def test_what_no_task_reads_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("words.csv").write_text("a,b\nx,y\nz,u\n")
     Path("head.csv").write_text("a,b\n")
+    Path("iris.csv").write_text("3,2,red,blue\n5.1,3.5,0,1\n4.9,3.0,1,0\n")
+    Path("empty.csv").write_text("\n")
     Path("empty").mkdir()
     Path("picture.txt").write_bytes(b"\x89PNG\r\n")
     np.savez("scalar.npz", x=1)
     for name, says in (
         ("words.csv", "no task reads it as it is"), ("head.csv", "no task reads it"),
-        ("empty", "no task reads it"),
+        ("iris.csv", r"row 1 \(3, 2, red, blue\) does not name the columns"),
+        ("empty.csv", "the file is empty"), ("empty", "no task reads it"),
         ("scalar.npz", "no task reads it"), ("picture.txt", "is a picture"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=says):

@@ -279,6 +279,9 @@ def test_predict_names_the_times_and_refuses_rows_of_another_step(tmp_path, caps
     daily = written(tmp_path / "daily.csv", ("time", "y"), rows)
     with pytest.raises(UserError, match=r"its rows are 1 day apart by column time, .* 1:00:00 ap"):
         predicted(task, dataset, daily, capsys)
+    mangled = written(tmp_path / "m.csv", ("time", "Grö\u00dfe"), rows)
+    with pytest.raises(UserError, match=r"has no column 'y'.*Größe; the file is read as UTF-8, as"):
+        predicted(task, dataset, mangled, capsys)
     # A value that is missing at the end is not made up: the forecast begins before it.
     task = replace(task, missing="interpolate")
     lines, warning = predicted(

@@ -98,24 +98,37 @@ def _of_arrays(path: Path) -> Iterator[Reading]:
 
 
 def _of_file(path: Path) -> Iterator[Reading]:
-    """Yields readings of a table or a text."""
+    """Yields readings of a table or a text.
+
+    Raises UserError for an empty file, and for a table that has numbers where names are needed.
+    """
     reads = [_images, _named_texts, _series, _texts]
-    is_table = Path(read_bytes(path)[1]).suffix.lower() in READERS
+    content, file_name = read_bytes(path)
+    if not content.strip():
+        raise UserError(f"{path}: the file is empty")
+    is_table = Path(file_name).suffix.lower() in READERS
     if not is_table and b"\t" not in read_text(path).partition(b"\n")[0]:
         reads = [_series]  # commas of prose separate no cells
-    table, encoding = None, None
+    table, encoding, is_read = None, None, not is_table
     with nullcontext() if is_table else suppress(UserError):
         table, encoding = _read_table(path)
     for read in reads if table is not None else []:
         with suppress(UserError):
             for reading in read(table, _named(path), encoding):
                 doubt = f" It is not UTF-8, and read as {encoding}." if encoding else ""
+                is_read = True
                 yield reading._replace(understood=reading.understood + doubt)
                 if isinstance(reading.task, Images):
                     return
     if not is_table:
         task = Language(dataset=_named(path))
         yield Reading(task, "It is one long text, whose next byte is predicted.")
+    first = table.first_row() if table is not None else []
+    if not is_read and any(map(NUMBER.match, first)):
+        raise UserError(
+            f"{path}: row 1 ({listed(first)}) does not name the columns: write a name for each of "
+            "them there; see docs/own-data.md"
+        )
 
 
 def _read_table(path: Path) -> tuple[Table, str | None]:

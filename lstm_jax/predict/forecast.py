@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.readers import SeriesTable
+from lstm_jax.data.readers import SeriesTable, Table
 from lstm_jax.data.series import (
     MAX_SHOWN,
     Series,
@@ -53,7 +53,9 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         print(printable(line), file=sys.stderr)  # apart from the answer
 
     columns, scales = metadata["columns"], Scales.of(metadata)
-    table = task.read_columns(task.read_rows(file, warn), columns, warn)
+    rows = task.read_rows(file, warn)
+    _check_encoding(rows, columns, task.encoding)
+    table = task.read_columns(rows, columns, warn)
     each, times = order_by_time(table, columns, task.time, task.series, warn)
     step = _time_step(metadata.get("time", {}), each, times, table)
     say_missing(table, each, task.missing, warn)
@@ -92,6 +94,17 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     if problems:
         raise UserError(
             f"{file}: no forecast of {len(problems):,} of {len(each):,} series: {listed(problems)}"
+        )
+
+
+def _check_encoding(rows: Table, columns: list[str], encoding: str | None) -> None:
+    """Raises UserError where a column is absent and the names hint at another encoding."""
+    absent = [name for name in columns if name not in rows.columns]
+    if absent and not all(map(str.isascii, [*absent, *rows.columns])):
+        raise UserError(
+            f"{rows.path} has no column {absent[0]!r}, it has {listed(rows.columns)}; the file is "
+            f"read as {encoding or 'UTF-8'}, as that of training was: if it has another encoding, "
+            "convert it"
         )
 
 
