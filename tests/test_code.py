@@ -6,7 +6,7 @@ import jax
 import pytest
 
 import lstm_jax
-from lstm_jax import Experiment, Images
+from lstm_jax import Experiment, Images, cells
 from lstm_jax.cli.main import main
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -245,3 +245,19 @@ def test_the_program_of_a_checkpoint_is_on_record_before_a_kill(folder):
     seen = []
     lstm_jax.run(grid("gru"), runs_dir="runs", callback=look, silent=True)
     assert len(seen[0]) == 1
+
+
+def test_a_file_that_a_cell_reads_by_itself_is_noticed(folder, capsys):
+    text = CELLS.replace(
+        "import jax.numpy as jnp",
+        "import jax.numpy as jnp\nfrom pathlib import Path\nK = float(Path('k').read_text())",
+    )
+    write("cells.py", text.replace("jnp.tanh(z_BG)", "jnp.tanh(K * z_BG)"))
+    write("k", "1.0")
+    before = run(grid("cells.py:first"), capsys)[0].members[0].parameters_sha256
+    write("k", "2.0")
+    cells._cells.clear()  # as in a new process
+    jax.clear_caches()
+    after, printed = run(grid("cells.py:first"), capsys)
+    assert "1 member is trained anew" in printed
+    assert after.members[0].parameters_sha256 != before

@@ -9,18 +9,19 @@ import json
 import re
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from trained_runs import zero_model
 
-from lstm_jax import Experiment, Forecast
+from lstm_jax import Experiment, Forecast, run
 from lstm_jax.data.dataset import num_examples, say_nothing
 from lstm_jax.data.labelled_splits import SPLITS
 from lstm_jax.data.time_series import Scales, series_of
 from lstm_jax.data.times import parse_times, usual_step
-from lstm_jax.errors import UserError
+from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.forecast import predict
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.report.figures.forecast import answer_figures
@@ -384,3 +385,21 @@ def test_a_column_of_numbers_that_is_named_as_times_are_has_gaps_too(tmp_path):
     assert any("line 52: the step of column Timestamp before it is 7.2e+06" in one for one in said)
     (*_, line) = (line for line in said if "such a step" in line)
     assert "after it" not in line
+    assert any("line 52: a step of column Timestamp is not 3.6e+06" in line for line in said)
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_a_finished_run_notices_that_its_file_was_edited(tmp_path, capsys):
+    file = Path(hourly(tmp_path / "t.csv", value=lambda hour: hour % 7))
+    experiment = Experiment(
+        task=task_of(str(file)), hidden_size=4, total_steps=1, batch_size=8, microbatches=1
+    )
+    run(experiment, runs_dir=tmp_path / "runs")
+    run(experiment, runs_dir=tmp_path / "runs")
+    assert "already finished" in capsys.readouterr().out
+    text = file.read_text()
+    file.write_text(text.replace("\n", " \n"))  # the same data
+    run(experiment, runs_dir=tmp_path / "runs")
+    file.write_text(text.replace(",3\n", ",4\n"))
+    with pytest.raises(EnvironmentProblem, match=r"t is not the data that this run was trained on"):
+        run(experiment, runs_dir=tmp_path / "runs")

@@ -281,7 +281,7 @@ def test_a_kill_while_shards_are_joined_loses_nothing(whole, shards, tmp_path):
     def together(runs):
         directory = run_directory(runs, "digits", study)
         with (
-            open_session("digits", study, directory, silent, 10, lambda: datasets) as session,
+            open_session("digits", study, directory, silent, 10) as session,
             record_session(session, datasets),
         ):
             reuse_finished(session, study.members())

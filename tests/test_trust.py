@@ -15,6 +15,7 @@ from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs.json_files import with_checksum
 from lstm_jax.runs.record import Record
+from lstm_jax.runs.trust import is_own
 from lstm_jax.stand_ins import StandIn, describe, reading_record
 from lstm_jax.tasks import TASKS
 
@@ -150,6 +151,32 @@ def test_code_that_is_not_the_users_own_is_run_only_after_trust_code(foreign, ca
     assert Path("ran").exists()
     assert err[0].startswith("note: the code in ")
     assert exit_code == 2  # the folder has no pictures
+
+
+@pytest.mark.parametrize(
+    ("here", "file", "run", "expected"),
+    [
+        ("", "mine.py", "runs/a/1", True),
+        ("", "code/mine.py", "runs/a/1", True),
+        ("", "runs/mine.py", "runs/a/1", False),
+        ("", "sent/payload.py", "sent/runs/a/1", False),  # a folder that somebody sent
+        ("", "sent/payload.py", "sent/deep/er/runs/a/1", False),
+        ("", "mine.py", "sent/runs/a/1", True),
+        ("runs", "runs/payload.py", "runs/a/1", False),
+        ("runs/a", "runs/a/payload.py", "runs/a/1", False),
+        ("runs/a/1", "runs/a/1/payload.py", "runs/a/1", False),
+        ("work", "mine.py", "work/runs/a/1", False),  # outside of the working folder
+        ("work", "work/mine.py", "elsewhere/runs/a/1", True),
+    ],
+)
+def test_a_folder_with_code_beside_its_runs_is_foreign_as_a_whole(
+    tmp_path, monkeypatch, here, file, run, expected
+):
+    for folder in (tmp_path / here, (tmp_path / file).parent, tmp_path / run):
+        folder.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path / here)
+    assert is_own(tmp_path / file, tmp_path / run) == expected
 
 
 def test_a_cell_that_is_not_the_users_own_is_run_only_after_trust_code(foreign, capsys):

@@ -10,7 +10,7 @@ from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.forecast import Forecast
 
 # In the metadata of a data set; the card shows examples of training.
-NOT_OF_THE_MODEL = ("examples", "trivial_score", "shapes", "notes", "card")
+NOT_OF_THE_MODEL = ("examples", "trivial_score", "shapes", "notes", "card", "file_stamp")
 
 
 def describe_model(trained: TrainedModel) -> dict[str, Any]:

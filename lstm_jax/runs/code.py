@@ -2,17 +2,21 @@
 
 The *program* of a member is its initial state, its choice of examples, its training step and its
 scoring, as JAX traces them. An edited formula changes it; an edited comment, or another cell in the
-same file, does not. It is a part of the identity under which a member is trained. The *sources* are
-the files that may decide a program, each with its SHA-256. They are no part of the identity: where
-they are as on record, nothing has to be traced.
+same file, does not. What a user's own task does outside of JAX, such as reading its data, is a part
+of it too, as the syntax of these functions. The program is a part of the identity under which a
+member is trained. The *sources* are the files that may decide a program, each with its SHA-256.
+They are no part of the identity: where no code is the user's own and they are as on record, nothing
+has to be traced.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +27,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 import lstm_jax
 from lstm_jax.config.experiment import Experiment
@@ -37,10 +42,16 @@ from lstm_jax.train.placement import stack_fields
 from lstm_jax.train.step import init_state, train_step
 
 PACKAGE = Path(lstm_jax.__file__).parent
+INSTALLED = {Path(path).resolve() for path in sysconfig.get_paths().values()}
 # The rooms that may decide a number of a member.
 ROOMS = (
     *("cells", "config", "data", "model", "optim", "tasks", "train"),
     *("components.py", "fields.py", "plugins.py"),
+)
+# Methods of a task that run outside of a program and decide numbers on record.
+HOST_METHODS = (
+    *("load", "adapt_data", "convert_data", "model_spec", "finalise"),
+    *("trivial_score", "trivial_scores"),
 )
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory
 
@@ -53,7 +64,7 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
     Raises UserError, with file and line, where a user's own cell or task cannot be traced.
     """
     task = member.task
-    # The metrics of a user's own task may be edited, those of this package are as its version says.
+    # What a user's own task does may be edited, tasks of this package are as its version says.
     is_outside = is_file_attribute(task.spec_string())
 
     def items(task: Task, outputs: Any, batch: Any) -> dict[str, Any]:
@@ -86,12 +97,96 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
         traced = jax.make_jaxpr(program)(fields, arrays, scalar, order, scalar)
     text = ADDRESS.sub("", f"{task.metric} {task.higher_is_better} {traced.jaxpr}")
     digest = hashlib.sha256(text.encode())
-    if is_outside and len(task.metrics) > 1:
-        digest.update(" ".join(task.metrics).encode())
-        digest.update(inspect.getsource(type(task).finalise).encode())
-    for constant in traced.consts:
+    for constant in constants(traced):
         digest.update(np.asarray(constant).tobytes())
+    if is_outside:
+        digest.update(f"{task.metrics} {host_code(type(task))}".encode())
+    if "callback[" in text:  # Python code that JAX calls and does not trace
+        for path in user_files(member):
+            digest.update(ast.dump(ast.parse(path.read_text())).encode())
     return digest.hexdigest()
+
+
+def constants(traced: Any) -> Iterator[Any]:
+    """Yields the constants of a traced program, and of the programs inside of it."""
+    yield from traced.consts
+    pending = [traced.jaxpr]
+    while pending:
+        for equation in pending.pop().eqns:
+            yield from (each.val for each in equation.invars if isinstance(each, Literal))
+            for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
+                if isinstance(value, ClosedJaxpr):
+                    yield from value.consts
+                    pending.append(value.jaxpr)
+                elif isinstance(value, Jaxpr):
+                    pending.append(value)
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, (ClosedJaxpr, Jaxpr))
+
+
+def host_code(task: type[Task]) -> str:
+    """Returns the methods of a user's own task that JAX does not trace, and all that they name.
+
+    It is the syntax of these functions, and of the functions, classes and values of their files
+    whose names occur in them: without comments and docstrings, so that an edit of those changes
+    nothing. Figures and answers of `predict` are no part of it: they decide no number.
+    """
+    found = set[str]()
+    for base in task.__mro__:
+        functions = (value for value in vars(base).values() if inspect.isfunction(value))
+        file = next((function.__code__.co_filename for function in functions), "")
+        if not Path(file).is_file() or _is_installed(Path(file).resolve()):
+            continue
+        defined = _definitions(ast.parse(Path(file).read_text()))
+        pending = [
+            node
+            for node in getattr(defined.get(base.__name__), "body", ())
+            if getattr(node, "name", "") in HOST_METHODS
+        ]
+        while pending:
+            node = pending.pop()
+            text = ast.dump(_without_docstrings(node))
+            if text not in found:
+                found.add(text)
+                names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+                pending += [defined[name] for name in sorted(names & defined.keys())]
+    return " ".join(sorted(found))
+
+
+def _definitions(module: ast.Module) -> dict[str, ast.AST]:
+    """Returns the functions, classes, values and imported modules of a module, by name."""
+    defined = dict[str, ast.AST]()
+    for node in module.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                name = getattr(node, "module", None) or alias.name
+                file = getattr(sys.modules.get(name), "__file__", None) or ""
+                if file.endswith(".py") and not _is_installed(Path(file).resolve()):
+                    bound = alias.asname or alias.name.partition(".")[0]
+                    defined[bound] = ast.parse(Path(file).read_text())
+            continue
+        targets = getattr(node, "targets", [getattr(node, "target", node)])
+        for target in targets:
+            name = getattr(target, "name", getattr(target, "id", None))
+            if isinstance(name, str):
+                defined[name] = node
+    return defined
+
+
+def _without_docstrings(node: ast.AST) -> ast.AST:
+    for each in ast.walk(node):
+        body = getattr(each, "body", None)
+        first = body[0] if isinstance(body, list) and len(body) > 1 else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            del each.body[0]  # type: ignore[attr-defined]
+    return node
+
+
+def _is_installed(path: Path) -> bool:
+    """Returns whether a file is this package's, Python's, or of an installed package."""
+    return bool({PACKAGE, *INSTALLED} & {*path.parents})
 
 
 def example_shapes(dataset: Dataset) -> dict[str, Any]:
@@ -136,17 +231,22 @@ def user_code(experiment: Experiment) -> list[str]:
 def sources(experiment: Experiment) -> dict[str, str]:
     """Returns the SHA-256 of each source, by its name.
 
-    Sources are the user's own files that the experiment names, the modules beside them that these
-    have imported, and, as `lstm_jax`, the files of this package that may decide a number.
+    Sources are the user's own files that the experiment names, the modules that these may have
+    imported, which are no installed ones, and, as `lstm_jax`, the files of this package that may
+    decide a number.
     """
     digests = {str(path): file_digest(path) for path in user_files(experiment)}
     folders = {path.resolve().parent for path in user_files(experiment)}
     for module in list(sys.modules.values()) if folders else ():
         file = getattr(module, "__file__", None)
-        if file and file.endswith(".py") and PACKAGE not in (path := Path(file).resolve()).parents:
-            for folder in folders & {*path.parents}:
-                if "site-packages" not in path.parts:
-                    digests[str(path.relative_to(folder))] = file_digest(path)
+        if not file or not file.endswith(".py"):
+            continue
+        path = Path(file).resolve()
+        if _is_installed(path):
+            continue
+        beside = [folder for folder in folders if folder in path.parents]
+        name = str(path.relative_to(beside[0])) if beside else str(path)
+        digests[name] = file_digest(path)
     return dict(sorted(digests.items())) | {"lstm_jax": package_digest()}
 
 

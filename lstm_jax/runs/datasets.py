@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from glob import glob
+from pathlib import Path
 
 from rich.console import Console
 
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
+from lstm_jax.fields import field_specs
 from lstm_jax.model.size import choose_width
 from lstm_jax.runs.code import example_shapes, program_digest, user_errors, user_files
 from lstm_jax.runs.data_card import count_table, data_card, describe
@@ -82,6 +87,31 @@ def _choose_widths(study: Study, datasets: Datasets, say: Say) -> Study:
     for line in lines:
         say(line)
     return study.with_widths(widths) if widths else study
+
+
+def file_stamp(task: Task) -> str:
+    """Returns a SHA-256 of the files that a task's data are read from; empty where they have names.
+
+    It is of the content of a file, and of the names and sizes in a folder or of a pattern. It only
+    tells when to read the data again: the fingerprint of the data decides.
+    """
+    digest, is_there = hashlib.sha256(), False
+    for name, spec in field_specs(task).items():
+        value = getattr(task, name)
+        if not spec.data or not isinstance(value, str):
+            continue
+        path = Path(value).expanduser()
+        with suppress(OSError, ValueError):
+            if path.is_file():
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                is_there = True
+            elif path.is_dir() or "*" in value:
+                found = path.rglob("*") if path.is_dir() else map(Path, sorted(glob(str(path))))
+                for each in sorted(each for each in found if each.is_file()):
+                    digest.update(f"{each} {each.stat().st_size}".encode())
+                is_there = True
+    return digest.hexdigest() if is_there else ""
 
 
 def show_data(name: str, study: Study, console: Console, *, fallback: bool = False) -> None:

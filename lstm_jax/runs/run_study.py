@@ -24,7 +24,7 @@ from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, Stop
 from lstm_jax.runs.begin_with import begin_states, find_origins, resolve_begin_with
 from lstm_jax.runs.broadcast import broadcast, broadcast_members_left, broadcast_round
 from lstm_jax.runs.checkpoints import Saved
-from lstm_jax.runs.datasets import check_members, load_data
+from lstm_jax.runs.datasets import check_members, file_stamp, load_data
 from lstm_jax.runs.directory import run_directory
 from lstm_jax.runs.files import write_csv
 from lstm_jax.runs.loggers.console import ProgressBar
@@ -92,8 +92,12 @@ def run(
             find_origins(study.members(), runs_dir, loaded, say_nothing)
     if study.shard:
         say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
-    with open_session(name, study, directory, console, checkpoint_every, load) as session:
+    with open_session(name, study, directory, console, checkpoint_every) as session:
         if broadcast(session.has_finished, bool):
+            for key, task in study.experiment.data_tasks().items():
+                stamp = session.record.metadata.get(key, {}).get("file_stamp")
+                if stamp and stamp != file_stamp(task) and not datasets:
+                    session.record.check_data(load()[key])
             session.say("already finished; move the run directory away to train it again")
             with logging(session, loggers):
                 pass  # they receive the results on record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,8 +20,9 @@ from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
 from lstm_jax.runs.broadcast import PROVENANCE, broadcast
-from lstm_jax.runs.code import example_shapes, program_digest, sources
+from lstm_jax.runs.code import example_shapes, program_digest, sources, user_files
 from lstm_jax.runs.data_card import best_trivial_score, data_card, describe_briefly
+from lstm_jax.runs.datasets import file_stamp
 from lstm_jax.runs.directory import Lock, locked
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.files import disk_errors
@@ -197,7 +198,7 @@ def member_identity(record: Record, member: Experiment, dataset: Dataset) -> dic
     return identity
 
 
-def trained_by_other_code(directory: Path, record: Record, datasets: Datasets) -> set[str]:
+def trained_by_other_code(directory: Path, record: Record) -> set[str]:
     """Returns the digests of members whose results or states are of another program than now."""
     members = {result.member.digest: result.member for result in record.results.values()}
     trained = {digest: result.identity for digest, result in record.results.items()}
@@ -208,14 +209,32 @@ def trained_by_other_code(directory: Path, record: Record, datasets: Datasets) -
     trained = saved | trained
     known = record.study.members() if saved.keys() - members.keys() else ()
     members = {member.digest: member for member in known} | members
-    stale = set()
+    stale, programs = set(), dict[Experiment, str]()
     for digest in trained.keys() & members.keys():
         member = members[digest]
-        dataset = datasets[member.task.data_key]
-        program = program_digest(member, model_spec_of(member, dataset), example_shapes(dataset))
+        if member.static_key not in programs:
+            programs[member.static_key] = recorded_program(record, member)
+        program = programs[member.static_key]
         if program not in provenance.programs(record.identities, trained[digest]):
             stale.add(digest)
     return stale
+
+
+def recorded_program(record: Record, member: Experiment) -> str:
+    """Returns the digest of a member's program as the code is now, for the data on record."""
+    metadata = record.metadata_of(member)
+    return program_digest(member, member.task.model_spec(metadata), metadata["examples"])
+
+
+def may_have_changed(record: Record) -> bool:
+    """Returns whether the code may be another one than that on record.
+
+    Code of the user's own may read what is no source, so it is always looked at.
+    """
+    experiment = record.study.experiment
+    return bool(record.sources) and (
+        bool(user_files(experiment)) or record.sources != sources(experiment)
+    )
 
 
 def check_code(
@@ -225,11 +244,9 @@ def check_code(
 
     `identity` is what its result or state names. With `other_code` it is a note instead.
     """
-    if record.sources in ({}, sources(record.study.experiment)):
+    if not may_have_changed(record):
         return
-    metadata = record.metadata_of(member)
-    spec = member.task.model_spec(metadata)
-    program = program_digest(member, spec, metadata["examples"])
+    program = recorded_program(record, member)
     if program in provenance.programs(record.identities, identity):
         return
     message = f"{changed_sources(record)} changed since this run was trained"
@@ -255,13 +272,11 @@ def open_session(
     directory: Path,
     console: Console,
     checkpoint_every: int,
-    load: Callable[[], Datasets],
 ) -> Iterator[RunSession]:
     """Yields the run of a directory, which the main process locks while the block runs.
 
     Where the code of a trained member has changed, the directory is renamed, and a new one begins:
-    what was trained stays on record, and results of two codes never stand in one run. `load`
-    returns the data sets; it is called only where a source has changed.
+    what was trained stays on record, and results of two codes never stand in one run.
 
     The other processes begin with an empty record, and are told what is left to train. Raises
     UserError where the directory holds the run of another study.
@@ -286,9 +301,8 @@ def open_session(
                 f"{directory} was begun as another experiment ({changed}); move it away to start "
                 "anew"
             )
-        current = sources(study.experiment)
-        if record.sources and record.sources != current:
-            stale = trained_by_other_code(directory, record, load())
+        if may_have_changed(record):
+            stale = trained_by_other_code(directory, record)
             if stale:
                 aside = next(
                     path
@@ -327,6 +341,7 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
             "examples": example_shapes(dataset),
             "trivial_score": best_trivial_score(tasks[key], card["trivial"]),
             "card": card,
+            "file_stamp": file_stamp(tasks[key]),
         }
         for line in describe_briefly(card):
             session.say(line)

@@ -72,10 +72,17 @@ def is_loaded(name: str) -> bool:
 
 
 def is_own(file: Path, directory: Path) -> bool:
-    """Returns whether a file lies in the working folder and neither in a run directory nor in the
-    folders that hold it, `runs/<experiment>/` and `runs/`. Links are followed.
+    """Returns whether a file lies in the working folder, and apart from the run: neither in the
+    folder of the working folder that holds the run, such as `runs/`, nor in the folders that hold
+    the run directory, `runs/<experiment>/` and `runs/`. Links are followed.
+
+    So a folder that somebody sent, with code beside its runs, is foreign as a whole.
     """
-    here, path = Path.cwd().resolve(), file.resolve()
-    run, *above = [directory.resolve(), *directory.resolve().parents[:2]]
-    foreign = [run, *(folder for folder in above if here in folder.parents)]
-    return here in path.parents and not {*foreign} & {*path.parents}
+    here, path, run = Path.cwd().resolve(), file.resolve(), directory.resolve()
+    if run == here or run in here.parents:
+        return False
+    foreign = {run, *run.parents[:2]} - {here, *here.parents}
+    if here in run.parents:
+        foreign.add(here / run.relative_to(here).parts[0])
+    beside = here in run.parents[:2]  # the working folder is `runs/` or `runs/<experiment>/`
+    return here in path.parents and not beside and not foreign & {*path.parents}
