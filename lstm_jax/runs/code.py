@@ -167,11 +167,12 @@ def _definitions(module: ast.Module) -> dict[str, ast.AST]:
                     bound = alias.asname or alias.name.partition(".")[0]
                     defined[bound] = ast.parse(Path(file).read_text())
             continue
-        targets = getattr(node, "targets", [getattr(node, "target", node)])
-        for target in targets:
-            name = getattr(target, "name", getattr(target, "id", None))
-            if isinstance(name, str):
-                defined[name] = node
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            defined[node.name] = node
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                names = (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+                defined |= dict.fromkeys(names, node)
     return defined
 
 
