@@ -177,6 +177,9 @@ def test_what_reads_parameters_refuses_other_code_unless_it_is_told(folder, caps
         outcome.load()
     assert lstm_jax.load(outcome.directory, other_code=True).member.cell == "cells.py:first"
     assert "another model reads" in capsys.readouterr().err
+    name = f"{outcome.directory.parent.name}/{outcome.directory.name}"
+    with pytest.raises(EnvironmentProblem, match=f"begin_with: cells.py changed since {name} was"):
+        run(grid("cells.py:first", begin_with=name), capsys)
     for name in ("report", "export"):
         exit_code, printed = command(capsys, name, outcome.directory)
         assert exit_code == 3, printed

@@ -116,6 +116,17 @@ def test_images_are_shown_with_their_class_and_their_values():
     assert second.endswith("class no, 2 rows of 2 pixels from 4 to 7, mean 5.5")
 
 
+@pytest.mark.parametrize("white", [1, 2, 255])
+def test_images_of_zeros_and_ones_are_a_warning(white):
+    images = white * np.eye(2, dtype=np.uint8)[None].repeat(2, axis=0)
+    split = {"images": images, "labels": np.array([1, 0], np.int32)}
+    dataset = make_dataset("made", split, split, split, num_classes=2)
+    warnings = data_card(Images(dataset="made"), dataset)["warnings"]
+    assert [line.startswith("pixels are 0 or 1 of 255") for line in warnings] == [True] * (
+        white == 1
+    )
+
+
 def test_texts_are_shown_as_the_network_reads_them(tmp_path):
     file = tmp_path / "texts.tsv"
     words = {"good": "fine", "bad": "dull"}

@@ -120,8 +120,10 @@ def test_the_page_needs_no_network_and_no_script_and_captions_name_the_data(
 
 
 def test_without_the_data_all_other_figures_are_there(trained_sweep, no_data):
-    page, _ = write_report(trained_sweep)
+    console = quiet()
+    page = report(trained_sweep, console).read_text()
     assert "some figures are missing: the data set is gone" in page
+    assert console.file.getvalue().strip().endswith("the report is written without them")
     assert '<figure id="loss">' in page
     assert '<figure id="gates">' not in page
 

@@ -100,6 +100,7 @@ def report(
     write_text(folder / RECORD_CHECKSUM, "")  # until all figures are there
     write_page(folder, record, [*notes, UNFINISHED], result, [data, training], pages)
     say(console, f"report: {folder / 'index.html'}; {UNFINISHED}")
+    outcome = "the report has all its figures"
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
         result.elements.extend(parameter_figures(record))
@@ -125,6 +126,7 @@ def report(
             raise
         notes.append(f"some figures are missing: {error}")
         say(console, notes[-1])
+        outcome = "the report is written without them"
     sections = [data, training, answers, inside, gradients]
     write_page(folder, record, notes, result, sections, pages)
     for section in (result, training, answers, inside, gradients):
@@ -133,7 +135,7 @@ def report(
                 content = figure.drawing.to_bytes(file_format)
                 write_bytes(folder / f"{figure.name}.{file_format}", content)
     write_text(folder / RECORD_CHECKSUM, checksum)
-    say(console, "the report has all its figures")
+    say(console, outcome)
     return folder / "index.html"
 
 

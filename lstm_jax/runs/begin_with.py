@@ -25,7 +25,7 @@ from lstm_jax.runs.directory import find_run
 from lstm_jax.runs.evaluation import result_parameters
 from lstm_jax.runs.record import RUN, Record, read_record, read_run
 from lstm_jax.runs.results import Result
-from lstm_jax.runs.session import check_code
+from lstm_jax.runs.session import changed_sources, check_code
 from lstm_jax.runs.statistics import Summary, by_condition, summarise
 from lstm_jax.train.placement import Datasets, named_leaves, stack_fields
 from lstm_jax.train.step import init_state
@@ -82,7 +82,7 @@ def find_origins(
             metadata = datasets[member.task.data_key].metadata
             fitting[key] = _fitting(member, metadata, record)
         result = _starting(member, fitting[key], notes.setdefault)
-        check_code(record, result.member, result.identity, False, say)
+        _refuse_other_code(record, result, run)
         origins[member.digest] = {
             "run": run,
             "member": result.member.digest,
@@ -92,6 +92,17 @@ def find_origins(
     for line in notes:
         say(line)
     return origins
+
+
+def _refuse_other_code(record: Record, result: Result, run: str) -> None:
+    """Raises EnvironmentProblem where the code of a member of a run has changed since."""
+    changes = list[str]()
+    check_code(record, result.member, result.identity, True, changes.append)
+    if changes:
+        raise EnvironmentProblem(
+            f"begin_with: {changed_sources(record)} changed since {run} was trained; put the old "
+            f"code back, or train {run.partition('/')[0]} again and begin with that"
+        )
 
 
 def _fitting(member: Experiment, metadata: dict[str, Any], record: Record) -> list[Summary]:

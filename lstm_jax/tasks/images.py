@@ -89,6 +89,11 @@ class Images(ClassificationTask):
             f"{image_TI.max()}, mean {image_TI.mean():.1f}"
         )
 
+    def doubts(self, dataset: Dataset) -> list[str]:
+        if dataset.train["images"].max(initial=0) != 1:
+            return []
+        return ["pixels are 0 or 1 of 255, all nearly black; if 1 is white, multiply them by 255"]
+
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         rows, features = metadata["shapes"]["images"]
         if self.shift and features != rows * num_channels(metadata):
