@@ -30,7 +30,7 @@ def test_a_table_of_the_terminal_shows_what_a_name_hides():
     assert hidden(output) == []
     assert f"[bold]{SHOWN}" in output
     assert "[red]x" in output
-    files = [f"{'folder/' * 20}{name}.csv" for name in ("first", "second")]
+    files = [f"{'folder/' * 50}{name}.csv" for name in ("first", "second")]
     console.print(text_table(["file", "score"], [[file, "0.5"] for file in files]))
     folded = "".join(console.file.getvalue().replace("0.5", "").split())
     assert all(file in folded for file in files)
