@@ -377,6 +377,31 @@ def test_one_number_far_from_all_others_is_doubted(tmp_path, value):
         assert not said_of(False, lambda hour: 20)  # one event among equal values
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (lambda row: "ab"[row // 60], True),
+        (lambda row: "ab"[row % 2], False),  # no blocks
+        (lambda row: ["a", "b", "a"][row // 40], False),  # a comes back
+        (lambda row: "a" if row < 117 else "b", False),  # b is no longer than a window
+        (lambda row: "a", False),
+        (lambda row: 2023 + row // 60, False),  # numbers are no names
+        (lambda row: ["train", "test"][row // 60], False),
+    ],
+)
+def test_blocks_of_equal_names_without_times_may_be_series(tmp_path, name, expected):
+    said = []
+    path = written(tmp_path / "t.csv", ("name", "y"), [(name(row), row) for row in range(ROWS)])
+    task_of(path).load(said.append)
+    offers = [line for line in said if "--task.series name" in line]
+    assert len(offers) == expected
+    said.clear()
+    if expected:
+        assert "(a, b), and windows cross from one to the next" in offers[0]
+        task_of(path, series="name").load(said.append)
+        assert not [line for line in said if "--task.series" in line]
+
+
 def test_a_column_of_numbers_that_is_named_as_times_are_has_gaps_too(tmp_path):
     rows = [(1_528_617_600_000 + 3_600_000 * hour, hour) for hour in range(ROWS) if hour != 50]
     said = []

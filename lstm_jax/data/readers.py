@@ -139,6 +139,12 @@ class Table(NamedTuple):
         )
         return next(is_bytes, None)
 
+    def is_text(self, name: str) -> bool:
+        """Returns whether a column holds texts, as those of a CSV do until they are parsed."""
+        column = self.columns[name]
+        is_one = column is not None and getattr(column, "ndim", 1) == 1  # of an .npz may not be
+        return is_one and _is_text(self.column(name))
+
     def words(self, name: str) -> list[str]:
         """Returns a column as text, without white space around it; a missing value is empty."""
         import pyarrow as pa
@@ -162,7 +168,7 @@ class Table(NamedTuple):
         import pyarrow.compute as pc
 
         column = self.column(name)
-        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        is_text = _is_text(column)
         if not is_text and not (
             pa.types.is_integer(column.type)
             or pa.types.is_floating(column.type)
@@ -265,6 +271,12 @@ def read_table(path: str | Path, options: TableOptions = PLAIN, say: Say = say_n
     reader = READERS.get(Path(name).suffix.lower(), _read_delimited)
     table = reader(content, path, options, say)
     return table._replace(options=options)
+
+
+def _is_text(column: pa.Array) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
 
 
 def _by_name(names: Sequence[str], columns: Sequence[Any]) -> dict[str, Any]:

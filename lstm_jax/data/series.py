@@ -9,16 +9,16 @@ Axes: L rows of a series.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 
 from lstm_jax.data.dataset import Say
 from lstm_jax.data.labelled_splits import SPLITS
-from lstm_jax.data.readers import SeriesTable
+from lstm_jax.data.readers import SeriesTable, Table
 from lstm_jax.data.times import (
     MAX_HOLIDAYS,
     WORKING_DAYS,
@@ -35,6 +35,7 @@ SPLIT_WORDS = {"true": "train", "1": "train", "training": "train", "false": "tes
 HOUR = 3600  # seconds
 ZONE = re.compile(r"([+-]\d\d:?\d\d|Z)$")  # at the end of a time
 MAX_SHOWN = 6  # series in a message
+MAX_BLOCKS = 100  # of rows below each other that may be series
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,31 @@ def listed(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - MAX_SHOWN:,} more" if len(names) > MAX_SHOWN else ""
     return ", ".join(names[:MAX_SHOWN]) + more
+
+
+def say_blocks(table: Table, read: Collection[str], window: int, say: Say) -> None:
+    """Prints which column that is not read has one block of rows for each of its names.
+
+    Such blocks, longer than a window, may be several series below each other.
+    """
+    for column in table.columns:
+        if column in read or not table.is_text(column):
+            continue
+        words = table.words(column)
+        blocks = {name: len(list(rows)) for name, rows in groupby(words)}
+        are_whole = sum(blocks.values()) == len(words)  # no name comes back
+        is_name = [re.search(r"[^\W\d_]", name) is not None for name in blocks]
+        is_split = {SPLIT_WORDS.get(name.lower(), name.lower()) for name in blocks} <= {*SPLITS}
+        if (
+            2 <= len(blocks) <= MAX_BLOCKS
+            and (are_whole and all(is_name) and not is_split)
+            and min(blocks.values()) > window
+        ):
+            say(
+                f"{table.path}: column {column} has {len(blocks):,} names, each in rows that "
+                f"follow each other ({listed(blocks)}), and windows cross from one to the next; if "
+                f"they name several series, give --task.series {column}"
+            )
 
 
 def begin_after_gaps(

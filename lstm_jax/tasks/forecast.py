@@ -176,6 +176,8 @@ class Forecast(Task):
         names = list(table.numbers)
         series.say_placeholders(table, names, say)
         each, times = series.order_by_time(table, names, self.time, self.series, say)
+        if not (times or table.dates or self.series):
+            series.say_blocks(rows, {*table.numbers, *table.words}, self.window, say)
         if times:
             each = series.begin_after_gaps(each, times, table, say, cross=self.gaps == "cross")
         split = [(one, self._split(table, times, one)) for one in each]
