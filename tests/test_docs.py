@@ -102,8 +102,8 @@ def test_a_record_names_a_task_by_its_file(files, monkeypatch):
     (files / "moved.py").write_text((files / "average.py").read_text())
     moved = Experiment.from_values(values | {"task": "moved.py:Average"})
     assert (moved.digest, moved.differences(experiment)) == (experiment.digest, "")
-    directory = files / "run"
-    directory.mkdir()
+    directory = files / "runs" / "average" / "run"
+    directory.mkdir(parents=True)
     Record("average", Study(moved)).write(directory)
     monkeypatch.setattr("lstm_jax.components.subclasses", lambda task: ())  # as in a new process
     assert read_record(directory).study.experiment.digest == experiment.digest

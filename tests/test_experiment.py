@@ -363,14 +363,15 @@ def test_a_task_of_ones_own_has_fields_as_any_other():
 
 
 def test_a_task_is_read_back_while_its_class_is_there_and_by_a_line_in_the_table(monkeypatch):
-    for task in (Parity(length=16), Photographs()):  # the second has no function to tell a file
+    for task in (Parity(length=16), Photographs()):
         experiment = Experiment(task=task)
         assert Experiment.from_values(experiment.to_values()) == experiment
     monkeypatch.setattr(components, "subclasses", lambda task: ())  # as in a new process
+    assert experiment.to_values()["task"] == f"{__file__}:Photographs"
     with pytest.raises(UserError, match="'photographs' is not one of images"):
-        Experiment.from_values(experiment.to_values())
+        Experiment.from_values({"task": "photographs"})
     monkeypatch.setitem(tasks.TASKS, "photographs", Photographs)
-    assert Experiment.from_values(experiment.to_values()) == experiment
+    assert Experiment.from_values({"task": "photographs"}) == experiment
     with pytest.raises(UserError, match=r"no field 'task.shifd'"):
         Experiment.from_values({"task": "photographs", "task.shifd": 1})
 

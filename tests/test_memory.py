@@ -32,7 +32,8 @@ def planned_bytes(placement, dataset):
     state = jax.eval_shape(init, rows)
     order = np.zeros((len(placement.rows), dataset.num_examples), np.int32)
     bounds = [np.int32(0)] * 3
-    lowered = segment.lower(rows, state, order, dataset.train, *bounds)
+    is_stopped = np.zeros(len(placement.rows), bool)
+    lowered = segment.lower(rows, state, order, is_stopped, dataset.train, *bounds)
     # The options skip passes that run after this plan, so they do not change it.
     plan = lowered.compile(compiler_options=OPTIONS).memory_analysis()
     return plan.argument_size_in_bytes + plan.temp_size_in_bytes
