@@ -267,7 +267,7 @@ class Forecast(Task):
         if names := metadata.get("series"):
             lines.append(f"{len(names):,} series: {listed(names)}")
         if step := recorded_step(metadata.get("time", {})):
-            lines.append(f"time step {step}, by column {metadata['time']['column']}")
+            lines.append(f"time step: {step}, by column {metadata['time']['column']}")
         return lines
 
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
