@@ -97,9 +97,15 @@ def symbols(member):
     return bare({"symbols": ((10,), np.int32)})
 
 
+def tracked(member):
+    length = member.task.length
+    return bare(dict.fromkeys(("symbols", "states"), ((length,), np.int32)))
+
+
 MADE = {  # by task
     "adding": numbers, "captions": scenes, "copying": symbols, "forecast": windows,
     "images": images, "language": bytes_, "text": texts, "translation": pairs,
+    "state_tracking": tracked,
 }  # fmt: skip
 
 
