@@ -5,18 +5,20 @@ Nothing is compiled or trained here: what a program computes is the matter of `t
 
 import ast
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from trained_runs import quiet
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_names, load_study
 from lstm_jax.data.dataset import make_dataset
 from lstm_jax.data.series import Series, SeriesSplit
 from lstm_jax.data.time_series import make_windows
+from lstm_jax.runs.datasets import load_data
 from lstm_jax.train.memory_estimate import estimate_memory
 from lstm_jax.train.placement import make_placements, model_spec_of
 from lstm_jax.train.step import init_state, train_segment
@@ -109,11 +111,12 @@ MADE = {  # by task
 }  # fmt: skip
 
 
+@cache
 def study_of(name):
-    """The study of an experiment, with the sizes of the data above."""
+    """The study of an experiment, with the sizes of the data above and of its models."""
     study = load_study(name)
-    members = {member.task.data_key: member for member in study.experiment.members()}
-    return study.with_data_sizes({k: dataset(m).num_examples for k, m in members.items()})
+    made = {member.task.data_key: dataset(member) for member in study.experiment.members()}
+    return load_data(name, study, False, quiet(), made)[1]
 
 
 def segment_of(member):
