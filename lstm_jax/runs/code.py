@@ -103,7 +103,7 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
         digest.update(f"{task.metrics} {host_code(type(task))}".encode())
     if "callback[" in text:  # Python code that JAX calls and does not trace
         for path in user_files(member):
-            digest.update(ast.dump(ast.parse(path.read_text())).encode())
+            digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text()))).encode())
     return digest.hexdigest()
 
 

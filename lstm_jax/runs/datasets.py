@@ -92,8 +92,8 @@ def _choose_widths(study: Study, datasets: Datasets, say: Say) -> Study:
 def file_stamp(task: Task) -> str:
     """Returns a SHA-256 of the files that a task's data are read from; empty where they have names.
 
-    It is of the content of a file, and of the names and sizes in a folder or of a pattern. It only
-    tells when to read the data again: the fingerprint of the data decides.
+    It is of the content of a file, and of the names, sizes and times of the files in a folder or of
+    a pattern. It only tells when to read the data again: the fingerprint of the data decides.
     """
     digest, is_there = hashlib.sha256(), False
     for name, spec in field_specs(task).items():
@@ -109,7 +109,8 @@ def file_stamp(task: Task) -> str:
             elif path.is_dir() or "*" in value:
                 found = path.rglob("*") if path.is_dir() else map(Path, sorted(glob(str(path))))
                 for each in sorted(each for each in found if each.is_file()):
-                    digest.update(f"{each} {each.stat().st_size}".encode())
+                    status = each.stat()
+                    digest.update(f"{each} {status.st_size} {status.st_mtime_ns}".encode())
                 is_there = True
     return digest.hexdigest() if is_there else ""
 
