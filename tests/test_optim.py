@@ -227,3 +227,12 @@ def test_a_number_of_parameters_that_no_width_has_is_refused(tmp_path):
     assert given.replace({"hidden_size": 64}).parameters is None
     with pytest.raises(RuntimeError, match="call with_widths first"):
         num_parameters(Experiment(parameters=300), ModelSpec(8, 10))
+
+
+@pytest.mark.parametrize("role", ["optimizer", "schedule", "block"])
+@pytest.mark.parametrize("none", [(), []])
+def test_no_component_at_all_is_one_line(role, none):
+    with pytest.raises(UserError, match=f"^{role}: needs at least one value$"):
+        Experiment().replace({role: none})
+    with pytest.raises(UserError, match=f"^{role}: needs at least one value$"):
+        Experiment.from_values({role: list(none), "cell": None})

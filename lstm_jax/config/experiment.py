@@ -589,12 +589,14 @@ class Experiment:
 
         Each is an instance or a name. The name of a component that is here stands for that one, and
         any other name for default values, but for the fields that all components of the role have:
-        these stay. Raises UserError for an unknown name.
+        these stay. Raises UserError for an unknown name, and for no component at all.
         """
         own_values = {}
         for role, value in values.items():
             table = TASKS if role == "task" else tables(self)[role]
             several = value if isinstance(value, (tuple, list)) else (value,)
+            if not several:
+                raise UserError(f"{role}: needs at least one value")
             chosen = tuple(_chosen(table, each, self.components[role]) for each in several)
             own_values[role] = chosen[0] if len(chosen) == 1 else chosen
         return copy_with(self, own_values)
@@ -751,7 +753,7 @@ def _distinct(values: Sequence[Any]) -> Any:
         return values[0]
     single = [v for held in values for v in (held if isinstance(held, tuple) else (held,))]
     distinct = tuple(dict.fromkeys(single))
-    return distinct[0] if len(distinct) == 1 else distinct  # none: `check_value` refuses it
+    return distinct if len(distinct) > 1 else distinct[0]
 
 
 def _static(values: tuple[Any, ...]) -> tuple[Any, ...]:
