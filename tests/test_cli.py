@@ -11,8 +11,8 @@ import pytest
 from lstm_jax import Experiment, Images
 from lstm_jax.cli.commands import COMMANDS
 from lstm_jax.cli.parse import ALIASES, parse
-from lstm_jax.config.experiment import all_field_specs
 from lstm_jax.config.experiment_files import load_study
+from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ import pytest
 from trained_runs import made_up_record, quiet
 
 from lstm_jax import Adding, Experiment, Images
-from lstm_jax.config.experiment import all_field_specs
+from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.trained import load_member

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_jax import components, tasks
-from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_values import all_field_specs
+from lstm_jax.config.labels import format_value
 from lstm_jax.errors import UserError
 from lstm_jax.fields import MAX_VALUES, Axis, axis, check_value, field_specs, parse_value
 from lstm_jax.optim import OPTIMIZERS, Adam, Constant

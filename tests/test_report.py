@@ -14,7 +14,7 @@ from PIL import Image
 from trained_runs import METADATA, SWEEP, made_up_record, quiet, zero_model
 
 from lstm_jax import Experiment
-from lstm_jax.config.experiment import format_value
+from lstm_jax.config.labels import format_value
 from lstm_jax.config.search import Search
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem, UserError

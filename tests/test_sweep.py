@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fast_compile import fast_jit
 
-from lstm_jax.config.experiment import Experiment, all_field_specs
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.errors import UserError
 from lstm_jax.optim import AdamW
 from lstm_jax.runs import checkpoints

@@ -13,8 +13,10 @@ from typing import Any, NoReturn
 
 from lstm_jax.cli.commands import COMMANDS, Command, OnRun, OnStudy, Score
 from lstm_jax.components import tables
-from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_names, load_study, name_all_experiments
+from lstm_jax.config.experiment_values import all_field_specs
+from lstm_jax.config.labels import format_value
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.fields import FieldSpec, check_value, field_specs, parse_value

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lstm_jax.components import Component
-from lstm_jax.config.experiment import Experiment, all_field_specs, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_values import all_field_specs
+from lstm_jax.config.labels import format_value
 from lstm_jax.errors import UserError, missing_package
 
 if TYPE_CHECKING:

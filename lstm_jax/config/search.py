@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from lstm_jax.config.experiment import BUDGETS, Experiment, Values
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_fields import BUDGETS
+from lstm_jax.config.experiment_values import Values
 from lstm_jax.config.sampling import (
     Range,
     Space,

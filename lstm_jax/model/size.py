@@ -8,7 +8,8 @@ from functools import partial
 import jax
 
 from lstm_jax.components import copy_with
-from lstm_jax.config.experiment import MAX_HIDDEN_SIZE, Experiment
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_fields import MAX_HIDDEN_SIZE
 from lstm_jax.errors import UserError
 from lstm_jax.model.init import init_params
 from lstm_jax.tasks.task import ModelSpec

@@ -17,7 +17,8 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
 from lstm_jax.fields import field_specs, parse_value

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.report import plots
 from lstm_jax.report.curves import MAX_PANELS, curves_by_setting, setting_name

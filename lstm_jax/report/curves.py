@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.drawing import Figure
 from lstm_jax.report.plots import Curve

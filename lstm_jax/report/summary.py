@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
-from lstm_jax.config.experiment import field_label, format_value
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.report.curves import data_name, joined_values, setting_name, varied_paths
 from lstm_jax.runs.record import Record

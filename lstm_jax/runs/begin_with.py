@@ -16,7 +16,8 @@ from typing import Any
 
 import jax
 
-from lstm_jax.config.experiment import BUDGETS, Experiment
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_fields import BUDGETS
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Say
 from lstm_jax.errors import EnvironmentProblem, UserError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import in_use, run_directories

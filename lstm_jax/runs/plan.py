@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from lstm_jax.config.experiment import field_label, format_value
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.runs import checkpoints

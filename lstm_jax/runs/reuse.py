@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.config.experiment import BUDGETS, Experiment
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_fields import BUDGETS
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.directory import in_use, is_shard

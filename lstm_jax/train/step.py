@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.config.experiment import Experiment, all_field_specs
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.data.dataset import Arrays, Split, num_examples
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams, fuse_kernels

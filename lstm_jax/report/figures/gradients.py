@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells import get_cell
-from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.shards import work
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.model import forward

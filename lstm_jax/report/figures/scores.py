@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lstm_jax.config.experiment import field_label
+from lstm_jax.config.labels import field_label
 from lstm_jax.data.dataset import Say
 from lstm_jax.predict.scores import ScoredElsewhere, by_setting, read_scores, table_of, varied
 from lstm_jax.report import drawing, plots

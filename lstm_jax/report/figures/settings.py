@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from lstm_jax.config.experiment import Experiment, all_field_specs, field_label, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_values import all_field_specs
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.predict import inference
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import colour_note, data_name, rank, setting_name, varied_paths

@@ -10,7 +10,8 @@ from statistics import mean
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from lstm_jax.config.experiment import Experiment, field_label, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.shards import work
 from lstm_jax.runs.loggers.logger import Logger
 from lstm_jax.runs.progress import say

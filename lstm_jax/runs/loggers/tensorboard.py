@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.config.experiment import Experiment, format_value
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.labels import format_value
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import missing_package
 from lstm_jax.runs.files import disk_errors, list_folder, make_folder
