@@ -8,9 +8,10 @@ A layer, used like `flax.linen.RNN(cell)` (it needs JAX and Flax alone):
     params = layer.init(jax.random.key(0), x)    # x: float32 [batch, time, features]
     outputs = layer.apply(params, x)             # [batch, time, 128]
 
-The recurrence alone, for any framework (`help(lstm_jax.lstm)` lists the shapes):
+The same layers as Flax NNX modules are in `lstm_jax.nnx`. The recurrence alone, for any framework
+(`help(lstm_jax.lstm)` lists the shapes):
 
-    from lstm_jax import lstm
+    from lstm_jax import lstm, gru, rnn
     h_TBH, (c_BH, h_BH) = lstm(x_TBI, input_kernel_IG, recurrent_kernel_HG, bias_G)
 
 An experiment (pip install 'lstm_jax[experiments]'). A field with several values makes a grid, whose
@@ -44,9 +45,11 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lstm_jax.api import Outcome, load, read, run
+    from lstm_jax.cells.gru import gru
     from lstm_jax.cells.linear_scan import linear_scan
     from lstm_jax.cells.linen import GRU, LRU, LSTM, RNN, SLSTM, MinGRU
     from lstm_jax.cells.lstm import lstm
+    from lstm_jax.cells.rnn import rnn
     from lstm_jax.config.experiment import Experiment
     from lstm_jax.config.search import Search, Study
     from lstm_jax.data.dataset import Dataset, make_dataset
@@ -99,11 +102,13 @@ __all__ = [
     "Text",
     "Translation",
     "UserError",
+    "gru",
     "linear_scan",
     "load",
     "lstm",
     "make_dataset",
     "read",
+    "rnn",
     "run",
 ]
 __version__ = "0.2.0"
@@ -123,9 +128,11 @@ os.register_at_fork(after_in_child=_after_fork)
 # The names of each module, imported when they are first used.
 _MODULES = {
     "lstm_jax.api": ("Outcome", "load", "read", "run"),
+    "lstm_jax.cells.gru": ("gru",),
     "lstm_jax.cells.linear_scan": ("linear_scan",),
     "lstm_jax.cells.linen": ("GRU", "LRU", "LSTM", "RNN", "SLSTM", "MinGRU"),
     "lstm_jax.cells.lstm": ("lstm",),
+    "lstm_jax.cells.rnn": ("rnn",),
     "lstm_jax.data.dataset": ("Dataset", "make_dataset"),
     "lstm_jax.errors": ("DivergedError", "Interrupted", "EnvironmentProblem", "UserError"),
     "lstm_jax.config.experiment": ("Experiment",),
@@ -143,6 +150,8 @@ def __getattr__(name: str) -> object:
     """Imports a public name when it is first used. Raises AttributeError for any other name."""
     from importlib import import_module
 
+    if name == "nnx":
+        return import_module("lstm_jax.nnx")
     for module, names in _MODULES.items():
         if name in names:
             value: object = getattr(import_module(module), name)

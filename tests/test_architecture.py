@@ -15,6 +15,7 @@ FOLDERS = (
         "stand_ins",
         "components",
         "cells",
+        "nnx",
         "data",
         "tasks",
     ),

@@ -3,6 +3,7 @@
 import pickle
 import re
 import runpy
+from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ import pytest
 from fast_compile import fast_jit
 from flax import nnx
 from rich.console import Console
-from trained_runs import quiet
+from trained_runs import METADATA, quiet, zero_model
 
 import lstm_jax
 from lstm_jax import Experiment
@@ -193,14 +194,80 @@ def test_the_recurrence_works_in_other_frameworks(tmp_path):
     h_BTH, _ = fast_jit(both.init_with_output)(key, x_BTI, lengths_B)
     again_BTH, _ = fast_jit(both.init_with_output)(key, x_BTI[:, :2], np.array([2, 2]))
     np.testing.assert_allclose(h_BTH[1, :2], again_BTH[1], atol=1e-6)  # padding hides nothing
-    logits = models["nnx_model"]["Classifier"](3, 4, 7, nnx.Rngs(0))(x_BTI)
+    graph, state = nnx.split(models["nnx_model"]["Classifier"](3, 4, 7, nnx.Rngs(0)))
+    logits = fast_jit(lambda state, x: nnx.merge(graph, state)(x, lengths_B))(state, x_BTI)
     assert logits.shape == (2, 7)
+    jvp, cell = models["forward_mode"]["jvp"], lstm_jax.RNN(2)
+    weights, tangent = cell.init(key, x_BTI), jax.random.normal(key, x_BTI.shape)
+    outputs, slope = fast_jit(lambda x, v: jvp(partial(cell.apply, weights), (x,), (v,)))(
+        x_BTI, tangent
+    )
+    further, _ = fast_jit(lambda x: (cell.apply(weights, x), 0))(x_BTI + 1e-3 * tangent)
+    np.testing.assert_allclose(slope, (further - outputs) / 1e-3, atol=5e-3)
     decay = models["decay"]
     np.testing.assert_array_equal(decay["second"], decay["h_TBH"][4:])
     layer = models["equinox_model"]["Layer"](3, 4, key)
     h_TBH = layer(x_BTI.swapaxes(0, 1))
     assert h_TBH.shape == (5, 2, 4)
     assert np.isfinite(h_TBH).all()
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def pytorch_lstm(z_x, z_h, h, c):
+    i, f, g, o = np.split(z_x + z_h, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def pytorch_gru(z_x, z_h, h, c):
+    (r, z, n), (r_h, z_h, n_h) = np.split(z_x, 3), np.split(z_h, 3)
+    r, z = sigmoid(r + r_h), sigmoid(z + z_h)
+    return (1 - z) * np.tanh(n + r * n_h) + z * h, c
+
+
+def pytorch_rnn(z_x, z_h, h, c):
+    return np.tanh(z_x + z_h), c
+
+
+@pytest.mark.parametrize(
+    ("cell", "formula", "columns", "blocks"),
+    [("lstm", pytorch_lstm, 4, 4), ("gru", pytorch_gru, 3, 4), ("rnn", pytorch_rnn, 1, 1)],
+)
+def test_weights_go_to_pytorch_and_back(tmp_path, cell, formula, columns, blocks):
+    """The formulas are those of the documents of `torch.nn.LSTM`, `GRU` and `RNN`."""
+    write_blocks("docs/weights.md", tmp_path)
+    page = runpy.run_path(str(tmp_path / "torch_weights.py"))
+    rng, hidden = np.random.default_rng(0), 3
+    shapes = (2, columns * hidden), (hidden, columns * hidden), (blocks * hidden,)
+    kernels = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    state = page["to_torch"](cell, *kernels)
+    assert state["weight_ih_l0"].shape == (columns * hidden, 2)
+    state["bias_hh_l0"] += 0.25  # as of a layer that PyTorch made
+    state["bias_ih_l0"] -= 0.5
+    x_TI, h, c, expected = rng.normal(size=(5, 2)).astype(np.float32), np.zeros(3), np.zeros(3), []
+    for x in x_TI:
+        z_x = state["weight_ih_l0"] @ x + state["bias_ih_l0"]
+        h, c = formula(z_x, state["weight_hh_l0"] @ h + state["bias_hh_l0"], h, c)
+        expected.append(h)
+    ours = page["from_torch"](cell, state)
+    h_TBH, _ = getattr(lstm_jax, cell)(x_TI[:, None], *ours)
+    np.testing.assert_allclose(h_TBH[:, 0], expected, atol=1e-6)
+    again = page["from_torch"](cell, page["to_torch"](cell, *ours))
+    for actual, wanted in zip(again, ours, strict=True):
+        np.testing.assert_array_equal(actual, wanted)
+
+
+def test_weights_of_a_run_have_its_forget_bias(tmp_path):
+    write_blocks("docs/weights.md", tmp_path)
+    of_run = runpy.run_path(str(tmp_path / "torch_weights.py"))["of_run"]
+    member = Experiment(task=Images(dataset="digits"), hidden_size=4, forget_bias=3.0)
+    model = zero_model(member, METADATA)
+    kernel_x, kernel_h, bias = of_run(model)
+    assert (kernel_x.shape, kernel_h.shape) == ((4, 16), (4, 16))
+    np.testing.assert_array_equal(bias, [0] * 8 + [3] * 4 + [0] * 4)
 
 
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):

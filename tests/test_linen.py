@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from fast_compile import fast_jit
 from textbook import assert_close, weighted
 
+import lstm_jax.nnx
 from lstm_jax.cells.linen import GRU, LRU, LSTM, RNN, SLSTM, MinGRU
 from lstm_jax.cells.scan import run, stack_kernels
 
@@ -152,6 +154,38 @@ def test_a_layer_of_our_own_is_its_cell(module, num_states):
     )(x.swapaxes(0, 1))  # fmt: skip
     assert_close(outputs.swapaxes(0, 1), expected)
     assert_close(jax.tree.leaves(final), list(state))
+
+
+def test_nnx_has_the_modules_of_linen():
+    for module in (LSTM, GRU, RNN, MinGRU, LRU, SLSTM):
+        assert getattr(lstm_jax.nnx, module.__name__).linen_class is module
+
+
+def test_an_nnx_layer_has_the_parameters_and_the_bits_of_linen():
+    """The bits of outputs, gradients and a time step are compared."""
+    x, rngs = normal(2, 3, NUM_STEPS, NUM_INPUTS), flax.nnx.Rngs(0)
+    theirs = LSTM(HIDDEN, return_carry=True)
+    ours = lstm_jax.nnx.LSTM(NUM_INPUTS, HIDDEN, rngs=rngs, return_carry=True)
+    params = theirs.init(flax.nnx.Rngs(0).params(), x)["params"]
+    graph, state = flax.nnx.split(ours)
+    jax.tree.map(np.testing.assert_array_equal, flax.nnx.to_pure_dict(state), params)
+
+    def run_all(apply, params):
+        options = {"seq_lengths": jnp.array([6, 1, 4], jnp.int32), "reverse": True}
+
+        def scalar(params):
+            carry, outputs = apply(params, x, **options)
+            return weighted(outputs), apply(params, carry, x[:, 0], method="step")
+
+        return fast_jit(jax.value_and_grad(scalar, has_aux=True))(params)
+
+    def of_nnx(state, *arguments, method="__call__", **options):
+        return getattr(flax.nnx.merge(graph, state), method)(*arguments, **options)
+
+    actual, gradient = run_all(of_nnx, state)
+    expected = run_all(lambda params, *a, **k: theirs.apply({"params": params}, *a, **k), params)
+    both = (actual, flax.nnx.to_pure_dict(gradient)), expected
+    jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 @pytest.mark.parametrize("module", [LSTM, RNN, MinGRU, LRU, SLSTM])

@@ -117,7 +117,7 @@ class CellParams(nn.Module):
         return (input_kernel_IW, recurrent_RW, bias_G), extra
 
 
-class _Layer(nn.Module):
+class RecurrentLayer(nn.Module):
     """The base of the layers. Arguments and results are those of `nn.RNN`, with two differences.
 
     The state is float32 even where all else is bfloat16. The final carry of a sequence of length 0
@@ -217,7 +217,7 @@ class _Layer(nn.Module):
         return carry, outputs[..., 0, :]
 
 
-class LSTM(_Layer):
+class LSTM(RecurrentLayer):
     """A layer that replaces `nn.RNN(nn.OptimizedLSTMCell(features))`, or `nn.LSTMCell`."""
 
     cell = lstm_cell
@@ -225,7 +225,7 @@ class LSTM(_Layer):
     biases = ("hi", "hg", "hf", "ho")
 
 
-class GRU(_Layer):
+class GRU(RecurrentLayer):
     """A layer that replaces `nn.RNN(nn.GRUCell(features))`."""
 
     cell = gru_cell
@@ -233,7 +233,7 @@ class GRU(_Layer):
     biases = ("ir", "iz", "hn", "in")
 
 
-class RNN(_Layer):
+class RNN(RecurrentLayer):
     """A layer that replaces `nn.RNN(nn.SimpleCell(features))`."""
 
     cell = rnn_cell
@@ -241,19 +241,19 @@ class RNN(_Layer):
     biases = ("i",)
 
 
-class MinGRU(_Layer):
+class MinGRU(RecurrentLayer):
     """A layer of `mingru`; see `cells/linear_gated.py`. Its carry is h."""
 
     cell = mingru_cell
 
 
-class LRU(_Layer):
+class LRU(RecurrentLayer):
     """A layer of `lru`; see `cells/state_space.py`. Its carry is (real, imaginary, h)."""
 
     cell = lru_cell
 
 
-class SLSTM(_Layer):
+class SLSTM(RecurrentLayer):
     """A layer of `slstm`; see `cells/slstm.py`. Its carry is (c, n, m, h)."""
 
     cell = slstm_cell

@@ -1,4 +1,5 @@
-"""The recurrent networks without gates. Axes: B batch, G = H hidden.
+"""The recurrent networks without gates. Axes: T time steps, B batch, I input, G = H
+hidden.
 
 rnn:   h = tanh(x @ W + h @ U + b)      Elman, "Finding structure in time" (1990)
 irnn:  h = relu(x @ W + h @ U + b)      Le, Jaitly and Hinton, "A simple way to initialize
@@ -12,6 +13,29 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.cell import Cell, Extra, State
+from lstm_jax.cells.scan import run_unstacked
+
+
+def rnn(
+    x_TBI: jax.Array,
+    input_kernel_IH: jax.Array,
+    recurrent_kernel_HH: jax.Array,
+    bias_H: jax.Array,
+    carry: jax.Array | None = None,
+    lengths_B: jax.Array | None = None,
+    *,
+    reverse: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """Runs a tanh RNN over T time steps: returns all outputs [T,B,H] and the final carry h, [B,H].
+
+    carry: h before the first time step, [B,H]; None stands for zeros.
+
+    The other arguments, dtypes, gradients and errors are those of `lstm_jax.lstm`.
+    """
+    state = None if carry is None else (carry,)
+    kernels = input_kernel_IH, recurrent_kernel_HH, bias_H
+    h_TBH, (h_BH,) = run_unstacked(rnn_cell, x_TBI, *kernels, state, lengths_B, reverse=reverse)
+    return h_TBH, h_BH
 
 
 def _tanh(z_BG: jax.Array, state: State, extra: Extra) -> State:

@@ -35,7 +35,8 @@ from lstm_jax.cells.scan_vjp import append_state, broadcast_to_batch, recur
 
 FORWARD_MODE = (
     "the recurrence is a custom_vjp function, with gradients in reverse mode alone: take jax.grad, "
-    "jax.vjp or jax.jacrev instead of jax.jvp, jax.linearize or jax.jacfwd"
+    "jax.vjp or jax.jacrev instead of jax.jvp, jax.linearize or jax.jacfwd, or the jvp in "
+    "docs/recurrence.md"
 )
 
 
