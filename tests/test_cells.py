@@ -54,6 +54,7 @@ def by_onnx(operator, x, weights, initial, **attributes):
 ONNX = {
     "rnn": ("RNN", "n", [0], [None], {}),
     "gru": ("GRU", "urn", [1, 0, 3], [None, None, 2], {"linear_before_reset": 1}),
+    "gru_reset_before": ("GRU", "urn", [1, 0, 2], [None] * 3, {"linear_before_reset": 0}),
     "lstm": ("LSTM", "iofg", [0, 3, 2, 1], [None] * 4, {}),
 }
 

@@ -16,9 +16,10 @@ from textbook_modern import MODERN, textbook_numpy
 
 from lstm_jax import linear_scan
 from lstm_jax.cells import CELLS, get_cell
-from lstm_jax.cells.cell import Weight
+from lstm_jax.cells.cell import Block, Weight
 from lstm_jax.cells.linear_cell import LinearCell
 from lstm_jax.cells.scan import run, stack_kernels
+from lstm_jax.cells.staged_cell import StagedCell
 
 every_cell = pytest.mark.parametrize("name", MODERN)
 
@@ -120,7 +121,7 @@ def test_the_associative_form_equals_the_sequential_one(name):
     assert_close(result(True), result(False))
 
 
-@pytest.mark.parametrize("name", ["mingru", "brc"])
+@pytest.mark.parametrize("name", ["mingru", "brc", "mgu_gate_before"])
 def test_second_derivatives(name):
     with jax.enable_x64(True):
         inputs = arguments(name, (2, 1, 1, 2), dtype="float64")
@@ -246,3 +247,32 @@ def test_a_contradictory_linear_cell_is_an_error(fields, message):
 
 def test_weights_know_their_shape():
     assert Weight(print, rank=2).shape(3) == (3, 3)
+
+
+def staged(formula=print, **fields):
+    defaults = {"columns": ("f", "n"), "stages": (("f",), ("n",))}
+    return StagedCell("mine", formula=formula, **defaults | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stages": (("f",),)}, "stages of ('f',), columns ('f', 'n')"),
+        ({"pointwise": print}, "a staged cell has a formula"),
+        ({"state": ("c", "h"), "read": ("c",)}, "one kernel for each column, not ('c',)"),
+        ({"blocks": (Block("f"), Block("n", "x"))}, "one block for each column"),
+    ],
+)
+def test_a_contradictory_staged_cell_is_an_error(fields, message):
+    with pytest.raises(ValueError, match="cell mine") as error:
+        staged(**fields)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("order", "message"), [([0, 0], "product 0 twice"), ([1], "not call all")])
+def test_a_formula_that_does_not_call_each_product_once_is_an_error(order, message):
+    def formula(x, products, state, extra):
+        return (sum(products[index](state[0])[0] for index in order),)
+
+    with pytest.raises(ValueError, match=f"cell mine: .*{message}"):
+        run(staged(formula), jnp.zeros((5, 4)), jnp.zeros((1, 2, 2)))

@@ -2,13 +2,15 @@
 
 Each takes z[column], the sums that the paper's gates and candidates read; h[column], the product
 of the state alone, where a formula needs it apart; w, the extra weights; s, the states before, by
-name. It returns the states after. Where a public code of the authors exists, it was read beside the
-paper: the names of the repositories stand here.
+name. It returns the states after. That of a `StagedCell` takes x[column], the sums of the input
+alone, and times(column, v), the product of v with the column's recurrent kernel. Where a public
+code of the authors exists, it was read beside the paper: the names of the repositories stand here.
 """
 
 import numpy as np
 
 from lstm_jax.cells import get_cell
+from lstm_jax.cells.staged_cell import StagedCell
 
 tanh, exp, log = np.tanh, np.exp, np.log
 
@@ -93,6 +95,23 @@ def slstm(z, h, w, s):
     return {"c": c / exp(m), "n": n / exp(m), "m": m, "h": sigmoid(z["o"]) * c / n}
 
 
+def lem(x, times, w, s):  # tk-rusch/LEM, sMNIST
+    dt = 0.21
+    t1, t2 = (dt * sigmoid(x[k] + times(k, s["h"])) for k in "ts")
+    memory = (1 - t2) * s["z"] + t2 * tanh(x["n"] + times("n", s["h"]))
+    return {"z": memory, "h": (1 - t1) * s["h"] + t1 * tanh(x["y"] + times("y", memory))}
+
+
+def gru_reset_before(x, times, w, s):  # equations 5 to 8 of the paper
+    r, u = (sigmoid(x[k] + times(k, s["h"])) for k in "ru")
+    return {"h": u * s["h"] + (1 - u) * tanh(x["n"] + times("n", r * s["h"]))}
+
+
+def mgu_gate_before(x, times, w, s):  # equation 8 of the paper
+    f = sigmoid(x["f"] + times("f", s["h"]))
+    return {"h": (1 - f) * s["h"] + f * tanh(x["n"] + times("n", f * s["h"]))}
+
+
 def positive(v):
     return np.where(v >= 0, v + 0.5, sigmoid(v))
 
@@ -145,7 +164,7 @@ MODERN = {
     f.__name__: f
     for f in (
         janet, mgu, brc, nbrc, indrnn, sru, paragru, paralstm, cornn, unicornn, slstm,
-        mingru, minlstm, qrnn, hgrn, rglru, lru, linoss,
+        mingru, minlstm, qrnn, hgrn, rglru, lru, linoss, lem, gru_reset_before, mgu_gate_before,
     )
 }  # fmt: skip
 
@@ -157,6 +176,10 @@ def textbook_numpy(name, params, x_TBI, state, lengths, reverse):
     kernels = np.split(kernel_IW, len(cell.columns), axis=1)
     biases = np.split(bias_G, len(cell.blocks))
     hidden = len(biases[0])
+
+    def times(column, v):
+        return v @ np.split(recurrent_RW, len(cell.columns), axis=1)[cell.columns.index(column)]
+
     outputs = np.zeros((num_steps, batch, hidden))
     final = [np.array(array) for array in state]
     for b in range(batch):
@@ -166,21 +189,31 @@ def textbook_numpy(name, params, x_TBI, state, lengths, reverse):
         states = {k: array[b : b + 1] for k, array in zip(cell.state, state, strict=True)}
         for t, x in enumerate(rows):
             z = {column: x @ kernel for column, kernel in zip(cell.columns, kernels, strict=True)}
-            h = {column: np.zeros_like(z[column]) for column in cell.columns}
-            for index, source in enumerate(cell.read):
-                square = np.split(recurrent_RW, cell.num_read)[index]
-                for column, of in zip(
-                    cell.columns, np.split(square, len(cell.columns), axis=1), strict=True
-                ):
-                    h[column] = h[column] + states[source] @ of
-            for block, bias in zip(cell.blocks, biases, strict=True):
-                apart = "x" not in block.sources  # the product of the state stays by itself
-                (h if apart else z)[block.column] = (h if apart else z)[block.column] + bias
-                if not apart and len(block.sources) > 1:
-                    z[block.column] = z[block.column] + h[block.column]
-            states = MODERN[name](z, h, weights, states)
+            if isinstance(cell, StagedCell):
+                x = {k: z[k] + bias for k, bias in zip(cell.columns, biases, strict=True)}
+                states = MODERN[name](x, times, weights, states)
+            else:
+                z, h = sums_of_blocks(cell, z, recurrent_RW, biases, states)
+                states = MODERN[name](z, h, weights, states)
             outputs[t, b] = states["h"]
             if t < lengths[b]:
                 for array, k in zip(final, cell.state, strict=True):
                     array[b] = states[k][0]
     return outputs, tuple(final)
+
+
+def sums_of_blocks(cell, z, recurrent_RW, biases, states):
+    """Returns the sums that the gates read, and the products of the state, by column."""
+    z, h = {**z}, {column: np.zeros_like(z[column]) for column in cell.columns}
+    for index, source in enumerate(cell.read):
+        square = np.split(recurrent_RW, cell.num_read)[index]
+        for column, of in zip(
+            cell.columns, np.split(square, len(cell.columns), axis=1), strict=True
+        ):
+            h[column] = h[column] + states[source] @ of
+    for block, bias in zip(cell.blocks, biases, strict=True):
+        apart = "x" not in block.sources  # the product of the state stays by itself
+        (h if apart else z)[block.column] = (h if apart else z)[block.column] + bias
+        if not apart and len(block.sources) > 1:
+            z[block.column] = z[block.column] + h[block.column]
+    return z, h

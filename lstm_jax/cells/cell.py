@@ -60,7 +60,7 @@ class Cell:
     name: str
     columns: tuple[str, ...]  # names of the kernel's columns, H wide each
     # (z_BG, state, extra) -> new state. z_BG: the pre-activations, block beside block. Only a
-    # `LinearCell` has none.
+    # `LinearCell` and a `StagedCell` have none.
     pointwise: Callable[[jax.Array, State, Extra], State] | None = None
     blocks: tuple[Block, ...] = ()  # default: one for each column, which reads x and all of `read`
     state: tuple[str, ...] = ("h",)  # names of the states, one letter each; h is the output
@@ -73,6 +73,8 @@ class Cell:
     keeps: str | None = None
     # "identity" or "zeros", where the cell's paper starts from it.
     recurrent_init: str | None = None
+    # Initial values of the whole kernel, inputs before states, where the paper has its own.
+    kernel_init: Init | None = None
     # (z_BG, state before, state after, extra) -> values for a report, gates after activation.
     activations: Callable[[jax.Array, State, State, Extra], Activations] | None = None
     # A gradient by hand, for a cell without `extra`; other cells use `jax.vjp` of `pointwise`.

@@ -5,6 +5,7 @@ state = pointwise(z, state), with the cell's own pointwise formula. r is the par
 old state that the matrix product reads; for most cells it is h. `scan_vjp.py` holds both passes and
 the reasons for their form. Where the products read no state, they are taken for all time steps at
 once: `pointwise_scan.py`, and `linear_cell.py` for cells that are linear in their state.
+`staged_cell.py` runs cells whose products wait for each other.
 
 Axes: T time steps, B batch, I input, H hidden, R = num_read * H, K = I + 1 + R, W = columns * H
 (the parameters), G = blocks * H (the pre-activations).
@@ -32,6 +33,7 @@ from lstm_jax.cells.linear_cell import LinearCell, run_linear, trace_linear
 from lstm_jax.cells.ordered_matmul import affine_rows
 from lstm_jax.cells.pointwise_scan import scan_pointwise
 from lstm_jax.cells.scan_vjp import append_state, broadcast_to_batch, recur
+from lstm_jax.cells.staged_cell import StagedCell, run_staged, trace_staged
 
 FORWARD_MODE = (
     "the recurrence is a custom_vjp function, with gradients in reverse mode alone: take jax.grad, "
@@ -94,6 +96,10 @@ def run(
     if reverse:
         x_TBI = flip(x_TBI, lengths_B)
     try:
+        if isinstance(cell, StagedCell):
+            return run_staged(
+                cell, kernel_KG, x_TBI, extra, initial, lengths_B, keep_outputs=keep_outputs
+            )
         if cell.read:
             return recur(cell, keep_outputs, kernel_KG, x_TBI, extra, initial, lengths_B)
         if isinstance(cell, LinearCell):
@@ -166,6 +172,8 @@ def trace(
         perturbation_TBH = jnp.zeros((num_steps, batch, hidden), kernel_KG.dtype)
     if isinstance(cell, LinearCell):
         return trace_linear(cell, kernel_KG, x_TBI, extra or {}, perturbation_TBH)
+    if isinstance(cell, StagedCell):
+        return trace_staged(cell, kernel_KG, x_TBI, extra or {}, perturbation_TBH)
     extra_BH = broadcast_to_batch(extra or {}, batch)
     output = cell.output_index
 

@@ -35,6 +35,7 @@ class Operator(NamedTuple):
 OPERATORS = {
     "lstm": Operator("LSTM", "iofg", {}),
     "gru": Operator("GRU", "urn", {"linear_before_reset": 1}),
+    "gru_reset_before": Operator("GRU", "urn", {"linear_before_reset": 0}),
     "rnn": Operator("RNN", "n", {"activations": ["Tanh"]}),
     "irnn": Operator("RNN", "n", {"activations": ["Relu"]}),
 }

@@ -148,6 +148,7 @@ class CellParams(nn.Module):
         cell, hidden = self.cell, self.hidden_size
         notebook = self.experiment.kernel_init == "notebook" and cell.recurrent_init is None
         kernel_init = initializers.glorot_uniform() if notebook else partial(_init_kernel, cell)
+        kernel_init = cell.kernel_init or kernel_init
         shape = self.num_inputs + cell.num_read * hidden, len(cell.columns) * hidden
         self.param("kernel", kernel_init, shape, jnp.float32)
         if count := sum(block.bias for block in cell.blocks):
