@@ -104,10 +104,14 @@ def tracked(member):
     return bare(dict.fromkeys(("symbols", "states"), ((length,), np.int32)))
 
 
+def asked(member):
+    return bare(dict.fromkeys(("symbols", "targets"), ((member.task.length,), np.int32)))
+
+
 MADE = {  # by task
     "adding": numbers, "captions": scenes, "copying": symbols, "forecast": windows,
     "images": images, "language": bytes_, "text": texts, "translation": pairs,
-    "state_tracking": tracked,
+    "state_tracking": tracked, "recall": asked, "selective_copying": asked,
 }  # fmt: skip
 
 

@@ -1,0 +1,107 @@
+"""A table of cells on equal terms: the rate is chosen on validation, the result has fresh seeds.
+
+    python -m benchmarks.equal_terms recall              # trains; again: resumes, or prints it
+    python -m benchmarks.equal_terms recall --seed 0 1 2 3 4
+
+First trains `experiments/NAME.py`, whose grid has several learning rates and one seed. Then, for
+everything else that varies in it (the cell, as a rule), takes the rate with the best metric on
+validation and trains it with other seeds. The table has the test metric of these: the seed that
+chose the rate has no part in it. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax
+reproduce` makes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lstm_jax import Experiment, run
+from lstm_jax.api import Outcome
+from lstm_jax.config.experiment_files import load_study
+from lstm_jax.errors import UserError
+from lstm_jax.runs.statistics import Summary, summarise
+
+
+def best_rates(outcome: Outcome) -> list[Experiment]:
+    """Returns, in the order of the grid, the member with the best rate of each other combination.
+
+    A member that diverged is the worst one; the first of two equal ones is taken.
+    """
+    groups: dict[Experiment, list[Summary]] = {}
+    for summary in summarise(outcome.members):  # the best first
+        rest = summary.setting.apart_from("learning_rate", "seed")
+        groups.setdefault(rest, []).append(summary)
+    best = {rest: group[0].results[0].member for rest, group in groups.items()}
+    order = {result.member.apart_from("learning_rate", "seed"): None for result in outcome.members}
+    return [best[rest] for rest in order]
+
+
+def with_seeds(member: Experiment, seeds: Sequence[int]) -> Experiment:
+    """Returns a member with other seeds. Raises UserError where its own seed is among them."""
+    if member.seed in seeds:
+        raise UserError(f"seed: {member.seed} has chosen the rate; give others than it")
+    width = {} if member.parameters is None else {"parameters": member.parameters}
+    return member.replace({"seed": tuple(seeds), **width})
+
+
+def row(grid: Experiment, outcome: Outcome) -> dict[str, Any]:
+    """Returns the row of a setting: its place in the grid, its size, its test metric."""
+    (summary,) = summarise(outcome.members)
+    first = summary.results[0].member
+    test, trivial = summary.test, first.task.metric
+    seconds = [result.seconds for result in summary.results if result.seconds is not None]
+    return {
+        **{path: first.values[path] for path in grid.axes if path not in ("learning_rate", "seed")},
+        "hidden_size": first.hidden_size,
+        "parameters": summary.results[0].num_parameters,
+        "learning_rate": first.learning_rate,
+        trivial: test.mean,
+        "half_width": test.half_width,
+        "seeds": test.n,
+        "diverged": summary.diverged,
+        "seconds_each": sum(seconds) / len(seconds) if seconds else None,
+        "run": f"{outcome.directory.parent.name}/{outcome.directory.name}",
+        "parameters_sha256": " ".join(r.parameters_sha256 or "" for r in summary.results),
+    }
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns the table in Markdown, without the SHA-256, which the CSV has."""
+
+    def cell(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    names = [name for name in rows[0] if name != "parameters_sha256"]
+    lines = [names, ["---"] * len(names), *([cell(each[name]) for name in names] for each in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Trains both stages, prints the table, and writes it to `runs/NAME/equal_terms.csv`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", help="an experiment of several rates and one seed")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    options = parser.parse_args()
+    study, console = load_study(options.name), Console()
+    grid, name = study.experiment, Path(options.name).stem
+    outcome = run(study, name=name, runs_dir=options.runs_dir, console=console)
+    rows = [
+        row(grid, run(with_seeds(member, options.seed), name=name, runs_dir=options.runs_dir,
+                      silent=True))
+        for member in best_rates(outcome)
+    ]  # fmt: skip
+    print(markdown(rows))
+    with (options.runs_dir / name / "equal_terms.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
