@@ -10,9 +10,9 @@ from lstm_jax import AssociativeRecall, Experiment
 
 experiment = Experiment(
     task=AssociativeRecall(pairs=4, length=64),
-    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "rglru", "slstm", "paragru"),
+    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "slstm", "paragru"),
     parameters=16_000,
-    learning_rate=(1e-3, 3e-3, 1e-2),
+    learning_rate=(3e-3, 1e-2),
     seed=100,
     total_steps=2_000,
     batch_size=64,

@@ -223,6 +223,29 @@ def test_a_reading_is_an_order_of_the_same_numbers(reading):
         np.testing.assert_array_equal(order, np.random.RandomState(0).permutation(12))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pooled_pixels_are_the_means_of_squares(channels):
+    """A model of 14 x 14 means reads what it would read of images of that size."""
+    pixels = np.random.RandomState(0).randint(0, 256, (5, 6, 6, channels), np.uint8)
+    means = np.stack(
+        [
+            pixels[:, y : y + 2, x : x + 2].astype(np.float64).mean((1, 2))
+            for y in (0, 2, 4)
+            for x in (0, 2, 4)
+        ],
+        axis=1,
+    ).reshape(5, 3, 3 * channels)
+    images = pixels.reshape(5, 6, -1)
+    for reading in ("rows", "columns", "permuted"):
+        task = Images(reading=reading, pool=2)
+        np.testing.assert_array_equal(task.sequences(images), to_sequences(means, reading))
+        metadata = {"shapes": {"images": list(images.shape[1:])}, "num_classes": 7}
+        spec, shape = task.model_spec(metadata), task.sequences(images).shape
+        assert (task.num_time_steps(metadata), spec.num_features) == shape[1:]
+    with pytest.raises(UserError, match="whose side is a multiple of 4; mnist has 6 x"):
+        Images(pool=4).model_spec(metadata)
+
+
 def test_the_trivial_score_is_the_share_of_the_commonest_class():
     labels = [np.int32(values) for values in ([0, 1, 1], [0], [1, 1, 0, 2])]
     made = make_dataset("few", *({"labels": some} for some in labels))

@@ -188,11 +188,15 @@ IMAGES = Images(dataset="digits").load(say_nothing)
 
 
 @pytest.mark.parametrize(
-    ("cell", "layers", "how"),
-    [("lstm", 2, "columns"), ("gru", 2, "permuted"), ("rnn", 2, "rows"), ("irnn", 1, "rows")],
-)
-def test_what_onnx_runs_answers_as_the_model_does(cell, layers, how):
-    trained = untrained(Images(dataset="digits", reading=how), IMAGES, cell=cell, layers=layers)
+    ("cell", "layers", "how", "pool"),
+    [
+        ("lstm", 2, "columns", 1), ("gru", 2, "permuted", 2), ("rnn", 2, "rows", 1),
+        ("irnn", 1, "rows", 4),
+    ],
+)  # fmt: skip
+def test_what_onnx_runs_answers_as_the_model_does(cell, layers, how, pool):
+    task = Images(dataset="digits", reading=how, pool=pool)
+    trained = untrained(task, IMAGES, cell=cell, layers=layers)
     actual, wanted = both(trained, IMAGES, run_onnx(to_onnx(trained)))
     np.testing.assert_allclose(actual, wanted, atol=1e-5)
     np.testing.assert_allclose(trained.probabilities(IMAGES.test["images"][:37]), wanted, atol=1e-6)

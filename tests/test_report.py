@@ -186,18 +186,34 @@ def test_only_a_model_that_the_sketch_page_computes_has_one():
         assert not can_draw_digit(zero_model(member.replace({"task.dataset": own}), METADATA))
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_the_sketch_page_answers_as_the_model(trained_sweep, tmp_path):
-    """Runs the page's own network, up to where the script touches the page, on 100 test images."""
-    images, trained = load_images("digits").test["images"][:100], load_trained(trained_sweep)
+def on_the_page(trained, images, wanted, path):
+    """Returns what the sketch page's script makes of images, up to where it touches the page."""
     script = draw_digit_page(trained, "this run").split("<script>")[1].split("// As in lstm_jax")[0]
     ask = f"""
-    for (const image of {(images / 255).reshape(100, -1).tolist()})
-      console.log(JSON.stringify(read(model.order.map(i => image[i])).beliefs.at(-1)));"""
-    path = tmp_path / "page.js"
+    for (const image of {(images / 255).reshape(len(images), -1).tolist()})
+      console.log(JSON.stringify({wanted}));"""
     path.write_text(script + ask)
     done = subprocess.run(["node", path], capture_output=True, text=True, timeout=60, check=True)
-    answers = np.array([json.loads(line) for line in done.stdout.splitlines()])
+    return np.array([json.loads(line) for line in done.stdout.splitlines()])
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_sketch_page_reads_the_pixels_that_the_model_reads(tmp_path):
+    images, values = load_images("digits").test["images"][:3], {"hidden_size": 4, "task.pool": 2}
+    for reading in ("columns", "permuted"):
+        member = next(SWEEP.members()).replace({"task.reading": reading, **values})
+        trained = zero_model(member, METADATA)
+        read = on_the_page(trained, images, "arranged(image)", tmp_path / "page.js")
+        wanted = trained.images_task.sequences(images).reshape(3, -1) / 255
+        np.testing.assert_allclose(read, wanted, atol=1e-6)
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_sketch_page_answers_as_the_model(trained_sweep, tmp_path):
+    """Runs the page's own network on 100 test images."""
+    images, trained = load_images("digits").test["images"][:100], load_trained(trained_sweep)
+    wanted = "read(arranged(image)).beliefs.at(-1)"
+    answers = on_the_page(trained, images, wanted, tmp_path / "page.js")
     expected = trained.probabilities(images)
     np.testing.assert_array_equal(answers.argmax(axis=1), expected.argmax(axis=1))
     np.testing.assert_allclose(answers, expected, atol=1e-3)

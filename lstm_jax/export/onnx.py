@@ -161,25 +161,39 @@ def _input_graph(trained: TrainedModel) -> InputGraph:
         return InputGraph(inputs, [embed, transpose], {"embedding": table}, "lengths")
     constants = {"white": np.array(255.0, np.float32)}
     reading, (rows, features) = trained.images_task.reading, trained.image_shape
+    nodes = [
+        node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        node("Div", ["floats", "white"], ["whole"]),
+    ]
+    scaled = "whole"
+    if (size := trained.images_task.pool) > 1:
+        channels = features // rows
+        rows, features = trained.images_task.read_shape(trained.metadata)
+        squares = [-1, rows, size, rows, size, channels]
+        constants |= {
+            "squares": np.array(squares, np.int64),
+            "pooled": np.array([-1, rows, features], np.int64),
+        }
+        nodes += [
+            node("Reshape", ["whole", "squares"], ["in_squares"]),
+            node("ReduceMean", ["in_squares"], ["means"], axes=[2, 4], keepdims=0),
+            node("Reshape", ["means", "pooled"], ["scaled"]),
+        ]
+        scaled = "scaled"
     if reading == "rows":
-        arrange = [node("Identity", ["scaled"], ["read"])]
+        nodes += [node("Identity", [scaled], ["read"])]
     elif reading == "columns":
-        arrange = [node("Transpose", ["scaled"], ["read"], perm=[0, 2, 1])]
+        nodes += [node("Transpose", [scaled], ["read"], perm=[0, 2, 1])]
     else:  # pixel by pixel
         order = to_sequences(np.arange(rows * features).reshape(1, rows, features), reading)[
             0, :, 0
         ]
         constants |= {"pixels": np.array([0, -1, 1], np.int64), "order": order.astype(np.int64)}
-        arrange = [
-            node("Reshape", ["scaled", "pixels"], ["flat"]),
+        nodes += [
+            node("Reshape", [scaled, "pixels"], ["flat"]),
             node("Gather", ["flat", "order"], ["read"], axis=1),
         ]
-    nodes = [
-        node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        node("Div", ["floats", "white"], ["scaled"]),
-        *arrange,
-        transpose,
-    ]
+    nodes.append(transpose)
     inputs = [info("images", TensorProto.UINT8, ["n", *trained.image_shape])]
     return InputGraph(inputs, nodes, constants)
 

@@ -19,7 +19,6 @@ from lstm_jax.predict.pictures import Picture, read_as_is, read_picture, read_st
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.runs.files import printable
-from lstm_jax.tasks.images import to_sequences
 
 SHADES = " .:-=+*#%@"
 SURE = 0.7  # an answer with a lower probability is marked as not sure
@@ -93,7 +92,7 @@ def _answer(
         return
     if options.show_each_time_step:
         # Each line shows what the model reads in a time step and its best class after it.
-        image_SI = to_sequences(images, trained.images_task.reading)[0]
+        image_SI = trained.images_task.sequences(images)[0]
         beliefs_SC = trained.beliefs(images)[:, 0]
         num_steps, features = image_SI.shape
         every = 1 if features > 1 else max(1, num_steps // MAX_SHOWN)

@@ -29,7 +29,7 @@ from lstm_jax.runs.results import Result
 from lstm_jax.runs.session import check_code
 from lstm_jax.runs.statistics import chosen, summarise
 from lstm_jax.runs.trust import read_trusted
-from lstm_jax.tasks.images import Images, num_channels, num_time_steps
+from lstm_jax.tasks.images import Images, num_channels
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.placement import named_leaves
 
@@ -176,7 +176,7 @@ class TrainedModel:
         layer does not read forwards into the head.
         """
         refuse_after_fork()
-        count = num_time_steps(self.metadata, self.images_task.reading)
+        count = self.images_task.num_time_steps(self.metadata)
         if not forward.can_trace(self.member, self.spec):
             raise UserError(
                 "the answer after each time step is shown of models that read forwards alone, "

@@ -41,7 +41,8 @@ def draw_digit_page(trained: TrainedModel, member_label: str) -> str:
         return base64.b64encode(np.asarray(array, "<f4").tobytes()).decode()
 
     task, (side, _) = trained.images_task, trained.image_shape
-    order = to_sequences(np.arange(side * side).reshape(1, side, side), task.reading)
+    pooled = side // task.pool
+    order = to_sequences(np.arange(pooled**2).reshape(1, pooled, pooled), task.reading)
     model = {
         "kernel": encoded(trained.fused.layers[0][0].kernel_KG),
         "head": encoded(trained.fused.head_DO),
@@ -51,6 +52,7 @@ def draw_digit_page(trained: TrainedModel, member_label: str) -> str:
         "steps": order.shape[1],
         "classes": trained.spec.num_outputs,
         "side": side,
+        "pool": task.pool,
         "reading": task.reading,
         "time_step": task.time_step_name,
     }

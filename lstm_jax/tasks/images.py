@@ -5,7 +5,6 @@ Axes: N images, B batch, T rows or other time steps, I features of a time step, 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,6 +52,11 @@ class Images(ClassificationTask):
         "MNIST), or `permuted`, pixels in one fixed random order; the last two test long memories",
         choices=lambda: READINGS,
     )
+    pool: Axis[int] = axis(
+        1, "side of the squares of pixels whose mean stands for them: 2 makes 14 x 14 pixels of "
+        "28 x 28, a quarter of the time steps of `pixels`; 1: every pixel",
+        low=1, high=1024,
+    )  # fmt: skip
     shift: Axis[int] = axis(
         0, "maximum shift of training images in pixels, horizontally and vertically, zero-padded",
         low=0, high=1024, setting=True,
@@ -104,6 +108,12 @@ class Images(ClassificationTask):
             raise UserError(
                 f"task.shift: {self.shift} moves images of {rows} rows out of sight; give less"
             )
+        if self.pool > 1 and (features != rows * num_channels(metadata) or rows % self.pool):
+            raise UserError(
+                f"task.pool: needs square images whose side is a multiple of {self.pool}; "
+                f"{self.dataset} has {rows} x {features}"
+            )
+        rows, features = self.read_shape(metadata)
         width = {"rows": features, "columns": rows}.get(self.reading, 1)
         return ModelSpec(num_features=width, num_outputs=metadata["num_classes"])
 
@@ -115,8 +125,22 @@ class Images(ClassificationTask):
     def inputs(self, batch: Batch) -> Inputs:
         import jax.numpy as jnp
 
-        x_BTI = to_sequences(batch["images"], self.reading).astype(jnp.float32) / 255.0
+        x_BTI = self.sequences(batch["images"]).astype(jnp.float32) / 255.0
         return Inputs(x_BTI.swapaxes(0, 1))
+
+    def sequences(self, images_NTI: Any) -> Any:
+        """Returns images [N,T,I], of NumPy or JAX, as the sequences that the model reads."""
+        return to_sequences(mean_pool(images_NTI, self.pool), self.reading)
+
+    def read_shape(self, metadata: dict[str, Any]) -> tuple[int, int]:
+        """Returns the rows and features of an image after pooling."""
+        rows, features = metadata["shapes"]["images"]
+        return rows // self.pool, features // self.pool
+
+    def num_time_steps(self, metadata: dict[str, Any]) -> int:
+        """Returns the number of time steps in which an image is read."""
+        rows, features = self.read_shape(metadata)
+        return {"rows": rows, "columns": features}.get(self.reading, rows * features)
 
     @property
     def time_step_name(self) -> str:
@@ -132,6 +156,24 @@ def num_channels(metadata: dict[str, Any]) -> int:
     """
     rows, features = metadata["shapes"]["images"]
     return metadata.get("channels") or (3 if features == 3 * rows else 1)
+
+
+def mean_pool(images_NTI: Any, size: int) -> Any:
+    """Returns the means of all squares of `size` x `size` pixels, float32 [N, T/size, I/size].
+
+    With `size` 1 it returns the images as they are. Images are square, as in `shift_images`.
+    """
+    if size == 1:
+        return images_NTI
+    import numpy as np
+
+    rows, features = images_NTI.shape[1:]
+    channels = max(1, features // rows)
+    small, columns = rows // size, features // (size * channels)
+    squares = images_NTI.reshape(-1, small, size, columns, size, channels).astype(np.float32)
+    # One addition after the other: a plain sum may be ordered by the number of threads.
+    total = sum(squares[:, :, y, :, x] for y in range(size) for x in range(size))
+    return (total * (1 / size**2)).reshape(-1, small, columns * channels)
 
 
 def to_sequences(images_NTI: Any, reading: str) -> Any:
@@ -173,9 +215,3 @@ def shift_images(key: jax.Array, images_BTI: jax.Array, max_shift: int) -> jax.A
         return jax.lax.dynamic_slice(image, start, (rows, features))
 
     return jax.vmap(window)(padded, offset_B2)
-
-
-def num_time_steps(metadata: dict[str, Any], reading: str) -> int:
-    """Returns the number of time steps in which an image is read."""
-    rows, features = metadata["shapes"]["images"]
-    return {"rows": rows, "columns": features}.get(reading, math.prod((rows, features)))
