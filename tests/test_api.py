@@ -87,7 +87,7 @@ def test_the_same_call_again_finds_it_finished_and_read_finds_it_too(outcome):
     for name in ("latest", "unnamed", f"unnamed/{outcome.directory.name[:4]}"):
         assert lstm_jax.read(name, runs_dir=runs).record.sessions == before
     first = lstm_jax.load("latest", outcome.members[1].member.digest[:6], runs_dir=runs)
-    assert first.predict(tiny_split(4)["images"]).shape == (4,)
+    assert len(first.predict(tiny_split(4)["images"])) == 4
 
 
 def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(outcome, tmp_path):

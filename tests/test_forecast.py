@@ -10,6 +10,7 @@ import gzip
 from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
+import pyarrow
 import pytest
 from trained_runs import quiet, train_in_memory
 
@@ -421,6 +422,18 @@ def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
     np.testing.assert_allclose(values, columns["wave"][47:], atol=0.8)
     assert [line.split()[0] for line in lines] == ["+1", "+2", "+3"]
     assert told(PredictOptions(last=file, json=True))[0].startswith('{"file": ')
+    window_TI = np.array([columns[name][41:47] for name in model.metadata["columns"]]).T
+    (answer,) = model.predict(window_TI)
+    assert [f"{value:.6g}" for value in answer] == [f"{value:.6g}" for value in values]
+    frame = model.predict(pyarrow.table({name: column[:47] for name, column in columns.items()}))
+    np.testing.assert_array_equal(frame["wave"], answer)
+    stream = model.stream()
+    np.testing.assert_allclose([stream.step(row) for row in window_TI][-1], answer, rtol=1e-6)
+    for call in (lambda: model.predict(window_TI[1:]), lambda: stream.step(window_TI[0, :0])):
+        with pytest.raises(
+            UserError, match=r"model reads numbers \[N, 6, |has the numbers of wave"
+        ):
+            call()
     written(file, waves(5))
     for options, says in (
         (PredictOptions(last=file), "5 rows are fewer than the 6"),

@@ -55,6 +55,20 @@ def trained(member, dataset):
     return model, programs.score(state.params, dataset.test)
 
 
+def test_a_stream_knows_the_next_byte_and_goes_on_as_the_whole_text(trained):
+    model, _ = trained
+    stream, text = model.stream(), b"abcdab"
+    next_TV = np.array([stream.step(byte) for byte in text])
+    assert bytes(next_TV.argmax(axis=1).tolist()) == b"bcdabc"
+    outputs_TV = model.outputs({"symbols": np.frombuffer(text + b"c", np.uint8)[None]})[:, 0]
+    np.testing.assert_allclose(next_TV, jax.nn.softmax(outputs_TV), atol=1e-6)
+    answer = model.predict(["abc", "c"], length=5, temperature=0)
+    assert answer.texts == ["dabcd", "dabcd"]
+    assert repr(answer) == "Texts('abc' -> 'dabcd', 'c' -> 'dabcd')"
+    with pytest.raises(UserError, match="expected a byte"):
+        stream.step("a")
+
+
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])
 def test_windows_hold_the_text_and_each_byte_is_predicted_once(count):
     text = np.random.RandomState(count).bytes(count)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pyarrow.compute as pc
 import pytest
+from pyarrow.csv import read_csv
 from trained_runs import zero_model
 
 from lstm_jax import Experiment, Forecast, run
@@ -308,6 +310,17 @@ def test_predict_goes_on_with_each_series_in_its_own_unit(tmp_path, capsys):
     assert [float(line.split(": ")[1]) for line in lines[1::3]] == pytest.approx(means, rel=1e-5)
     warning = capsys.readouterr().err
     assert re.search("^no forecast of new: .* not trained on the series new$", warning, re.M)
+    with pytest.raises(UserError, match=r"no forecast of new: .* not trained on the series new"):
+        model.predict(read_csv(task.file))
+    with pytest.raises(UserError, match="series 'new' is none of north, south"):
+        model.stream("new")
+    table = read_csv(task.file)
+    frame = model.predict(table.filter(pc.field("place") != "new"))
+    assert [*frame] == ["place", "time", "y"]
+    assert frame["place"].tolist() == ["north", "north", "south", "south"]
+    assert frame["y"][::2].tolist() == pytest.approx(means, rel=1e-5)
+    shown = [line.split()[1:3] for line in lines[1:3]]
+    assert [str(time)[:16].split() for time in frame["time"][:2]] == [[d, t[:5]] for d, t in shown]
 
 
 def test_the_report_shows_each_window_in_the_unit_of_its_series(tmp_path, monkeypatch):

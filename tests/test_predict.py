@@ -8,13 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from trained_runs import SWEEP, quiet, train
+from trained_runs import METADATA, SWEEP, quiet, train
 
 import lstm_jax
 from lstm_jax import Experiment
+from lstm_jax.config.blocks import Residual
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.predict import inference
 from lstm_jax.predict.predict import PredictOptions, predict
+from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.runs import checkpoints
 from lstm_jax.tasks.images import Images
 
@@ -130,6 +133,46 @@ def test_an_unfinished_run_is_used_as_far_as_it_got(records, tmp_path, test_spli
     assert "is unfinished: step 10 of 125" in capsys.readouterr().err
 
 
+def test_answers_are_small_and_numpy_reads_them_as_labels(trained_sweep, test_split, tmp_path):
+    trained, images = lstm_jax.load(trained_sweep), test_split["images"][:5]
+    answers, one = trained.predict(images), trained.predict(images[0])
+    assert (answers == trained.probabilities(images).argmax(axis=1)).all()
+    assert (len(answers), len(one), answers.names[0]) == (5, 1, str(answers.labels[0]))
+    assert repr(answers).startswith(f"Classes({answers.names[0]} ")
+    assert repr(answers).endswith("%, and 2 more)")
+    for index in range(2):
+        Image.fromarray(images[index]).resize((64, 64)).save(tmp_path / f"{index}.png")
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    each = [trained.predict(str(path)).probabilities[0] for path in paths]
+    np.testing.assert_allclose(trained.predict(paths).probabilities, each, atol=1e-6)
+
+
+def test_a_stream_ends_where_the_whole_image_does(trained_sweep, test_split):
+    trained = lstm_jax.load(trained_sweep)
+    stream = trained.stream()
+    for image in test_split["images"][:3]:
+        stream.reset()
+        beliefs = [stream.step(row) for row in image]
+        whole_C = trained.predict(image).probabilities[0]
+        np.testing.assert_allclose(beliefs[-1], whole_C, atol=1e-6)
+        np.testing.assert_allclose(beliefs, trained.beliefs(image[None])[:, 0], atol=1e-5)
+    for row in (image[0, 1:], image[0].astype(int), image):
+        with pytest.raises(UserError, match=r"this model reads uint8 \[8\], a row of an image"):
+            stream.step(row)
+
+
+def test_a_stream_reads_columns_through_a_block_with_a_convolution(test_split):
+    image, task = test_split["images"][0], Images(dataset="digits", reading="columns")
+    member = Experiment(task=task, hidden_size=4, block=Residual(conv=3))
+    params = inference.initial_params(member, task.model_spec(METADATA))
+    model = TrainedModel("test", member, 0, None, METADATA, params)
+    stream = model.stream()
+    last = [stream.step(column) for column in image.T][-1]
+    np.testing.assert_allclose(last, model.predict(image).probabilities[0], atol=1e-6)
+    with pytest.raises(UserError, match="its head reads the mean"):
+        replace(model, member=member.replace({"read_out": "mean"})).stream()
+
+
 @pytest.mark.parametrize("images", [np.zeros((1, 8, 9), np.uint8), np.zeros((1, 8, 8))])
 def test_images_of_another_shape_are_refused(trained_sweep, images):
     with pytest.raises(UserError, match=r"this model reads uint8 \[N, 8, 8\]"):
@@ -192,6 +235,6 @@ def test_an_array_on_stdin(trained_sweep, test_split, monkeypatch):
     saved = io.BytesIO()
     np.save(saved, test_split["images"][:5])
     wanted = lstm_jax.load(trained_sweep).predict(test_split["images"][:5])
-    assert [int(line.split()[1]) for line in feed(saved.getvalue())] == list(wanted)
+    assert [int(line.split()[1]) for line in feed(saved.getvalue())] == wanted.labels.tolist()
     with pytest.raises(UserError, match="stdin is no array"):
         feed(b"not an array")

@@ -387,6 +387,13 @@ def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     assert answer["probabilities"] == answer["by_step"][-1][1]
     with pytest.raises(UserError, match=r"^predict: ' ' has no word that could be read$"):
         text.predict(model, PredictOptions((" ",)), printed.append)
+    answers = model.predict(["the film is good", "the film"])
+    assert answers.names == ["1", "0"]
+    assert answers.probabilities[0, 1] == pytest.approx(answer["probabilities"]["1"], abs=1e-5)
+    with pytest.raises(UserError, match="give a text, or a list of texts"):
+        model.predict([7])
+    with pytest.raises(UserError, match="time step by time step: it reads backwards too"):
+        model.stream()
 
 
 def test_the_report_shows_texts_and_simpler_models(trained, monkeypatch):

@@ -27,6 +27,7 @@ from lstm_jax.model import forward
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.model.init import init_params
 from lstm_jax.predict import decode, sequence
+from lstm_jax.predict.answers import Sentences
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report.page import answer_figures
@@ -245,6 +246,12 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
     for sentence in ("", "a b c d e"):
         with pytest.raises(UserError, match=r"^predict: \d words; this model reads 1 to 4$"):
             sequence.translate(trained, PredictOptions((sentence,)), printed.append)
+    answers = trained.predict(["b e", "d"])
+    assert answers.texts == ["B E", "D"]
+    assert repr(answers).startswith("Sentences('B E' ")
+    assert trained.predict("d", beam=2).texts == ["D"]
+    with pytest.raises(UserError, match="writes a sentence when it has read the whole source"):
+        trained.stream()
 
 
 @pytest.mark.parametrize("text", ["¿Quién, yo?  No: don\u2019t.", "12 of 1905, a_b"])
@@ -355,7 +362,7 @@ def test_a_scene_is_a_picture_in_either_colour_or_an_array_on_stdin(tmp_path, mo
     def generate(trained, examples, beam):
         scenes_read.append(examples["scenes"])
         count = len(examples["scenes"])
-        return decode.Generated(["a seven"] * count, np.zeros((count, 4)), np.full(count, 0.5))
+        return Sentences(["a seven"] * count, np.zeros((count, 4)), np.full(count, 0.5))
 
     monkeypatch.setattr(decode, "generate", generate)
     trained = SimpleNamespace(metadata={"shapes": {"scenes": [6, 8], "target": [4]}})
@@ -378,7 +385,7 @@ def test_a_scene_is_a_picture_in_either_colour_or_an_array_on_stdin(tmp_path, mo
     feed(np.save, np.stack([scene] * 3))
     assert lines[2:] == ['{"image": "-", "caption": "a seven", "certainty": 0.5}'] * 3
     with pytest.raises(UserError, match=r"this model reads uint8 \[N, 6, 8\]"):
-        feed(np.save, scene)
+        feed(np.save, scene[1:])
     with pytest.raises(UserError, match="stdin is an archive of arrays"):
         feed(np.savez, scene)
 

@@ -273,6 +273,13 @@ def read_table(path: str | Path, options: TableOptions = PLAIN, say: Say = say_n
     return table._replace(options=options)
 
 
+def table_of_frame(frame: Any) -> Table:
+    """Returns the columns of a data frame of pandas, Polars or PyArrow, and a named index."""
+    import pyarrow as pa
+
+    return _typed(Path("the data frame"), pa.table(frame), None)
+
+
 def _is_text(column: pa.Array) -> bool:
     import pyarrow as pa
 

@@ -41,6 +41,13 @@ class Times(NamedTuple):
     zone: timezone | None = None  # of the last time; None: the times name none
     doubt: str = ""  # what else the dates may mean
 
+    def date(self, value: float) -> datetime | float:
+        """Returns a time in the zone of the last row; the number where times are numbers."""
+        if not self.are_dates:
+            return value
+        when = EPOCH + timedelta(seconds=round(value, 3))
+        return when.astimezone(self.zone) if self.zone else when.replace(tzinfo=None)
+
     def show(self, value: float) -> str:
         """Returns a time in the zone of the last row, as `2024-05-01 13:00`."""
         if not self.are_dates:

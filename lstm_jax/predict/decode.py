@@ -21,19 +21,12 @@ from lstm_jax.errors import missing_package
 from lstm_jax.model import attention, forward
 from lstm_jax.model.attention import Encoded
 from lstm_jax.model.fused_params import FusedParams
+from lstm_jax.predict.answers import Sentences
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Batch
 
 BATCH_SIZE = 50
 NEVER = -1e30  # the log probability of a token that must not be generated
-
-
-class Generated(NamedTuple):
-    """The sentences that a model generated for N examples."""
-
-    texts: list[str]
-    tokens_NS: np.ndarray  # int32, with the end token, then padding
-    certainty_N: np.ndarray  # the geometric mean of the probabilities of a sentence's tokens
 
 
 class Beam(NamedTuple):
@@ -117,7 +110,7 @@ def _step(
     ), None
 
 
-def generate(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Generated:
+def generate(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Sentences:
     """Returns the sentence that the model generates for each example."""
     steps = int(trained.metadata["shapes"]["target"][0])
     tokens, means = list[np.ndarray](), list[np.ndarray]()
@@ -129,7 +122,7 @@ def generate(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Generate
         tokens.append(np.asarray(tokens_BS))
         means.append(np.asarray(mean_B))
     tokens_NS, mean_N = np.concatenate(tokens)[:total], np.concatenate(means)[:total]
-    return Generated(texts(tokens_NS, trained.metadata, "target"), tokens_NS, np.exp(mean_N))
+    return Sentences(texts(tokens_NS, trained.metadata, "target"), tokens_NS, np.exp(mean_N))
 
 
 def texts(tokens_NS: np.ndarray, metadata: dict[str, Any], side: str) -> list[str]:

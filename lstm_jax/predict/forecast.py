@@ -6,15 +6,17 @@ Axes: N windows, T time steps of a window, I columns, S time steps of a forecast
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from json import dumps
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.readers import SeriesTable, Table
+from lstm_jax.data.readers import SeriesTable, Table, table_of_frame
 from lstm_jax.data.series import (
     MAX_SHOWN,
     Series,
@@ -27,10 +29,11 @@ from lstm_jax.data.series import (
     without_missing,
 )
 from lstm_jax.data.time_series import Forecaster, Scales, gather_windows
-from lstm_jax.data.times import NUMBER, TimeStep
+from lstm_jax.data.times import NUMBER, Times, TimeStep
 from lstm_jax.errors import UserError
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.runs.array_columns import Columns
 from lstm_jax.runs.files import printable
 from lstm_jax.tasks.forecast import Forecast
 
@@ -45,25 +48,94 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     """
     if options.last is None or options.inputs:
         raise UserError("predict: a forecast begins at the end of a file: --last FILE.csv")
-    metadata, task = trained.metadata, trained.member.task
-    assert isinstance(task, Forecast)
-    file = options.last
+    target, task = trained.metadata["target"], forecast_task(trained)
+    file, problems = options.last, dict[str, str]()
 
     def warn(line: str) -> None:
         print(printable(line), file=sys.stderr)  # apart from the answer
 
-    columns, scales = metadata["columns"], Scales.of(metadata)
     rows = task.read_rows(file, warn)
+    ends = continue_table(trained, rows, problems, warn)
+    for end in ends:
+        shown = [end.times.show(time) for time in end.when] if end.times else []
+        if options.json:
+            answer = {"file": str(file), "after_row": end.row + 1, "target": target}
+            answer |= {"series": end.series} if end.series else {}
+            answer |= {"times": shown[1:]} if shown else {}
+            say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in end.values]}))
+            continue
+        name = f"{target}{f' of {end.series}' if end.series else ''}"
+        say(f"{name} after {rows.locate(end.row)}{f' ({shown[0]})' if shown else ''}")
+        for ahead, value in enumerate(end.values, 1):
+            say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value:.6g}")
+    for name, problem in list(problems.items())[:MAX_SHOWN]:
+        warn(f"no forecast of {name}: {problem}")
+    if problems:
+        raise UserError(
+            f"{file}: no forecast of {len(problems):,} of {len(ends) + len(problems):,} series: "
+            f"{listed(problems)}"
+        )
+
+
+def forecast(trained: TrainedModel, rows: Any, series: str = "") -> Any:
+    """Returns what follows the last rows of a data frame of pandas or Polars, as a data frame: a
+    row for each value, with its time where times are known, and with its series where the model was
+    trained on several. A table of PyArrow is answered by `Columns`.
+
+    Or returns what follows windows of an array [N,T,I], or one window [T,I], of one series: float64
+    [N,S]. The columns of an array are those of the data set; `series` names their series.
+
+    All numbers are in the units of the data of training. What is doubtful is a warning. Raises
+    UserError as `predict` does, and for an array of another shape.
+    """
+    task, metadata, problems = forecast_task(trained), trained.metadata, dict[str, str]()
+    if not hasattr(rows, "__arrow_c_stream__"):
+        return _continue_windows(trained, np.asarray(rows), series)
+    ends = continue_table(trained, table_of_frame(rows), problems, warnings.warn)
+    if problems:
+        raise UserError(f"no forecast of {listed(problems)}: {next(iter(problems.values()))}")
+    answers = list[dict[str, Any]]()
+    for end in ends:
+        of_series = {task.series: end.series} if task.series else {}
+        for ahead, value in enumerate(end.values, 1):
+            time = {end.column: end.times.date(end.when[ahead])} if end.times else {}
+            answers.append({**of_series, **time, metadata["target"]: value})
+    columns, package = Columns(answers), type(rows).__module__.partition(".")[0]
+    if package == "pandas":
+        return columns.to_pandas().infer_objects()  # dates become a column of dates
+    return columns.to_polars() if package == "polars" else columns
+
+
+class SeriesForecast(NamedTuple):
+    """What follows the last rows of one series, in the unit of the target."""
+
+    series: str  # its name; empty where the data hold one series
+    row: int  # the last row of the table that was read, from 0
+    values: list[float]
+    column: str = ""  # of the times; empty where no time is known
+    times: Times | None = None
+    when: Sequence[float] = ()  # the time of the last row, and that of each value
+
+
+def continue_table(
+    trained: TrainedModel, rows: Table, problems: dict[str, str], warn: Say
+) -> list[SeriesForecast]:
+    """Returns the forecast of each series of a table that names its columns.
+
+    Of several series, those without a forecast are added to `problems`, each with its reason.
+    Raises UserError as `predict` does.
+    """
+    metadata, task = trained.metadata, forecast_task(trained)
+    columns, scales, ends = metadata["columns"], Scales.of(metadata), list[SeriesForecast]()
     _check_encoding(rows, columns, task.encoding)
     table = task.read_columns(rows, columns, warn)
     each, times = order_by_time(table, columns, task.time, task.series, warn)
     step = _time_step(metadata.get("time", {}), each, times, table)
     say_missing(table, each, task.missing, warn)
-    problems = dict[str, str]()  # by series
     for one in each:
         try:
             if one.name not in scales.series:
-                raise UserError(f"{file}: the model was not trained on the series {one.name}")
+                raise UserError(f"{rows.path}: the model was not trained on the series {one.name}")
             last_rows = _last_rows(one, step, task, times, table, warn)
         except UserError as error:
             if len(each) == 1:
@@ -71,30 +143,48 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
             problems[one.name] = str(error)
             continue
         x_TI = np.stack([last_rows.columns[name] for name in columns], axis=1)
-        number_N = np.array([scales.series.index(one.name)])
-        scaled_NTI = scales.scale_rows(x_TI[None], number_N).astype(np.float32)
-        y_NS = scales.unscale_target(forecasts(trained, scaled_NTI), number_N)
-        values, last, shown = y_NS[0].tolist(), int(last_rows.rows[-1]), list[str]()
+        (values_S,) = _continue_windows(trained, x_TI, one.name)
+        end = SeriesForecast(one.name, int(last_rows.rows[-1]), values_S.tolist())
         if times and step and last_rows.times is not None:
             now = float(last_rows.times[-1])
             with suppress(OverflowError, ValueError):  # after the year 9999
-                shown = [times.times.show(time) for time in (now, *step.after(now, task.horizon))]
-        if options.json:
-            answer = {"file": str(file), "after_row": last + 1, "target": metadata["target"]}
-            answer |= {"series": one.name} if one.name else {}
-            answer |= {"times": shown[1:]} if shown else {}
-            say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in values]}))
-            continue
-        name = f"{metadata['target']}{f' of {one.name}' if one.name else ''}"
-        say(f"{name} after {table.locate(last)}{f' ({shown[0]})' if shown else ''}")
-        for ahead, value in enumerate(values, 1):
-            say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value:.6g}")
-    for name, problem in list(problems.items())[:MAX_SHOWN]:
-        warn(f"no forecast of {name}: {problem}")
-    if problems:
+                when = [now, *step.after(now, task.horizon)]
+                times.times.show(when[-1])
+                end = end._replace(column=times.column, times=times.times, when=when)
+        ends.append(end)
+    return ends
+
+
+def _continue_windows(trained: TrainedModel, rows: np.ndarray, series: str) -> np.ndarray:
+    """Returns the values that follow windows [N,T,I] or [T,I] of a series: float64 [N,S]. Both are
+    in the units of the data. Raises UserError for another shape, and for a series without a name.
+    """
+    task, scales = forecast_task(trained), Scales.of(trained.metadata)
+    rows_NTI = rows[None] if rows.ndim == 2 else rows
+    shape = task.window, len(trained.metadata["columns"])
+    if rows_NTI.dtype.kind not in "iuf" or rows_NTI.shape[1:] != shape:
         raise UserError(
-            f"{file}: no forecast of {len(problems):,} of {len(each):,} series: {listed(problems)}"
+            f"predict: windows are {rows.dtype} {list(rows.shape)}; this model reads numbers "
+            f"[N, {shape[0]}, {shape[1]}], or a data frame with the columns "
+            f"{', '.join(trained.metadata['columns'])}"
         )
+    number_N = np.full(len(rows_NTI), series_number(scales, series))
+    scaled_NTI = scales.scale_rows(rows_NTI, number_N).astype(np.float32)
+    return scales.unscale_target(forecasts(trained, scaled_NTI), number_N)
+
+
+def series_number(scales: Scales, series: str) -> int:
+    """Returns the number of a series. Raises UserError where the model was not trained on it."""
+    if series not in scales.series:
+        raise UserError(f"predict: series {series!r} is none of {listed(scales.series)}")
+    return scales.series.index(series)
+
+
+def forecast_task(trained: TrainedModel) -> Forecast:
+    """Returns the task. Raises UserError where the model forecasts nothing."""
+    if not isinstance(trained.member.task, Forecast):
+        raise UserError(f"a model of the task {trained.member.task.name} forecasts no series")
+    return trained.member.task
 
 
 def _check_encoding(rows: Table, columns: list[str], encoding: str | None) -> None:

@@ -9,12 +9,14 @@ import os
 import sys
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lstm_jax.data.dataset import Say
 from lstm_jax.data.image_files import files_in
 from lstm_jax.errors import UserError
+from lstm_jax.predict.answers import Classes
 from lstm_jax.predict.pictures import Picture, read_as_is, read_picture, read_stdin
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
@@ -48,6 +50,21 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         raise UserError(f"{num_failed} of {len(names)} inputs could not be read")
 
 
+def classify(trained: TrainedModel, images: Any) -> Classes:
+    """Returns the classes of images: an array, uint8 [N,T,I] or of one image [T,I], as in the data
+    set; or the path of a picture, or a list of paths.
+
+    Raises UserError for other arrays, and where a file is no picture.
+    """
+    names = [images] if isinstance(images, (str, Path)) else images
+    if isinstance(names, (list, tuple)) and all(isinstance(name, (str, Path)) for name in names):
+        pictures = [picture for name in names for picture in read_input(str(name), trained)]
+        images = np.array([picture.image for picture in pictures], np.uint8)
+    array = np.asarray(images)
+    images_NTI = array[None] if array.ndim == 2 else array
+    return Classes(trained.probabilities(images_NTI), trained.class_names)
+
+
 def read_input(name: str, trained: TrainedModel) -> list[Picture]:
     """Returns the images of an input: one of a file, any number of an array on stdin."""
     if os.path.isdir(name):
@@ -55,7 +72,7 @@ def read_input(name: str, trained: TrainedModel) -> list[Picture]:
     if name == "-":
         array = read_stdin()
         images = array[None] if array.ndim == 2 else array
-        trained.probabilities(images[:1])  # raises UserError where the model cannot read the array
+        classify(trained, images[:1])  # raises UserError where the model cannot read the array
         return [Picture(image) for image in images]
     if trained.reads_drawings:
         return [read_picture(name, trained.image_shape)]
@@ -67,7 +84,7 @@ def _answer(
 ) -> None:
     """Prints the answer for one image."""
     images, classes = picture.image[None], trained.class_names
-    last_C = trained.probabilities(images)[0]
+    last_C = classify(trained, images).probabilities[0]
     first, second = np.argsort(last_C)[::-1][:2]
     notes = []
     if last_C[first] < SURE:

@@ -6,6 +6,7 @@ Axes: T bytes of the prompt, L bytes written, V = 256 possible bytes, W features
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from json import dumps
 from typing import Any
@@ -19,7 +20,8 @@ from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
-from lstm_jax.predict.predict import PredictOptions
+from lstm_jax.predict.answers import Texts
+from lstm_jax.predict.predict import PredictOptions, as_texts
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Inputs
 
@@ -37,6 +39,20 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
             say(dumps(texts, ensure_ascii=False))
         else:
             say(_text(prompt + written))
+
+
+def continue_texts(
+    trained: TrainedModel,
+    beginnings: str | Sequence[str],
+    *,
+    length: int = 200,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Texts:
+    """Returns what the model writes after each beginning, `length` bytes; see `write`."""
+    starts = as_texts(beginnings)
+    written = [write(trained, start.encode(), length, temperature, seed) for start in starts]
+    return Texts(starts, [_text(content) for content in written])
 
 
 def _text(content: bytes) -> str:

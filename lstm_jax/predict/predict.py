@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -75,6 +75,14 @@ def answer_lines(
         raise UserError(
             f"{num_failed:,} of {len(texts):,} texts could not be read; the answer to each says why"
         )
+
+
+def as_texts(inputs: str | Sequence[str]) -> list[str]:
+    """Returns one text or several as a list. Raises UserError for anything else, and for none."""
+    texts = [inputs] if isinstance(inputs, str) else list(inputs)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise UserError("predict: give a text, or a list of texts")
+    return texts
 
 
 def predict(

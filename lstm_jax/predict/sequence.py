@@ -5,6 +5,7 @@ Axes: N examples, S time steps of the decoder, T tokens of the source.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from json import dumps
 
 import numpy as np
@@ -13,8 +14,9 @@ from lstm_jax.data.dataset import Arrays, Say
 from lstm_jax.data.tokens import encode_sentences, lower, normalize, tokenize_sentence
 from lstm_jax.errors import UserError
 from lstm_jax.predict import decode
+from lstm_jax.predict.answers import Sentences
 from lstm_jax.predict.pictures import read_as_is, read_stdin
-from lstm_jax.predict.predict import PredictOptions, answer_lines
+from lstm_jax.predict.predict import PredictOptions, answer_lines, as_texts
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.translation import Translation
 
@@ -27,37 +29,45 @@ def translate(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     """
 
     def answer(sentence: str) -> list[str]:
-        examples = _source(trained, sentence)
-        generated = decode.generate(trained, examples, options.beam)
+        generated = translations(trained, sentence, options.beam)
         certainty, target = float(generated.certainty_N[0]), generated.texts[0]
         if options.json:
             fields = {"source": sentence, "target": target, "certainty": round(certainty, 6)}
             return [dumps(fields, ensure_ascii=False)]
         line = f"{target}  ({certainty:.1%} a {trained.member.task.time_step_name})"
         shown = options.show_each_time_step
-        return [line, *(_attention(trained, examples, generated) if shown else [])]
+        return [line, *(_attention(trained, sentence, generated) if shown else [])]
 
     if options.show_each_time_step and not options.json:
         _refuse_without_attention(trained)
     answer_lines(options, say, "source", answer)
 
 
-def _source(trained: TrainedModel, sentence: str) -> Arrays:
-    """Returns the arrays of one example with an empty target."""
-    task, metadata = trained.member.task, trained.metadata
+def translations(trained: TrainedModel, sentences: str | Sequence[str], beam: int = 1) -> Sentences:
+    """Returns the translations of sentences: the most probable token at each time step, or the best
+    of a beam search. Raises UserError for a sentence that is empty or longer than the model reads.
+    """
+    return decode.generate(trained, _source(trained, as_texts(sentences)), beam)
+
+
+def _source(trained: TrainedModel, sentences: Sequence[str]) -> Arrays:
+    """Returns the arrays of examples with empty targets."""
+    task, metadata, each = trained.member.task, trained.metadata, list[list[str]]()
     assert isinstance(task, Translation)
-    sentence = normalize(sentence)
-    tokens = tokenize_sentence(lower(sentence) if task.lowercase else sentence, task.units)
     longest = metadata["shapes"]["source"][0]
-    if not 0 < len(tokens) <= longest:
-        raise UserError(
-            f"predict: {len(tokens)} {task.time_step_name}s; this model reads 1 to {longest}"
-        )
+    for sentence in sentences:
+        sentence = normalize(sentence)
+        tokens = tokenize_sentence(lower(sentence) if task.lowercase else sentence, task.units)
+        if not 0 < len(tokens) <= longest:
+            raise UserError(
+                f"predict: {len(tokens)} {task.time_step_name}s; this model reads 1 to {longest}"
+            )
+        each.append(tokens)
     vocabulary = metadata["source_vocabulary"], metadata["source_others"]
     return {
-        "source": encode_sentences([tokens], *vocabulary, longest, end=False),
-        "source_lengths": np.array([len(tokens)], np.int32),
-        **_empty_targets(trained, 1),
+        "source": encode_sentences(each, *vocabulary, longest, end=False),
+        "source_lengths": np.array([len(tokens) for tokens in each], np.int32),
+        **_empty_targets(trained, len(each)),
     }
 
 
@@ -73,8 +83,9 @@ def _refuse_without_attention(trained: TrainedModel) -> None:
         raise UserError("predict: --show-each-time-step shows attention, and this model has none")
 
 
-def _attention(trained: TrainedModel, examples: Arrays, generated: decode.Generated) -> list[str]:
+def _attention(trained: TrainedModel, sentence: str, generated: Sentences) -> list[str]:
     """Returns a line for each generated token, with the three source tokens of largest weights."""
+    examples = _source(trained, [sentence])
     source = decode.words(examples["source"][0], trained.metadata, "source")
     target = decode.words(generated.tokens_NS[0], trained.metadata, "target")
     weights_ST = decode.attention_weights(trained, examples, generated.tokens_NS)[0]
@@ -96,19 +107,30 @@ def caption(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     for name in options.inputs:
         if name == "-":
             scenes = read_stdin()
-            if scenes.dtype != np.uint8 or scenes.shape[1:] != (rows, columns) or not len(scenes):
-                raise UserError(
-                    f"scenes are {scenes.dtype} {list(scenes.shape)}; this model reads uint8 "
-                    f"[N, {rows}, {columns}]"
-                )
         else:
             image = read_as_is(name, (rows, columns), channels=1).image
             # Scenes are light on dark.
             scenes = (255 - image if np.median(image) > 127 else image)[None]
-        examples = {"scenes": scenes, **_empty_targets(trained, len(scenes))}
-        generated = decode.generate(trained, examples, options.beam)
+        generated = captions(trained, scenes, options.beam)
         for text, certainty in zip(generated.texts, generated.certainty_N.tolist(), strict=True):
             if options.json:
                 say(dumps({"image": name, "caption": text, "certainty": round(certainty, 6)}))
             else:
                 say(f"{name}: {text}  ({certainty:.1%} a word)")
+
+
+def captions(trained: TrainedModel, scenes_NTI: np.ndarray, beam: int = 1) -> Sentences:
+    """Returns the captions of scenes, uint8 [N, rows, columns], or of one, [rows, columns].
+
+    `beam` is as in `translations`. Raises UserError for other arrays.
+    """
+    rows, columns = trained.metadata["shapes"]["scenes"]
+    scenes = np.asarray(scenes_NTI)
+    scenes = scenes[None] if scenes.ndim == 2 else scenes
+    if scenes.dtype != np.uint8 or scenes.shape[1:] != (rows, columns) or not len(scenes):
+        raise UserError(
+            f"scenes are {scenes.dtype} {list(scenes.shape)}; this model reads uint8 "
+            f"[N, {rows}, {columns}]"
+        )
+    examples = {"scenes": scenes, **_empty_targets(trained, len(scenes))}
+    return decode.generate(trained, examples, beam)

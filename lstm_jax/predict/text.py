@@ -5,6 +5,7 @@ Axes: N texts, T tokens of a text, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from json import dumps
 
 import numpy as np
@@ -13,12 +14,13 @@ from lstm_jax.data.dataset import Say
 from lstm_jax.data.tokens import encode_texts, tokenize_text
 from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
-from lstm_jax.predict.predict import PredictOptions, answer_lines
+from lstm_jax.predict.answers import Classes
+from lstm_jax.predict.predict import PredictOptions, answer_lines, as_texts
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.tasks.task import Batch
 from lstm_jax.tasks.text import Text
 
-BATCH_SIZE = 64  # of every batch, so that one program is compiled for each length
+BATCH_SIZE = 64  # of a batch of several texts, so that few programs are compiled
 
 
 def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
@@ -30,6 +32,12 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     answer_lines(options, say, "text", lambda text: _answer(trained, text, options))
 
 
+def classify(trained: TrainedModel, texts: str | Sequence[str]) -> Classes:
+    """Returns the classes of texts. Raises UserError for a text without a token."""
+    tokens = [tokenize(trained, text) for text in as_texts(texts)]
+    return Classes(probabilities(trained, tokens), trained.class_names)
+
+
 def _answer(trained: TrainedModel, text: str, options: PredictOptions) -> list[str]:
     """Returns the lines of the answer to a text; the last one names the label."""
     classes, known = trained.metadata["classes"], set(trained.metadata["vocabulary"])
@@ -39,7 +47,7 @@ def _answer(trained: TrainedModel, text: str, options: PredictOptions) -> list[s
 
     tokens = tokenize(trained, text)
     beliefs_TC = beliefs(trained, tokens) if options.show_each_time_step else None
-    last_C = probabilities(trained, [tokens])[0] if beliefs_TC is None else beliefs_TC[-1]
+    last_C = classify(trained, text).probabilities[0] if beliefs_TC is None else beliefs_TC[-1]
     best = int(np.argmax(last_C))
     label = classes[best]
     if options.json:
@@ -84,9 +92,10 @@ def tokenize(trained: TrainedModel, text: str) -> list[str]:
 def probabilities(trained: TrainedModel, texts: list[list[str]]) -> np.ndarray:
     """Returns the class probabilities of tokenised texts, float32 [N,C]."""
     results = []
-    for first in range(0, len(texts), BATCH_SIZE):
-        chunk = texts[first : first + BATCH_SIZE]
-        missing = BATCH_SIZE - len(chunk)  # a batch is filled up with texts of one token
+    size = BATCH_SIZE if len(texts) > 1 else 1
+    for first in range(0, len(texts), size):
+        chunk = texts[first : first + size]
+        missing = size - len(chunk)  # a batch is filled up with texts of one token
         lengths = np.array([len(tokens) for tokens in chunk] + [1] * missing, np.int32)
         length = next(bucket for bucket in trained.spec.bucket_lengths if bucket >= lengths.max())
         padded = [*chunk, *([[""]] * missing)]

@@ -1,4 +1,4 @@
-"""A trained member of a run, ready to use: `lstm_jax.load(run_dir).predict(images)`."""
+"""A trained member of a run, ready to use: `lstm_jax.load(run).predict(inputs)`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params
+from lstm_jax.plugins import load_attribute
 from lstm_jax.predict import inference
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.devices import refuse_after_fork
@@ -32,6 +33,9 @@ from lstm_jax.runs.trust import read_trusted
 from lstm_jax.tasks.images import Images, num_channels
 from lstm_jax.tasks.task import Batch, ModelSpec
 from lstm_jax.train.placement import named_leaves
+
+if TYPE_CHECKING:
+    from lstm_jax.predict.stream import Stream
 
 # Sets of characters drawn by hand, light on dark, each cut out, centred and scaled.
 DRAWN_SETS = ("mnist", "digits", "emnist", "kmnist")
@@ -163,11 +167,33 @@ class TrainedModel:
         empty = np.zeros((0, self.spec.num_outputs), np.float32)
         return np.concatenate([empty, *map(self.answers, self._batches(images_NTI, 1000))])
 
-    def predict(self, images_NTI: np.ndarray) -> np.ndarray:
-        """Returns the most probable class of each image, int [N]. Takes and raises what
-        `probabilities` does.
+    def predict(self, inputs: Any, **options: Any) -> Any:
+        """Returns the answers to a user's inputs, as the command `predict` gives them.
+
+        Images, texts, rows of a series, sentences, scenes and beginnings of texts are read as the
+        function says that the task names in `answers`; it has the `options`. A task that names none
+        reads a batch, a dict of arrays as in its data set, and the answers are an array: see
+        `TrainedModel.answers`. Raises UserError for inputs that the task cannot read.
         """
-        return np.argmax(self.probabilities(images_NTI), axis=-1)
+        refuse_after_fork()
+        if name := self.member.task.answers:
+            return load_attribute("answers", name)(self, inputs, **options)
+        if not isinstance(inputs, dict):
+            raise UserError(
+                f"predict: a model of the task {self.member.task.name} reads a dict of the arrays "
+                f"of its data set, not {type(inputs).__name__}"
+            )
+        return self.answers(inputs, **options)
+
+    def stream(self, series: str = "") -> Stream:
+        """Returns a reader of one sequence, time step by time step: `stream().step(x)`.
+
+        `series` names one of several series of a forecast. Raises UserError for a model that must
+        know the whole sequence first.
+        """
+        from lstm_jax.predict.stream import Stream
+
+        return Stream(self, series)
 
     def beliefs(self, images_NTI: np.ndarray) -> np.ndarray:
         """Returns the class probabilities after each time step of reading, float32 [S,N,C].

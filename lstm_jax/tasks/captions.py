@@ -24,6 +24,7 @@ class Captions(Seq2SeqTask):
 
     name: ClassVar[str] = "captions"
     predictor: ClassVar[str | None] = "lstm_jax.predict.sequence:caption"
+    answers: ClassVar[str | None] = "lstm_jax.predict.sequence:captions"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.sequences:caption_figures"
 
     dataset: Axis[str] = axis(

@@ -37,6 +37,7 @@ class Forecast(Task):
 
     name: ClassVar[str] = "forecast"
     predictor: ClassVar[str | None] = "lstm_jax.predict.forecast:predict"
+    answers: ClassVar[str | None] = "lstm_jax.predict.forecast:forecast"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.forecast:answer_figures"
     metrics: ClassVar[tuple[str, ...]] = ("squared_error", "absolute_error", "mase")
     higher_is_better: ClassVar[bool] = False

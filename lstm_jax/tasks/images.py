@@ -26,6 +26,7 @@ class Images(ClassificationTask):
 
     name: ClassVar[str] = "images"
     predictor: ClassVar[str | None] = "lstm_jax.predict.images:predict"
+    answers: ClassVar[str | None] = "lstm_jax.predict.images:classify"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.images:answer_figures"
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 

@@ -30,6 +30,7 @@ class Language(Task):
 
     name: ClassVar[str] = "language"
     predictor: ClassVar[str | None] = "lstm_jax.predict.language:predict"
+    answers: ClassVar[str | None] = "lstm_jax.predict.language:continue_texts"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.language:answer_figures"
     metrics: ClassVar[tuple[str, ...]] = ("bits_per_character", "perplexity")
     higher_is_better: ClassVar[bool] = False

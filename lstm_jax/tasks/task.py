@@ -98,8 +98,10 @@ class Task(Component):
     causal: ClassVar[bool] = False  # an output must not depend on later time steps
     metric_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)  # bounds of an interval
     # Functions by name, `package.module:function` or `path/to/file.py:function`, which are loaded
-    # when they are called: for `predict`, and for the answers that a report shows.
+    # when they are called: for the command `predict`, for `load(run).predict(...)`, and for the
+    # answers that a report shows.
     predictor: ClassVar[str | None] = None
+    answers: ClassVar[str | None] = None
     figures: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:

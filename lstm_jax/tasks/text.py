@@ -25,6 +25,7 @@ class Text(ClassificationTask):
 
     name: ClassVar[str] = "text"
     predictor: ClassVar[str | None] = "lstm_jax.predict.text:predict"
+    answers: ClassVar[str | None] = "lstm_jax.predict.text:classify"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.text:answer_figures"
 
     dataset: Axis[str] = axis(

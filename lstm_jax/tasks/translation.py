@@ -25,6 +25,7 @@ class Translation(Seq2SeqTask):
 
     name: ClassVar[str] = "translation"
     predictor: ClassVar[str | None] = "lstm_jax.predict.sequence:translate"
+    answers: ClassVar[str | None] = "lstm_jax.predict.sequence:translations"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.sequences:translation_figures"
 
     dataset: Axis[str] = axis(

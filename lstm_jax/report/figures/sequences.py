@@ -13,7 +13,7 @@ import numpy as np
 from lstm_jax.data.dataset import Arrays, Dataset, gather_examples, num_examples
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.predict import decode
-from lstm_jax.predict.decode import Generated
+from lstm_jax.predict.answers import Sentences
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.curves import setting_name
@@ -98,14 +98,14 @@ def caption_figures(
 
 def score_table(
     trained: TrainedModel, dataset: Dataset, member_label: str, trivial: Mapping[str, Sequence[str]]
-) -> tuple[TextTable, Generated]:
+) -> tuple[TextTable, Sentences]:
     """Returns a table of scores on the test set, and the sentences that this model writes greedily.
 
     The table scores greedy decoding, a beam, and each of the trivial answers by their names. A
     finished model has the mean over all finished seeds of its setting, an unfinished one its own.
     """
     correct = decode.texts(dataset.test["target"], dataset.metadata, "target")
-    greedy, beam = list[Generated](), list[Generated]()
+    greedy, beam = list[Sentences](), list[Sentences]()
     for model in trained.over_seeds():  # this model comes first
         greedy.append(decode.generate(model, dataset.test))
         beam.append(decode.generate(model, dataset.test, BEAM))
@@ -147,7 +147,7 @@ def score_table(
 def attention_figures(
     trained: TrainedModel,
     examples: Arrays,
-    written: Generated,
+    written: Sentences,
     sources: Sequence[Sequence[str]],
     member_label: str,
 ) -> Iterator[Figure]:
