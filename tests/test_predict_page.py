@@ -34,7 +34,7 @@ def of_file(path, rows, task, **fields):
 def models(tmp_path, monkeypatch):
     """Makes a model when a block loads it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(read_csv=read_csv))
+    monkeypatch.setitem(sys.modules, "polars", SimpleNamespace(read_csv=read_csv))
     days = [f"2024-01-{day:02},{day % 5}" for day in range(1, 31)]
     words = [f"{number % 2}\ta film {number} of words" for number in range(40)]
     pairs = [f"june {day} 1999\t1999 6 {day}" for day in range(1, 31)]
@@ -51,9 +51,9 @@ def models(tmp_path, monkeypatch):
 
 
 def test_a_stream_equals_the_whole_image_to_the_bit():
-    """As programs are compiled for users: not by `fast_compile`, so this test is the first one."""
+    """As programs are compiled for users: without `fast_compile`, at a size of no other test."""
     task, images = Images(dataset="digits"), load_images("digits").test["images"][:5]
-    member = Experiment(task=task, hidden_size=4)
+    member = Experiment(task=task, hidden_size=37)
     params = inference.initial_params(member, task.model_spec(METADATA))
     model = TrainedModel("test", member, 0, None, METADATA, params)
     for image in images:
