@@ -171,6 +171,8 @@ def test_a_stream_reads_columns_through_a_block_with_a_convolution(test_split):
     np.testing.assert_allclose(last, model.predict(image).probabilities[0], atol=1e-6)
     with pytest.raises(UserError, match="its head reads the mean"):
         replace(model, member=member.replace({"read_out": "mean"})).stream()
+    with pytest.raises(UserError, match=r"means of squares .*task\.pool"):
+        replace(model, member=member.replace({"task.pool": 2})).stream()
 
 
 @pytest.mark.parametrize("images", [np.zeros((1, 8, 9), np.uint8), np.zeros((1, 8, 8))])

@@ -15,6 +15,7 @@ from lstm_jax import Experiment, Forecast, Images, Language, Text, Translation
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.images import load_images
 from lstm_jax.predict import inference
+from lstm_jax.predict.stream import Stream
 from lstm_jax.predict.trained import TrainedModel
 
 PAGE = (Path(__file__).parent.parent / "docs" / "predict.md").read_text()
@@ -51,13 +52,13 @@ def models(tmp_path, monkeypatch):
 
 
 def test_a_stream_equals_the_whole_image_to_the_bit():
-    """As programs are compiled for users: without `fast_compile`, at a size of no other test."""
+    """As programs are compiled for users: `Stream` is imported before `fast_compile` begins."""
     task, images = Images(dataset="digits"), load_images("digits").test["images"][:5]
-    member = Experiment(task=task, hidden_size=37)
+    member = Experiment(task=task, hidden_size=4)
     params = inference.initial_params(member, task.model_spec(METADATA))
     model = TrainedModel("test", member, 0, None, METADATA, params)
     for image in images:
-        stream = model.stream()
+        stream = Stream(model)
         last_C = [stream.step(row) for row in image][-1]
         np.testing.assert_array_equal(last_C, model.predict(image).probabilities[0])
 

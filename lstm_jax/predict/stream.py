@@ -36,7 +36,7 @@ class Stream:
         """Starts before the first time step. `series` names one of several series of a forecast.
 
         Raises UserError for an unknown series, and for a model that answers only when it knows the
-        whole sequence: one that reads backwards, reads a mean, or writes a sentence.
+        whole sequence: one that reads backwards, reads a mean or pooled images, or writes a sentence.
         """
         member, spec = trained.member, trained.spec
         reason = ""
@@ -46,6 +46,8 @@ class Stream:
             reason = "it reads backwards too"
         elif forward.reads_mean(member, spec):
             reason = "its head reads the mean over all time steps"
+        elif isinstance(member.task, Images) and member.task.pool > 1:
+            reason = "it reads means of squares of the whole image (task.pool)"
         if reason:
             raise UserError(f"stream: this model cannot answer time step by time step: {reason}")
         self.trained = trained
