@@ -36,7 +36,7 @@ class Stream:
         """Starts before the first time step. `series` names one of several series of a forecast.
 
         Raises UserError for an unknown series, and for a model that answers only when it knows the
-        whole sequence: one that reads backwards, reads a mean or pooled images, or writes a sentence.
+        whole sequence: one that reads backwards, a mean or pooled images, or writes a sentence.
         """
         member, spec = trained.member, trained.spec
         reason = ""
