@@ -52,6 +52,7 @@ def test_a_sweep_has_settings_curves_answers_activations_and_gradients(page_and_
     page, figures = page_and_figures
     names = {"loss", "accuracy", "norms", "settings", "examples", "confusion", "gates", "cell"}
     names |= {"gradient_flow", "gradient_flow_training", "clipping", "accuracy_by_time_step"}
+    names |= {"time_scales", "lyapunov"}
     assert names | {"belief_0", "saturation", "mistakes"} <= figures.keys()
     for name, svg in figures.items():
         ElementTree.fromstring(svg)

@@ -65,6 +65,7 @@ brc_cell = Cell(
     extra={name: Weight(jax.nn.initializers.ones) for name in ("w_a", "w_c")},
     keeps="c",
     pointwise=_brc,
+    decay="update gate",
     activations=_brc_activations,
 )
 nbrc_cell = Cell(
@@ -73,5 +74,6 @@ nbrc_cell = Cell(
     blocks=(Block("a"), Block("c", scale=0.5), Block("n", "x")),
     keeps="c",
     pointwise=_nbrc,
+    decay="update gate",
     activations=_nbrc_activations,
 )

@@ -68,15 +68,21 @@ class Cell:
     extra: Mapping[str, Weight] = field(default_factory=dict)  # further weights, by name
     bias_init: Mapping[str, Init] = field(default_factory=dict)  # by column; others start at zero
     forget: str | None = None  # the column to whose bias the forget bias is added
-    # The column of the gate that keeps the state, where that is not `forget`. Chrono
-    # initialisation opens it.
+    # The column of the gate that keeps the state, where that is not `forget`.
     keeps: str | None = None
+    # Chrono initialisation: functions that return the initial values, [H], of a column's bias or of
+    # a further weight, from the time scales of the units in time steps, [H]. Default: log of them
+    # for the gate that keeps, and minus that for a column "i". Empty: it cannot set time scales.
+    chrono_init: Mapping[str, Callable[[jax.Array], jax.Array]] = field(default_factory=dict)
     # "identity" or "zeros", where the cell's paper starts from it.
     recurrent_init: str | None = None
     # Initial values of the whole kernel, inputs before states, where the paper has its own.
     kernel_init: Init | None = None
     # (z_BG, state before, state after, extra) -> values for a report, gates after activation.
     activations: Callable[[jax.Array, State, State, Extra], Activations] | None = None
+    # Which of the activations is the factor by which a unit keeps its state over one time step. A
+    # `LinearCell` needs none: its factor is a.
+    decay: str | None = None
     # A gradient by hand, for a cell without `extra`; other cells use `jax.vjp` of `pointwise`.
     # pointwise_fwd: (z_BG, state) -> (new state, derivatives, residuals). The derivatives fill
     # [B,G] side by side; the residuals are [B,H] each.
@@ -96,6 +102,9 @@ class Cell:
         unread = {source for block in self.blocks for source in block.sources} - {"x", *self.read}
         only_x = [block.sources == "x" for block in self.blocks]
         biased = {block.column for block in self.blocks if block.bias}
+        if (keeps := self.keeps or self.forget) and not self.chrono_init:
+            closes = {"i": _minus_log} if "i" in biased else {}
+            object.__setattr__(self, "chrono_init", {keeps: jnp.log, **closes})
         gates = {self.forget, self.keeps} - {None, *biased}
         by_hand = self.pointwise_fwd is not None
         matrices = [name for name, weight in self.extra.items() if weight.rank != 1]
@@ -123,6 +132,15 @@ class Cell:
                 {*self.bias_init} <= biased,
                 f"bias_init of {[*self.bias_init]}; the columns with a bias are {sorted(biased)}",
             ),
+            (
+                self.decay is None or self.activations is not None,
+                f"its decay is the activation {self.decay!r}, and it has no activations",
+            ),
+            (
+                {*self.chrono_init} <= {*biased, *self.extra},
+                f"chrono_init of {[*self.chrono_init]}; it has a bias for {sorted(biased)} and the "
+                f"further weights {[*self.extra]}",
+            ),
         ):
             if not condition:
                 raise ValueError(f"cell {self.name}: {problem}")
@@ -146,6 +164,10 @@ class Cell:
     def read_indices(self) -> tuple[int, ...]:
         """Returns the indices in the state of the states that the products read."""
         return tuple(self.state.index(name) for name in self.read)
+
+
+def _minus_log(tau_H: jax.Array) -> jax.Array:
+    return -jnp.log(tau_H)
 
 
 def gate(z_BH: jax.Array) -> jax.Array:

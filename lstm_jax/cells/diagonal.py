@@ -57,6 +57,7 @@ indrnn_cell = Cell(
     columns=("n",),
     read=(),
     extra={"u": Weight(_uniform(0, 1))},
+    chrono_init={"u": lambda tau_H: jnp.exp(-1 / tau_H)},
     pointwise=_indrnn,
 )
 
@@ -95,6 +96,7 @@ sru_cell = Cell(
     extra={name: Weight(_uniform(-math.sqrt(1.5), math.sqrt(1.5))) for name in ("v_f", "v_r")},
     keeps="f",
     pointwise=_sru,
+    decay="forget gate",
     activations=_sru_activations,
 )
 
@@ -140,6 +142,7 @@ paragru_cell = Cell(
     bias_init={"u": _rising(1.0)},
     keeps="u",
     pointwise=_paragru,
+    decay="update gate",
     activations=_paragru_activations,
 )
 
@@ -177,5 +180,6 @@ paralstm_cell = Cell(
     bias_init={"f": _rising(-1.0)},
     keeps="f",
     pointwise=_paralstm,
+    decay="forget gate",
     activations=_paralstm_activations,
 )

@@ -101,6 +101,7 @@ gru_cell = Cell(
     blocks=(Block("r", scale=0.5), Block("u", scale=0.5), Block("n", "h"), Block("n", "x")),
     keeps="u",
     pointwise=_pointwise,
+    decay="update gate",
     activations=_activations,
     pointwise_fwd=_pointwise_fwd,
     pointwise_bwd=_pointwise_bwd,

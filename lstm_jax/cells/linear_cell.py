@@ -67,7 +67,7 @@ def run_linear(
     associative: bool,
 ) -> tuple[jax.Array | None, State]:
     """Runs a linear cell over T time steps; see `scan.run`, which has checked the arguments."""
-    z_TBG, a, b = _coefficients(cell, kernel_KG, x_TBI, extra)
+    z_TBG, a, b = coefficients(cell, kernel_KG, x_TBI, extra)
     start = initial[: len(b)]
     keep = keep_outputs or lengths_B is not None
     states, last = scan_states(associative, keep, a, b, start)
@@ -99,7 +99,7 @@ def trace_linear(
 
     The perturbation is added to the first state, which the next time step reads.
     """
-    z_TBG, a, b = _coefficients(cell, kernel_KG, x_TBI, extra)
+    z_TBG, a, b = coefficients(cell, kernel_KG, x_TBI, extra)
     zeros = tuple(jnp.zeros_like(b_TBH[0]) for b_TBH in b)
     states, _ = scan_states(False, True, a, (b[0] + perturbation_TBH, *b[1:]), zeros)
     assert states is not None
@@ -111,7 +111,7 @@ def trace_linear(
     return activations | {"h": h_TBH}
 
 
-def _coefficients(
+def coefficients(
     cell: LinearCell, kernel_KG: jax.Array, x_TBI: jax.Array, extra: Extra
 ) -> tuple[jax.Array, Matrix, State]:
     """Returns the pre-activations z_TBG, and a and b as `scan_states` takes them."""

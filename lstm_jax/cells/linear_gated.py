@@ -179,6 +179,8 @@ rglru_cell = LinearCell(
     columns=("r", "i", "n"),
     blocks=(Block("r", "x", scale=0.5), Block("i", "x", scale=0.5), Block("n", "x")),
     extra={"d": Weight(_rglru_init)},
+    # Where the gate r is 1/2, a is exp(-1 / tau).
+    chrono_init={"d": lambda tau_H: jnp.log(jnp.expm1(1 / (4 * tau_H)))},
     coefficients=_rglru,
     activations=_rglru_activations,
 )

@@ -124,6 +124,7 @@ lstm_cell = Cell(
     state=("c", "h"),
     pointwise=_pointwise,
     forget="f",
+    decay="forget gate",
     activations=_activations,
     pointwise_fwd=_pointwise_fwd,
     pointwise_bwd=_pointwise_bwd,

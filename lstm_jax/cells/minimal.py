@@ -50,6 +50,7 @@ janet_cell = Cell(
     blocks=(Block("j"), Block("f", scale=0.5)),
     pointwise=_janet,
     forget="f",
+    decay="forget gate",
     activations=_janet_activations,
 )
 mgu_cell = Cell(
@@ -58,5 +59,6 @@ mgu_cell = Cell(
     blocks=(Block("f", scale=0.5), Block("n", "h"), Block("n", "x")),
     pointwise=_mgu,
     keeps="f",
+    decay="forget gate",
     activations=_mgu_activations,
 )

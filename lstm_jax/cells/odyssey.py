@@ -74,6 +74,7 @@ def _variant(
         state=("c", "h"),
         pointwise=pointwise,
         forget="f" if "f" in columns else None,
+        decay="forget gate" if "f" in columns else None,
         activations=activations,
     )
 
@@ -115,6 +116,7 @@ peephole_cell = Cell(
     extra={name: Weight(jax.nn.initializers.zeros) for name in ("p_i", "p_f", "p_o")},
     pointwise=_peephole,
     forget="f",
+    decay="forget gate",
     activations=_peephole_activations,
 )
 
@@ -141,5 +143,6 @@ fgr_cell = Cell(
     read=("h", "i", "f", "o"),
     pointwise=_full_gate,
     forget="f",
+    decay="forget gate",
     activations=_full_gate_activations,
 )

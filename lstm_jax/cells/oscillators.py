@@ -15,6 +15,7 @@ name it `--cell file.py:mine`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -58,11 +59,20 @@ def unicornn(*, dt: float, alpha: float, name: str = "unicornn") -> Cell:
 
         return init
 
+    def time_step(tau_H: jax.Array) -> jax.Array:
+        """Returns c such that a unit turns by one radian in tau time steps: the period is 2 pi tau.
+
+        Nothing decays here, so the period is what one can set. A unit is no faster than dt lets it.
+        """
+        share_H = jnp.minimum(1 / (dt * math.sqrt(alpha) * tau_H), 0.99)
+        return jax.scipy.special.logit(share_H)
+
     return Cell(
         name=name,
         columns=("n",),
         state=("z", "h"),
         read=(),
+        chrono_init={"c": time_step},
         extra={"w": Weight(uniform(0, 1)), "c": Weight(uniform(-0.1, 0.1))},
         pointwise=pointwise,
     )

@@ -51,7 +51,8 @@ def _activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> 
     exp_i, exp_f, _ = _factors(z_BG, before)
     _, _, _, o = jnp.split(z_BG, 4, axis=1)
     named = {"input factor": exp_i, "forget factor": exp_f, "output gate": gate(o)}
-    return named | {"cell": after[0]}
+    # The share of c / n that is of the time steps before.
+    return named | {"cell": after[0], "decay": exp_f * before[1] / after[1]}
 
 
 def _forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -67,5 +68,6 @@ slstm_cell = Cell(
     recurrent_init="zeros",
     keeps="f",
     pointwise=_pointwise,
+    decay="decay",
     activations=_activations,
 )

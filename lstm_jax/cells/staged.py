@@ -61,7 +61,11 @@ def lem(*, dt: float, name: str = "lem") -> StagedCell:
 
     def activations(z_B2G: jax.Array, before: State, after: State, extra: Extra) -> Activations:
         t, s, _, _ = _gates(z_B2G, 4)
-        return {"output gate": t, "input gate": s}
+        return {"output gate": t, "input gate": s, "decay": 1 - dt * s}
+
+    def time_step(tau_H: jax.Array) -> jax.Array:
+        """Returns the bias such that a unit keeps tau / (1 + tau), or as little as dt lets it."""
+        return jax.scipy.special.logit(jnp.minimum(1 / (dt * (1 + tau_H)), 0.99))
 
     columns = ("t", "s", "n", "y")
 
@@ -81,7 +85,9 @@ def lem(*, dt: float, name: str = "lem") -> StagedCell:
         state=("z", "h"),
         kernel_init=kernel_init,
         bias_init=dict.fromkeys(columns, bias_init),
+        chrono_init={"t": time_step, "s": time_step},
         formula=formula,
+        decay="decay",
         activations=activations,
     )
 
@@ -110,7 +116,7 @@ def _mgu(x: Columns, products: Products, state: State, extra: Extra) -> State:
 
 def _mgu_activations(z_B2G: jax.Array, before: State, after: State, extra: Extra) -> Activations:
     f, _ = _gates(z_B2G, 2)
-    return {"update gate": f}
+    return {"update gate": f, "decay": 1 - f}
 
 
 lem_cell = lem(dt=0.21)
@@ -121,6 +127,7 @@ gru_reset_before_cell = StagedCell(
     blocks=(Block("r", scale=0.5), Block("u", scale=0.5), Block("n")),
     keeps="u",
     formula=_gru,
+    decay="update gate",
     activations=_gru_activations,
 )
 mgu_gate_before_cell = StagedCell(
@@ -128,6 +135,8 @@ mgu_gate_before_cell = StagedCell(
     columns=("f", "n"),
     stages=(("f",), ("n",)),
     blocks=(Block("f", scale=0.5), Block("n")),
+    chrono_init={"f": lambda tau_H: -jnp.log(tau_H)},
     formula=_mgu,
+    decay="decay",
     activations=_mgu_activations,
 )

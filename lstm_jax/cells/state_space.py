@@ -69,6 +69,7 @@ lru_cell = LinearCell(
         "c_re": Weight(_read_init, rank=2),
         "c_im": Weight(_read_init, rank=2),
     },
+    chrono_init={"nu": lambda tau_H: -jnp.log(tau_H)},  # |lambda| is exp(-1 / tau)
     coefficients=_lru,
     read_out=_lru_read_out,
 )
@@ -98,6 +99,8 @@ linoss_cell = LinearCell(
         "s": Weight(jax.nn.initializers.uniform(1.0)),
         "c": Weight(_read_init, rank=2),
     },
+    # |lambda|^2 is 1 / (1 + dt^2 A). dt is 1/2, and A such that |lambda| is exp(-1 / tau).
+    chrono_init={"s": jnp.zeros_like, "a": lambda tau_H: 4 * jnp.expm1(2 / tau_H)},
     coefficients=_linoss,
     read_out=_linoss_read_out,
 )

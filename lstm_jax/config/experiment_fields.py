@@ -91,9 +91,9 @@ class ExperimentFields:
     )  # fmt: skip
     chrono_steps: Axis[int] = axis(
         0,
-        "longest dependency in time steps for chrono initialisation (Tallec and Ollivier, 2018): "
-        "biases of forget gates, and of the update gate of a GRU, start at "
-        "log U(1, chrono_steps - 1), and those of input gates at its negative; 0: off",
+        "longest dependency in time steps: gates, decay rates and time steps of a cell start so "
+        "that the time scales of its units are uniform from 1 to chrono_steps - 1 (chrono "
+        "initialisation; Tallec and Ollivier, 2018); the run says which cells cannot; 0: off",
         low=0, high=10**6,
     )  # fmt: skip
     kernel_init: Axis[str] = axis(

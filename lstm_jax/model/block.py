@@ -38,6 +38,11 @@ def make_blocks(member: Experiment, *, decoder: bool = False) -> tuple[Block, ..
     return tuple(blocks)
 
 
+def sets_time_scales(member: Experiment) -> bool:
+    """Returns whether `chrono_steps` has an effect on the initial values of a member's layers."""
+    return all(layer.sets_time_scales for block in make_blocks(member) for layer in block.layers)
+
+
 def enlarge_recurrent(member: Experiment, params: Params, factor: float) -> Params:
     """Returns the parameters with the recurrent kernels of all cells multiplied by the factor."""
     for block in make_blocks(member):

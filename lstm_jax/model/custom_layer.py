@@ -34,6 +34,11 @@ class CustomLayer:
     reverse: bool = False  # it reads from the last time step to the first
 
     @property
+    def sets_time_scales(self) -> bool:
+        """Returns False: the initial values are the user's."""
+        return False
+
+    @property
     def width(self) -> int:
         """Returns W. Raises UserError where `apply` does not return outputs and a carry."""
         h_TBW, _ = self._shapes(1)
@@ -75,6 +80,9 @@ class CustomLayer:
         if dense_DI is not None:
             x_BI = append_ones(x_BI) @ dense_DI
         return self.layer.step(params, x_BI, carry)
+
+    def decay_factors(self, fused: tuple[Params, Any], x_TBI: jax.Array) -> None:
+        """Returns None: the layer has no factors that the package knows of."""
 
     def initial_carry(self, batch: int) -> Any:
         """Returns the carry before the first time step, all zeros."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells import get_cell_or_layer
+from lstm_jax.cells import get_cell_or_layer, scan
 from lstm_jax.cells.cell import Activations, Cell
 from lstm_jax.cells.layer import as_layer
 from lstm_jax.cells.linear_cell import LinearCell
@@ -24,6 +24,14 @@ from lstm_jax.model.dropout import dropout
 from lstm_jax.model.layer import CellLayer, LayerOutputs, Params
 
 Fused = tuple[Any, ...]  # the weights of a layer in each direction, ready to run
+
+
+class DrivenLayer(NamedTuple):
+    """A recurrent layer of a model with its weights and with what it reads."""
+
+    layer: CellLayer | CustomLayer
+    weights: Any  # as its `run` and `step` take them
+    x_TBI: jax.Array  # its inputs in the order in which it reads them
 
 
 def make_directions(
@@ -120,6 +128,15 @@ class Directions:
         """Returns the carry before the first time step of a layer that reads forwards."""
         (layer,) = self.layers
         return layer.initial_carry(batch)
+
+    def driven_layers(
+        self, fused: Fused, x_TBI: jax.Array, lengths_B: jax.Array | None
+    ) -> list[DrivenLayer]:
+        """Returns the layer of each direction with its inputs, for these inputs of the block."""
+        return [
+            DrivenLayer(layer, weights, scan.flip(x_TBI, lengths_B) if layer.reverse else x_TBI)
+            for layer, weights in zip(self.layers, fused, strict=True)
+        ]
 
     def trace(
         self, fused: Fused, x_TBI: jax.Array, perturbation_TBH: jax.Array | None

@@ -21,7 +21,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 from lstm_jax.model.attention import Encoded, attend, bridge
 from lstm_jax.model.block import make_blocks
-from lstm_jax.model.directions import Directions
+from lstm_jax.model.directions import Directions, DrivenLayer
 from lstm_jax.model.dropout import dropout
 from lstm_jax.model.embedding import look_up
 from lstm_jax.model.fused_params import FusedParams
@@ -194,6 +194,20 @@ def trace_last_layer(
     block, weights = top
     assert isinstance(block, Directions), "the model does not pass `can_trace`"
     return block.trace(weights, x_TBW, perturbation_TBH)
+
+
+def driven_layers(member: Experiment, fused: FusedParams, inputs: Inputs) -> list[DrivenLayer]:
+    """Returns all recurrent layers with what they read, the lowest first.
+
+    Of a model with a decoder they are the encoder's.
+    """
+    x_TBW, driven = embed_inputs(fused, inputs), list[DrivenLayer]()
+    blocks = make_blocks(member)
+    for index, (block, weights) in enumerate(zip(blocks, fused.layers, strict=True)):
+        driven += block.driven_layers(weights, x_TBW, inputs.lengths_B)
+        if index < len(blocks) - 1:
+            x_TBW = block.run(weights, x_TBW, inputs.lengths_B).h_TBW
+    return driven
 
 
 def embed_inputs(fused: FusedParams, inputs: Inputs) -> jax.Array:

@@ -7,7 +7,7 @@ that is read back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from flax.linen import initializers
 from lstm_jax.cells import scan
 from lstm_jax.cells.cell import Activations, Cell, State
 from lstm_jax.cells.cudnn import lstm_last_cudnn
+from lstm_jax.cells.decay import decay_factors
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 
@@ -57,6 +58,11 @@ class CellLayer:
     def width(self) -> int:
         """Returns W."""
         return self.hidden_size
+
+    @property
+    def sets_time_scales(self) -> bool:
+        """Returns whether `chrono_steps` has an effect on the layer's initial values."""
+        return bool(self.cell.chrono_init)
 
     def declare(self) -> None:
         """Declares the layer's parameters in the Linen module that is being called."""
@@ -128,6 +134,12 @@ class CellLayer:
         """Returns the activations at all time steps, [T,B,H] each; see `scan.trace`."""
         return scan.trace(self.cell, fused.kernel_KG, x_TBI, fused.extra, perturbation_TBH)
 
+    def decay_factors(self, fused: FusedLayer, x_TBI: jax.Array) -> jax.Array | None:
+        """Returns how much each unit keeps over each time step, [T,B,H], or [1,1,H]; None where
+        that has no meaning. See `cells.decay`.
+        """
+        return decay_factors(self.cell, fused.kernel_KG, x_TBI, fused.extra)
+
     def enlarge_recurrent(self, params: Params, factor: float) -> Params:
         """Returns the parameter tree with the layer's recurrent kernel multiplied by the factor."""
         weights = params[self.name]
@@ -155,7 +167,10 @@ class CellParams(nn.Module):
             bias_init = _bias_init(cell, self.experiment.chrono_steps)
             self.param("bias", bias_init, (count * hidden,), jnp.float32)
         for name, weight in cell.extra.items():
-            self.param(name, weight.init, weight.shape(hidden), jnp.float32)
+            init = weight.init
+            if self.experiment.chrono_steps and name in cell.chrono_init:
+                init = _chrono_init(cell.chrono_init[name], self.experiment.chrono_steps)
+            self.param(name, init, weight.shape(hidden), jnp.float32)
 
 
 def _init_kernel(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
@@ -179,14 +194,10 @@ def _init_kernel(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -
 
 def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
     """Returns the initialiser of a layer's bias: that of its cell, and with `chrono_steps` the
-    chrono one for the columns that it opens and closes.
-
-    Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018), equation 16. It needs a
-    gate that keeps the state: a forget gate or, by their equation 10, a GRU's update gate.
+    chrono one for the columns that have one.
     """
-    keeps = cell.keeps or cell.forget
-    chrono = keeps is not None and chrono_steps > 0
-    if not chrono and not cell.bias_init:
+    columns = {*cell.bias_init, *(cell.chrono_init if chrono_steps else ())}
+    if not columns & {block.column for block in cell.blocks if block.bias}:
         return initializers.zeros_init()
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -196,11 +207,26 @@ def _bias_init(cell: Cell, chrono_steps: int) -> Initializer:
             column: column_init(jax.random.fold_in(key, index), (hidden,), dtype)
             for index, (column, column_init) in enumerate(cell.bias_init.items())
         }
-        if chrono and keeps is not None:
-            keep_H = jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, chrono_steps - 1.0))
-            of_column |= {keeps: keep_H, "i": -keep_H}
+        if chrono_steps:  # one key, so that all columns of a unit have one time scale
+            of_column |= {
+                column: _chrono_init(of_time_scale, chrono_steps)(key, (hidden,), dtype)
+                for column, of_time_scale in cell.chrono_init.items()
+            }
         zeros_H = jnp.zeros(hidden, dtype)
         return jnp.concatenate([of_column.get(column, zeros_H) for column in biased])
+
+    return init
+
+
+def _chrono_init(of_time_scale: Callable[[jax.Array], jax.Array], steps: int) -> Initializer:
+    """Returns the initialiser of a weight whose units have time scales uniform in 1 to `steps` - 1.
+
+    Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018), equation 16, for gates;
+    `Cell.chrono_init` says what it is for other weights.
+    """
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return of_time_scale(jax.random.uniform(key, shape, dtype, 1.0, steps - 1.0))
 
     return init
 

@@ -24,7 +24,7 @@ from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.config.blocks import Residual
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.model.convolution import convolve_causally
-from lstm_jax.model.directions import Directions
+from lstm_jax.model.directions import Directions, DrivenLayer
 from lstm_jax.model.dropout import dropout
 from lstm_jax.model.layer import LayerOutputs, Params, last_time_step
 from lstm_jax.model.norm import normalise
@@ -110,14 +110,10 @@ class ResidualBlock:
         key: jax.Array | None = None,
     ) -> LayerOutputs:
         """Runs the block over all time steps, from `carry` or zeros. `key` is one of dropout."""
-        x_TBD = _dense(fused.input, x_TBI)
-        v_TBD = u_TBE = normalise(self.settings.norm, x_TBD)
         before = None
         if self.settings.conv:
-            assert fused.conv is not None
             before, carry = (None, None) if carry is None else carry
-            u_TBE = _dense(fused.project, v_TBD)
-            u_TBE, before = convolve_causally(u_TBE, fused.conv, lengths_B, before)
+        x_TBD, v_TBD, u_TBE, before = self._before(fused, x_TBI, lengths_B, before)
         ran = self.inner.run(fused.layer, u_TBE, lengths_B, carry, keep_outputs=keep_outputs)
         h_TBD = self._after(fused, x_TBD, v_TBD, ran.h_TBW, key) if keep_outputs else None
         x_BD, v_BD = last_time_step(x_TBD, lengths_B), last_time_step(v_TBD, lengths_B)
@@ -148,6 +144,27 @@ class ResidualBlock:
             return carry
         shape = batch, settings.conv - 1, self.layers[0].num_inputs
         return jnp.zeros(shape, jnp.float32), carry
+
+    def driven_layers(
+        self, fused: FusedBlock, x_TBI: jax.Array, lengths_B: jax.Array | None
+    ) -> list[DrivenLayer]:
+        """Returns the layer of each direction with its inputs, for these inputs of the block."""
+        _, _, u_TBE, _ = self._before(fused, x_TBI, lengths_B, None)
+        return self.inner.driven_layers(fused.layer, u_TBE, lengths_B)
+
+    def _before(
+        self, fused: FusedBlock, x_TBI: jax.Array, lengths_B: jax.Array | None, before: Any
+    ) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
+        """Returns x and norm(x), [T,B,D], the layer's inputs [T,B,E], and the last inputs of the
+        convolution, for those `before` the first time step.
+        """
+        x_TBD = _dense(fused.input, x_TBI)
+        v_TBD = u_TBE = normalise(self.settings.norm, x_TBD)
+        if self.settings.conv:
+            assert fused.conv is not None
+            u_TBE = _dense(fused.project, v_TBD)
+            u_TBE, before = convolve_causally(u_TBE, fused.conv, lengths_B, before)
+        return x_TBD, v_TBD, u_TBE, before
 
     def _after(
         self, fused: FusedBlock, x: jax.Array, v: jax.Array, y: jax.Array, key: jax.Array | None

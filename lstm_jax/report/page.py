@@ -23,6 +23,7 @@ from lstm_jax.report.drawing import Figure, TextTable, render
 from lstm_jax.report.figures.activations import activation_figures
 from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
+from lstm_jax.report.figures.lyapunov import lyapunov_figures
 from lstm_jax.report.figures.scores import score_figures
 from lstm_jax.report.figures.settings import (
     halving_figures,
@@ -30,6 +31,7 @@ from lstm_jax.report.figures.settings import (
     parameter_figures,
     settings_figures,
 )
+from lstm_jax.report.figures.time_scales import time_scale_figures
 from lstm_jax.report.summary import summary
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
@@ -39,6 +41,9 @@ from lstm_jax.runs.session import check_code
 from lstm_jax.runs.trust import read_trusted
 
 UNFINISHED = "further figures follow"
+# Figures of what happens inside of a model, whatever its task is: functions of the trained model,
+# its data set and the member's label.
+INSIDE = (activation_figures, time_scale_figures, lyapunov_figures)
 
 
 class Section(NamedTuple):
@@ -108,7 +113,8 @@ def report(
         dataset = trained.data(partial(say, console), dataset)
         label = experiment.label(trained.member)
         answers.elements.extend(answer_figures(trained, dataset, label))
-        inside.elements.extend(activation_figures(trained, dataset, label))
+        for figures_of in INSIDE:
+            inside.elements.extend(figures_of(trained, dataset, label))
         if record.begin_with:
             notes.append(
                 "Gradients at initialisation and in the first steps are not shown: this run begins "

@@ -18,6 +18,7 @@ from lstm_jax.report.drawing import COLOURS, INK, Drawing, draw
 MAX_TITLE = 26  # letters over a small picture
 MAX_TICK_LETTERS = 60  # of all names under a figure, with two between them
 LETTER = 0.065  # inches that a letter of a legend takes, about
+BARS_A_DECADE = 8  # of a histogram
 NUM_COLOURED = 5  # curves that have colours where there are more curves than colours
 # The same gate has the same colour in every figure. The keys are how its name begins.
 GATES = {"input": COLOURS[0], "forget": COLOURS[4], "output": COLOURS[2], "reset": COLOURS[3],
@@ -133,6 +134,52 @@ def _panels(
     columns = min(max(1, int(room)), len(colours))
     canvas.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=8)
     for axis in axes[len(used) :]:
+        axis.set_axis_off()
+
+
+def draw_histograms(
+    by_title: Mapping[str, Mapping[str, np.ndarray]], labels: tuple[str, str]
+) -> Drawing:
+    """Returns a drawing of panels with histograms of named positive values, all on one logarithmic
+    scale of x.
+    """
+    everything = np.concatenate([v for by_name in by_title.values() for v in by_name.values()])
+    low, high = np.log10(np.clip([np.nanmin(everything), np.nanmax(everything)], 0.1, 1e6))
+    low, high = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
+    edges = np.logspace(low, high, BARS_A_DECADE * (high - low) + 1)
+    centres = np.sqrt(edges[1:] * edges[:-1])
+    counted = {
+        title: {
+            name: (centres, np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0])
+            for name, values in by_name.items()
+        }
+        for title, by_name in by_title.items()
+    }
+    columns = min(len(counted), 4)
+    grid = -(-len(counted) // columns), columns
+    size = (5.2, 3.1) if len(counted) == 1 else (3.4, 2.9)
+    return draw(_histograms, counted, labels, grid=grid, size=size)
+
+
+def _histograms(
+    axes: Axes | list[Axes],
+    by_title: Mapping[str, Mapping[str, Curve]],
+    labels: tuple[str, str],
+) -> None:
+    panels: list[Axes] = axes if isinstance(axes, list) else [axes]
+    colours = colours_of(dict.fromkeys(name for each in by_title.values() for name in each))
+    for axis, (title, by_name) in zip(panels, by_title.items(), strict=False):
+        for name, (x, counts) in by_name.items():
+            axis.plot(x, counts, drawstyle="steps-mid", label=name, color=colours[name], lw=1.4)
+            axis.fill_between(x, counts, step="mid", color=colours[name], alpha=0.2, lw=0)
+        _logarithmic(axis)
+        _label(axis, labels)
+        axis.set_ylim(bottom=0)
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(by_title) > 1:
+            axis.set_title(title, fontsize=10)
+    panels[0].legend(fontsize=8)
+    for axis in panels[len(by_title) :]:
         axis.set_axis_off()
 
 

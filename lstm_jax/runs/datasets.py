@@ -15,6 +15,7 @@ from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.fields import field_specs
+from lstm_jax.model.block import sets_time_scales
 from lstm_jax.model.size import choose_width
 from lstm_jax.runs.code import example_shapes, program_digest, user_errors, user_files
 from lstm_jax.runs.data_card import count_table, data_card, describe
@@ -54,11 +55,12 @@ def load_data(
     return name, _choose_widths(study, datasets, tell), datasets
 
 
-def check_members(study: Study, datasets: Datasets) -> None:
+def check_members(study: Study, datasets: Datasets, tell: Say) -> None:
     """Raises UserError where members do not fit their data, or where a user's own code is wrong.
 
-    It finds mistakes before a directory is made.
+    It finds mistakes before a directory is made. Says which cells `chrono_steps` does not reach.
     """
+    unreached = dict[str, None]()
     for member in {member.static_key: member for member in study.members()}.values():
         dataset = datasets[member.task.data_key]
         with user_errors(member):
@@ -66,6 +68,13 @@ def check_members(study: Study, datasets: Datasets) -> None:
             if user_files(member):
                 program_digest(member, spec, example_shapes(dataset))
                 data_card(member.task, dataset)
+        if member.chrono_steps and not sets_time_scales(member):
+            unreached[member.cell] = None
+    for cell in unreached:
+        tell(
+            f"warning: chrono_steps: {cell} has no gate, decay rate or time step that sets how "
+            "long a unit keeps its state, so its initial values are those of chrono_steps 0"
+        )
 
 
 def _choose_widths(study: Study, datasets: Datasets, say: Say) -> Study:
@@ -132,7 +141,7 @@ def show_data(name: str, study: Study, console: Console, *, fallback: bool = Fal
         for line in describe(card):
             say(console, line)
     try:
-        check_members(study, datasets)
+        check_members(study, datasets, partial(say, console))
     except UserError as error:
         if user_files(study.experiment):  # a mistake in the user's own code
             raise

@@ -40,7 +40,7 @@ def plan(
     """
     study = resolve_begin_with(study, runs_dir)
     name, study, datasets = load_data(name, study, fallback, console)
-    check_members(study, datasets)
+    check_members(study, datasets, partial(say, console))
     find_origins(study.members(), runs_dir, datasets, partial(say, console))
     directory = run_directory(runs_dir, name, study)
     record = read_record(directory, study.experiment) or Record(name, study)

@@ -80,13 +80,13 @@ def run(
         nonlocal loaded
         if loaded is None:
             _, _, loaded = load_data(name, study, False, console, datasets)
-            check_members(study, loaded)
+            check_members(study, loaded, partial(say, console))
         return loaded
 
     is_new = not broadcast(directory.exists, bool)
     if is_new or study.experiment.needs_data:
         name, study, loaded = load_data(name, study, fallback, console, datasets)
-        check_members(study, loaded)
+        check_members(study, loaded, partial(say, console))
         directory = run_directory(runs_dir, name, study)
         if processes.is_main_process():  # finds mistakes before a directory is made
             find_origins(study.members(), runs_dir, loaded, say_nothing)

@@ -12,11 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
+from lstm_jax.model.block import make_blocks
+from lstm_jax.model.fused_params import FusedParams
+from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.drawing import Figure
-from lstm_jax.tasks.task import Batch
+from lstm_jax.tasks.task import Batch, Inputs
 
 MAX_TIME_STEPS = 14_000  # of all examples together: 500 images of 28 rows
 MIN_EXAMPLES = 50
@@ -34,6 +38,36 @@ def activation_batch(trained: TrainedModel, dataset: Dataset) -> Batch:
     example = first_examples(trained, dataset, 1)
     time_steps = jax.eval_shape(trained.ready.task.inputs, example).x_TBI.shape[0]
     return first_examples(trained, dataset, max(MIN_EXAMPLES, MAX_TIME_STEPS // time_steps))
+
+
+def layer_titles(member: Experiment) -> list[str]:
+    """Returns a name for each of the layers that `forward.driven_layers` returns."""
+    return [
+        (f"layer {index}" if member.layers > 1 else "layer") + ", backwards" * layer.reverse
+        for index, block in enumerate(make_blocks(member), 1)
+        for layer in block.layers
+    ]
+
+
+def stages(trained: TrainedModel) -> dict[str, FusedParams]:
+    """Returns a model's parameters before training and after, by the name of the stage.
+
+    A model that begins with the parameters of another one has no initial ones.
+    """
+    trained_stage = {f"after {trained.steps:,} steps": trained.fused}
+    if trained.member.begin_with is not None:
+        return trained_stage
+    first = inference.initial_params(trained.member, trained.spec)
+    return {"at initialisation": inference.fuse_kernels(trained.member, first)} | trained_stage
+
+
+def inside(inputs: Inputs) -> jax.Array:
+    """Returns 1 at each time step of a sequence and 0 at its padding, float32 [T,B]."""
+    num_steps, batch = inputs.x_TBI.shape[:2]
+    if inputs.lengths_B is None:
+        return jnp.ones((num_steps, batch), jnp.float32)
+    t_T1 = jnp.arange(num_steps, dtype=jnp.int32)[:, None]
+    return (t_T1 < inputs.lengths_B[None]).astype(jnp.float32)
 
 
 def confusion_figure(
