@@ -71,7 +71,7 @@ def test_the_gradient_flow_agrees_with_finite_differences(any_model, batch):
 
     def loss_of(perturbation_TBH):
         h_TBH = forward.trace_last_layer(model.member, model.fused, inputs, perturbation_TBH)["h"]
-        outputs = forward.apply_head(model.fused, h_TBH[-1])
+        outputs = forward.apply_head(model.member, model.fused, h_TBH[-1])
         return task.score_items(outputs, example, training=False).loss[0]
 
     zeros, loss = jnp.zeros((8, 1, 5)), fast_jit(loss_of)

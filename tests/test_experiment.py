@@ -175,6 +175,7 @@ def test_a_bad_value_is_one_line_that_names_it(values, says):
         ({"chrono_steps": 2}, "chrono_steps: 2 is too few"),
         ({"backend": "cudnn", "cell": "gru"}, "not 1 of gru"),
         ({"backend": "cudnn", "layers": 2}, "not 2 of lstm"),
+        ({"backend": "cudnn", "precision": "bfloat16"}, "cudnn keeps its products in float32"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_also_within_a_grid(values, says):

@@ -206,6 +206,8 @@ def test_a_cell_that_onnx_has_not_is_refused_in_words_and_goes_as_stablehlo():
     trained = untrained(Images(dataset="digits"), IMAGES, cell="lstm_peephole")
     with pytest.raises(UserError, match="ONNX has no operator for the cell lstm_peephole"):
         to_onnx(trained)
+    with pytest.raises(UserError, match="ONNX is written with products in float32"):
+        to_onnx(untrained(Images(dataset="digits"), IMAGES, precision="bfloat16"))
     np.testing.assert_allclose(*both(trained, IMAGES, as_stablehlo(trained, IMAGES)), atol=1e-5)
 
 

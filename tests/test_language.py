@@ -123,7 +123,7 @@ def test_a_carried_score_is_that_of_the_long_text(member, dataset, trained):
     )
     asked_TB = np.concatenate([window[:, 1:] for window in windows], axis=1).T
     h_TBW = forward.run_layers(member, fused, Inputs(jnp.asarray(long_TB)), keep_outputs=True).h_TBW
-    log_TBV = np.asarray(jax.nn.log_softmax(forward.apply_head(fused, h_TBW)))
+    log_TBV = np.asarray(jax.nn.log_softmax(forward.apply_head(member, fused, h_TBW)))
     loss_TB = -np.take_along_axis(log_TBV, asked_TB[..., None].astype(int), axis=2)[..., 0]
     assert len(windows) > 1  # or nothing would be carried
     np.testing.assert_allclose(sums.loss[0], np.sum(loss_TB * inside_BT.T), rtol=1e-4)

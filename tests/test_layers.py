@@ -264,7 +264,7 @@ def test_a_score_with_carried_states_equals_that_of_the_long_sequences():
     x, y = dataset.test["x"], dataset.test["y"]
     long_TB = jnp.asarray(np.concatenate([x[:50], x[50:]], axis=1).T)
     h_TBW = layers_of(member, params, Inputs(long_TB)).h_TBW
-    out = np.asarray(forward.apply_head(fuse_kernels(member, params), h_TBW))[:, :, 0]
+    out = np.asarray(forward.apply_head(member, fuse_kernels(member, params), h_TBW))[:, :, 0]
     want = np.sum((out[:NUM_STEPS] - y[None, :50]) ** 2) + np.sum(
         (out[NUM_STEPS:] - y[None, 50:]) ** 2
     )

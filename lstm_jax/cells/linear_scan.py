@@ -28,7 +28,7 @@ from jax import lax
 
 from lstm_jax.cells.argument_checks import expect_shape, promote_floats, vary_alike
 from lstm_jax.cells.cell import State
-from lstm_jax.cells.ordered_matmul import sum_over_rows
+from lstm_jax.cells.ordered_matmul import sum_rows
 
 Matrix = tuple[tuple[jax.Array, ...], ...]  # a by rows: [T,B,H] each, or [H] where it is constant
 
@@ -136,9 +136,7 @@ def _backward(
         d_TBH = lambda_TBH * before_TBH
         if a_ij.ndim == 3:
             return d_TBH
-        d_NH = d_TBH.reshape(-1, d_TBH.shape[-1])
-        ones_N8 = lax.optimization_barrier(jnp.ones((len(d_NH), 8), d_NH.dtype))
-        return sum_over_rows(ones_N8, d_NH)[0]
+        return sum_rows(d_TBH.reshape(-1, d_TBH.shape[-1]))
 
     da = tuple(
         tuple(by_coefficient(a_ij, lambdas[i], before[j]) for j, a_ij in enumerate(row))

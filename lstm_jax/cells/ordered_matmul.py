@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax.cells.precision import FLOAT32, product, products_in
+
 
 def sum_over_rows(v_NK: jax.Array, dz_ND: jax.Array) -> jax.Array:
     """Returns v.T @ dz, [K,D], as an ordered sum: its bits do not depend on the number of threads.
@@ -26,32 +28,39 @@ def sum_over_rows(v_NK: jax.Array, dz_ND: jax.Array) -> jax.Array:
     size = v_NK.shape[1] * dz_ND.shape[1]
     length = 256 if size >= 40_000 else 128
     if len(v_NK) <= length or (len(v_NK) == 448 and size >= 60_000):
-        return v_NK.T @ dz_ND
+        return product(v_NK.T, dz_ND)
     remainder = len(v_NK) % length
     pieces = [a[remainder:].reshape(-1, length, a.shape[1]) for a in (v_NK, dz_ND)]
 
     def add(total_KD: jax.Array, piece: list[jax.Array]) -> tuple[jax.Array, None]:
         v_nK, dz_nD = piece
-        return total_KD + v_nK.T @ dz_nD, None
+        return total_KD + product(v_nK.T, dz_nD), None
 
-    total_KD, _ = lax.scan(add, v_NK[:remainder].T @ dz_ND[:remainder], pieces)
+    total_KD, _ = lax.scan(add, product(v_NK[:remainder].T, dz_ND[:remainder]), pieces)
     return total_KD
+
+
+def sum_rows(dz_NH: jax.Array) -> jax.Array:
+    """Returns the sum of all rows, [H], in their order, in float32 whatever the precision."""
+    ones_N8 = lax.optimization_barrier(jnp.ones((len(dz_NH), 8), dz_NH.dtype))
+    with products_in(FLOAT32):
+        return sum_over_rows(ones_N8, dz_NH)[0]
 
 
 @jax.custom_vjp
 def matmul(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
     """Returns x @ kernel, [T,B,O]. The gradient of the kernel is an ordered sum."""
-    return x_TBD @ kernel_DO
+    return product(x_TBD, kernel_DO)
 
 
 def _matmul_fwd(x_TBD: jax.Array, kernel_DO: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return x_TBD @ kernel_DO, (x_TBD, kernel_DO)
+    return product(x_TBD, kernel_DO), (x_TBD, kernel_DO)
 
 
 def _matmul_bwd(residuals: tuple[jax.Array, ...], dy_TBO: jax.Array) -> tuple[jax.Array, jax.Array]:
     x_TBD, kernel_DO = residuals
     x_ND, dy_NO = (a.reshape(-1, a.shape[-1]) for a in (x_TBD, dy_TBO))
-    return dy_TBO @ kernel_DO.T, sum_over_rows(x_ND, dy_NO)
+    return product(dy_TBO, kernel_DO.T), sum_over_rows(x_ND, dy_NO)
 
 
 matmul.defvjp(_matmul_fwd, _matmul_bwd)
@@ -68,7 +77,7 @@ def matmul_rows(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
     of addition for another number of rows; here every product has as many. Other backends take one
     product. The gradient of the kernel is an ordered sum.
     """
-    return lax.platform_dependent(x_TBD, kernel_DO, cpu=_matmul_pieces, default=jnp.matmul)
+    return lax.platform_dependent(x_TBD, kernel_DO, cpu=_matmul_pieces, default=product)
 
 
 def _matmul_pieces(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
@@ -77,7 +86,7 @@ def _matmul_pieces(x_TBD: jax.Array, kernel_DO: jax.Array) -> jax.Array:
     pieces = (count + ROWS - 1) // ROWS
     x_ND = jnp.pad(x_TBD.reshape(count, width), ((0, pieces * ROWS - count), (0, 0)))
     x_PnD = x_ND.reshape(pieces, ROWS, width)
-    _, z_PnO = lax.scan(lambda _, x_nD: (None, x_nD @ kernel_DO), None, x_PnD)
+    _, z_PnO = lax.scan(lambda _, x_nD: (None, product(x_nD, kernel_DO)), None, x_PnD)
     z_NO = z_PnO.reshape(pieces * ROWS, num_outputs)
     return z_NO[:count].reshape(num_steps, batch, num_outputs)
 
@@ -111,7 +120,7 @@ def _affine_rows_bwd(
 ) -> tuple[jax.Array, jax.Array]:
     x_TBI, kernel_DO = residuals
     x_ND, dy_NO = (a.reshape(-1, a.shape[-1]) for a in (append_ones(x_TBI), dy_TBO))
-    return dy_TBO @ kernel_DO[:-1].T, sum_over_rows(x_ND, dy_NO)
+    return product(dy_TBO, kernel_DO[:-1].T), sum_over_rows(x_ND, dy_NO)
 
 
 affine_rows.defvjp(_affine_rows_fwd, _affine_rows_bwd)
@@ -136,9 +145,7 @@ def _broadcast_fwd(w_H: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, N
 
 
 def _broadcast_bwd(shape: tuple[int, int], _: None, dy_TBH: jax.Array) -> tuple[jax.Array]:
-    dy_NH = dy_TBH.reshape(-1, dy_TBH.shape[-1])
-    ones_N8 = lax.optimization_barrier(jnp.ones((len(dy_NH), 8), dy_NH.dtype))
-    return (sum_over_rows(ones_N8, dy_NH)[0],)
+    return (sum_rows(dy_TBH.reshape(-1, dy_TBH.shape[-1])),)
 
 
 broadcast_rows.defvjp(_broadcast_fwd, _broadcast_bwd)

@@ -32,6 +32,7 @@ from lstm_jax.cells.cell import Activations, Cell, Extra, State
 from lstm_jax.cells.linear_cell import LinearCell, run_linear, trace_linear
 from lstm_jax.cells.ordered_matmul import affine_rows
 from lstm_jax.cells.pointwise_scan import scan_pointwise
+from lstm_jax.cells.precision import product
 from lstm_jax.cells.scan_vjp import append_state, broadcast_to_batch, recur
 from lstm_jax.cells.staged_cell import StagedCell, run_staged, trace_staged
 
@@ -179,7 +180,7 @@ def trace(
 
     def time_step(state: State, inputs: tuple[jax.Array, jax.Array]) -> tuple[State, Activations]:
         x_BI, perturbation_BH = inputs
-        z_BG = append_state(cell, x_BI, state) @ kernel_KG
+        z_BG = product(append_state(cell, x_BI, state), kernel_KG)
         assert cell.pointwise is not None
         new = cell.pointwise(z_BG, state, extra_BH)
         activations = {}

@@ -27,6 +27,7 @@ from jax import lax
 
 from lstm_jax.cells.cell import Cell, Extra, State
 from lstm_jax.cells.ordered_matmul import sum_over_rows
+from lstm_jax.cells.precision import operand, product
 
 
 class Residuals(NamedTuple):
@@ -69,7 +70,8 @@ def _input_only_blocks(
     num_inputs, start = x_TBI.shape[2], _num_state_columns(cell, kernel_KG)
     if start == kernel_KG.shape[1]:
         return kernel_KG, None
-    z_TBX = x_TBI @ kernel_KG[:num_inputs, start:] + kernel_KG[num_inputs, start:][None, None]
+    kernel_IX = kernel_KG[:num_inputs, start:]
+    z_TBX = product(x_TBI, kernel_IX) + kernel_KG[num_inputs, start:][None, None]
     return kernel_KG[:, :start], z_TBX
 
 
@@ -132,11 +134,12 @@ def recur(
     """
     extra_BH = broadcast_to_batch(extra, x_TBI.shape[1])
     kernel_KD, z_TBX = _input_only_blocks(cell, kernel_KG, x_TBI)
+    kernel_KD = operand(kernel_KD)
 
     def time_step(carry, inputs):
         state, final = carry
         t, x_BI, z_BX = inputs
-        z_BG = _concat_blocks(append_state(cell, x_BI, state) @ kernel_KD, z_BX)
+        z_BG = _concat_blocks(product(append_state(cell, x_BI, state), kernel_KD), z_BX)
         state, _, _ = _pointwise_with_residuals(cell, z_BG, state, extra_BH)
         final = freeze_after_end(lengths_B, t, state, final)
         return (state, final), state[cell.output_index] if keep_outputs else None
@@ -159,6 +162,7 @@ def _recur_fwd(
     (num_steps, batch, num_inputs), hidden = x_TBI.shape, initial[0].shape[1]
     extra_BH = broadcast_to_batch(extra, batch)
     kernel_KD, z_TBX = _input_only_blocks(cell, kernel_KG, x_TBI)
+    kernel_KD = operand(kernel_KD)
 
     def time_step(carry, inputs):
         state, final, xr_TBK, buffer_TBG = carry
@@ -166,7 +170,7 @@ def _recur_fwd(
         for i, index in enumerate(cell.read_indices):
             xr_TBK = _write_row(xr_TBK, state[index], t, num_inputs + 1 + i * hidden)
         xr_BK = lax.dynamic_index_in_dim(xr_TBK, t, keepdims=False)
-        z_BG = _concat_blocks(xr_BK @ kernel_KD, z_BX)
+        z_BG = _concat_blocks(product(xr_BK, kernel_KD), z_BX)
         state, derivatives, residuals = _pointwise_with_residuals(cell, z_BG, state, extra_BH)
         column = 0
         for derivative_BH in derivatives:
@@ -195,7 +199,7 @@ def _recur_bwd(
     hidden = dfinal[0].shape[1]
     num_inputs = kernel_KG.shape[0] - 1 - cell.num_read * hidden
     num_state_columns = _num_state_columns(cell, kernel_KG)
-    recurrent_DR = kernel_KG[num_inputs + 1 :, :num_state_columns].T  # once, before the scan
+    recurrent_DR = operand(kernel_KG[num_inputs + 1 :, :num_state_columns].T)  # once
     extra_BH, output = broadcast_to_batch(extra, batch), cell.output_index
 
     def time_step(carry, inputs):
@@ -215,7 +219,7 @@ def _recur_bwd(
             add_final(lengths_B, t, dstate, dfinal),
         )
         buffer_TBG = _write_row(buffer_TBG, dz_BG, t, 0)
-        dread_BR = dz_BG[:, :num_state_columns] @ recurrent_DR
+        dread_BR = product(dz_BG[:, :num_state_columns], recurrent_DR)
         dstate = list(dbefore)
         dread = jnp.split(dread_BR, cell.num_read, axis=1)
         for index, d_BH in zip(cell.read_indices, dread, strict=True):
@@ -233,7 +237,7 @@ def _recur_bwd(
         dinput = sum_over_rows(xr_NK[:, : num_inputs + 1], dz_NG[:, num_state_columns:])
         no_state = ((0, xr_NK.shape[1] - num_inputs - 1), (0, 0))  # these blocks read no state
         dkernel_KG = jnp.concatenate([dkernel_KG, jnp.pad(dinput, no_state)], axis=1)
-    dx_NI = dz_NG @ kernel_KG[:num_inputs].T  # XLA drops it where nobody uses it
+    dx_NI = product(dz_NG, kernel_KG[:num_inputs].T)  # XLA drops it where nobody uses it
     dx_TBI = dx_NI.reshape(num_steps, batch, num_inputs)
     ones_8B = lax.optimization_barrier(jnp.ones((8, batch), dz_NG.dtype))
     dextra = {name: (ones_8B @ d_BH)[0] for name, d_BH in dextra_sum.items()}

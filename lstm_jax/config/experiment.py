@@ -83,6 +83,11 @@ class Experiment(ExperimentGrid):
                 f"block, not {self.layers} of {self.cell}{' in both' * self.bidirectional} in a "
                 f"{self.block.name} block; use scan"
             )
+        if self.backend == "cudnn" and self.precision != "float32":
+            raise UserError(
+                f"precision: cudnn keeps its products in float32, or TF32 on recent GPUs, not in "
+                f"{self.precision}; use scan"
+            )
         if self.patience is not None and self.patience > self.num_evals - 2:
             raise UserError(
                 f"patience: {self.patience} evaluations after the first one never come with "

@@ -139,6 +139,13 @@ class ExperimentFields:
         "best with microbatches 1); evaluation always uses `scan`",
         choices=lambda: ("scan", "associative", "cudnn"),
     )
+    precision: Axis[str] = axis(
+        "float32",
+        "precision of the operands of matrix products, in training and evaluation: `float32`, or "
+        "`bfloat16` for a GPU or TPU; sums, states, parameters and the loss are float32 in both; a "
+        "layer of your own does its own products",
+        choices=lambda: ("float32", "bfloat16"),
+    )
     log_every: Axis[int] = axis(
         20, "number of steps between two rows of metrics", low=1, high=10**6
     )

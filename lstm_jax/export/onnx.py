@@ -55,8 +55,8 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
 
     Each entry of `description` is JSON in the metadata of the file (`metadata_props`).
 
-    Raises UserError for a cell without an operator, for a task other than images, texts and
-    forecasts, and for layers that are bidirectional or in residual blocks.
+    Raises UserError for a cell without an operator, for products in bfloat16, for a task other than
+    images, texts and forecasts, and for layers that are bidirectional or in residual blocks.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -66,6 +66,11 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
         raise UserError(
             f"ONNX has no operator for the cell {member.cell}, only for "
             f"{', '.join(OPERATORS)}; leave --onnx away: StableHLO holds every cell"
+        )
+    if member.precision != "float32":
+        raise UserError(
+            f"ONNX is written with products in float32, not in {member.precision}; leave --onnx "
+            "away: StableHLO holds every precision"
         )
     if not isinstance(member.task, (Images, Text, Forecast)):
         raise UserError(

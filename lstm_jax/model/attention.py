@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
+from lstm_jax.cells.precision import einsum, product
 from lstm_jax.model.fused_params import AttentionKernels, FusedDecoder
 
 MASKED_SCORE = -1e30  # the score of padding: its attention weight is exactly zero
@@ -42,7 +43,10 @@ def bridge(decoder: FusedDecoder, encoder_carry: tuple[Any, ...]) -> tuple[Any, 
     if not decoder.bridges_DH:
         return encoder_carry
     return tuple(
-        tuple(append_ones(s_BW) @ bridge_DH for s_BW, bridge_DH in zip(state, bridges, strict=True))
+        tuple(
+            product(append_ones(s_BW), bridge_DH)
+            for s_BW, bridge_DH in zip(state, bridges, strict=True)
+        )
         for state, bridges in zip(encoder_carry, decoder.bridges_DH, strict=True)
     )
 
@@ -56,7 +60,7 @@ def attend(encoded: Encoded, h_SBH: jax.Array) -> jax.Array:
     if attention is None:
         return h_SBH
     weights_BST = attention_weights(attention, encoded, h_SBH)
-    context_SBW = jnp.einsum("bst,tbw->sbw", weights_BST, encoded.h_TBW)
+    context_SBW = einsum("bst,tbw->sbw", weights_BST, encoded.h_TBW)
     both_SBD = append_ones(jnp.concatenate([context_SBW, h_SBH], axis=2))
     return jnp.tanh(matmul(both_SBD, attention.mix_DH))
 
@@ -66,7 +70,7 @@ def attention_weights(attention: AttentionKernels, encoded: Encoded, h_SBH: jax.
 
     The weights add up to one over T, and are zero on padding.
     """
-    score_BST = jnp.einsum("sbw,tbw->bst", matmul(h_SBH, attention.score_HW), encoded.h_TBW)
+    score_BST = einsum("sbw,tbw->bst", matmul(h_SBH, attention.score_HW), encoded.h_TBW)
     if encoded.lengths_B is not None:
         t_T = jnp.arange(score_BST.shape[2], dtype=jnp.int32)
         inside_BT = t_T[None] < encoded.lengths_B[:, None]

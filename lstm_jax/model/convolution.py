@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from lstm_jax.cells.ordered_matmul import sum_over_rows
+from lstm_jax.cells.ordered_matmul import sum_rows
 
 
 @jax.custom_vjp
@@ -32,13 +31,11 @@ def _convolve_bwd(
     residuals: tuple[jax.Array, jax.Array], dy_TBW: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x_SBW, kernel_KW = residuals
-    num_taps, (num_steps, batch, width) = len(kernel_KW), dy_TBW.shape
+    num_taps, (num_steps, _, width) = len(kernel_KW), dy_TBW.shape
     around = jnp.pad(dy_TBW, ((num_taps - 1, num_taps - 1), (0, 0), (0, 0)))
     dx_SBW = convolve(around, kernel_KW[::-1])
-    ones_N8 = lax.optimization_barrier(jnp.ones((num_steps * batch, 8), dy_TBW.dtype))
     dkernel = [
-        sum_over_rows(ones_N8, (dy_TBW * x_SBW[k : k + num_steps]).reshape(-1, width))[0]
-        for k in range(num_taps)
+        sum_rows((dy_TBW * x_SBW[k : k + num_steps]).reshape(-1, width)) for k in range(num_taps)
     ]
     return dx_SBW, jnp.stack(dkernel)
 

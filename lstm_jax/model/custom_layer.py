@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from lstm_jax.cells import scan
 from lstm_jax.cells.layer import Layer
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
+from lstm_jax.cells.precision import product
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 from lstm_jax.model.layer import LayerOutputs, Params, last_time_step
@@ -78,7 +79,7 @@ class CustomLayer:
         """Runs the layer over one time step: returns its output, [B,W], and the new carry."""
         params, dense_DI = fused
         if dense_DI is not None:
-            x_BI = append_ones(x_BI) @ dense_DI
+            x_BI = product(append_ones(x_BI), dense_DI)
         return self.layer.step(params, x_BI, carry)
 
     def decay_factors(self, fused: tuple[Params, Any], x_TBI: jax.Array) -> None:

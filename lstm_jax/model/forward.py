@@ -9,14 +9,16 @@ that a layer puts out at a time step (H of each direction), O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.cell import Activations
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
+from lstm_jax.cells.precision import product, products_in
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 from lstm_jax.model.attention import Encoded, attend, bridge
@@ -28,7 +30,21 @@ from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.layer import LayerOutputs
 from lstm_jax.tasks.task import Inputs, ModelSpec
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+def _in_its_precision(function: Function) -> Function:
+    """Returns the function with its products in the precision of the member, its first argument."""
+
+    @wraps(function)
+    def in_its_precision(member: Experiment, *arguments: Any, **options: Any) -> Any:
+        with products_in(member.precision):
+            return function(member, *arguments, **options)
+
+    return cast(Function, in_its_precision)
+
+
+@_in_its_precision
 def apply_model(
     member: Experiment,
     spec: ModelSpec,
@@ -61,9 +77,10 @@ def apply_model(
             h = mean_over_time(outputs.h_TBW, inputs.lengths_B)
         else:
             h = outputs.last_BW
-    return apply_head(fused, dropout(member, keys[-1], h))
+    return apply_head(member, fused, dropout(member, keys[-1], h))
 
 
+@_in_its_precision
 def encode(
     member: Experiment, fused: FusedParams, inputs: Inputs, keys: Sequence[jax.Array | None] = ()
 ) -> Encoded:
@@ -79,6 +96,7 @@ def encode(
     return Encoded(fused.decoder, carry, h_TBW, inputs.lengths_B)
 
 
+@_in_its_precision
 def run_decoder(
     member: Experiment,
     fused: FusedParams,
@@ -97,6 +115,7 @@ def run_decoder(
     )  # fmt: skip
 
 
+@_in_its_precision
 def run_layers(
     member: Experiment,
     fused: FusedParams,
@@ -124,6 +143,7 @@ def run_layers(
     return LayerOutputs(h_TBW, last_BW, tuple(carries))
 
 
+@_in_its_precision
 def step_layers(
     member: Experiment, fused: FusedParams, x_B: jax.Array, carry: tuple[Any, ...]
 ) -> tuple[jax.Array, tuple[Any, ...]]:
@@ -177,6 +197,7 @@ def why_not_traced(member: Experiment, spec: ModelSpec) -> str:
     return ""
 
 
+@_in_its_precision
 def trace_last_layer(
     member: Experiment,
     fused: FusedParams,
@@ -217,9 +238,11 @@ def embed_inputs(fused: FusedParams, inputs: Inputs) -> jax.Array:
     return look_up(fused.embedding_VH, inputs.x_TBI)
 
 
-def apply_head(fused: FusedParams, h: jax.Array) -> jax.Array:
+@_in_its_precision
+def apply_head(member: Experiment, fused: FusedParams, h: jax.Array) -> jax.Array:
     """Returns the head's outputs [..., O] for outputs [..., W] of the last layer."""
-    return matmul(append_ones(h), fused.head_DO) if h.ndim == 3 else append_ones(h) @ fused.head_DO
+    rows = append_ones(h)
+    return matmul(rows, fused.head_DO) if h.ndim == 3 else product(rows, fused.head_DO)
 
 
 def mean_over_time(h_TBW: jax.Array, lengths_B: jax.Array | None) -> jax.Array:

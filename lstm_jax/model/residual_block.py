@@ -21,6 +21,7 @@ from flax.linen import initializers
 
 from lstm_jax.cells.linen import DenseParams
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
+from lstm_jax.cells.precision import product
 from lstm_jax.config.blocks import Residual
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.model.convolution import convolve_causally
@@ -221,4 +222,4 @@ def _dense(kernel: jax.Array | None, x: jax.Array) -> jax.Array:
     """Returns [x, 1] @ kernel, for x [B, ...] or [T,B, ...]; without a kernel x."""
     if kernel is None:
         return x
-    return matmul(append_ones(x), kernel) if x.ndim == 3 else append_ones(x) @ kernel
+    return matmul(append_ones(x), kernel) if x.ndim == 3 else product(append_ones(x), kernel)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax.cells.precision import products_in
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, gather_examples, num_examples
 from lstm_jax.data.tokens import BEGIN, END, PADDING, UNKNOWN, decode_sentence, join_sentence
@@ -83,8 +84,10 @@ def _step(
     inputs_1N = jnp.where(t == 0, jnp.int32(BEGIN), last_KB).reshape(1, -1)
     encoded = encoded._replace(carry=before.carry)
     ran = forward.run_decoder(member, fused, encoded, inputs_1N)
-    h_1NH = attention.attend(encoded, ran.h_TBW)
-    log_KBV = jax.nn.log_softmax(forward.apply_head(fused, h_1NH)[0]).reshape(beam, size, -1)
+    with products_in(member.precision):
+        h_1NH = attention.attend(encoded, ran.h_TBW)
+    logits_1NV = forward.apply_head(member, fused, h_1NH)
+    log_KBV = jax.nn.log_softmax(logits_1NV[0]).reshape(beam, size, -1)
     tokens_V = jnp.arange(log_KBV.shape[2], dtype=jnp.int32)
     never_V = (tokens_V == PADDING) | (tokens_V == BEGIN) | (tokens_V == UNKNOWN)
     log_KBV = jnp.where(never_V[None, None], jnp.float32(NEVER), log_KBV)
@@ -150,7 +153,8 @@ def _weights(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
     encoded = forward.encode(member, fused, inputs)
     assert encoded.decoder.attention is not None, "the model has no attention"
     ran = forward.run_decoder(member, fused, encoded, inputs.decoder_inputs_SB)
-    return attention.attention_weights(encoded.decoder.attention, encoded, ran.h_TBW)
+    with products_in(member.precision):
+        return attention.attention_weights(encoded.decoder.attention, encoded, ran.h_TBW)
 
 
 def exact_share(texts: Sequence[str], references: Sequence[str]) -> float:

@@ -73,7 +73,7 @@ def beliefs(member: Experiment, fused: FusedParams, batch: Batch) -> jax.Array:
     [T,B,C]. The model must be a classifier that passes `forward.can_trace`.
     """
     h_TBH = forward.trace_last_layer(member, fused, member.task.inputs(batch))["h"]
-    return jax.nn.softmax(forward.apply_head(fused, h_TBH))
+    return jax.nn.softmax(forward.apply_head(member, fused, h_TBH))
 
 
 # Each is compiled once for each static key and shape, however often it is called.

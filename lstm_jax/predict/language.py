@@ -96,7 +96,7 @@ def _write(
     """Returns the written bytes, int32 [L]."""
 
     def sample(h_1W: jax.Array, key: jax.Array) -> jax.Array:
-        logits_1V = forward.apply_head(fused, h_1W)
+        logits_1V = forward.apply_head(member, fused, h_1W)
         tempered_1V = logits_1V / jnp.where(temperature > 0, temperature, 1)
         sampled_1 = jax.random.categorical(key, tempered_1V)
         greedy_1 = jnp.argmax(logits_1V, axis=-1)

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lstm_jax.cells.precision import products_in
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.data.dataset import Arrays, Split, num_examples
@@ -209,7 +210,8 @@ def train_step(
         first = count * jax.lax.axis_index(mesh_axis.name)
         parts = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, count), parts)
     gradient_of = jax.value_and_grad(microbatch_loss, has_aux=True)
-    sums = jax.lax.map(lambda part: gradient_of(fused, *part), parts)
+    with products_in(member.precision):  # for the backward pass; the model sees to the forward one
+        sums = jax.lax.map(lambda part: gradient_of(fused, *part), parts)
     if mesh_axis is not None:
         sums = jax.lax.all_gather(sums, mesh_axis.name, tiled=True)
     # Barriers here and below: without them XLA fuses Adam with what came before, which is not the
@@ -271,7 +273,7 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
         inputs = task.inputs(batch)
         if spec.carry_state:
             ran = forward.run_layers(member, fused, inputs, keep_outputs=True, carry=states)
-            outputs, states = forward.apply_head(fused, ran.h_TBW), ran.carry
+            outputs, states = forward.apply_head(member, fused, ran.h_TBW), ran.carry
         else:
             outputs = forward.apply_model(member, spec, fused, inputs)
         scored = task.score_items(outputs, batch, training=False)

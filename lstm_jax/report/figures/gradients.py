@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells import get_cell
+from lstm_jax.cells.precision import products_in
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.shards import work
@@ -226,12 +227,13 @@ def gradient_flow(
             h = h_TBH[-1]
         else:
             h = h_TBH[inputs.lengths_B - 1, jnp.arange(len(inputs.lengths_B))]
-        scores = task.score_items(forward.apply_head(fused, h), batch, training=False)
+        scores = task.score_items(forward.apply_head(member, fused, h), batch, training=False)
         return scores.loss @ scores.weight
 
     hidden = fused.head_DO.shape[0] - 1
     zeros_TBH = jnp.zeros((*inputs.x_TBI.shape[:2], hidden), jnp.float32)
-    gradient_TBH = jax.grad(sum_of_losses)(zeros_TBH)
+    with products_in(member.precision):
+        gradient_TBH = jax.grad(sum_of_losses)(zeros_TBH)
     # Scaled before they are squared: an exploding gradient is soon beyond the root of the largest
     # float32.
     largest_TB1 = jnp.max(jnp.abs(gradient_TBH), axis=-1, keepdims=True)
