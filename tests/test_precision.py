@@ -94,7 +94,7 @@ def all_products(jaxpr):
                 yield from all_products(inner)
 
 
-@pytest.mark.parametrize("cell", ["gru", "lru"])
+@pytest.mark.parametrize("cell", ["gru", "lru", "lem"])
 def test_every_product_of_a_training_step_has_operands_in_bfloat16(cell):
     """But for sums that are written as products with eight columns of ones, or with a vector."""
     task = Translation(attention="luong")

@@ -25,6 +25,7 @@ from jax import lax
 
 from lstm_jax.cells.cell import Activations, Cell, Extra, State
 from lstm_jax.cells.ordered_matmul import affine_rows, sum_over_rows
+from lstm_jax.cells.precision import operand, product
 from lstm_jax.cells.scan_vjp import add_final, broadcast_to_batch, freeze_after_end
 
 Columns = tuple[jax.Array, ...]  # [B,H] each
@@ -115,28 +116,28 @@ def trace_staged(
 
 
 def _split_stages(cell: StagedCell, recurrent_HG: jax.Array) -> Stages:
-    """Returns the recurrent kernel of each stage, [H,D]."""
+    """Returns the recurrent kernel of each stage, [H,D], as an operand of products."""
     widths = [len(stage) * recurrent_HG.shape[0] for stage in cell.stages]
     starts = [sum(widths[:index]) for index in range(len(widths))]
     pairs = zip(starts, widths, strict=True)
-    return tuple(recurrent_HG[:, start : start + width] for start, width in pairs)
+    return tuple(operand(recurrent_HG[:, start : start + width]) for start, width in pairs)
 
 
 def _time_step(
     cell: StagedCell, kernels: Stages, x_BG: jax.Array, before: State, extra_BH: Extra
 ) -> tuple[State, Stages]:
     """Returns the new state, and the products with the state."""
-    return _call_formula(cell, lambda v, index: v @ kernels[index], x_BG, before, extra_BH)
+    return _call_formula(cell, lambda v, index: product(v, kernels[index]), x_BG, before, extra_BH)
 
 
 def _call_formula(
     cell: StagedCell,
-    product: Callable[[jax.Array, int], jax.Array],
+    multiply: Callable[[jax.Array, int], jax.Array],
     x_BG: jax.Array,
     before: State,
     extra_BH: Extra,
 ) -> tuple[State, Stages]:
-    """Returns the new state, and what `product(v_BH, stage)` has returned for each stage.
+    """Returns the new state, and what `multiply(v_BH, stage)` has returned for each stage.
 
     Raises ValueError where the formula does not call each product once.
     """
@@ -146,7 +147,7 @@ def _call_formula(
         def call(v_BH: jax.Array) -> Columns:
             if made[index] is not None:
                 raise ValueError(f"cell {cell.name}: its formula calls product {index} twice")
-            made_BD = made[index] = product(v_BH, index)
+            made_BD = made[index] = multiply(v_BH, index)
             return tuple(jnp.split(made_BD, len(cell.stages[index]), axis=1))
 
         return call
@@ -232,7 +233,7 @@ def _recall_fwd(
 
 
 def _recall_bwd(kernel_DH: jax.Array, d_BD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return d_BD @ kernel_DH, d_BD, jnp.zeros_like(kernel_DH)
+    return product(d_BD, kernel_DH), d_BD, jnp.zeros_like(kernel_DH)
 
 
 _recall.defvjp(_recall_fwd, _recall_bwd)

@@ -96,7 +96,7 @@ def _step(
     """Returns the answer after the only time step of a batch, [B,O], and the new carry."""
     x_TBI = member.task.inputs(batch).x_TBI
     h_BW, carry = forward.step_layers(member, fused, x_TBI[0], carry)
-    outputs_BO = forward.apply_head(fused, h_BW)
+    outputs_BO = forward.apply_head(member, fused, h_BW)
     is_probability = is_classifier(member) or isinstance(member.task, Language)
     return jax.nn.softmax(outputs_BO) if is_probability else outputs_BO, carry
 
