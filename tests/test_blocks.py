@@ -13,6 +13,7 @@ from fast_compile import fast_jit
 from test_sweep import digests
 
 from lstm_jax import Translation
+from lstm_jax.cells.norm import EPSILON
 from lstm_jax.config.blocks import Residual
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
@@ -21,7 +22,6 @@ from lstm_jax.model.convolution import convolve_causally
 from lstm_jax.model.dropout import dropout
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.model.init import init_params
-from lstm_jax.model.norm import EPSILON
 from lstm_jax.predict.decode import decode
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Inputs, ModelSpec

@@ -112,6 +112,22 @@ def mgu_gate_before(x, times, w, s):  # equation 8 of the paper
     return {"h": (1 - f) * s["h"] + f * tanh(x["n"] + times("n", f * s["h"]))}
 
 
+def lstm_layernorm(x, times, w, s):  # the supplement of the paper, equations 20 to 22
+    def norm(v):
+        return (v - v.mean()) / np.sqrt(v.var() + 1e-6)
+
+    def gains(source):
+        return np.concatenate([w[f"gain_{source}{k}"] for k in "igfo"])
+
+    bias = np.concatenate([w[f"bias_{k}"] for k in "igfo"])
+    of_x = np.concatenate([x[k] for k in "igfo"], axis=1)
+    of_h = np.concatenate([times(k, s["h"]) for k in "igfo"], axis=1)
+    z = gains("x") * norm(of_x) + gains("h") * norm(of_h) + bias
+    i, g, f, o = np.split(z, 4, axis=1)
+    c = sigmoid(f) * s["c"] + sigmoid(i) * tanh(g)
+    return {"c": c, "h": sigmoid(o) * tanh(w["gain_c"] * norm(c) + w["bias_c"])}
+
+
 def positive(v):
     return np.where(v >= 0, v + 0.5, sigmoid(v))
 
@@ -165,6 +181,7 @@ MODERN = {
     for f in (
         janet, mgu, brc, nbrc, indrnn, sru, paragru, paralstm, cornn, unicornn, slstm,
         mingru, minlstm, qrnn, hgrn, rglru, lru, linoss, lem, gru_reset_before, mgu_gate_before,
+        lstm_layernorm,
     )
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ CELLS = {
     "lstm_niaf": "lstm_jax.cells.odyssey:niaf_cell",
     "lstm_noaf": "lstm_jax.cells.odyssey:noaf_cell",
     "lstm_fgr": "lstm_jax.cells.odyssey:fgr_cell",
+    "lstm_layernorm": "lstm_jax.cells.layernorm_lstm:lstm_layernorm_cell",
     "mgu": "lstm_jax.cells.minimal:mgu_cell",
     "janet": "lstm_jax.cells.minimal:janet_cell",
     "brc": "lstm_jax.cells.bistable:brc_cell",

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax.linen import initializers
 
 from lstm_jax.cells.linen import DenseParams
+from lstm_jax.cells.norm import normalise
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.cells.precision import product
 from lstm_jax.config.blocks import Residual
@@ -28,7 +29,6 @@ from lstm_jax.model.convolution import convolve_causally
 from lstm_jax.model.directions import Directions, DrivenLayer
 from lstm_jax.model.dropout import dropout
 from lstm_jax.model.layer import LayerOutputs, Params, last_time_step
-from lstm_jax.model.norm import normalise
 
 
 class FusedBlock(NamedTuple):
