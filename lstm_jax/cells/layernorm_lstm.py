@@ -52,7 +52,8 @@ def _formula(x: Columns, products: Products, state: State, extra: Extra) -> Stat
 
 
 def _activations(z_B2G: jax.Array, before: State, after: State, extra: Extra) -> Activations:
-    i, _, f, o = _activated(*jnp.split(z_B2G, 2, axis=1), extra)
+    x_BG, made_BG = jnp.split(z_B2G, 2, axis=1)
+    i, _, f, o = _activated(x_BG, made_BG, extra)
     return {"input gate": i, "forget gate": f, "output gate": o, "cell": after[0]}
 
 
