@@ -6,8 +6,8 @@
 
 norm(v) is (v - mean) / sqrt(variance + 1e-6); see `norm.py`. Gains start at 1 and biases at 0, but
 that of f at 1, as our LSTM's forget bias does by default; it stands behind the norm, so
-`--forget-bias` and `--chrono-steps` do not reach it. The paper adds a bias to either product and a
-third one to their sum; here there is their sum alone.
+`--forget-bias` does not reach it. The paper adds a bias to either product and a third one to their
+sum; here there is their sum alone.
 
 Axes: B batch, H hidden.
 """
@@ -66,6 +66,7 @@ lstm_layernorm_cell = StagedCell(
     extra={f"gain_{source}{column}": Weight(ones) for source in "xh" for column in COLUMNS}
     | {f"bias_{column}": Weight(ones if column == "f" else zeros) for column in COLUMNS}
     | {"gain_c": Weight(ones), "bias_c": Weight(zeros)},
+    chrono_init={"bias_f": jnp.log, "bias_i": lambda tau_H: -jnp.log(tau_H)},
     formula=_formula,
     activations=_activations,
 )
