@@ -1,6 +1,10 @@
 """What is exported answers as the model does, of every task; ONNX where it has the nodes."""
 
 import json
+import os
+import subprocess
+import sys
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import onnx
 import pytest
 from trained_runs import quiet
 
-from lstm_jax import Adding, Experiment, Forecast, Images, Text, Translation
+from lstm_jax import Adding, Captions, Experiment, Forecast, Images, Language, Text, Translation
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.export.description import describe_model
@@ -19,15 +23,19 @@ from lstm_jax.export.stablehlo import (
     _compare,
     arrays_read,
     export,
+    export_files,
     made_up_examples,
     run_onnx,
     run_stablehlo,
     to_stablehlo,
 )
 from lstm_jax.predict import inference
+from lstm_jax.predict.decode import generate
 from lstm_jax.predict.forecast import predict
+from lstm_jax.predict.language import write as write_on
 from lstm_jax.predict.predict import PredictOptions
-from lstm_jax.predict.text import probabilities
+from lstm_jax.predict.sequence import translate
+from lstm_jax.predict.text import predict as classify
 from lstm_jax.predict.trained import TrainedModel, load
 from lstm_jax.runs.code import example_shapes
 
@@ -71,7 +79,7 @@ def test_a_model_of_texts_is_the_same_in_both_forms(texts, cell, answer):
     """Of texts of several lengths."""
     task = Text(dataset=texts, pooling=answer)
     data = task.load(say_nothing)
-    trained = untrained(task, data, cell=cell, layers=2)
+    trained = untrained(task, data, cell=cell, layers=2, bidirectional=answer == "mean")
     for run in (as_stablehlo(trained, data), run_onnx(to_onnx(trained))):
         actual, wanted = both(trained, data, run, count=20)
         np.testing.assert_allclose(actual, wanted, atol=1e-5)
@@ -127,30 +135,12 @@ def test_texts_of_unknown_words_and_empty_ones_have_finite_answers(texts, answer
     trained = untrained(task, data, layers=2)
     symbols = np.array([[1] * 5, [1, 0, 0, 0, 0], [0] * 5], np.int32)
     lengths = np.array([5, 1, 0], np.int32)
-    first = {"symbols": symbols, "lengths": lengths, "labels": lengths}
+    # The file holds for any number of time steps, not those of this batch alone.
+    first = {"symbols": symbols[:, :3], "lengths": lengths, "labels": lengths}
     wanted = trained.answers({"symbols": symbols, "lengths": lengths})
     assert np.isfinite(wanted).all()
     for run in (run_stablehlo(to_stablehlo(trained, first)), run_onnx(to_onnx(trained))):
         np.testing.assert_allclose(run(symbols, lengths), wanted, atol=1e-5)
-
-
-def test_a_text_is_answered_from_what_the_files_themselves_say(texts):
-    """From the metadata of the ONNX file alone: no data set, no run, none of this package."""
-    task = Text(dataset=texts, min_count=1)
-    data = task.load(say_nothing)
-    trained = untrained(task, data)
-    content = to_onnx(trained, describe_model(trained))
-    props = onnx.load_from_string(content).metadata_props
-    known = {each.key: json.loads(each.value) for each in props}
-    words = ["a", "h", "nothing", "b"]
-    unknown = known["vocabulary"].index("<unknown>")
-    number = {word: i for i, word in enumerate(known["vocabulary"])}
-    symbols = np.array([[number.get(word, unknown) for word in words]])
-    (answer,) = run_onnx(content)(symbols, np.array([len(words)]))
-    (wanted,) = probabilities(trained, [words])
-    np.testing.assert_allclose(answer, wanted, atol=1e-5)
-    assert (known["task"], known["task_fields"]["units"]) == ("text", "words")
-    assert len(known["classes"]) == len(answer)
 
 
 def test_what_a_forecast_means_stands_beside_it(tmp_path):
@@ -171,20 +161,132 @@ def test_what_a_forecast_means_stands_beside_it(tmp_path):
 
 
 UNITS = {"near": 3, "far": 1003}
-TASKS = {"adding": Adding(length=9), "attention": Translation(dataset="dates", attention="luong")}
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_other_task_goes_as_stablehlo_and_onnx_refuses_it(name):
-    task = TASKS[name]
-    data = task.load(say_nothing)
-    trained = untrained(task, data)
-    np.testing.assert_allclose(*both(trained, data, as_stablehlo(trained, data), 5), atol=1e-4)
-    with pytest.raises(UserError, match=f"not of the task {task.name}; leave --onnx away"):
+def test_onnx_refuses_what_it_has_no_nodes_for():
+    """Of a task, of a cell and of a block."""
+    task = Adding(length=9)
+    trained = untrained(task, task.load(say_nothing))
+    with pytest.raises(UserError, match="not of the task adding; leave --onnx away"):
         to_onnx(trained)
+    trained = untrained(IMAGES_TASK, IMAGES, block="residual")
+    with pytest.raises(UserError, match="not of the block residual; leave --onnx away"):
+        to_onnx(trained)
+    trained = untrained(IMAGES_TASK, IMAGES, cell="lstm_peephole")
+    with pytest.raises(UserError, match="ONNX has no operator for the cell lstm_peephole"):
+        to_onnx(trained)
+    with pytest.raises(UserError, match="ONNX is written with products in float32"):
+        to_onnx(untrained(IMAGES_TASK, IMAGES, precision="bfloat16"))
+    np.testing.assert_allclose(*both(trained, IMAGES, as_stablehlo(trained, IMAGES)), atol=1e-5)
 
 
-IMAGES = Images(dataset="digits").load(say_nothing)
+# Runs programs in turn, each with its arguments, where this package cannot be imported.
+WITHOUT_THE_PACKAGE = """
+import json, runpy, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "lstm_jax":
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Blocker())
+for arguments in json.load(sys.stdin):
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
+    print("end")
+"""
+
+
+def predicted(predictor, keys, trained, **options):
+    lines = []
+    predictor(trained, PredictOptions(json=True, **options), lines.append)
+    return [{key: json.loads(line)[key] for key in keys} for line in lines]
+
+
+decoded = partial(bytes.decode, errors="replace")
+
+
+def same(actual, wanted):
+    """Returns whether all that is wanted was answered, numbers to 1e-5."""
+    if isinstance(wanted, dict):
+        return all(same(actual[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return len(actual) == len(wanted) and all(map(same, actual, wanted))
+    return actual == (pytest.approx(wanted, abs=1e-5) if isinstance(wanted, float) else wanted)
+
+
+def test_a_folder_answers_raw_inputs_as_predict_does_without_this_package(texts, tmp_path):
+    """Of each form of input, in one process for all."""
+    calls, wanted = [], []
+
+    def add(task, arguments, answers, data=None, *, onnx=False):
+        data = task.load(say_nothing) if data is None else data
+        trained, folder = untrained(task, data), tmp_path / task.name
+        folder.mkdir()
+        batch = task.gather(data.test, np.arange(1))
+        for name, content in export_files(trained, batch, onnx=onnx).items():
+            (folder / name).write_bytes(content)
+        inputs = arguments(data.test) if callable(arguments) else arguments
+        if not isinstance(inputs, list):  # an array, or several by name
+            write = np.savez if isinstance(inputs, dict) else np.save
+            with open(folder / "inputs", "wb") as file:
+                write(file, **inputs) if isinstance(inputs, dict) else write(file, inputs)
+        files = inputs if isinstance(inputs, list) else [folder / "inputs"]
+        calls.append([str(folder / "use.py"), *map(str, files)])
+        wanted.append(answers(trained, inputs))
+
+    def of_images(trained, images):
+        rows = trained.probabilities(images).astype(float).tolist()
+        return [{"probabilities": dict(zip(trained.class_names, row, strict=True))} for row in rows]
+
+    def of_scenes(trained, scenes):
+        empty = {"target": np.zeros((1, 9), np.int32), "target_lengths": np.ones(1, np.int32)}
+        answer = generate(trained, {"scenes": scenes, **empty})
+        return [{"target": answer.texts[0], "certainty": float(answer.certainty_N[0])}]
+
+    rows = [f"{name},{level + np.sin(i)}" for i in range(80) for name, level in UNITS.items()]
+    (tmp_path / "long.csv").write_text("\n".join(["place,y", *rows]))
+    series = Forecast(file=str(tmp_path / "long.csv"), target="y", series="place", window=7)
+    add(IMAGES_TASK, lambda test: test["images"][:2], of_images, IMAGES, onnx=True)
+    add(
+        Text(dataset=texts),
+        ["a B h\u00e9 c", "c " * 20],
+        lambda trained, texts: predicted(classify, ["probabilities"], trained, inputs=texts),
+    )
+    add(
+        series,
+        [tmp_path / "long.csv"],
+        lambda trained, files: predicted(predict, ["series", "forecast"], trained, last=files[0]),
+        onnx=True,
+    )
+    add(
+        Language(dataset=texts, length=8),
+        ["a b", 9],
+        lambda trained, _: [{"text": decoded(b"a b" + write_on(trained, b"a b", 9, 0.0, 0))}],
+    )
+    add(
+        Translation(dataset="dates", attention="luong"),
+        ["the third of May 1999"],
+        lambda trained, texts: predicted(translate, ["target", "certainty"], trained, inputs=texts),
+    )
+    add(Captions(num_scenes=20), lambda test: test["scenes"][:1], of_scenes)
+    add(
+        Adding(length=9),
+        lambda test: {name: array[:2] for name, array in test.items()},
+        lambda trained, batch: [trained.answers(batch).astype(float).tolist()],
+    )
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE], input=json.dumps(calls), text=True,
+        capture_output=True, check=False, cwd=tmp_path, env={**os.environ, "XLA_FLAGS": flags},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    for said, answers in zip(ran.stdout.split("end\n"), wanted, strict=False):
+        assert same([json.loads(line) for line in said.splitlines()], answers), (said, answers)
+
+
+IMAGES_TASK = Images(dataset="digits")
+IMAGES = IMAGES_TASK.load(say_nothing)
 
 
 @pytest.mark.parametrize(
@@ -195,37 +297,30 @@ IMAGES = Images(dataset="digits").load(say_nothing)
     ],
 )  # fmt: skip
 def test_what_onnx_runs_answers_as_the_model_does(cell, layers, how, pool):
+    """The RNN reads in both directions."""
+    fields = {"cell": cell, "layers": layers, "bidirectional": cell == "rnn"}
     task = Images(dataset="digits", reading=how, pool=pool)
-    trained = untrained(task, IMAGES, cell=cell, layers=layers)
+    trained = untrained(task, IMAGES, **fields)
     actual, wanted = both(trained, IMAGES, run_onnx(to_onnx(trained)))
     np.testing.assert_allclose(actual, wanted, atol=1e-5)
     np.testing.assert_allclose(trained.probabilities(IMAGES.test["images"][:37]), wanted, atol=1e-6)
-
-
-def test_a_cell_that_onnx_has_not_is_refused_in_words_and_goes_as_stablehlo():
-    trained = untrained(Images(dataset="digits"), IMAGES, cell="lstm_peephole")
-    with pytest.raises(UserError, match="ONNX has no operator for the cell lstm_peephole"):
-        to_onnx(trained)
-    with pytest.raises(UserError, match="ONNX is written with products in float32"):
-        to_onnx(untrained(Images(dataset="digits"), IMAGES, precision="bfloat16"))
-    np.testing.assert_allclose(*both(trained, IMAGES, as_stablehlo(trained, IMAGES)), atol=1e-5)
 
 
 def test_an_export_lies_beside_the_run_and_nothing_else_does(trained_sweep):
     console = quiet()
     export(trained_sweep, console, onnx=True)
     lines = console.file.getvalue().splitlines()
-    text = "takes images; "
+    text = "takes images [n, 8, 8]; "
     assert sum(text in line and "the same class on all 360" in line for line in lines) == 2
     names = {path.name for path in (trained_sweep / "export").iterdir()}
-    assert names == {"model.stablehlo", "model.onnx", "model.json"}
+    assert names == {"model.stablehlo", "model.onnx", "model.json", "use.py"}
     known = json.loads((trained_sweep / "export" / "model.json").read_text())
     result = load(trained_sweep).result
     assert known["parameters_sha256"] == result.parameters_sha256
     assert (known["identity"], known["steps"]) == (result.identity, result.steps)
     props = onnx.load(trained_sweep / "export" / "model.onnx").metadata_props
     files = {name: sha256((trained_sweep / "export" / name).read_bytes()) for name in names}
-    del files["model.json"]
+    del files["model.json"], files["use.py"]
     assert known.pop("files") == {name: digest.hexdigest() for name, digest in files.items()}
     assert known.pop("inputs") == {"images": {"dtype": "uint8", "shape": ["n", 8, 8]}}
     assert {each.key: json.loads(each.value) for each in props} == known

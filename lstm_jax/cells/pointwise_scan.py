@@ -65,7 +65,7 @@ def _scan(
         return (state, final), (kept, state[cell.output_index] if keep_outputs else None)
 
     start = initial, None if lengths_B is None else initial
-    inputs = jnp.arange(len(z_TBG), dtype=jnp.int32), z_TBG
+    inputs = jnp.arange(z_TBG.shape[0], dtype=jnp.int32), z_TBG
     (state, final), (states, h_TBH) = lax.scan(time_step, start, inputs)
     return (h_TBH, state if final is None else final), states
 

@@ -226,6 +226,7 @@ def flip(x_TBI: jax.Array, lengths_B: jax.Array | None = None) -> jax.Array:
     """Returns each sequence backwards, [T,B,I], with its padding still at the end."""
     if lengths_B is None:
         return jnp.flip(x_TBI, axis=0)
-    t_T1 = jnp.arange(len(x_TBI) - 1, -1, -1, dtype=jnp.int32)[:, None]
-    t_TB = (t_T1 + lengths_B.astype(jnp.int32)[None]) % len(x_TBI)
+    num_steps = x_TBI.shape[0]  # `len` would refuse a symbolic one
+    t_T1 = jnp.arange(num_steps - 1, -1, -1, dtype=jnp.int32)[:, None]
+    t_TB = (t_T1 + lengths_B.astype(jnp.int32)[None]) % num_steps
     return jnp.take_along_axis(x_TBI, t_TB[:, :, None], axis=0)

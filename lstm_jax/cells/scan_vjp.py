@@ -145,7 +145,7 @@ def recur(
         return (state, final), state[cell.output_index] if keep_outputs else None
 
     start = initial, None if lengths_B is None else initial
-    inputs = jnp.arange(len(x_TBI), dtype=jnp.int32), x_TBI, z_TBX
+    inputs = jnp.arange(x_TBI.shape[0], dtype=jnp.int32), x_TBI, z_TBX
     (state, final), h_TBH = lax.scan(time_step, start, inputs)
     return h_TBH, state if final is None else final
 

@@ -16,6 +16,7 @@ from lstm_jax.data.dataset import Arrays
 from lstm_jax.data.time_series import Scales
 from lstm_jax.errors import UserError
 from lstm_jax.model.block import make_blocks
+from lstm_jax.model.directions import Directions
 from lstm_jax.model.forward import reads_mean
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel
@@ -29,15 +30,16 @@ class Operator(NamedTuple):
 
     name: str
     columns: str  # the gates of the cell in the operator's order
-    attributes: dict[str, Any]
+    attributes: dict[str, int]
+    activations: list[str]  # of one direction; none: the operator's own
 
 
 OPERATORS = {
-    "lstm": Operator("LSTM", "iofg", {}),
-    "gru": Operator("GRU", "urn", {"linear_before_reset": 1}),
-    "gru_reset_before": Operator("GRU", "urn", {"linear_before_reset": 0}),
-    "rnn": Operator("RNN", "n", {"activations": ["Tanh"]}),
-    "irnn": Operator("RNN", "n", {"activations": ["Relu"]}),
+    "lstm": Operator("LSTM", "iofg", {}, []),
+    "gru": Operator("GRU", "urn", {"linear_before_reset": 1}, []),
+    "gru_reset_before": Operator("GRU", "urn", {"linear_before_reset": 0}, []),
+    "rnn": Operator("RNN", "n", {}, ["Tanh"]),
+    "irnn": Operator("RNN", "n", {}, ["Relu"]),
 }
 
 
@@ -56,7 +58,7 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
     Each entry of `description` is JSON in the metadata of the file (`metadata_props`).
 
     Raises UserError for a cell without an operator, for products in bfloat16, for a task other than
-    images, texts and forecasts, and for layers that are bidirectional or in residual blocks.
+    images, texts and forecasts, and for layers in residual blocks.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -77,50 +79,47 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
             f"ONNX is written of images, texts and forecasts, not of the task {member.task.name}; "
             "leave --onnx away: StableHLO holds every task"
         )
-    if not all(block.one_way for block in make_blocks(member)):
+    if not all(isinstance(block, Directions) for block in make_blocks(member)):
         raise UserError(
-            "ONNX is written of layers that read forwards, one upon the other, in plain blocks; "
+            f"ONNX is written of layers upon each other, not of the block {member.block.name}; "
             "leave --onnx away: StableHLO holds every model"
         )
     node = helper.make_node
     is_classifier = inference.is_classifier(member)
     answer = "probabilities" if is_classifier else "forecast"
     front = _input_graph(trained)
-    layers, last = _layers(trained, front.lengths)
-    squeeze = node("Squeeze", [last, "second_axis"], ["h_TNH"])
-    pools = reads_mean(trained.member, trained.spec)
-    if pools and not front.lengths:
-        pooling = [squeeze, node("ReduceMean", ["h_TNH"], ["h"], axes=[0], keepdims=0)]
-    elif pools:
-        pooling = [  # the operator's outputs [T,1,N,H] are zero after an example's end
-            squeeze,
-            node("ReduceSum", ["h_TNH", "first_axis"], ["total"], keepdims=0),
+    pooling = []
+    if reads_mean(trained.member, trained.spec) and not front.lengths:
+        pooling = [node("ReduceMean", ["h"], ["mean"], axes=[0], keepdims=0)]
+    elif reads_mean(trained.member, trained.spec):
+        pooling = [  # the operator's outputs are zero after an example's end
+            node("ReduceSum", ["h", "first_axis"], ["total"], keepdims=0),
             node("Cast", ["lengths"], ["count"], to=TensorProto.FLOAT),
             node("Unsqueeze", ["count", "second_axis"], ["counts"]),
             node("Max", ["counts", "one"], ["at_least_one"]),  # an empty text has the mean zero
-            node("Div", ["total", "at_least_one"], ["h"]),
+            node("Div", ["total", "at_least_one"], ["mean"]),
         ]
-    else:
-        pooling = [node("Squeeze", [last, "first_axis"], ["h"])]
+    read = "mean" if pooling else "h"
     nodes = [
         *front.nodes,
-        *layers,
+        *_layers(trained, front.lengths),
         *pooling,
-        node("Gemm", ["h", "kernel", "bias"], ["logits" if is_classifier else answer]),
+        node("Gemm", [read, "kernel", "bias"], ["logits" if is_classifier else answer]),
         *([node("Softmax", ["logits"], [answer], axis=-1)] if is_classifier else []),
     ]
     weights = front.constants | _weights(trained)
     if isinstance(member.task, Forecast):
-        nodes[-1] = node("Gemm", ["h", "kernel", "bias"], ["scaled_forecast"])
+        nodes[-1] = node("Gemm", [read, "kernel", "bias"], ["scaled_forecast"])
         nodes.append(node("Mul", ["scaled_forecast", "target_scale"], ["spread"]))
         nodes.append(node("Add", ["spread", "target_mean"], [answer]))
+    read_by_a_node = {name for each in nodes for name in each.input}
     shape: list[str | int] = ["n", trained.spec.num_outputs]
     graph = helper.make_graph(
         nodes,
         "lstm_jax",
         front.inputs,
         [helper.make_tensor_value_info(answer, TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+        [numpy_helper.from_array(a, name) for name, a in weights.items() if name in read_by_a_node],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     props = {key: json.dumps(value) for key, value in (description or {}).items()}
@@ -203,57 +202,74 @@ def _input_graph(trained: TrainedModel) -> InputGraph:
     return InputGraph(inputs, nodes, constants)
 
 
-def _layers(trained: TrainedModel, lengths: str) -> tuple[list[Any], str]:
-    """Returns the recurrent nodes and the name of the result of the last one: its final output,
-    [1,N,H], or its outputs [T,1,N,H] where the head reads their mean.
+def _layers(trained: TrainedModel, lengths: str) -> list[Any]:
+    """Returns the recurrent nodes. Their result is `h`: the last outputs of the last layer, [N,D*H]
+    for D directions, or all of its outputs, [T,N,D*H], where the head reads their mean.
     """
     from onnx import helper
 
     operator, nodes, count = OPERATORS[trained.member.cell], [], len(trained.fused.layers)
+    directions = len(trained.fused.layers[0])
+    attributes: dict[str, Any] = dict(operator.attributes)
+    if directions == 2:
+        attributes["direction"] = "bidirectional"
+    if operator.activations:
+        attributes["activations"] = operator.activations * directions
     for index in range(count):
         inputs = [f"rows_{index}", *(f"{name}_{index}" for name in "WRB"), lengths]
-        nodes.append(
+        is_last = index + 1 == count and not reads_mean(trained.member, trained.spec)
+        outputs = ["", "last"] if is_last else [f"outputs_{index}", ""]
+        # [D,N,H] of the last time steps; [T,D,N,H] of all.
+        order, shape = ([1, 0, 2], "last_shape") if is_last else ([0, 2, 1, 3], "rows_shape")
+        result = "h" if index + 1 == count else f"rows_{index + 1}"
+        nodes += [
             helper.make_node(
                 operator.name,
                 inputs,
-                [f"outputs_{index}", f"last_{index}"],
+                outputs,
                 hidden_size=trained.member.hidden_size,
-                **operator.attributes,
-            )
-        )
-        if index + 1 < count:  # outputs have an axis of directions: [T,1,N,H]
-            squeezed = [f"outputs_{index}", "second_axis"], [f"rows_{index + 1}"]
-            nodes.append(helper.make_node("Squeeze", *squeezed))
-    return nodes, f"{'outputs' if reads_mean(trained.member, trained.spec) else 'last'}_{count - 1}"
+                **attributes,
+            ),
+            helper.make_node("Transpose", [max(outputs)], [f"turned_{index}"], perm=order),
+            helper.make_node("Reshape", [f"turned_{index}", shape], [result]),
+        ]
+    return nodes
 
 
 def _weights(trained: TrainedModel) -> Arrays:
     """Returns the weights as ONNX takes them: transposed kernels, the columns in its own order, and
     one bias for the input beside one for the state.
     """
-    cell, columns = get_cell(trained.member.cell), OPERATORS[trained.member.cell].columns
     head_DO = np.asarray(trained.fused.head_DO)
     weights = {"kernel": head_DO[:-1], "bias": head_DO[-1]}
-    for index, (layer,) in enumerate(trained.fused.layers):
-        kernels = np.split(np.asarray(layer.kernel_KG), len(cell.blocks), axis=1)
-        blocks = [(b, kernel / b.scale) for b, kernel in zip(cell.blocks, kernels, strict=True)]
-        by_source = {
-            (b.column, source): kernel_KH for b, kernel_KH in blocks for source in b.sources
-        }
-        of_x, of_h = ([by_source[column, source] for column in columns] for source in "xh")
-        num_inputs = len(layer.kernel_KG) - 1 - trained.member.hidden_size
-        bias_x = [kernel_KH[num_inputs] for kernel_KH in of_x]
-        # A block that reads x and h has one bias, which is that of x.
-        bias_h = [
-            np.zeros_like(h[num_inputs]) if h is x else h[num_inputs]
-            for h, x in zip(of_h, of_x, strict=True)
-        ]
-        weights[f"W_{index}"] = np.concatenate([k[:num_inputs].T for k in of_x])[None]
-        weights[f"R_{index}"] = np.concatenate([k[num_inputs + 1 :].T for k in of_h])[None]
-        weights[f"B_{index}"] = np.concatenate([*bias_x, *bias_h])[None]
-    constants: Arrays = {"first_axis": np.array([0], np.int64)}
-    if len(trained.fused.layers) > 1 or reads_mean(trained.member, trained.spec):
-        constants["second_axis"] = np.array([1], np.int64)
-    if trained.spec.mean_pool:
-        constants["one"] = np.array(1, np.float32)
-    return weights | constants
+    for index, layers in enumerate(trained.fused.layers):
+        each = [_layer_weights(trained, layer.kernel_KG) for layer in layers]
+        weights |= {f"{name}_{index}": np.stack([w[name] for w in each]) for name in "WRB"}
+    return weights | {
+        "first_axis": np.array([0], np.int64),
+        "second_axis": np.array([1], np.int64),
+        "one": np.array(1, np.float32),
+        "last_shape": np.array([0, -1], np.int64),
+        "rows_shape": np.array([0, 0, -1], np.int64),
+    }
+
+
+def _layer_weights(trained: TrainedModel, kernel_KG: Any) -> Arrays:
+    """Returns the weights W, R and B of one direction of a layer."""
+    cell, columns = get_cell(trained.member.cell), OPERATORS[trained.member.cell].columns
+    kernels = np.split(np.asarray(kernel_KG), len(cell.blocks), axis=1)
+    blocks = [(b, kernel / b.scale) for b, kernel in zip(cell.blocks, kernels, strict=True)]
+    by_source = {(b.column, source): kernel_KH for b, kernel_KH in blocks for source in b.sources}
+    of_x, of_h = ([by_source[column, source] for column in columns] for source in "xh")
+    num_inputs = len(kernel_KG) - 1 - trained.member.hidden_size
+    bias_x = [kernel_KH[num_inputs] for kernel_KH in of_x]
+    # A block that reads x and h has one bias, which is that of x.
+    bias_h = [
+        np.zeros_like(h[num_inputs]) if h is x else h[num_inputs]
+        for h, x in zip(of_h, of_x, strict=True)
+    ]
+    return {
+        "W": np.concatenate([kernel_KH[:num_inputs].T for kernel_KH in of_x]),
+        "R": np.concatenate([kernel_KH[num_inputs + 1 :].T for kernel_KH in of_h]),
+        "B": np.concatenate([*bias_x, *bias_h]),
+    }

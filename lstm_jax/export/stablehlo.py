@@ -1,6 +1,6 @@
 """Export of a trained model as StableHLO and ONNX. Each file is run back and compared.
 
-Axes: N examples, T time steps, O outputs of the head, C classes.
+Axes: N examples, T time steps, S time steps of a decoder, O outputs of the head, C classes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ from lstm_jax.data.time_series import Scales, series_of
 from lstm_jax.errors import EnvironmentProblem, UserError, missing_package
 from lstm_jax.export.description import describe_model
 from lstm_jax.export.onnx import to_onnx
+from lstm_jax.export.use_file import use_file
 from lstm_jax.predict import inference
 from lstm_jax.predict.trained import TrainedModel, load
 from lstm_jax.runs.files import make_folder, write_bytes
 from lstm_jax.runs.progress import say
+from lstm_jax.tasks.captions import Captions
 from lstm_jax.tasks.forecast import Forecast
-from lstm_jax.tasks.task import Batch
+from lstm_jax.tasks.language import Language
+from lstm_jax.tasks.task import Batch, Task
 from lstm_jax.tasks.text import Text
+from lstm_jax.tasks.translation import Translation
 
 MAX_EXAMPLES = 10_000  # of the test set that are compared
 BATCH_SIZE = 1000  # of a classifier; a tenth of it where each time step may have outputs
@@ -36,6 +41,14 @@ MAX_DIFFERENCE = 1e-4  # of the largest output, or of 1; sums in float32 depend 
 
 # The types that ONNX reads. A data set may keep tokens in fewer bytes.
 ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+
+# The arrays whose second axis may have any length: the time steps of a sequence.
+TIME_AXES = {
+    Text: {"symbols": "t"},
+    Language: {"symbols": "t + 1"},  # the model reads all but the last one
+    Translation: {"source": "t", "target": "s"},
+    Captions: {"target": "s"},
+}
 
 Model = Callable[..., np.ndarray]  # takes the arrays that the model reads, returns its answers
 
@@ -52,7 +65,7 @@ def export(
     dataset: Dataset | None = None,
 ) -> Path:
     """Writes `export/model.stablehlo`, and with `onnx` also `export/model.onnx`, into a run, and
-    beside them `export/model.json`: see `describe_model`. Returns the folder.
+    beside them `export/model.json` and `export/use.py`: see `export_files`. Returns the folder.
 
     Both take the arrays of N examples that the task reads, as in the data set, for any N. They
     return float32 class probabilities [N,C] for images and texts, or else the outputs of the head,
@@ -79,38 +92,60 @@ def export(
     else:
         test = made_up_examples(trained)
     first = trained.member.task.gather(test, jnp.arange(1))
-    takes = {name: np.asarray(first[name]) for name in arrays_read(trained, first)}
-    description = describe_model(trained)
-    contents = {"model.stablehlo": to_stablehlo(trained, first)}
-    if onnx:
-        contents["model.onnx"] = to_onnx(trained, description)
+    contents = export_files(trained, first, onnx=onnx)
+    inputs = json.loads(contents["model.json"])["inputs"]
     make_folder(run_dir / "export")
     for name, content in contents.items():
         path = run_dir / "export" / name
+        if name not in MODELS:
+            write_bytes(path, content)
+            tell(f"{path}: {MEANINGS[name]}; run {trained.name}, {trained.member.digest}")
+            continue
         # What is compared are the bytes that are written, also if somebody else exports now.
         model = run_onnx(content) if path.suffix == ".onnx" else run_stablehlo(content)
         examples = "test examples" if compare else "made-up examples"
         comparison = _compare(model, trained, test, path, examples)
         write_bytes(path, content)
-        reads = ", ".join(takes)
+        reads = ", ".join(f"{n} {each['shape']}".replace("'", "") for n, each in inputs.items())
         if isinstance(trained.member.task, Forecast):
             window, columns = np.shape(first["x"])[1], ", ".join(trained.metadata["columns"])
             reads += (
                 f" ({window} rows of {columns}, unscaled), answers {trained.metadata['target']}"
             )
         tell(f"{path}: takes {reads}; {len(content) / 2**20:.2f} MiB; run back, {comparison}")
-    path = run_dir / "export" / "model.json"
-    # A file of another member may lie here from before: the digests say which are described.
-    description |= {
-        "inputs": {  # of the StableHLO file; an ONNX graph names its own
-            name: {"dtype": str(array.dtype), "shape": ["n", *array.shape[1:]]}
-            for name, array in takes.items()
-        },
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-    }
-    write_bytes(path, json.dumps(description, indent=1, ensure_ascii=False).encode())
-    tell(f"{path}: what the inputs and answers mean; run {trained.name}, {trained.member.digest}")
     return run_dir / "export"
+
+
+MODELS = "model.stablehlo", "model.onnx"
+MEANINGS = {
+    "model.json": "what the inputs and answers mean",
+    "use.py": "answers raw inputs without this package",
+}
+
+
+def export_files(trained: TrainedModel, batch: Batch, *, onnx: bool) -> dict[str, bytes]:
+    """Returns the content of each file of an export, by name: the models, then `model.json`
+    (`describe_model`, with the inputs and the digests of the models), then `use.py`.
+
+    `batch` is one of the data set. Raises what `to_onnx` raises.
+    """
+    description, task = describe_model(trained), trained.member.task
+    models = {"model.stablehlo": to_stablehlo(trained, batch)}
+    if onnx:
+        models["model.onnx"] = to_onnx(trained, description)
+    exported = jax.export.deserialize(bytearray(models["model.stablehlo"]))
+    inputs = dict[str, dict[str, Any]]()  # of the StableHLO file; an ONNX graph names its own
+    for name, aval in zip(arrays_read(trained, batch), exported.in_avals, strict=True):
+        shape = [size if isinstance(size, int) else str(size) for size in aval.shape]
+        inputs[name] = {"dtype": str(aval.dtype), "shape": shape}
+        if name in time_axes(task):
+            inputs[name]["time_steps"] = np.shape(batch[name])[1]  # in the data set, with padding
+    # A file of another member may lie in the folder from before: the digests say which these are.
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in models.items()}
+    description |= {"inputs": inputs, "files": digests}
+    text = json.dumps(description, indent=1, ensure_ascii=False)
+    program = use_file(trained, inputs, onnx=onnx)
+    return models | {"model.json": text.encode(), "use.py": program.encode()}
 
 
 def made_up_examples(trained: TrainedModel, count: int = 64) -> Arrays:
@@ -202,8 +237,11 @@ def _compare(
 
 
 def to_stablehlo(trained: TrainedModel, batch: Batch) -> bytes:
-    """Returns the model as `jax.export` serialises it, for CPU, CUDA and TPU and any number of
-    examples. The other axes have the lengths that they have in this batch.
+    """Returns the model as `jax.export` serialises it: for CPU, CUDA and TPU, for any number of
+    examples, and of sequences of symbols for any number of time steps.
+
+    The other axes have the lengths that they have in this batch. So have the time steps where a
+    layer of the user must know how many there are.
     """
     names = arrays_read(trained, batch)
     model = trained.spec, trained.ready, trained.fused
@@ -218,15 +256,28 @@ def to_stablehlo(trained: TrainedModel, batch: Batch) -> bytes:
         high, low, inverse, mean, scale = (jnp.asarray(table)[number] for table in scales.tables())
         return inference.answers(*model, {"x": (named["x"] - high - low) * inverse}) * scale + mean
 
-    (count,) = jax.export.symbolic_shape("n")
-    shapes = [
-        jax.ShapeDtypeStruct(
-            (count, *np.shape(batch[name])[1:]), jax.dtypes.canonicalize_dtype(batch[name].dtype)
-        )
-        for name in names
-    ]
-    exported = jax.export.export(jax.jit(answer), platforms=("cpu", "cuda", "tpu"))(*shapes)
-    return bytes(exported.serialize())
+    def exported(axes: dict[str, str]) -> bytes:
+        scope, shapes = jax.export.SymbolicScope(), []
+        for name in names:
+            sizes = ["n", *map(str, np.shape(batch[name])[1:])]
+            if name in axes:
+                sizes[1] = axes[name]
+            shape = jax.export.symbolic_shape(", ".join(sizes), scope=scope)
+            dtype = jax.dtypes.canonicalize_dtype(batch[name].dtype)
+            shapes.append(jax.ShapeDtypeStruct(shape, dtype))
+        program = jax.export.export(jax.jit(answer), platforms=("cpu", "cuda", "tpu"))(*shapes)
+        return bytes(program.serialize())
+
+    axes = time_axes(trained.member.task)
+    if axes:
+        with suppress(Exception):  # whatever the code of a user raises
+            return exported(axes)
+    return exported({})
+
+
+def time_axes(task: Task) -> dict[str, str]:
+    """Returns the length of the second axis of each array of sequences, in symbols, by name."""
+    return next((axes for each, axes in TIME_AXES.items() if isinstance(task, each)), {})
 
 
 def run_stablehlo(content: bytes) -> Model:

@@ -1,0 +1,230 @@
+"""The program `use.py` beside an exported model. It answers raw inputs without this package.
+
+It has two parts: how the model is run, by ONNX Runtime or by JAX, and how its inputs are read: one
+text for each form of input, which follows the functions of `predict/` and `data/tokens.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lstm_jax.data.tokens import SENTENCE_WORD, TEXT_WORD
+from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.tasks.captions import Captions
+from lstm_jax.tasks.forecast import Forecast
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.language import Language
+from lstm_jax.tasks.text import Text
+from lstm_jax.tasks.translation import Translation
+
+
+def use_file(trained: TrainedModel, inputs: dict[str, Any], *, onnx: bool) -> str:
+    """Returns the text of `use.py`.
+
+    `inputs` are those of `model.json`. `onnx` says that `model.onnx` is there; without it the
+    program runs `model.stablehlo`.
+    """
+    form = _form(trained, inputs)
+    needs = "onnxruntime and numpy" if onnx else "jax, flatbuffers and numpy"
+    head = HEAD.replace("TASK", trained.member.task.name).replace("NEEDS", needs)
+    head = head.replace("USAGE", USAGES[form])
+    return head + (RUN_ONNX if onnx else RUN_STABLEHLO) + FORMS[form]
+
+
+def _form(trained: TrainedModel, inputs: dict[str, Any]) -> str:
+    """Returns the form of the input; `arrays` where nothing here reads the task's raw inputs."""
+    several = ["series_number"] if "series_number" in inputs else []
+    forms = {
+        Images: ("images", ["images"]),
+        Text: ("texts", ["symbols", "lengths"]),
+        Forecast: ("series", ["x", *several]),
+        Language: ("beginnings", ["symbols"]),
+        Translation: ("sentences", ["source", "source_lengths", "target"]),
+        Captions: ("scenes", ["scenes", "target"]),
+    }
+    for task_class, (form, names) in forms.items():
+        if isinstance(trained.member.task, task_class) and names == list(inputs):
+            # What a model writes on becomes longer than any window of the data.
+            is_fixed = form == "beginnings" and isinstance(inputs["symbols"]["shape"][1], int)
+            return "arrays" if is_fixed else form
+    return "arrays"
+
+
+USAGES = {
+    "images": "images.npy",
+    "texts": "'a text' ['another']",
+    "series": "rows.csv",
+    "beginnings": "'the beginning of a text' [bytes to write]",
+    "sentences": "'a sentence' ['another']",
+    "scenes": "scenes.npy",
+    "arrays": "arrays.npz",
+}
+
+HEAD = '''"""Answers by an exported model of the task TASK. It needs NEEDS.
+
+    python use.py USAGE
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+'''
+
+RUN_ONNX = """import onnxruntime
+
+folder = Path(__file__).parent
+known = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def model(*arrays):
+    names = [each.name for each in session.get_inputs()]
+    return session.run(None, dict(zip(names, arrays)))[0]
+
+"""
+
+RUN_STABLEHLO = """import jax
+import jax.export
+
+folder = Path(__file__).parent
+known = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+call = jax.jit(jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call)
+
+
+def model(*arrays):
+    dtypes = [each["dtype"] for each in known["inputs"].values()]
+    pairs = zip(arrays, dtypes)  # symbols may have fewer bytes than int32
+    return np.asarray(call(*(a.astype(d) if a.dtype == np.int32 else a for a, d in pairs)))
+
+"""
+
+# Two forms are classifiers.
+PRINT_CLASSES = """
+    best = known["classes"][int(row.argmax())]
+    probabilities = {c: round(float(p), 6) for c, p in zip(known["classes"], row)}
+    print(json.dumps({"class": best, "probabilities": probabilities}, ensure_ascii=False))
+"""
+
+# Images and scenes.
+READ_IMAGES = """
+images = np.load(sys.argv[1])  # as numpy.save writes it: uint8, one image or several
+shape = known["inputs"]["NAME"]["shape"][1:]
+images = images[None] if images.ndim == 2 else images
+if images.dtype != np.uint8 or list(images.shape[1:]) != shape:
+    sys.exit(f"images are {images.dtype} {images.shape}; this model reads uint8 [n, {shape}]")
+"""
+
+# Words with the combining marks behind their letters.
+WORDS = """import re
+import unicodedata
+
+codes = *range(0x300, 0x20000), *range(0xE0100, 0xE01F0)
+marks = "".join(c for c in map(chr, codes) if unicodedata.category(c)[0] == "M")
+word = re.compile(PATTERN.replace("M", f"[{marks}\\u200c\\u200d]*"))
+
+
+def lower(text):
+    return text.replace("\\u0130", "i").lower()
+
+"""
+
+TEXTS = """
+number = {symbol: i for i, symbol in enumerate(known["vocabulary"])}
+length = known["inputs"]["symbols"]["time_steps"]
+for text in sys.argv[1:]:
+    text = unicodedata.normalize("NFC", text)
+    by_words = known["task_fields"]["units"] == "words"
+    tokens = word.findall(lower(text)) if by_words else list(" ".join(text.split()))
+    numbers = [number.get(token, number["<unknown>"]) for token in tokens[-length:]]
+    if not numbers:
+        sys.exit(f"{text!r} has no token")
+    symbols = np.zeros((1, length), np.int32)
+    symbols[0, : len(numbers)] = numbers
+    row = model(symbols, np.array([len(numbers)], np.int32))[0]
+"""
+
+SERIES = """import csv
+
+# A table with a header line, the oldest row first, without gaps and missing values.
+columns, fields = known["columns"], known["task_fields"]
+rows_of = {}
+with open(sys.argv[1], newline="", encoding=fields["encoding"] or "utf-8-sig") as file:
+    for row in csv.DictReader(file):
+        name = row[fields["series"]] if fields["series"] else ""
+        rows_of.setdefault(name, []).append([float(row[column]) for column in columns])
+for name, rows in rows_of.items():
+    if len(rows) < fields["window"]:
+        sys.exit(f"{len(rows)} rows {name} are fewer than the {fields['window']} that are read")
+    x = np.array([rows[-fields["window"] :]], np.float32)
+    number = np.array([known["series"].index(name)], np.int32) if name else None
+    (values,) = model(x) if number is None else model(x, number)
+    answer = {"target": known["target"], "forecast": [float(f"{value:.7g}") for value in values]}
+    print(json.dumps({"series": name, **answer} if name else answer, ensure_ascii=False))
+"""
+
+BEGINNINGS = """
+text = sys.argv[1].encode()
+for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 50):
+    length = 1 << len(text).bit_length()  # a power of two, so that few programs are compiled
+    symbols = np.zeros((1, length + 1), np.int32)
+    symbols[0, : len(text)] = list(text)
+    text += bytes([int(model(symbols)[0, len(text) - 1].argmax())])  # the most probable byte
+print(json.dumps({"text": text.decode(errors="replace")}, ensure_ascii=False))
+"""
+
+# The greedy decoder of sentences and captions. Padding, begin and unknown are never written.
+WRITE = """
+
+def write(*source):
+    length = known["inputs"]["target"]["time_steps"]
+    target, log_probability = np.zeros((1, length), np.int32), 0.0
+    for s in range(length):
+        logits = model(*source, target)[0, s].astype(np.float64)
+        log_probabilities = logits - logits.max()
+        log_probabilities -= np.log(np.exp(log_probabilities).sum())
+        log_probabilities[[0, 1, 3]] = -np.inf
+        target[0, s] = log_probabilities.argmax()
+        log_probability += log_probabilities.max()
+        if target[0, s] == 2:  # the end
+            break
+    text = "".join(known["target_vocabulary"][i] for i in target[0] if i > 3).strip()
+    certainty = round(float(np.exp(log_probability / (s + 1))), 6)
+    print(json.dumps({"target": text, "certainty": certainty}, ensure_ascii=False))
+
+"""
+
+SENTENCES = """
+number = {symbol: i for i, symbol in enumerate(known["source_vocabulary"])}
+length, fields = known["inputs"]["source"]["time_steps"], known["task_fields"]
+for text in sys.argv[1:]:
+    text = unicodedata.normalize("NFC", text)
+    text = " ".join((lower(text) if fields["lowercase"] else text).split())
+    tokens = word.findall(f" {text}") if fields["units"] == "words" else list(text)
+    if not 0 < len(tokens) <= length:
+        sys.exit(f"{len(tokens)} tokens; this model reads 1 to {length}")
+    source = np.zeros((1, length), np.int32)
+    source[0, : len(tokens)] = [number.get(token, number["<unknown>"]) for token in tokens]
+    write(source, np.array([len(tokens)], np.int32))
+"""
+
+SCENES = """for image in images:
+    write(image[None])
+"""
+
+ARRAYS = """
+# The arrays that model.json names under "inputs", as numpy.savez writes them.
+arrays = np.load(sys.argv[1])
+print(json.dumps(model(*(arrays[name] for name in known["inputs"])).tolist()))
+"""
+
+FORMS = {
+    "images": READ_IMAGES.replace("NAME", "images") + "for row in model(images):" + PRINT_CLASSES,
+    "texts": WORDS.replace("PATTERN", repr(TEXT_WORD)) + TEXTS + PRINT_CLASSES[1:],
+    "series": SERIES,
+    "beginnings": BEGINNINGS,
+    "sentences": WORDS.replace("PATTERN", repr(SENTENCE_WORD)) + WRITE + SENTENCES,
+    "scenes": WRITE + READ_IMAGES.replace("NAME", "scenes") + SCENES,
+    "arrays": ARRAYS,
+}
