@@ -166,6 +166,8 @@ def run(
     platform: str = "auto",
     shard: str | None = None,
     begin_with: str | Path | None = None,
+    note: str | None = None,
+    index: bool = True,
     console: Console | None = None,
 ) -> Outcome:
     """Trains an experiment and returns its results. A run that was stopped is resumed, and one that
@@ -195,6 +197,9 @@ def run(
         begin_with: a finished run with the same model, such as "runs/digits/abc123". Its members'
             parameters start those of this run, seed by seed, with a fresh optimiser and from step
             0; one member starts all. It lies in `runs_dir`.
+        note: is kept in the record and shown in tables, pages and the report; it decides no number
+            and no digest. The same call with another note replaces it.
+        index: rewrites `index.html` in `runs_dir` while the run trains: a page of all runs.
         console: prints to this console of `rich`.
 
     Raises:
@@ -223,6 +228,7 @@ def run(
         from lstm_jax.runs.progress import say
 
         prepare_jax(platform, partial(say, console))
+        from lstm_jax.report.runs_page import RunsPage
         from lstm_jax.runs import run_study
         from lstm_jax.runs.loggers import make_loggers
         from lstm_jax.runs.trust import name_code
@@ -230,6 +236,7 @@ def run(
         name_code(study.experiment)
 
         names = ["tensorboard"] if tensorboard else []
+        pages = [RunsPage(partial(say, console))] if index else []
         directory = run_study.run(
             name or run_name,
             study,
@@ -238,7 +245,8 @@ def run(
             checkpoint_every=checkpoint_every,
             fallback=fallback,
             max_minutes=max_minutes,
-            loggers=make_loggers(dict.fromkeys([*names, *loggers])),
+            loggers=[*make_loggers(dict.fromkeys([*names, *loggers])), *pages],
+            note=note,
             datasets=datasets,
             callback=callback,
         )

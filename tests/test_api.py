@@ -17,6 +17,7 @@ from trained_runs import TINY, quiet, run_tiny, tiny_dataset, tiny_split
 import lstm_jax
 from lstm_jax import Experiment, Study, UserError, api
 from lstm_jax.errors import DivergedError, EnvironmentProblem
+from lstm_jax.report.runs_page import RunsPage
 from lstm_jax.runs import devices
 from lstm_jax.runs.array_columns import Columns
 
@@ -88,6 +89,37 @@ def test_the_same_call_again_finds_it_finished_and_read_finds_it_too(outcome):
         assert lstm_jax.read(name, runs_dir=runs).record.sessions == before
     first = lstm_jax.load("latest", outcome.members[1].member.digest[:6], runs_dir=runs)
     assert len(first.predict(tiny_split(4)["images"])) == 4
+
+
+def test_the_page_of_all_runs_is_written_while_it_trains_and_a_note_is_kept(tmp_path, monkeypatch):
+    pages, runs = [], tmp_path / "runs"
+
+    def look(segment):
+        pages.append((runs / "index.html").read_text())
+
+    outcome = train(runs, callback=look, note="first")
+    assert 'class="training"' in pages[0]
+    assert "accuracy 0." in pages[0]
+    page = (runs / "index.html").read_text()
+    assert "2/2" in page
+    assert "first" in page
+    assert 'class="training"' not in page
+    digest = outcome.record.study.digest
+    again = train(runs, note="second")
+    assert (again.record.note, again.record.study.digest) == ("second", digest)
+    assert "second" in (runs / "index.html").read_text()
+    assert train(runs).record.note == "second"
+    said = []
+    page = RunsPage(said.append)
+    page.begin(outcome.record, outcome.directory)
+    monkeypatch.setattr("lstm_jax.report.runs_page.write_text", lambda *_, **__: 1 / 0)
+    page.close()
+    page.close()
+    assert len(said) == 1
+    assert "the page of all runs is not written" in said[0]
+    (runs / "index.html").unlink()
+    train(runs, index=False)
+    assert not (runs / "index.html").exists()
 
 
 def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(outcome, tmp_path):

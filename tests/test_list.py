@@ -15,7 +15,9 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_or_default
 from lstm_jax.config.search import Study
 from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.report import runs_page
 from lstm_jax.report.compare import compare
+from lstm_jax.report.runs_page import write_runs_page
 from lstm_jax.runs import checkpoints
 from lstm_jax.runs.clean import clean, find_removable
 from lstm_jax.runs.directory import find_run, run_directory
@@ -24,6 +26,7 @@ from lstm_jax.runs.list import list_runs
 from lstm_jax.runs.metrics_file import append_metrics
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.results import Result
+from lstm_jax.runs.rows import read_row
 
 
 def write(runs, name, experiment, started, values):
@@ -108,13 +111,51 @@ def test_the_list_shows_which_runs_are_running_unreadable_or_never_trained(
         fcntl.flock(lock, fcntl.LOCK_EX)
         list_runs(console, runs, "mine", experiment_or_default)
     output = console.file.getvalue()
-    assert [word in output for word in ("unreadable", "never trained", "running")] == [True] * 3
-    assert output.index("never trained") < output.index("running")
+    assert [word in output for word in ("unreadable", "never trained", "training")] == [True] * 3
+    assert output.index("never trained") < output.index("training")
     assert "record.json is damaged (it has no name)" in output  # why it is unreadable
     with pytest.raises(UserError, match="no runs of absent"):
         list_runs(console, runs, "absent", experiment_or_default)
     list_runs(console, runs / "absent", None, experiment_or_default)
     assert "no runs lie in" in console.file.getvalue()
+
+
+def test_the_list_is_sorted_as_one_asks(runs, console):
+    for sort, last in (("metric", "digits"), ("name", "mine"), ("started", "mine")):
+        list_runs(console, runs, None, experiment_or_default, sort)
+        *_, row, _, _ = console.file.getvalue().splitlines()
+        assert row.split("/")[0] == last, sort
+    with pytest.raises(SystemExit, match="2"):
+        main(["list", "--sort", "colour"])
+
+
+def test_the_page_of_all_runs_knows_their_states_and_reads_each_record_once(
+    runs, directories, monkeypatch
+):
+    (report := directories[0] / "report").mkdir()
+    (report / "index.html").write_text("")
+    record = read_record(directories[1])
+    record.note = "wide <b>"
+    del record.sessions[-1]["ended"]
+    record.write(directories[1])
+    (directories[2] / "record.json").write_text("{}")
+    with (directories[1] / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        page = write_runs_page(runs).read_text()
+    assert f'<a href="digits/{directories[0].name}/report/index.html">' in page
+    assert [word in page for word in ("unreadable", "wide &lt;b&gt;", "is damaged")] == [True] * 3
+    assert '<td class="training">' in page
+    assert '<meta http-equiv="refresh"' in page
+    assert page.count("<polyline") == 2
+    reads = []
+    monkeypatch.setattr(runs_page, "read_row", lambda path: reads.append(path) or read_row(path))
+    page = write_runs_page(runs).read_text()  # the process that trained is gone
+    assert reads == [directories[1]]
+    assert '<td class="finished">finished</td>' in page
+    assert "refresh" not in page
+    (runs / "index.json").write_text("{")
+    assert write_runs_page(runs).read_text().count("<polyline") == 2
+    assert len(reads) == 4
 
 
 LATER = [("0.10.0", True), ("1.0.0rc1", True), (lstm_jax.__version__, False), ("0.1.9", False)]

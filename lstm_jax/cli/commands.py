@@ -91,6 +91,13 @@ class OnStudy(OnDevice):
     )
     study: Study = field(default_factory=Study)  # the experiment with the overrides
     runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
+    run_name: str | None = option(
+        None,
+        "the folder of the run in the runs folder, by which other commands find it; without it the "
+        "name of the experiment",
+        value_type=str,
+        option="name",
+    )
     fallback: bool = option(
         False, "train on the task's built-in data, under its own name, where the data is missing"
     )
@@ -112,8 +119,8 @@ class OnStudy(OnDevice):
 
     @property
     def stem(self) -> str:
-        """The name of the experiment, also where it is given by its file or not at all."""
-        return Path(self.name).stem or UNNAMED
+        """The name of the run: as given, or that of the experiment or of its file."""
+        return self.run_name or Path(self.name).stem or UNNAMED
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,13 @@ class Run(OnStudy):
         high=MAX_CHECKPOINT_EVERY,
     )
     report: bool = option(True, "write the report at the end")
+    index: bool = option(True, "rewrite index.html in the runs folder, a page of all runs")
+    note: str | None = option(
+        None,
+        "what to remember of the run: kept in its record and shown by list, index.html and report; "
+        "the same command with another note replaces it",
+        value_type=str,
+    )
     tensorboard: bool = option(False, "also write the metrics for TensorBoard")
     logger: str = option(
         "", "log to `wandb`, `mlflow` or FILE.py:NAME as well; several are separated by commas"
@@ -175,6 +189,8 @@ class Run(OnStudy):
                 fallback=self.fallback,
                 max_minutes=self.max_minutes,
                 tensorboard=self.tensorboard,
+                note=self.note,
+                index=self.index,
                 loggers=[name for name in self.logger.split(",") if name],
             )
         except DivergedError as error:
@@ -408,17 +424,29 @@ class New(Command):
         console.print(f"{path} is yours to change; lstm-jax {command} {self.name}", soft_wrap=True)
 
 
+def _sorts() -> Sequence[str]:
+    from lstm_jax.runs.list import SORTS
+
+    return SORTS
+
+
 @dataclass(frozen=True)
 class List(Command):
     """List runs: date, differences from the experiment, members, status, metric, size."""
 
     name: str | None = option(None, ONLY_NAME, value_type=str, positional="?")
     runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
+    sort: str = option(
+        "started",
+        "the order: the latest, the best on validation, the longest training or the largest stands "
+        "at the end",
+        choices=_sorts,
+    )
 
     def run(self, console: Console) -> None:
         from lstm_jax.runs.list import list_runs
 
-        list_runs(console, self.runs_dir, self.name, experiment_or_default)
+        list_runs(console, self.runs_dir, self.name, experiment_or_default, self.sort)
 
 
 @dataclass(frozen=True)

@@ -277,17 +277,19 @@ def _add_options(parser: Parser, command: type[Command]) -> None:
                 field.name, nargs=nargs, default=field.default, help=_help(spec, "")
             )
             continue
-        flag = f"--{field.name.replace('_', '-')}"
+        flag = f"--{(spec.option or field.name).replace('_', '-')}"
         if _is_flag(field):
             default = "on" if field.default else "off"
             parser.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS,
+                dest=field.name,
                 help=f"{spec.help} (default: {default})",
             )  # fmt: skip
             continue
         default = "" if field.default is None else f"default: {field.default}"
         parser.add_argument(
             flag, action=Once, type=_converter(field.name, spec), default=argparse.SUPPRESS,
+            dest=field.name,
             metavar=_metavar(spec), help=_help(spec, default),
         )  # fmt: skip
 

@@ -14,8 +14,9 @@ from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.report import plots
 from lstm_jax.report.curves import MAX_PANELS, curves_by_setting, setting_name
-from lstm_jax.report.drawing import Figure, render
+from lstm_jax.report.drawing import Figure
 from lstm_jax.report.plots import Curve
+from lstm_jax.report.template import render
 from lstm_jax.runs import provenance
 from lstm_jax.runs.files import make_folder, write_text
 from lstm_jax.runs.metrics_file import read_metrics

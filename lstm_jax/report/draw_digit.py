@@ -11,7 +11,7 @@ import numpy as np
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.predict.trained import TrainedModel
-from lstm_jax.report.drawing import render
+from lstm_jax.report.template import render
 from lstm_jax.tasks.images import Images, to_sequences
 
 MAX_HIDDEN_SIZE = 1024  # beyond it the page would take 20 MB

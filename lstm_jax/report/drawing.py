@@ -17,16 +17,15 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from cycler import cycler
-from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure as Canvas
 
+from lstm_jax.report.template import SPACES
 from lstm_jax.runs.files import csv_cell, printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
 PNG_DPI = 120
 WIDE = 8  # inches
-SPACES = "\n\t\xa0\u3000"  # which a page may hold as they are
 STYLE: Any = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,  # TrueType: conferences refuse fonts of type 3
@@ -125,14 +124,3 @@ def draw(
     text = printable(svg.getvalue(), but=SPACES)
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     return Drawing(text, points.getvalue(), size[0] * columns > WIDE, canvas)
-
-
-def render(template: str, **values: Any) -> str:
-    """Returns a template of this folder filled in; values are escaped unless it says otherwise."""
-
-    def visible(value: Any) -> Any:
-        return printable(value, but=SPACES) if type(value) is str else value  # no Markup
-
-    loader = PackageLoader("lstm_jax", "report")
-    environment = Environment(loader=loader, autoescape=select_autoescape(), finalize=visible)
-    return environment.get_template(template).render(**values)

@@ -19,7 +19,7 @@ from lstm_jax.plugins import load_attribute
 from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report.curves import training_figures
 from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
-from lstm_jax.report.drawing import Figure, TextTable, render
+from lstm_jax.report.drawing import Figure, TextTable
 from lstm_jax.report.figures.activations import activation_figures
 from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
@@ -32,7 +32,9 @@ from lstm_jax.report.figures.settings import (
     settings_figures,
 )
 from lstm_jax.report.figures.time_scales import time_scale_figures
+from lstm_jax.report.runs_page import write_runs_page
 from lstm_jax.report.summary import summary
+from lstm_jax.report.template import render
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
@@ -142,6 +144,8 @@ def report(
                 write_bytes(folder / f"{figure.name}.{file_format}", content)
     write_text(folder / RECORD_CHECKSUM, checksum)
     say(console, outcome)
+    if (run_dir.parent.parent / "index.json").is_file():  # which links to the report from now on
+        write_runs_page(run_dir.parent.parent)
     return folder / "index.html"
 
 

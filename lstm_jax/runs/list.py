@@ -9,27 +9,30 @@ from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.labels import field_label, format_value
-from lstm_jax.errors import EnvironmentProblem, UserError
-from lstm_jax.runs import checkpoints
-from lstm_jax.runs.directory import in_use, run_directories
+from lstm_jax.errors import UserError
+from lstm_jax.runs.directory import run_directories
 from lstm_jax.runs.files import disk_usage, format_bytes
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.record import Record, read_record
-from lstm_jax.runs.statistics import chosen, summarise
+from lstm_jax.runs.rows import read_row
 
 HEAD = (
     *("run", "started (UTC)", "done", "status", "num parameters", "validation", "test", "size"),
-    "differs in",
+    "note; differs in",
 )
-
-MAX_CONDITIONS = 4  # whose scores a row has room for
+SORTS = ("started", "name", "metric", "time", "size")
 
 
 def list_runs(
-    console: Console, runs_dir: Path, name: str | None, experiment_of: Callable[[str], Experiment]
+    console: Console,
+    runs_dir: Path,
+    name: str | None,
+    experiment_of: Callable[[str], Experiment],
+    sort: str = "started",
 ) -> None:
-    """Prints a row for each run of a name or of all names, the one that started last at the end.
+    """Prints a row for each run of a name or of all names.
 
+    `sort` is one of `SORTS`: the run that started last, is best on validation, trained longest or
+    is largest stands at the end, just above the prompt; `metric` puts runs of one metric together.
     `experiment_of` returns the experiment of a name as its file has it: a row shows in which
     fields the run differs from it. Raises UserError if there is no run of the name.
     """
@@ -38,30 +41,33 @@ def list_runs(
         raise UserError(f"no runs of {name} lie in {runs_dir}")
     if not directories:
         return say(console, f"no runs lie in {runs_dir}")
-    rows_by_start: list[tuple[str, str, tuple[str, ...]]] = []
+    sorted_rows: list[tuple[tuple[object, ...], tuple[str, ...]]] = []
     problems = []
     for directory in directories:
-        run, size = short_name(directory), format_bytes(disk_usage(directory))
-        started, done, scores, differences = "", "", ("", "", ""), ""
-        try:
-            record = read_record(directory)
-        except EnvironmentProblem as error:
-            status = "unreadable"
-            problems.append(str(error))
-        else:
-            if record is None:
-                status = "running" if in_use(directory) else "never trained"
-            else:
-                started, status = record.last_started, _status(directory, record)
-                done = f"{record.num_done}/{record.num_members}"
-                if record.results:
-                    scores = _scores(record)
-                differences = _differences(
-                    record.study.experiment, experiment_of(directory.parent.name)
-                )
-        row = (run, started[:16].replace("T", " "), done, status, *scores, size, differences)
-        rows_by_start.append((started, directory.name, row))
-    rows = [HEAD, *(row for _, _, row in sorted(rows_by_start))]
+        (row, record), size = read_row(directory), disk_usage(directory)
+        problems += [row.problem] if row.problem else []
+        differences = ""
+        if record is not None:
+            experiment = record.study.experiment
+            differences = _differences(experiment, experiment_of(directory.parent.name))
+        keys: dict[str, tuple[object, ...]] = {
+            "started": (row.started,),
+            "name": (row.run,),
+            "metric": (row.rank is not None, row.metric, row.rank or 0.0),
+            "time": (row.seconds,),
+            "size": (size,),
+        }
+        cells = (
+            *(row.run, row.started_shown, row.done, row.status, row.num_parameters),
+            *(
+                row.validation,
+                row.test,
+                format_bytes(size),
+                "; ".join(filter(None, (row.note, differences))),
+            ),
+        )
+        sorted_rows.append(((*keys[sort], directory.name), cells))
+    rows = [HEAD, *(cells for _, cells in sorted(sorted_rows))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for *cells, differences in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
@@ -78,37 +84,6 @@ def list_runs(
     for message in problems:
         say(console, message)
     say(console, f"name a run NAME, NAME/begin-of-digest or latest; they lie in {runs_dir}")
-
-
-def _scores(record: Record) -> tuple[str, str, str]:
-    """Returns of the chosen setting of each condition: the number of parameters, and the mean
-    validation and test metric.
-    """
-    best = chosen(summarise(record.results.values()))
-    if len(best) > MAX_CONDITIONS:
-        return "", f"{len(best)} conditions", ""
-    validation = " / ".join(f"{summary.validation.mean:.4f}" for summary in best)
-    parameters = " / ".join(dict.fromkeys(summary.num_parameters for summary in best))
-    return parameters, validation, " / ".join(f"{summary.test.mean:.4f}" for summary in best)
-
-
-def short_name(directory: Path) -> str:
-    """Returns a run's name with the beginning of its digest, and the shard if it is one."""
-    return f"{directory.parent.name}/{directory.name[:6]}{directory.name[12:]}"
-
-
-def _status(directory: Path, record: Record) -> str:
-    """Returns whether a run is running, finished or stopped, and where."""
-    session = record.sessions[-1] if record.sessions else {}
-    # `in_use` locks for a moment, which a run that starts would see: so it is called last.
-    if "ended" not in session and in_use(directory):
-        return "running"
-    if record.is_finished:
-        num_diverged = sum(result.diverged_at is not None for result in record.results.values())
-        return f"finished, {num_diverged} diverged" if num_diverged else "finished"
-    saved = checkpoints.saved_members(directory)
-    steps = [step for digest, step in saved.items() if digest not in record.results]
-    return f"stopped at step {max(steps)}" if steps else "stopped"
 
 
 def _differences(run: Experiment, file: Experiment) -> str:

@@ -52,6 +52,7 @@ ORIGIN = {  # of the parameters with which a member begins: `begin_with.find_ori
 SCHEMA = {
     "version?": str,  # of lstm_jax; 0.2.0 was written without it during its development
     "name": str,
+    "note?": str,  # of the user, not a part of any digest
     "experiment": dict,
     "search": dict,
     "shard?": str,
@@ -82,6 +83,7 @@ class Record:
     sources: dict[str, str] = field(default_factory=dict)  # SHA-256 of files of code: `code.py`
     # The member of another run whose parameters start a member, by the member's digest.
     begin_with: dict[str, dict[str, str]] = field(default_factory=dict)
+    note: str = ""  # what the user wrote down about the run; decides no number
     # Finished members to be trained again. Their results stay on record until then.
     distrusted: set[str] = field(default_factory=set, compare=False)
 
@@ -196,6 +198,7 @@ class Record:
         value = {
             "version": lstm_jax.__version__,
             "name": self.name,
+            **({"note": self.note} if self.note else {}),
             **self.study.to_values(),
             **({"components": described} if described else {}),
             "metadata": self.metadata,
@@ -242,7 +245,7 @@ def read_record(directory: Path, own: Experiment | None = None) -> Record | None
                 value["name"], study, value["metadata"], value["identities"], value["sessions"],
                 _results(study.experiment, value["members"]),
                 {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
-                value["sources"], value.get("begin_with", {}),
+                value["sources"], value.get("begin_with", {}), value.get("note", ""),
             )  # fmt: skip
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error

@@ -61,12 +61,13 @@ def run(
     loggers: Sequence[Logger] = (),
     datasets: Datasets | None = None,
     callback: Callback | None = None,
+    note: str | None = None,
 ) -> Path:
     """Trains what is not trained yet and returns the run directory.
 
     `datasets` holds data sets that need not be loaded, by the data keys of their tasks. `callback`
     is called with each segment after it was saved. Where it answers "stop", the run stops as after
-    `max_minutes`, and nothing is raised.
+    `max_minutes`, and nothing is raised. `note` replaces the note on record.
 
     Raises UserError, EnvironmentProblem, DivergedError (when no member is left) and Interrupted.
     """
@@ -93,6 +94,9 @@ def run(
     if study.shard:
         say(console, f"shard {study.shard}: {study.num_members} of {study.num_all} members")
     with open_session(name, study, directory, console, checkpoint_every) as session:
+        if note is not None and note != session.record.note:
+            session.record.note = note
+            session.save_record()
         if broadcast(session.has_finished, bool):
             for key, task in study.experiment.data_tasks().items():
                 stamp = session.record.metadata.get(key, {}).get("file_stamp")
