@@ -12,9 +12,9 @@ from lstm_jax import Experiment, Forecast, Images, Text, make_dataset, run
 from lstm_jax.cli.main import main
 from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import say_nothing
-from lstm_jax.report.drawing import render
 from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.summary import summary
+from lstm_jax.report.template import render
 from lstm_jax.runs.data_card import (
     best_trivial_score,
     class_counts,

@@ -8,8 +8,9 @@ import pytest
 from trained_runs import SWEEP, made_up_record, quiet
 
 from lstm_jax.report import drawing, plots
-from lstm_jax.report.drawing import TextTable, render
+from lstm_jax.report.drawing import TextTable
 from lstm_jax.report.summary import summary
+from lstm_jax.report.template import render
 from lstm_jax.runs.files import csv_cell, write_csv
 from lstm_jax.runs.progress import text_table
 from lstm_jax.runs.run_study import describe_failure

@@ -124,25 +124,27 @@ def write_runs_page(runs_dir: Path, own: dict[Path, tuple[RunRow, Curve]] | None
         known = {}
     entries = dict(_entries(runs_dir, known, own or {}))
     write_text(runs_dir / "index.json", json.dumps(entries, allow_nan=False), sync=False)
-    rows = []
-    for name, entry in entries.items():
-        row = RunRow(**entry["row"])
-        report = Path(name) / "report" / "index.html"
-        rows.append(
+    rows = [(RunRow(**entry["row"]), name, entry) for name, entry in entries.items()]
+    rows.sort(key=lambda each: each[0].started, reverse=True)
+    is_training = any(row.status == TRAINING for row, _, _ in rows)
+    page = render(
+        "runs.html",
+        rows=[
             {
                 "row": row,
                 "last": entry["last"] if row.status == TRAINING else "",
                 "line": _polyline(entry["points"]),
-                "report": report.as_posix() if (runs_dir / report).is_file() else "",
+                "has_report": (runs_dir / name / "report" / "index.html").is_file(),
+                "directory": name,
                 "minutes": f"{row.seconds / 60:.1f}" if row.seconds else "",
             }
-        )
-    rows.sort(key=lambda each: each["row"].started, reverse=True)
-    page = render(
-        "runs.html", rows=rows, width=WIDTH, height=HEIGHT,
-        refresh=REFRESH_SECONDS if any(each["row"].status == TRAINING for each in rows) else 0,
+            for row, name, entry in rows
+        ],
+        width=WIDTH,
+        height=HEIGHT,
+        refresh=REFRESH_SECONDS if is_training else 0,
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
-    )  # fmt: skip
+    )
     write_text(runs_dir / "index.html", page, sync=False)
     return runs_dir / "index.html"
 

@@ -69,9 +69,9 @@ def list_runs(
         sorted_rows.append(((*keys[sort], directory.name), cells))
     rows = [HEAD, *(cells for _, cells in sorted(sorted_rows))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for *cells, differences in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
-        if console.is_terminal and differences and cells[0] != HEAD[0]:  # too long for its line
+    for *row_cells, differences in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row_cells, widths, strict=False))
+        if console.is_terminal and differences and row_cells[0] != HEAD[0]:  # too long for its line
             say(console, line.rstrip())
             say(console, f"    {differences}")
         else:  # in a pipe a run is one line
