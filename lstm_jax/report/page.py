@@ -107,6 +107,8 @@ def report(
     write_text(folder / RECORD_CHECKSUM, "")  # until all figures are there
     write_page(folder, record, [*notes, UNFINISHED], result, [data, training], pages)
     say(console, f"report: {folder / 'index.html'}; {UNFINISHED}")
+    if (run_dir.parent.parent / "index.json").is_file():  # the page of all runs links to it
+        write_runs_page(run_dir.parent.parent)
     outcome = "the report has all its figures"
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:
@@ -144,8 +146,6 @@ def report(
                 write_bytes(folder / f"{figure.name}.{file_format}", content)
     write_text(folder / RECORD_CHECKSUM, checksum)
     say(console, outcome)
-    if (run_dir.parent.parent / "index.json").is_file():  # which links to the report from now on
-        write_runs_page(run_dir.parent.parent)
     return folder / "index.html"
 
 

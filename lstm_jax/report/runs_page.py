@@ -123,7 +123,8 @@ def write_runs_page(runs_dir: Path, own: dict[Path, tuple[RunRow, Curve]] | None
     except EnvironmentProblem:  # it holds nothing that cannot be read again
         known = {}
     entries = dict(_entries(runs_dir, known, own or {}))
-    write_text(runs_dir / "index.json", json.dumps(entries, allow_nan=False), sync=False)
+    if entries != known:
+        write_text(runs_dir / "index.json", json.dumps(entries, allow_nan=False), sync=False)
     rows = [(RunRow(**entry["row"]), name, entry) for name, entry in entries.items()]
     rows.sort(key=lambda each: each[0].started, reverse=True)
     is_training = any(row.status == TRAINING for row, _, _ in rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class RunRow:
     # The mean metrics of the chosen setting, of each condition where there are several.
     validation: str = ""
     test: str = ""
-    scores: tuple[str, ...] = ()  # the test metrics with their intervals
+    scores: list[str] = field(default_factory=list)  # the test metrics with their intervals
     trivial: str = ""
     rank: float | None = None  # the first mean on validation, where more is better
     problem: str = ""  # why it could not be read
@@ -80,7 +80,7 @@ def make_row(directory: Path, record: Record, status: str) -> RunRow:
         parameters,
         validation,
         test,
-        tuple(f"{label}{each.test}" for label, each in zip(labels, few, strict=True)),
+        [f"{label}{each.test}" for label, each in zip(labels, few, strict=True)],
         " / ".join(f"{score:.4g}" for score in dict.fromkeys(trivial) if score is not None),
         rank if isfinite(rank) else None,
     )
