@@ -261,7 +261,9 @@ def test_the_fallback_is_announced_and_named_in_the_run(run_command, tmp_path, o
     code, out, err = run_command(tmp_path / "runs", *SMALL, "--fallback", name="baseline")
     assert (code, err) == (0, [])
     assert "FALLING BACK to the data set digits" in out
-    assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == ["baseline-digits"]
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [
+        "baseline-digits"
+    ]
     record = record_of(tmp_path / "runs", "baseline-digits")
     assert record["name"] == "baseline-digits"
     assert record["experiment"]["task.dataset"] == "digits"
