@@ -177,6 +177,8 @@ def test_onnx_refuses_what_it_has_no_nodes_for():
         to_onnx(trained)
     with pytest.raises(UserError, match="ONNX is written with products in float32"):
         to_onnx(untrained(IMAGES_TASK, IMAGES, precision="bfloat16"))
+    with pytest.raises(UserError, match="ONNX has no operator with zoneout"):
+        to_onnx(untrained(IMAGES_TASK, IMAGES, zoneout=0.1))
     np.testing.assert_allclose(*both(trained, IMAGES, as_stablehlo(trained, IMAGES)), atol=1e-5)
 
 

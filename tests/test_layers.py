@@ -162,6 +162,16 @@ def test_dropout_keeps_the_mean_and_drops_nothing_without_a_key():
     np.testing.assert_array_equal(whole, run(experiment(), spec, normal_inputs())[1])
 
 
+def test_zoneout_draws_masks_by_key_and_takes_the_expectation_without_one():
+    member, spec = experiment(zoneout=0.5, bidirectional=True), ModelSpec(2, 1)
+    keys = None, jax.random.key(1), jax.random.key(2)
+    whole, first, second = (run(member, spec, normal_inputs(), LENGTHS, key=k)[1] for k in keys)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(whole, first)
+    plain = run(experiment(bidirectional=True), spec, normal_inputs(), LENGTHS)[1]
+    assert not np.array_equal(whole, plain)
+
+
 CELL_WITH_A_BLOCK_OF_H = """
 import jax
 import jax.numpy as jnp

@@ -83,6 +83,8 @@ class Cell:
     # Which of the activations is the factor by which a unit keeps its state over one time step. A
     # `LinearCell` needs none: its factor is a.
     decay: str | None = None
+    # Whether a mean of two states is a state, as zoneout needs it.
+    has_means: bool = True
     # A gradient by hand, for a cell without `extra`; other cells use `jax.vjp` of `pointwise`.
     # pointwise_fwd: (z_BG, state) -> (new state, derivatives, residuals). The derivatives fill
     # [B,G] side by side; the residuals are [B,H] each.

@@ -69,5 +69,6 @@ slstm_cell = Cell(
     keeps="f",
     pointwise=_pointwise,
     decay="decay",
+    has_means=False,  # c and n of two states may have different scales m
     activations=_activations,
 )

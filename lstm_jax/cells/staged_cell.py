@@ -96,12 +96,12 @@ def trace_staged(
 ) -> Activations:
     """Returns the activations at all time steps, with the outputs as "h"; see `scan.trace`."""
     num_rows = x_TBI.shape[2] + 1
-    kernels, output = _split_stages(cell, kernel_KG[num_rows:]), cell.output_index
+    kernels, output = split_stages(cell, kernel_KG[num_rows:]), cell.output_index
     extra_BH = broadcast_to_batch(extra, x_TBI.shape[1])
 
     def time_step(before: State, inputs: Any) -> tuple[State, Activations]:
         x_BG, perturbation_BH = inputs
-        state, made = _time_step(cell, kernels, x_BG, before, extra_BH)
+        state, made = staged_time_step(cell, kernels, x_BG, before, extra_BH)
         activations = {}
         if cell.activations is not None:
             z_B2G = jnp.concatenate([x_BG, *made], axis=1)
@@ -115,7 +115,7 @@ def trace_staged(
     return activations
 
 
-def _split_stages(cell: StagedCell, recurrent_HG: jax.Array) -> Stages:
+def split_stages(cell: StagedCell, recurrent_HG: jax.Array) -> Stages:
     """Returns the recurrent kernel of each stage, [H,D], as an operand of products."""
     widths = [len(stage) * recurrent_HG.shape[0] for stage in cell.stages]
     starts = [sum(widths[:index]) for index in range(len(widths))]
@@ -123,7 +123,7 @@ def _split_stages(cell: StagedCell, recurrent_HG: jax.Array) -> Stages:
     return tuple(operand(recurrent_HG[:, start : start + width]) for start, width in pairs)
 
 
-def _time_step(
+def staged_time_step(
     cell: StagedCell, kernels: Stages, x_BG: jax.Array, before: State, extra_BH: Extra
 ) -> tuple[State, Stages]:
     """Returns the new state, and the products with the state."""
@@ -186,11 +186,11 @@ def _forward(
     lengths_B: jax.Array | None,
 ) -> tuple[tuple[jax.Array | None, State], tuple[State, Stages] | None]:
     """Returns outputs and the final state; the state before each time step, and its products."""
-    extra_BH, kernels = broadcast_to_batch(extra, x_TBG.shape[1]), _split_stages(cell, recurrent_HG)
+    extra_BH, kernels = broadcast_to_batch(extra, x_TBG.shape[1]), split_stages(cell, recurrent_HG)
 
     def time_step(carry: Any, inputs: Any) -> Any:
         (before, final), (t, x_BG) = carry, inputs
-        state, made = _time_step(cell, kernels, x_BG, before, extra_BH)
+        state, made = staged_time_step(cell, kernels, x_BG, before, extra_BH)
         final = freeze_after_end(lengths_B, t, state, final)
         kept = (before, made) if keep_states else None
         return (state, final), (kept, state[cell.output_index] if keep_outputs else None)
@@ -246,7 +246,7 @@ def _scan_bwd(
     dh_TBH, dfinal = cotangents
     batch, hidden = dfinal[0].shape
     extra_BH, output = broadcast_to_batch(extra, batch), cell.output_index
-    transposed = [kernel_HD.T for kernel_HD in _split_stages(cell, recurrent_HG)]
+    transposed = [kernel_HD.T for kernel_HD in split_stages(cell, recurrent_HG)]
 
     def time_step(carry: Any, inputs: Any) -> Any:
         (dstate, dextra_sum), (t, x_BG, before, made, dh_BH) = carry, inputs

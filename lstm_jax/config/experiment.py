@@ -88,6 +88,8 @@ class Experiment(ExperimentGrid):
                 f"precision: cudnn keeps its products in float32, or TF32 on recent GPUs, not in "
                 f"{self.precision}; use scan"
             )
+        if self.backend == "cudnn" and self.zoneout is not None:
+            raise UserError("zoneout: cudnn runs the LSTM as it is; use scan")
         if self.patience is not None and self.patience > self.num_evals - 2:
             raise UserError(
                 f"patience: {self.patience} evaluations after the first one never come with "

@@ -76,6 +76,12 @@ class ExperimentFields:
     variational_dropout: Axis[bool] = axis(
         False, "one dropout mask for all time steps of a sequence (Gal and Ghahramani, 2016)"
     )
+    zoneout: Axis[float | None] = axis(
+        None,
+        "probability that a unit of a state keeps its value over a time step of training (Krueger "
+        "et al., 2017); evaluation takes the expectation; none: no zoneout",
+        low=0.0, high=0.999, traced=True,
+    )  # fmt: skip
     learning_rate: Axis[float] = axis(
         1e-3, "learning rate of the optimizer", low=SMALLEST, high=1e30, traced=True, log=True
     )

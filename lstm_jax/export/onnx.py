@@ -57,8 +57,8 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
 
     Each entry of `description` is JSON in the metadata of the file (`metadata_props`).
 
-    Raises UserError for a cell without an operator, for products in bfloat16, for a task other than
-    images, texts and forecasts, and for layers in residual blocks.
+    Raises UserError for a cell without an operator, for products in bfloat16, for zoneout, for a
+    task other than images, texts and forecasts, and for layers in residual blocks.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -73,6 +73,10 @@ def to_onnx(trained: TrainedModel, description: dict[str, Any] | None = None) ->
         raise UserError(
             f"ONNX is written with products in float32, not in {member.precision}; leave --onnx "
             "away: StableHLO holds every precision"
+        )
+    if member.zoneout is not None:
+        raise UserError(
+            "ONNX has no operator with zoneout; leave --onnx away: StableHLO holds every model"
         )
     if not isinstance(member.task, (Images, Text, Forecast)):
         raise UserError(

@@ -62,8 +62,9 @@ class CustomLayer:
         carry: Any = None,
         *,
         keep_outputs: bool = True,
+        key: jax.Array | None = None,
     ) -> LayerOutputs:
-        """Runs the layer over all time steps, from `carry` or zeros."""
+        """Runs the layer over all time steps, from `carry` or zeros. It has no use for a key."""
         params, dense_DI = fused
         if dense_DI is not None:
             x_TBI = matmul(append_ones(x_TBI), dense_DI)

@@ -20,7 +20,7 @@ from lstm_jax.cells.linear_cell import LinearCell
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 from lstm_jax.model.custom_layer import CustomLayer
-from lstm_jax.model.dropout import dropout
+from lstm_jax.model.dropout import dropout, zoneout_keys
 from lstm_jax.model.layer import CellLayer, LayerOutputs, Params
 
 Fused = tuple[Any, ...]  # the weights of a layer in each direction, ready to run
@@ -55,6 +55,11 @@ def make_directions(
             f"backend: associative runs cells that are linear in their state, such as mingru and "
             f"lru, not {member.cell}; use scan"
         )
+    if member.zoneout is not None and not (isinstance(cell, Cell) and cell.has_means):
+        why = "its states have scales of their own, and no mean"
+        if not isinstance(cell, Cell):
+            why = "a layer of your own keeps its states itself"
+        raise UserError(f"zoneout: it does not fit {member.cell}: {why}; use dropout")
     name = cell.name if isinstance(cell, Cell) else "layer"
     for reverse in (False, True) if both else (False,):
         full_name = (f"{name}_{index}" if index else name) + ("_reverse" if reverse else "")
@@ -103,14 +108,16 @@ class Directions:
         keep_outputs: bool = True,
         key: jax.Array | None = None,
     ) -> LayerOutputs:
-        """Runs the layers over all time steps, from `carry` or zeros. `key` is one of dropout.
+        """Runs the layers over all time steps, from `carry` or zeros. `key` is one of dropout and
+        zoneout.
 
         In both directions the carry has the arrays of both side by side, and no sequence is
         continued.
         """
+        keys = zoneout_keys(self.member, key, len(self.layers))
         ran = [
-            layer.run(weights, x_TBI, lengths_B, carry, keep_outputs=keep_outputs)
-            for layer, weights in zip(self.layers, fused, strict=True)
+            layer.run(weights, x_TBI, lengths_B, carry, keep_outputs=keep_outputs, key=key)
+            for layer, weights, key in zip(self.layers, fused, keys, strict=True)
         ]
         h_TBW = _side_by_side([one.h_TBW for one in ran]) if keep_outputs else None
         last_BW = _side_by_side([one.last_BW for one in ran])

@@ -1,4 +1,4 @@
-"""Dropout: Srivastava et al., "Dropout" (2014).
+"""Dropout: Srivastava et al., "Dropout" (2014); and the keys of zoneout.
 
 Axes: T time steps, B batch, W numbers.
 """
@@ -26,3 +26,18 @@ def dropout(member: Experiment, key: jax.Array | None, h: jax.Array) -> jax.Arra
     kept = jax.random.uniform(key, shape) >= member.dropout
     # A product: XLA turns x / scalar into x * (1 / scalar) in some programs only.
     return jnp.where(kept, h * (1 / (1 - member.dropout)), jnp.float32(0))
+
+
+def draws_masks(member: Experiment) -> bool:
+    """Returns whether training draws masks, so that a model needs a key."""
+    return member.dropout is not None or member.zoneout is not None
+
+
+def zoneout_keys(
+    member: Experiment, key: jax.Array | None, count: int
+) -> tuple[jax.Array | None, ...]:
+    """Returns a key of zoneout for each direction of a layer, from the layer's key of dropout."""
+    if key is None or member.zoneout is None:
+        return (None,) * count
+    # A residual block splits the key in two.
+    return tuple(jax.random.fold_in(key, 2 + index) for index in range(count))

@@ -18,9 +18,11 @@ import jax.numpy as jnp
 from flax.linen import initializers
 
 from lstm_jax.cells import scan
-from lstm_jax.cells.cell import Activations, Cell, State
+from lstm_jax.cells.cell import Activations, Cell, Extra, State
 from lstm_jax.cells.cudnn import lstm_last_cudnn
 from lstm_jax.cells.decay import decay_factors
+from lstm_jax.cells.linear_cell import LinearCell
+from lstm_jax.cells.zoneout import KEEP, draw_masks, run_with_masks, with_zoneout
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 
@@ -95,8 +97,10 @@ class CellLayer:
         carry: State | None = None,
         *,
         keep_outputs: bool = True,
+        key: jax.Array | None = None,
     ) -> LayerOutputs:
-        """Runs the layer over all time steps, from `carry` or zeros.
+        """Runs the layer over all time steps, from `carry` or zeros. `key` is one of zoneout in
+        training; without it the states are the expectations.
 
         Raises UserError where the member's backend cannot run it; it never takes another backend
         instead.
@@ -109,9 +113,16 @@ class CellLayer:
                 )
             c_BH, h_BH = lstm_last_cudnn(x_TBI, fused.kernel_KG)
             return LayerOutputs(None, h_BH, (c_BH, h_BH))
-        h_TBH, state = scan.run(
-            self.cell, fused.kernel_KG, x_TBI, fused.extra, lengths_B=lengths_B,
-            reverse=self.reverse, initial=carry, keep_outputs=keep_outputs,
+        cell, extra = self.evaluated(fused)
+        run = partial(scan.run, cell, fused.kernel_KG, x_TBI, extra)
+        if key is not None and self.member.zoneout is not None:
+            (num_steps, batch, _), cell = x_TBI.shape, with_zoneout(self.cell)
+            shape = num_steps, batch, self.hidden_size
+            masks = draw_masks(self.cell, key, self.member.zoneout, shape)
+            carry = self.initial_carry(batch) if carry is None else carry
+            run = partial(run_with_masks, cell, fused.kernel_KG, x_TBI, fused.extra, masks)
+        h_TBH, state = run(
+            lengths_B=lengths_B, reverse=self.reverse, initial=carry, keep_outputs=keep_outputs,
             associative=self.member.backend == "associative",
         )  # fmt: skip
         if self.reverse and keep_outputs:
@@ -132,13 +143,25 @@ class CellLayer:
         self, fused: FusedLayer, x_TBI: jax.Array, perturbation_TBH: jax.Array | None
     ) -> Activations:
         """Returns the activations at all time steps, [T,B,H] each; see `scan.trace`."""
-        return scan.trace(self.cell, fused.kernel_KG, x_TBI, fused.extra, perturbation_TBH)
+        cell, extra = self.evaluated(fused)
+        return scan.trace(cell, fused.kernel_KG, x_TBI, extra, perturbation_TBH)
+
+    def evaluated(self, fused: FusedLayer) -> tuple[Cell, Extra]:
+        """Returns the cell as evaluation runs it, and its further weights."""
+        if self.member.zoneout is None:
+            return self.cell, fused.extra
+        keep_H = jnp.full(self.hidden_size, self.member.zoneout, jnp.float32)
+        return with_zoneout(self.cell), fused.extra | {KEEP: keep_H}
 
     def decay_factors(self, fused: FusedLayer, x_TBI: jax.Array) -> jax.Array | None:
         """Returns how much each unit keeps over each time step, [T,B,H], or [1,1,H]; None where
         that has no meaning. See `cells.decay`.
         """
-        return decay_factors(self.cell, fused.kernel_KG, x_TBI, fused.extra)
+        cell, extra = self.evaluated(fused)
+        factors = decay_factors(cell, fused.kernel_KG, x_TBI, extra)
+        if factors is None or self.member.zoneout is None or isinstance(cell, LinearCell):
+            return factors
+        return factors + self.member.zoneout * (1 - factors)  # of a gate, which zoneout is behind
 
     def enlarge_recurrent(self, params: Params, factor: float) -> Params:
         """Returns the parameter tree with the layer's recurrent kernel multiplied by the factor."""

@@ -115,7 +115,9 @@ class ResidualBlock:
         if self.settings.conv:
             before, carry = (None, None) if carry is None else carry
         x_TBD, v_TBD, u_TBE, before = self._before(fused, x_TBI, lengths_B, before)
-        ran = self.inner.run(fused.layer, u_TBE, lengths_B, carry, keep_outputs=keep_outputs)
+        ran = self.inner.run(
+            fused.layer, u_TBE, lengths_B, carry, keep_outputs=keep_outputs, key=key
+        )
         h_TBD = self._after(fused, x_TBD, v_TBD, ran.h_TBW, key) if keep_outputs else None
         x_BD, v_BD = last_time_step(x_TBD, lengths_B), last_time_step(v_TBD, lengths_B)
         last_BD = self._after(fused, x_BD, v_BD, ran.last_BW, key)

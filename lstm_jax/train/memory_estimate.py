@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, Dataset
 from lstm_jax.errors import EnvironmentProblem
+from lstm_jax.model.dropout import draws_masks
 from lstm_jax.model.forward import apply_model
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.model.layer import Params
@@ -63,7 +64,7 @@ def _bytes_of_gradient(
         index_b = jnp.arange(member.batch_size // member.microbatches, dtype=jnp.int32)
         inputs = member.task.inputs(member.task.gather(examples, index_b))
         fused = fuse_kernels(member, params)
-        key = None if member.dropout is None else jax.random.key(0)
+        key = jax.random.key(0) if draws_masks(member) else None
         _, backward = jax.vjp(lambda f: apply_model(member, spec, f, inputs, key), fused)
         return fused, backward
 

@@ -25,6 +25,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.data.dataset import Arrays, Split, num_examples
 from lstm_jax.model import forward
+from lstm_jax.model.dropout import draws_masks
 from lstm_jax.model.fused_params import FusedParams, fuse_kernels
 from lstm_jax.model.init import Params, init_params
 from lstm_jax.tasks.task import Batch, ModelSpec
@@ -182,7 +183,7 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one step of the optimiser on a batch.
 
-    The member's seed and the step decide which outputs dropout sets to zero. A state whose loss or
+    The member's seed and the step decide the masks of dropout and zoneout. A state whose loss or
     gradient is not finite is frozen: it stays as it was, for good.
     """
     task = member.task
@@ -201,7 +202,7 @@ def train_step(
 
     # The ordered sum over microbatches.
     keys = None
-    if member.dropout is not None:
+    if draws_masks(member):
         key = jax.random.fold_in(streams(member.seed)["dropout"], step)
         keys = jax.random.split(key, member.microbatches)
     parts = jax.tree.map(lambda a: a.reshape(member.microbatches, -1, *a.shape[1:]), batch), keys
