@@ -13,6 +13,9 @@ from lstm_jax.cells import get_cell, scan
 from lstm_jax.cells.zoneout import KEEP, draw_masks, run_with_masks, with_zoneout
 from lstm_jax.errors import UserError
 from lstm_jax.model.block import make_blocks
+from lstm_jax.tasks.images import Images
+from lstm_jax.tasks.task import ModelSpec
+from lstm_jax.train.step import init_state, train_step
 
 NUM_STEPS, BATCH, INPUTS, HIDDEN = 3, 3, 2, 5
 LENGTHS = jnp.array([3, 1, 0], jnp.int32)
@@ -118,6 +121,15 @@ def test_evaluation_is_the_mean_of_training():
     mean, evaluated, std = run(jnp.float32(0.3))
     assert std.min() > 0.005
     np.testing.assert_allclose(mean, evaluated, atol=5 * float(std.max()) / np.sqrt(batch))
+
+
+@pytest.mark.parametrize("zoneout", [None, 0.1])
+def test_a_training_step_draws_masks_with_zoneout_alone(digits, zoneout):
+    member = Experiment(task=Images(dataset="digits"), hidden_size=3, zoneout=zoneout)
+    spec, batch = ModelSpec(8, 10), {name: array[:128] for name, array in digits.train.items()}
+    state = jax.eval_shape(partial(init_state, spec), member)
+    program = jax.make_jaxpr(partial(train_step, spec, member))(state, batch, jnp.int32(0))
+    assert ("random_bits" in str(program)) == (zoneout is not None)
 
 
 def test_what_does_not_fit_zoneout_is_refused_in_one_line(tmp_path):
