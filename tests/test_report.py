@@ -170,6 +170,26 @@ def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tm
     assert "test accuracy" in page
 
 
+def test_the_first_sentence_says_how_well_beside_an_answer_without_a_model():
+    record = made_up_record(SWEEP)
+    (key,) = record.metadata
+    card = {"name": "digits", "examples": [1000, 100, 100], "trivial": {"always `3`": 0.1}}
+    record.metadata[key] = METADATA | {"card": card, "trivial_score": 0.1}
+    record.note = "a try"
+    values = summary(record, [])
+    assert values["verdicts"] == [
+        "lstm reaches a test accuracy of 2.5000 (two seeds, too few for an interval); always `3` "
+        "reaches 0.1."
+    ]
+    assert values["model_line"] == "lstm, 1 layer of 8 units"
+    assert values["data_line"] == "digits: 1,000 training, 100 validation, 100 test examples"
+    record.metadata[key]["trivial_score"] = 9.0
+    (sentence,) = summary(record, [])["verdicts"]
+    assert (
+        "no better than without a model: the best answer that needs no model reaches 9." in sentence
+    )
+
+
 def test_an_unknown_member_is_the_users_mistake(trained_sweep):
     with pytest.raises(UserError, match="0 members begin with 'zz'"):
         report(trained_sweep, quiet(), member="zz")

@@ -9,6 +9,7 @@ from typing import Any
 from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.report.curves import data_name, joined_values, setting_name, varied_paths
+from lstm_jax.report.verdict import data_line, model_line, verdicts
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import Summary, chosen, summarise
@@ -38,6 +39,10 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
     return {
         "name": record.name,
         "data": data_name(experiment),
+        "note": record.note,
+        "verdicts": verdicts(record, best),
+        "model_line": model_line(best),
+        "data_line": data_line(record),
         "command": command,
         "when": session.get("ended", session.get("started", "")),
         "digest": study.digest,
