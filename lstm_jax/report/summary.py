@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from typing import Any
 
 from lstm_jax.config.labels import field_label, format_value
@@ -29,7 +30,7 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
     if not record.is_finished:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
     session = record.sessions[-1] if record.sessions else {}
-    command = " ".join(["lstm-jax", *session.get("command", [])])
+    command = shlex.join(["lstm-jax", *session.get("command", [])])
     if experiment.task.built_in() is not None:  # no data was replaced, as the option would suggest
         command = re.sub(FALLBACK, "", command)
     summaries = summarise(results)

@@ -7,6 +7,7 @@ from typing import Any
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.labels import field_label
+from lstm_jax.report.curves import setting_name
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.statistics import Estimate, Summary
 
@@ -24,7 +25,9 @@ def verdicts(record: Record, chosen_settings: Sequence[Summary]) -> list[str]:
         condition = experiment.condition_label(best.setting) if experiment.condition_axes else ""
         cell = best.setting.cell
         sentence = f"{condition}: " if condition else ""
-        sentence += f"{cell} reaches a test {metric} of {_with_seeds(best.test)}"
+        chosen_values = setting_name(experiment, best.setting, [*experiment.condition_axes, "cell"])
+        sentence += f"{cell} with {chosen_values}" if chosen_values else cell
+        sentence += f" reaches a test {metric} of {_with_seeds(best.test)}"
         if best.diverged:
             sentence += f", and {best.diverged} of {best.test.n} members diverged"
         trivial = record.trivial_score_of(best.setting)
@@ -43,11 +46,8 @@ def _beside(best: Summary, trivial: float, scores: dict[str, float | None]) -> s
     test, is_higher = best.test, best.setting.task.higher_is_better
     if not (test.mean > trivial if is_higher else test.mean < trivial):
         return f", no better than without a model: {reached}"
-    return (
-        f"; {reached}, inside of the interval"
-        if test.low <= trivial <= test.high
-        else f"; {reached}"
-    )
+    inside = ", inside of the interval" if test.low <= trivial <= test.high else ""
+    return f"; {reached}{inside}"
 
 
 def _with_seeds(estimate: Estimate) -> str:
