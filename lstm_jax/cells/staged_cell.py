@@ -196,7 +196,7 @@ def _forward(
         return (state, final), (kept, state[cell.output_index] if keep_outputs else None)
 
     start = initial, None if lengths_B is None else initial
-    inputs = jnp.arange(len(x_TBG), dtype=jnp.int32), x_TBG
+    inputs = jnp.arange(x_TBG.shape[0], dtype=jnp.int32), x_TBG
     (state, final), (kept, h_TBH) = lax.scan(time_step, start, inputs)
     return (h_TBH, state if final is None else final), kept
 

@@ -16,7 +16,7 @@ from lstm_jax.cells.ordered_matmul import sum_rows
 def convolve(x_SBW: jax.Array, kernel_KW: jax.Array) -> jax.Array:
     """Returns y[t] = sum over k of kernel[k] * x[t + k], [T,B,W], for x of S = T + P time steps."""
     num_taps = len(kernel_KW)
-    num_steps = len(x_SBW) - num_taps + 1
+    num_steps = x_SBW.shape[0] - num_taps + 1
     pieces = (kernel_KW[k][None, None] * x_SBW[k : k + num_steps] for k in range(num_taps))
     return sum(pieces, start=jnp.zeros_like(x_SBW[:num_steps]))
 
@@ -60,6 +60,6 @@ def convolve_causally(
     y_TBW = convolve(x_SBW, kernel_KW)
     num_before = before_BPW.shape[1]
     if lengths_B is None:
-        return y_TBW, x_SBW[len(x_TBW) :].swapaxes(0, 1)
+        return y_TBW, x_SBW[x_TBW.shape[0] :].swapaxes(0, 1)
     t_PB1 = (jnp.arange(num_before, dtype=jnp.int32)[:, None] + lengths_B[None])[:, :, None]
     return y_TBW, jnp.take_along_axis(x_SBW, t_PB1, axis=0).swapaxes(0, 1)
