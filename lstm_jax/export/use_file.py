@@ -88,6 +88,8 @@ def model(*arrays):
 RUN_STABLEHLO = """import jax
 import jax.export
 
+if len(sys.argv) == 1:
+    sys.exit(__doc__)
 folder = Path(__file__).parent
 known = json.loads((folder / "model.json").read_text(encoding="utf-8"))
 call = jax.jit(jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call)
@@ -113,7 +115,7 @@ images = np.load(sys.argv[1])  # as numpy.save writes it: uint8, one image or se
 shape = known["inputs"]["NAME"]["shape"][1:]
 images = images[None] if images.ndim == 2 else images
 if images.dtype != np.uint8 or list(images.shape[1:]) != shape:
-    sys.exit(f"images are {images.dtype} {images.shape}; this model reads uint8 [n, {shape}]")
+    sys.exit(f"images are {images.dtype} {images.shape}; this model reads uint8 {['n', *shape]}")
 """
 
 # Words with the combining marks behind their letters.
