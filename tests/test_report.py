@@ -21,6 +21,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.trained import load as load_trained
 from lstm_jax.report import page as report_page
 from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
+from lstm_jax.report.figures.search_history import search_figures
 from lstm_jax.report.page import report
 from lstm_jax.report.summary import summary
 from lstm_jax.runs.record import is_reported
@@ -155,6 +156,24 @@ def test_a_search_that_drew_a_setting_twice_is_finished_with_fewer_members(metho
     assert record.is_finished
     assert notes == []
     assert (f"{count} of {count}", "members trained") in values["tiles"]
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_the_history_of_a_search_has_the_best_trial_so_far(monkeypatch, higher_is_better):
+    space = Experiment(learning_rate=(1e-4, 1e-1), seed=(0, 1))
+    record = made_up_record(space, Search(method="random", trials=3))
+    for result, score in zip(record.results.values(), (1, 3, 7, 9, 0, 2), strict=True):
+        result.validation["accuracy"] = float(score)
+    monkeypatch.setattr(type(space.task), "higher_is_better", higher_is_better)
+    drawn = []
+    monkeypatch.setattr(
+        "lstm_jax.report.drawing.draw", lambda _, curves, *__, **___: drawn.append(curves)
+    )
+    (figure,) = search_figures(record)
+    best = [2, 8, 8] if higher_is_better else [2, 2, 1]
+    assert drawn == [{"best so far": ([1, 2, 3], best), "trial": ([1, 2, 3], [2, 8, 1])}]
+    assert "random search drew" in figure.caption
+    assert not list(search_figures(made_up_record(space)))
 
 
 def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tmp_path, no_data):

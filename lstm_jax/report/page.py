@@ -25,6 +25,7 @@ from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
 from lstm_jax.report.figures.lyapunov import lyapunov_figures
 from lstm_jax.report.figures.scores import score_figures
+from lstm_jax.report.figures.search_history import search_figures
 from lstm_jax.report.figures.settings import (
     halving_figures,
     metric_tables,
@@ -95,7 +96,7 @@ def report(
         check_code(record, finished.member, finished.identity, other_code, notes.append)
     experiment = record.study.experiment
     figures = (
-        *(halving_figures(record), metric_tables(record)),
+        *(halving_figures(record), search_figures(record), metric_tables(record)),
         *(score_figures(record, run_dir, notes.append), settings_figures(record)),
     )
     result = Section("Result", [element for each in figures for element in each])
