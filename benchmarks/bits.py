@@ -4,8 +4,8 @@ Each row is a real run of the same member under other circumstances. The SHA-256
 parameters must be the same in all rows. The columns are the baseline (H = 128, batches of 128) on
 `digits`: as it is, with all options on, on pixels, and as a GRU of two layers; a GRU with dropout
 on the adding task, whose examples are generated for each step; and, in fewer rows, one member of
-each other task, one that `patience` stops, two of residual blocks, and one of the layer that
-docs/extend.md shows. The exit code is 1 when a row differs.
+each other task, one that `patience` stops, two of residual blocks, two of matrix memories, and one
+of the layer that docs/extend.md shows. The exit code is 1 when a row differs.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ TASKS = {
         *("--read-out", "mean", "--block", "residual", "--block.norm", "rms"),
         *("--block.gate", "glu"),
     ],
+    "mlstm": [*DIGITS, "--cell", "mlstm", "--hidden-size", "64", "--task.reading", "pixels"],
+    "gated deltanet": [*DIGITS, "--cell", "gated_deltanet_neg", "--hidden-size", "64"],
     "own layer": [*DIGITS, "--cell", "min_gru.py:MinGRU", "--hidden-size", "64", "--layers", "2"],
     "captions": [
         *("captions", "--task.dataset", "digits", "--task.shrink", "1", *SMALL),

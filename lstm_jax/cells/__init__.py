@@ -1,4 +1,4 @@
-"""The table of cells that an experiment can name. A new cell is one file and one line here.
+"""The cells and layers that an experiment can name. A new one is one file and one line here.
 
 This file does not import JAX: the command line needs the names before JAX starts.
 """
@@ -52,6 +52,13 @@ CELLS = {
     "linoss": "lstm_jax.cells.state_space:linoss_cell",
 }
 
+# Layers, whose state is more than [B,H] arrays: see `cells/layer.py`.
+LAYERS = {
+    "mlstm": "lstm_jax.cells.matrix_memory:mlstm",
+    "gated_deltanet": "lstm_jax.cells.matrix_memory:gated_deltanet",
+    "gated_deltanet_neg": "lstm_jax.cells.matrix_memory:gated_deltanet_neg",
+}
+
 
 _cells: dict[str, tuple[Source, Any]] = {}  # what `get_cell_or_layer` has returned, by name
 
@@ -67,7 +74,7 @@ def get_cell(name: str) -> Cell:
 
 
 def get_cell_or_layer(name: str) -> Any:
-    """Returns the cell with a name in the table, or the cell or layer of
+    """Returns the cell or layer with a name in the tables, or that of
     `path/to/file.py:attribute`; see `cells/layer.py`.
 
     The same name gives the same object, so that its programs are compiled once. Raises UserError
@@ -77,7 +84,7 @@ def get_cell_or_layer(name: str) -> Any:
         from lstm_jax.cells.cell import Cell
         from lstm_jax.cells.layer import is_layer
 
-        path = CELLS.get(name) or check_cell(name)
+        path = CELLS.get(name) or LAYERS.get(name) or check_cell(name)
         source = _source(name)
         cell = load_attribute(
             "cell", path, lambda value: isinstance(value, Cell) or is_layer(value)
@@ -102,7 +109,8 @@ def reload_cells() -> None:
 
     A notebook may edit a cell between two runs, and JAX knows its programs by its name alone.
     """
-    stale = [n for n, (source, _) in _cells.items() if n not in CELLS and source != _source(n)]
+    files = {name: source for name, (source, _) in _cells.items() if is_file_attribute(name)}
+    stale = [name for name, source in files.items() if source != _source(name)]
     if stale:
         import jax
 
@@ -113,9 +121,10 @@ def reload_cells() -> None:
 
 def check_cell(name: str) -> str:
     """Returns the name. Raises UserError where no cell can have it. Imports no file."""
-    if name not in CELLS and not is_file_attribute(name):
+    names = [*CELLS, *LAYERS]
+    if name not in names and not is_file_attribute(name):
         raise UserError(
-            f"cell: no cell {name!r}.{did_you_mean(name, CELLS)} There are {', '.join(CELLS)}; "
+            f"cell: no cell {name!r}.{did_you_mean(name, names)} There are {', '.join(names)}; "
             f"a cell of your own is {FILE_ATTRIBUTE}"
         )
     return name

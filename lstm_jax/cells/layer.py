@@ -21,7 +21,11 @@ Carry = Any  # a tree of arrays, [B, ...] each
 
 
 class Layer(Protocol):
-    """The functions of a layer. All are pure: they are traced by JAX."""
+    """The functions of a layer. All are pure: they are traced by JAX.
+
+    It may have a further one, `associative()`, which returns the layer that `--backend associative`
+    trains: the same function of the same parameters, for an accelerator.
+    """
 
     def init(self, key: jax.Array, num_inputs: int, hidden_size: int) -> Params:
         """Returns the initial parameters: a dict of arrays or of such dicts."""

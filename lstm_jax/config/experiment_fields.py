@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from lstm_jax.cells import CELLS, check_cell
+from lstm_jax.cells import CELLS, LAYERS, check_cell
 from lstm_jax.components import ComponentAxis, component_axis
 from lstm_jax.config.blocks import BLOCKS, Block, Plain
 from lstm_jax.errors import UserError
@@ -45,7 +45,7 @@ class ExperimentFields:
 
     task: Task = dataclasses.field(default_factory=Images)
     cell: Axis[str] = axis(
-        "lstm", f"recurrent cell: {', '.join(CELLS)}, or FILE.py:NAME", check=check_cell
+        "lstm", f"recurrent cell: {', '.join([*CELLS, *LAYERS])}, or FILE.py:NAME", check=check_cell
     )
     layers: Axis[int] = axis(1, "number of recurrent layers", low=1, high=64)
     hidden_size: Axis[int] = axis(128, "units H of each layer", low=1, high=MAX_HIDDEN_SIZE)
@@ -141,8 +141,8 @@ class ExperimentFields:
     backend: Axis[str] = axis(
         "scan",
         "implementation of the recurrence in training: `scan`; `associative`, all time steps "
-        "together, of linear cells, for a GPU or TPU; or NVIDIA's `cudnn` on a GPU (LSTM only, "
-        "best with microbatches 1); evaluation always uses `scan`",
+        "together, of linear cells and matrix memories, for a GPU or TPU; or NVIDIA's `cudnn` on a "
+        "GPU (LSTM only, best with microbatches 1); evaluation always uses `scan`",
         choices=lambda: ("scan", "associative", "cudnn"),
     )
     precision: Axis[str] = axis(

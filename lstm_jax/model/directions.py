@@ -50,10 +50,11 @@ def make_directions(
     backend does not run the cell.
     """
     cell, layers = get_cell_or_layer(member.cell), list[CellLayer | CustomLayer]()
-    if member.backend == "associative" and not isinstance(cell, LinearCell):
+    together = member.backend == "associative"
+    if together and not (isinstance(cell, LinearCell) or hasattr(cell, "associative")):
         raise UserError(
             f"backend: associative runs cells that are linear in their state, such as mingru and "
-            f"lru, not {member.cell}; use scan"
+            f"lru, and mlstm and gated_deltanet, not {member.cell}; use scan"
         )
     if member.zoneout is not None and not (isinstance(cell, Cell) and cell.has_means):
         why = "its states have scales of their own, and no mean"
@@ -67,7 +68,9 @@ def make_directions(
         if isinstance(cell, Cell):
             layers.append(CellLayer(member, cell, *arguments))
         else:
-            layers.append(CustomLayer(member, as_layer(cell, hidden_size), *arguments))
+            layer: Any = as_layer(cell, hidden_size)
+            layer = layer.associative() if together else layer
+            layers.append(CustomLayer(member, layer, *arguments))
     return Directions(member, tuple(layers), drops_outputs)
 
 
