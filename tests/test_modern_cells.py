@@ -17,9 +17,13 @@ from textbook_modern import MODERN, textbook_numpy
 from lstm_jax import linear_scan
 from lstm_jax.cells import CELLS, get_cell
 from lstm_jax.cells.cell import Block, Weight
+from lstm_jax.cells.kernel_form import full_kernels, kernel_rows
 from lstm_jax.cells.linear_cell import LinearCell
 from lstm_jax.cells.scan import run, stack_kernels
 from lstm_jax.cells.staged_cell import StagedCell
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.errors import UserError
+from lstm_jax.model.layer import CellParams
 
 every_cell = pytest.mark.parametrize("name", MODERN)
 
@@ -29,10 +33,11 @@ def test_each_cell_of_the_table_has_a_formula():
 
 
 def ours(name, params, x, state, lengths=None, reverse=False, **options):
-    *kernels, extra = params
+    *kernels, bias, extra = params
     cell = get_cell(name)
+    kernels = full_kernels(cell, jnp.concatenate(kernels), x.shape[2])
     options |= {"initial": state, "lengths_B": lengths, "reverse": reverse}
-    return run(cell, stack_kernels(cell, *kernels), x, extra, **options)
+    return run(cell, stack_kernels(cell, *kernels, bias), x, extra, **options)
 
 
 @every_cell
@@ -40,8 +45,8 @@ def test_outputs_equal_the_formula_and_gradients_its_differences(name):
     """All options at once: initial state, lengths, reverse order, outputs and the final state."""
     lengths = np.array([5, 0, 1, 3], np.int32)
     with jax.enable_x64(True):
-        params, x, state = arguments(name, dtype="float64")
-        if name == "slstm":  # its n is at least 1 after a time step
+        params, x, state = arguments(name, (5, 4, 4, 8), dtype="float64")
+        if name.startswith("slstm"):  # its n is at least 1 after a time step
             state = state[0], 1 + jnp.abs(state[1]), *state[2:]
         inputs = params, x, state
 
@@ -80,7 +85,7 @@ MIXED_BLOCKS = {"mgu", "nbrc"}
 
 @pytest.mark.parametrize("name", [name for name in MODERN if name not in MIXED_BLOCKS])
 def test_time_step_by_time_step_has_the_bits_of_the_sequence(name):
-    params, x, _ = arguments(name, (6, 16, 9, 20))
+    params, x, _ = arguments(name, (6, 16, 10, 20))
     zeros = tuple(jnp.zeros((16, 20)) for _ in get_cell(name).state)
     call = jax.jit(partial(ours, name))
     outputs, final = call(params, x, zeros)
@@ -146,7 +151,7 @@ def tree_dot(a, b):
 
 @every_cell
 def test_each_cell_is_lowered_for_each_platform_with_any_number_of_examples(name):
-    params, x, state = arguments(name, (5, 2, 3, 4))
+    params, x, state = arguments(name, (5, 2, 4, 4))
     (n,) = jax.export.symbolic_shape("n")
     x, *state = (
         jax.ShapeDtypeStruct(tuple(n if size == 2 else size for size in a.shape), a.dtype)
@@ -276,3 +281,46 @@ def test_a_formula_that_does_not_call_each_product_once_is_an_error(order, messa
 
     with pytest.raises(ValueError, match=f"cell mine: .*{message}"):
         run(staged(formula), jnp.zeros((5, 4)), jnp.zeros((1, 2, 2)))
+
+
+def initial_params(name, num_inputs, hidden):
+    module = CellParams(Experiment(cell=name), get_cell(name), num_inputs, hidden)
+    return fast_jit(module.init)(jax.random.key(0))["params"]
+
+
+def test_heads_have_blocks_of_parameters_and_biases_by_unit_of_the_head():
+    slstm = initial_params("slstm_heads", 3, 8)
+    assert slstm["kernel"].shape == (3 + 2, 4 * 8)
+    assert not slstm["kernel"][3:].any()
+    np.testing.assert_allclose(slstm["bias"][8:16], [5, -7] * 4)
+    assert initial_params("paragru_heads", 4, 6)["kernel"].shape == (2, 3 * 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_inputs", "hidden", "message"),
+    [
+        ("slstm_heads", 3, 6, "slstm_heads has 4 heads, and 4 does not divide the 6 units"),
+        ("paragru_heads", 3, 6, "paragru_heads has 2 heads, and 2 does not divide the 3 inputs"),
+        ("paragru_heads", 4, 7, "paragru_heads has 2 heads, and 2 does not divide the 7 units"),
+    ],
+)
+def test_heads_that_do_not_divide_a_layer_are_an_error(name, num_inputs, hidden, message):
+    with pytest.raises(UserError, match=message):
+        kernel_rows(get_cell(name), num_inputs, hidden)
+
+
+def test_the_scornn_starts_as_rotations_of_up_to_a_right_angle():
+    kernel = initial_params("scornn", 3, 21)["kernel"]
+    inputs, square = (np.asarray(a) for a in full_kernels(get_cell("scornn"), kernel, 3))
+    assert 0.005 < np.abs(inputs).max() < 0.01
+    np.testing.assert_allclose(square.T @ square, np.eye(21), atol=1e-5)
+    signs = np.where(np.arange(21) < 19, 1, -1)  # the last tenth is turned round
+    cosines = signs * np.diag(square)
+    assert -1e-5 < cosines.min() < 0.5 < cosines[:20].max() < 1
+    np.testing.assert_allclose(cosines[:20:2], cosines[1:20:2], atol=1e-5)  # by pairs of units
+
+
+def test_the_lem_starts_uniform_up_to_one_over_the_root_of_its_units():
+    params = initial_params("lem", 3, 16)
+    for array in params["kernel"], params["bias"]:
+        assert 0.23 < np.abs(array).max() < 0.25

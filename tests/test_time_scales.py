@@ -21,7 +21,7 @@ from lstm_jax.model.layer import CellParams
 from lstm_jax.report.figures import lyapunov
 from lstm_jax.runs.datasets import check_members
 
-CANNOT = {"rnn", "irnn", "lstm_nfg", "cornn"}
+CANNOT = {"rnn", "irnn", "lstm_nfg", "cornn", "scornn"}
 
 
 def cell_layer(cell, hidden, **fields):

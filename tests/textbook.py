@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells import get_cell
+from lstm_jax.cells.kernel_form import kernel_rows
 
 sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
 
@@ -143,7 +144,8 @@ def arguments(name, shape=(5, 4, 3, 6), seed=0, dtype="float32"):
         return jnp.asarray(rng.normal(size=shape), dtype)
 
     width = len(cell.columns) * hidden
-    kernels = normal(num_inputs, width), normal(cell.num_read * hidden, width) / hidden**0.5
+    input_rows, recurrent_rows = kernel_rows(cell, num_inputs, hidden)
+    kernels = normal(input_rows, width), normal(recurrent_rows, width) / hidden**0.5
     extra = {name: normal(*weight.shape(hidden)) for name, weight in cell.extra.items()}
     params = *kernels, normal(len(cell.blocks) * hidden), extra
     state = tuple(normal(batch, hidden) for _ in cell.state)

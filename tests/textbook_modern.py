@@ -8,6 +8,7 @@ code of the authors exists, it was read beside the paper: the names of the repos
 """
 
 import numpy as np
+from scipy import linalg
 
 from lstm_jax.cells import get_cell
 from lstm_jax.cells.staged_cell import StagedCell
@@ -128,6 +129,17 @@ def lstm_layernorm(x, times, w, s):  # the supplement of the paper, equations 20
     return {"c": c, "h": sigmoid(o) * tanh(w["gain_c"] * norm(c) + w["bias_c"])}
 
 
+def scornn(z, h, w, s):  # SpartinStuff/scoRNN; its kernel is that of `orthogonal`
+    return {"h": np.sign(z["n"]) * relu(np.abs(z["n"]) + w["b"])}
+
+
+def orthogonal(p, scale=20):
+    """The scaled Cayley transform, with -1 at a tenth of the units."""
+    a, one = (p - p.T) / scale, np.eye(len(p))
+    signs = np.where(np.arange(len(p)) < len(p) - round(len(p) / 10), 1, -1)
+    return np.linalg.solve(one + a, one - a) @ np.diag(signs)
+
+
 def positive(v):
     return np.where(v >= 0, v + 0.5, sigmoid(v))
 
@@ -181,14 +193,22 @@ MODERN = {
     for f in (
         janet, mgu, brc, nbrc, indrnn, sru, paragru, paralstm, cornn, unicornn, slstm,
         mingru, minlstm, qrnn, hgrn, rglru, lru, linoss, lem, gru_reset_before, mgu_gate_before,
-        lstm_layernorm,
+        lstm_layernorm, scornn,
     )
 }  # fmt: skip
+MODERN |= {"slstm_heads": slstm, "paragru_heads": paragru}
+# The heads of the input kernel, and of the recurrent one.
+HEADS = {"slstm_heads": (1, 4), "paragru_heads": (2, 1)}
 
 
 def textbook_numpy(name, params, x_TBI, state, lengths, reverse):
     """Returns all outputs [T,B,H] and the final state of each sequence, in the cell's order."""
     cell, (kernel_IW, recurrent_RW, bias_G, weights) = get_cell(name), params
+    input_heads, recurrent_heads = HEADS.get(name, (1, 1))
+    kernel_IW = block_diagonal(kernel_IW, input_heads, len(cell.columns))
+    recurrent_RW = block_diagonal(recurrent_RW, recurrent_heads, len(cell.columns))
+    if name == "scornn":
+        recurrent_RW = orthogonal(recurrent_RW)
     num_steps, batch, _ = x_TBI.shape
     kernels = np.split(kernel_IW, len(cell.columns), axis=1)
     biases = np.split(bias_G, len(cell.blocks))
@@ -234,3 +254,14 @@ def sums_of_blocks(cell, z, recurrent_RW, biases, states):
         if not apart and len(block.sources) > 1:
             z[block.column] = z[block.column] + h[block.column]
     return z, h
+
+
+def block_diagonal(kernel, heads, columns):
+    """Returns the kernel of each column with its heads on the diagonal."""
+    if heads == 1:
+        return kernel
+    squares = (
+        linalg.block_diag(*np.split(column, heads, axis=1))
+        for column in np.split(kernel, columns, axis=1)
+    )
+    return np.concatenate(list(squares), axis=1)

@@ -78,6 +78,12 @@ class Cell:
     recurrent_init: str | None = None
     # Initial values of the whole kernel, inputs before states, where the paper has its own.
     kernel_init: Init | None = None
+    # The input kernel, or the recurrent one, is block-diagonal in so many heads: the units of a
+    # head read the inputs of theirs, or each other. The parameters hold the blocks alone.
+    input_heads: int = 1
+    recurrent_heads: int = 1
+    # The recurrent kernel that runs, [R,W], from that of the parameters; see `orthogonal.py`.
+    recurrent_map: Callable[[jax.Array], jax.Array] | None = None
     # (z_BG, state before, state after, extra) -> values for a report, gates after activation.
     activations: Callable[[jax.Array, State, State, Extra], Activations] | None = None
     # Which of the activations is the factor by which a unit keeps its state over one time step. A

@@ -15,8 +15,10 @@ paralstm:  f = sigmoid(a_f * h + p_f * c + x @ Wf + bf),  n = tanh(a_n * h + x @
            c = f * c + (1 - f) * n
            o = sigmoid(a_o * h + p_o * c + x @ Wo + bo),  h = o * tanh(c)
            Danieli et al., "ParaRNN: Unlocking parallel training of nonlinear RNNs for large
-           language models" (2025). u is 1 minus the paper's update gate. The paper splits x into
-           heads; here there is one. Trained time step by time step, without Newton's method.
+           language models" (2025). u is 1 minus the paper's update gate. `paragru` has one head,
+           `paragru_heads` the paper's 2: a unit reads the inputs of its head, so W is
+           block-diagonal. For another number, put `mine = paragru(heads=4, name="paragru_4")` into
+           a file. Trained time step by time step, without Newton's method.
 
 A sum of two products, f * c + (1 - f) * n, is written n + f * (c - n): a compiler may round either
 product, and takes another one in a loop than outside of it.
@@ -133,18 +135,25 @@ def _paragru_activations(z_BG: jax.Array, before: State, after: State, extra: Ex
     return {"update gate": u, "reset gate": r}
 
 
-paragru_cell = Cell(
-    name="paragru",
-    columns=("u", "r", "n"),
-    blocks=(Block("u", "x", scale=0.5), Block("r", "x", scale=0.5), Block("n", "x")),
-    read=(),
-    extra={name: Weight(_state_weight) for name in ("a_u", "a_r", "a_n")},
-    bias_init={"u": _rising(1.0)},
-    keeps="u",
-    pointwise=_paragru,
-    decay="update gate",
-    activations=_paragru_activations,
-)
+def paragru(*, heads: int, name: str) -> Cell:
+    """Returns a ParaGRU with so many heads, which divide its numbers of inputs and of units."""
+    return Cell(
+        name=name,
+        columns=("u", "r", "n"),
+        blocks=(Block("u", "x", scale=0.5), Block("r", "x", scale=0.5), Block("n", "x")),
+        read=(),
+        extra={name: Weight(_state_weight) for name in ("a_u", "a_r", "a_n")},
+        bias_init={"u": _rising(1.0)},
+        keeps="u",
+        pointwise=_paragru,
+        decay="update gate",
+        activations=_paragru_activations,
+        input_heads=heads,
+    )
+
+
+paragru_cell = paragru(heads=1, name="paragru")
+paragru_heads_cell = paragru(heads=2, name="paragru_heads")
 
 
 def _paralstm_steps(z_BG: jax.Array, state: State, extra: Extra) -> tuple[jax.Array, ...]:

@@ -1,4 +1,4 @@
-"""The sLSTM: Beck et al., "xLSTM: Extended long short-term memory" (2024), with one head.
+"""The sLSTM: Beck et al., "xLSTM: Extended long short-term memory" (2024).
 
     m' = max(log sigmoid(f) + m, i), and i at the first time step
     c = exp(log sigmoid(f) + m - m') * c + exp(i - m') * tanh(z)
@@ -9,8 +9,14 @@ The input gate is an exponential. m is the logarithm of its scale, taken out of 
 neither overflows; h does not depend on it. n is 0 before the first time step only: after it one of
 the two factors is 1, so n is at least 1.
 
-The forget gate's bias falls over the units as the authors' does: from +5 to -7, by
-5 - 12 (k / (H - 1))^0.3. The recurrent kernel starts at zero, as theirs.
+`slstm` has one head, `slstm_heads` the paper's 4: a unit reads the units of its own head, so the
+recurrent kernel has a quarter of the numbers. The product takes the others as zeros: heads save
+parameters, not time. For another number, put `mine = slstm(heads=8, name="slstm_8")` into a file
+and name it `--cell file.py:mine`. The paper's norm of each head belongs to its block; here there is
+none.
+
+The forget gate's bias falls over the d units of a head as the authors' does: from +5 to -7, by
+5 - 12 (k / (d - 1))^0.3. The recurrent kernel starts at zero, as theirs.
 
 Axes: B batch, H hidden, G = 4H. The states are c, n, m and h; the products read h.
 """
@@ -55,20 +61,28 @@ def _activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> 
     return named | {"cell": after[0], "decay": exp_f * before[1] / after[1]}
 
 
-def _forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    return 5 - 12 * jnp.linspace(0, 1, shape[0], dtype=dtype) ** 0.3
+def slstm(*, heads: int, name: str) -> Cell:
+    """Returns an sLSTM with so many heads, which divide its number of units."""
+
+    def forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        of_head = 5 - 12 * jnp.linspace(0, 1, shape[0] // heads, dtype=dtype) ** 0.3
+        return jnp.tile(of_head, heads)
+
+    return Cell(
+        name=name,
+        columns=("i", "f", "z", "o"),
+        blocks=(Block("i"), Block("f"), Block("z"), Block("o", scale=0.5)),
+        state=("c", "n", "m", "h"),
+        bias_init={"f": forget_bias},
+        recurrent_init="zeros",
+        keeps="f",
+        pointwise=_pointwise,
+        decay="decay",
+        has_means=False,  # c and n of two states may have different scales m
+        activations=_activations,
+        recurrent_heads=heads,
+    )
 
 
-slstm_cell = Cell(
-    name="slstm",
-    columns=("i", "f", "z", "o"),
-    blocks=(Block("i"), Block("f"), Block("z"), Block("o", scale=0.5)),
-    state=("c", "n", "m", "h"),
-    bias_init={"f": _forget_bias},
-    recurrent_init="zeros",
-    keeps="f",
-    pointwise=_pointwise,
-    decay="decay",
-    has_means=False,  # c and n of two states may have different scales m
-    activations=_activations,
-)
+slstm_cell = slstm(heads=1, name="slstm")
+slstm_heads_cell = slstm(heads=4, name="slstm_heads")

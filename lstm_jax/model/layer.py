@@ -21,6 +21,7 @@ from lstm_jax.cells import scan
 from lstm_jax.cells.cell import Activations, Cell, Extra, State
 from lstm_jax.cells.cudnn import lstm_last_cudnn
 from lstm_jax.cells.decay import decay_factors
+from lstm_jax.cells.kernel_form import full_kernels, kernel_rows
 from lstm_jax.cells.linear_cell import LinearCell
 from lstm_jax.cells.zoneout import KEEP, draw_masks, run_with_masks, with_zoneout
 from lstm_jax.config.experiment import Experiment
@@ -77,16 +78,16 @@ class CellLayer:
         layer below this one, which is multiplied into its kernel.
         """
         weights, cell, hidden = params[self.name], self.cell, self.hidden_size
-        kernel, bias_G = weights["kernel"], _bias_of_blocks(cell, weights)
-        input_kernel_IW = kernel[: self.num_inputs]
+        bias_G = _bias_of_blocks(cell, weights)
+        input_kernel_IW, recurrent_RW = full_kernels(cell, weights["kernel"], self.num_inputs)
         if dense_DI is not None:
-            input_DW = dense_DI @ kernel[: self.num_inputs]
+            input_DW = dense_DI @ input_kernel_IW
             input_kernel_IW = input_DW[:-1]
             bias_G = scan.columns_to_blocks(cell, "x", input_DW[-1]) + bias_G
         is_forget_G = jnp.repeat(jnp.array([b.column == cell.forget for b in cell.blocks]), hidden)
         forget_bias = jnp.asarray(self.member.forget_bias, jnp.float32)
         bias_G = bias_G + jnp.where(is_forget_G, forget_bias, jnp.float32(0))
-        kernel_KG = scan.stack_kernels(cell, input_kernel_IW, kernel[self.num_inputs :], bias_G)
+        kernel_KG = scan.stack_kernels(cell, input_kernel_IW, recurrent_RW, bias_G)
         return FusedLayer(kernel_KG, {name: weights[name] for name in cell.extra})
 
     def run(
@@ -166,7 +167,8 @@ class CellLayer:
     def enlarge_recurrent(self, params: Params, factor: float) -> Params:
         """Returns the parameter tree with the layer's recurrent kernel multiplied by the factor."""
         weights = params[self.name]
-        kernel = weights["kernel"].at[self.num_inputs :].multiply(factor)
+        rows, _ = kernel_rows(self.cell, self.num_inputs, self.hidden_size)
+        kernel = weights["kernel"].at[rows:].multiply(factor)
         return {**params, self.name: {**weights, "kernel": kernel}}
 
 
@@ -184,7 +186,8 @@ class CellParams(nn.Module):
         notebook = self.experiment.kernel_init == "notebook" and cell.recurrent_init is None
         kernel_init = initializers.glorot_uniform() if notebook else partial(_init_kernel, cell)
         kernel_init = cell.kernel_init or kernel_init
-        shape = self.num_inputs + cell.num_read * hidden, len(cell.columns) * hidden
+        rows = kernel_rows(cell, self.num_inputs, hidden)
+        shape = sum(rows), len(cell.columns) * hidden
         self.param("kernel", kernel_init, shape, jnp.float32)
         if count := sum(block.bias for block in cell.blocks):
             bias_init = _bias_init(cell, self.experiment.chrono_steps)
@@ -197,20 +200,23 @@ class CellParams(nn.Module):
 
 
 def _init_kernel(cell: Cell, key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """Returns a kernel: inputs LeCun normal, each recurrent [H,H] orthogonal, or as the
-    cell says.
+    """Returns a kernel: inputs LeCun normal, each recurrent [H,H], or each head of it, orthogonal
+    or as the cell says.
     """
     (num_rows, width), count = shape, len(cell.columns)
     hidden = width // count
-    num_inputs = num_rows - cell.num_read * hidden
-    input_key, *keys = jax.random.split(key, 1 + cell.num_read * count)
+    heads = cell.recurrent_heads
+    num_inputs = num_rows - cell.num_read * hidden // heads
+    input_key, *keys = jax.random.split(key, 1 + cell.num_read * count * heads)
+    size = hidden // heads
     if cell.recurrent_init == "identity":
-        squares = [jnp.eye(hidden, dtype=dtype)] * len(keys)
+        squares = [jnp.eye(size, dtype=dtype)] * len(keys)
     elif cell.recurrent_init == "zeros":
-        squares = [jnp.zeros((hidden, hidden), dtype)] * len(keys)
+        squares = [jnp.zeros((size, size), dtype)] * len(keys)
     else:
-        squares = [initializers.orthogonal()(k, (hidden, hidden), dtype) for k in keys]
-    states = [jnp.concatenate(squares[i : i + count], axis=1) for i in range(0, len(keys), count)]
+        squares = [initializers.orthogonal()(k, (size, size), dtype) for k in keys]
+    side = count * heads
+    states = [jnp.concatenate(squares[i : i + side], axis=1) for i in range(0, len(keys), side)]
     inputs = initializers.lecun_normal()(input_key, (num_inputs, width), dtype)
     return jnp.concatenate([inputs, *states])
 

@@ -76,7 +76,8 @@ def gradient_figures(
     curves = {"as this run": flow_curve(spec, member, first, batch)}
     for name, variant in variants(member, experiment).items():
         curves[name] = flow_curve(spec, variant, inference.initial_params(variant, spec), batch)
-    if get_cell(member.cell).read:
+    cell = get_cell(member.cell)
+    if cell.read and cell.recurrent_map is None:  # an orthogonal kernel stays one
         enlarged = enlarge_recurrent(member, first, EXPLODING)
         curves[f"recurrent kernel x {EXPLODING:g}"] = flow_curve(spec, member, enlarged, batch)
     yield Figure(
