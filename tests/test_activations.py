@@ -124,7 +124,7 @@ def test_summaries_are_quantiles_and_fractions_over_examples_and_units(lstm, bat
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_has_summaries_of_its_output_gates_and_cell_state(digits, batch, name):
     """Traces only; compiles nothing."""
-    member = inference.ready(replace(MEMBER, cell=name))
+    member = inference.ready(replace(MEMBER, cell=name, hidden_size=8))  # 8: heads divide it
     fused = jax.eval_shape(
         fused_params.fuse_kernels,
         member,

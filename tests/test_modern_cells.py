@@ -24,6 +24,8 @@ from lstm_jax.cells.staged_cell import StagedCell
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 from lstm_jax.model.layer import CellParams
+from lstm_jax.model.size import choose_width
+from lstm_jax.tasks.task import ModelSpec
 
 every_cell = pytest.mark.parametrize("name", MODERN)
 
@@ -294,6 +296,7 @@ def test_heads_have_blocks_of_parameters_and_biases_by_unit_of_the_head():
     assert not slstm["kernel"][3:].any()
     np.testing.assert_allclose(slstm["bias"][8:16], [5, -7] * 4)
     assert initial_params("paragru_heads", 4, 6)["kernel"].shape == (2, 3 * 6)
+    assert choose_width(Experiment(cell="slstm_heads"), ModelSpec(8, 10), 9_000)[0] == 40
 
 
 @pytest.mark.parametrize(

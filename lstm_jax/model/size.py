@@ -7,6 +7,8 @@ from functools import partial
 
 import jax
 
+from lstm_jax.cells import get_cell_or_layer
+from lstm_jax.cells.cell import Cell
 from lstm_jax.components import copy_with
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_fields import MAX_HIDDEN_SIZE
@@ -29,18 +31,22 @@ def choose_width(member: Experiment, spec: ModelSpec, target: int) -> tuple[int,
     Raises UserError where it is more than 2 % off.
     """
 
-    def count(hidden_size: int) -> int:
+    heads = _heads(member)  # a hidden size is a multiple of them
+
+    def count(multiple: int) -> int:
+        hidden_size = multiple * heads
         sizes = {"hidden_size": hidden_size, "widths": (("", hidden_size),)}
         return num_parameters(copy_with(member, sizes), spec)
 
+    largest = MAX_HIDDEN_SIZE // heads
     below, above = 0, 1  # the largest that has too few, or exactly so many; the next candidate
-    while above <= MAX_HIDDEN_SIZE and count(above) <= target:
+    while above <= largest and count(above) <= target:
         below, above = above, 2 * above
-    above = min(above, MAX_HIDDEN_SIZE + 1)
+    above = min(above, largest + 1)
     while above - below > 1:
         middle = (below + above) // 2
         below, above = (middle, above) if count(middle) <= target else (below, middle)
-    nearest = {h: count(h) for h in (below, above) if 0 < h <= MAX_HIDDEN_SIZE}
+    nearest = {heads * n: count(n) for n in (below, above) if 0 < n <= largest}
     width = min(nearest, key=lambda h: abs(nearest[h] - target))
     if abs(nearest[width] - target) > TOLERANCE * target:
         options = " and ".join(f"{number:,} with {h} units" for h, number in nearest.items())
@@ -48,3 +54,9 @@ def choose_width(member: Experiment, spec: ModelSpec, target: int) -> tuple[int,
             f"parameters: {member.cell} cannot have {target:,} within 2 %: it has {options}"
         )
     return width, nearest[width]
+
+
+def _heads(member: Experiment) -> int:
+    """Returns a number that divides every hidden size which the member's cell can have."""
+    cell = get_cell_or_layer(member.cell)
+    return math.lcm(cell.input_heads, cell.recurrent_heads) if isinstance(cell, Cell) else 1
