@@ -28,7 +28,9 @@ def use_file(trained: TrainedModel, inputs: dict[str, Any], *, onnx: bool) -> st
     needs = "onnxruntime and numpy" if onnx else "jax, flatbuffers and numpy"
     head = HEAD.replace("TASK", trained.member.task.name).replace("NEEDS", needs)
     head = head.replace("USAGE", USAGES[form])
-    return head + (RUN_ONNX if onnx else RUN_STABLEHLO) + FORMS[form]
+    modules = sorted(["json", "sys", *MODULES.get(form, [])])
+    head = head.replace("MODULES", "\n".join(f"import {name}" for name in modules))
+    return "\n\n".join([head + (RUN_ONNX if onnx else RUN_STABLEHLO), *FORMS[form]])
 
 
 def _form(trained: TrainedModel, inputs: dict[str, Any]) -> str:
@@ -65,15 +67,22 @@ HEAD = '''"""Answers by an exported model of the task TASK. It needs NEEDS.
     python use.py USAGE
 """
 
-import json
-import sys
+MODULES
 from pathlib import Path
 
-import numpy as np
 '''
 
-RUN_ONNX = """import onnxruntime
+MODULES = {
+    "texts": ["re", "unicodedata"],
+    "series": ["csv"],
+    "sentences": ["re", "unicodedata"],
+}
 
+RUN_ONNX = """import numpy as np
+import onnxruntime
+
+if len(sys.argv) == 1:
+    sys.exit(__doc__)
 folder = Path(__file__).parent
 known = json.loads((folder / "model.json").read_text(encoding="utf-8"))
 session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
@@ -82,11 +91,11 @@ session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExe
 def model(*arrays):
     names = [each.name for each in session.get_inputs()]
     return session.run(None, dict(zip(names, arrays)))[0]
-
 """
 
 RUN_STABLEHLO = """import jax
 import jax.export
+import numpy as np
 
 if len(sys.argv) == 1:
     sys.exit(__doc__)
@@ -99,19 +108,16 @@ def model(*arrays):
     dtypes = [each["dtype"] for each in known["inputs"].values()]
     pairs = zip(arrays, dtypes)  # symbols may have fewer bytes than int32
     return np.asarray(call(*(a.astype(d) if a.dtype == np.int32 else a for a, d in pairs)))
-
 """
 
 # Two forms are classifiers.
-PRINT_CLASSES = """
-    best = known["classes"][int(row.argmax())]
+PRINT_CLASSES = """    best = known["classes"][int(row.argmax())]
     probabilities = {c: round(float(p), 6) for c, p in zip(known["classes"], row)}
     print(json.dumps({"class": best, "probabilities": probabilities}, ensure_ascii=False))
 """
 
 # Images and scenes.
-READ_IMAGES = """
-images = np.load(sys.argv[1])  # as numpy.save writes it: uint8, one image or several
+READ_IMAGES = """images = np.load(sys.argv[1])  # as numpy.save writes them: uint8, one or several
 shape = known["inputs"]["NAME"]["shape"][1:]
 images = images[None] if images.ndim == 2 else images
 if images.dtype != np.uint8 or list(images.shape[1:]) != shape:
@@ -119,21 +125,17 @@ if images.dtype != np.uint8 or list(images.shape[1:]) != shape:
 """
 
 # Words with the combining marks behind their letters.
-WORDS = """import re
-import unicodedata
-
-codes = *range(0x300, 0x20000), *range(0xE0100, 0xE01F0)
+WORDS = """codes = *range(0x300, 0x20000), *range(0xE0100, 0xE01F0)
 marks = "".join(c for c in map(chr, codes) if unicodedata.category(c)[0] == "M")
-word = re.compile(PATTERN.replace("M", f"[{marks}\\u200c\\u200d]*"))
+pattern = PATTERN
+word = re.compile(pattern.replace("M", f"[{marks}\\u200c\\u200d]*"))
 
 
 def lower(text):
     return text.replace("\\u0130", "i").lower()
-
 """
 
-TEXTS = """
-number = {symbol: i for i, symbol in enumerate(known["vocabulary"])}
+TEXTS = """number = {symbol: i for i, symbol in enumerate(known["vocabulary"])}
 length = known["inputs"]["symbols"]["time_steps"]
 for text in sys.argv[1:]:
     text = unicodedata.normalize("NFC", text)
@@ -147,9 +149,7 @@ for text in sys.argv[1:]:
     row = model(symbols, np.array([len(numbers)], np.int32))[0]
 """
 
-SERIES = """import csv
-
-# A table with a header line, the oldest row first, without gaps and missing values.
+SERIES = """# A table with a header line, the oldest row first, without gaps and missing values.
 columns, fields = known["columns"], known["task_fields"]
 rows_of = {}
 with open(sys.argv[1], newline="", encoding=fields["encoding"] or "utf-8-sig") as file:
@@ -166,8 +166,7 @@ for name, rows in rows_of.items():
     print(json.dumps({"series": name, **answer} if name else answer, ensure_ascii=False))
 """
 
-BEGINNINGS = """
-text = sys.argv[1].encode()
+BEGINNINGS = """text = sys.argv[1].encode()
 for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 50):
     length = 1 << len(text).bit_length()  # a power of two, so that few programs are compiled
     symbols = np.zeros((1, length + 1), np.int32)
@@ -177,9 +176,7 @@ print(json.dumps({"text": text.decode(errors="replace")}, ensure_ascii=False))
 """
 
 # The greedy decoder of sentences and captions. Padding, begin and unknown are never written.
-WRITE = """
-
-def write(*source):
+WRITE = """def write(*source):
     length = known["inputs"]["target"]["time_steps"]
     target, log_probability = np.zeros((1, length), np.int32), 0.0
     for s in range(length):
@@ -194,11 +191,9 @@ def write(*source):
     text = "".join(known["target_vocabulary"][i] for i in target[0] if i > 3).strip()
     certainty = round(float(np.exp(log_probability / (s + 1))), 6)
     print(json.dumps({"target": text, "certainty": certainty}, ensure_ascii=False))
-
 """
 
-SENTENCES = """
-number = {symbol: i for i, symbol in enumerate(known["source_vocabulary"])}
+SENTENCES = """number = {symbol: i for i, symbol in enumerate(known["source_vocabulary"])}
 length, fields = known["inputs"]["source"]["time_steps"], known["task_fields"]
 for text in sys.argv[1:]:
     text = unicodedata.normalize("NFC", text)
@@ -215,18 +210,20 @@ SCENES = """for image in images:
     write(image[None])
 """
 
-ARRAYS = """
-# The arrays that model.json names under "inputs", as numpy.savez writes them.
+ARRAYS = """# The arrays that model.json names under "inputs", as numpy.savez writes them.
 arrays = np.load(sys.argv[1])
 print(json.dumps(model(*(arrays[name] for name in known["inputs"])).tolist()))
 """
 
+# The texts of each form, with two empty lines between them.
 FORMS = {
-    "images": READ_IMAGES.replace("NAME", "images") + "for row in model(images):" + PRINT_CLASSES,
-    "texts": WORDS.replace("PATTERN", repr(TEXT_WORD)) + TEXTS + PRINT_CLASSES[1:],
-    "series": SERIES,
-    "beginnings": BEGINNINGS,
-    "sentences": WORDS.replace("PATTERN", repr(SENTENCE_WORD)) + WRITE + SENTENCES,
-    "scenes": WRITE + READ_IMAGES.replace("NAME", "scenes") + SCENES,
-    "arrays": ARRAYS,
+    "images": [
+        READ_IMAGES.replace("NAME", "images") + "for row in model(images):\n" + PRINT_CLASSES
+    ],
+    "texts": [WORDS.replace("PATTERN", repr(TEXT_WORD)), TEXTS + PRINT_CLASSES],
+    "series": [SERIES],
+    "beginnings": [BEGINNINGS],
+    "sentences": [WORDS.replace("PATTERN", repr(SENTENCE_WORD)), WRITE, SENTENCES],
+    "scenes": [WRITE, READ_IMAGES.replace("NAME", "scenes") + SCENES],
+    "arrays": [ARRAYS],
 }
