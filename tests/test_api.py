@@ -111,8 +111,10 @@ def test_the_page_of_all_runs_is_written_while_it_trains_and_a_note_is_kept(tmp_
     assert train(runs).record.note == "second"
     said = []
     page = RunsPage(said.append)
+    (leftover := runs / f".{'0' * 16}.tmp").write_text("")
     page.begin(outcome.record, outcome.directory)
     monkeypatch.setattr("lstm_jax.report.runs_page.write_text", lambda *_, **__: 1 / 0)
+    assert not leftover.exists()
     page.close()
     page.close()
     assert len(said) == 1

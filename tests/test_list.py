@@ -153,9 +153,14 @@ def test_the_page_of_all_runs_knows_their_states_and_reads_each_record_once(
     assert reads == [directories[1]]
     assert '<td class="finished">finished</td>' in page
     assert "refresh" not in page
+    record = read_record(directories[0])
+    record.note = "another note"
+    record.write(directories[0])
+    assert "another note" in write_runs_page(runs).read_text()
+    assert reads == [directories[1], directories[0]]
     (runs / "index.json").write_text("{")
     assert write_runs_page(runs).read_text().count("<polyline") == 2
-    assert len(reads) == 4
+    assert len(reads) == 5
 
 
 LATER = [("0.10.0", True), ("1.0.0rc1", True), (lstm_jax.__version__, False), ("0.1.9", False)]

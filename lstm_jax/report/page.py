@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -109,7 +110,8 @@ def report(
     write_page(folder, record, [*notes, UNFINISHED], result, [data, training], pages)
     say(console, f"report: {folder / 'index.html'}; {UNFINISHED}")
     if (run_dir.parent.parent / "index.json").is_file():  # the page of all runs links to it
-        write_runs_page(run_dir.parent.parent)
+        with suppress(EnvironmentProblem):
+            write_runs_page(run_dir.parent.parent)
     outcome = "the report has all its figures"
     answers, inside, gradients = (Section(t, []) for t in ("Answers", "Inside", "Gradients"))
     try:

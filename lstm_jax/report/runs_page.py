@@ -21,7 +21,7 @@ from lstm_jax.data.dataset import Say, say_nothing
 from lstm_jax.errors import EnvironmentProblem, one_line
 from lstm_jax.report.template import render
 from lstm_jax.runs.directory import in_use, run_directories
-from lstm_jax.runs.files import write_text
+from lstm_jax.runs.files import clear_leftovers, write_text
 from lstm_jax.runs.json_files import read_json
 from lstm_jax.runs.loggers.logger import Logger
 from lstm_jax.runs.metrics_file import Row, read_metrics
@@ -50,12 +50,14 @@ class RunsPage(Logger):
     def __init__(self, say: Say) -> None:
         self.say = say
         self.next_time = 0.0
+        self.has_failed = False
         self.curve = Curve()
 
     def begin(self, record: Record, directory: Path) -> None:
         self.record, self.directory = record, directory
         metric = record.study.experiment.task.metric
         self.curve = Curve(metric)
+        clear_leftovers(directory.parent.parent, recursive=False)  # of a process that was killed
         with suppress(EnvironmentProblem):  # the run itself says so
             self.curve.add(read_metrics(directory, say_nothing))
 
@@ -70,16 +72,14 @@ class RunsPage(Logger):
     def _write(self, status: str | None) -> None:
         """Writes the page with the row of this run; without a status, with the one at its end."""
         start = time.monotonic()
-        if self.next_time == float("inf"):
-            return
         try:
             status = status or status_of(self.directory, self.record)
             row = make_row(self.directory, self.record, status)
             write_runs_page(self.directory.parent.parent, {self.directory: (row, self.curve)})
         except Exception as error:
-            self.say(f"note: the page of all runs is not written: {one_line(error)}")
-            self.next_time = float("inf")
-            return
+            if not self.has_failed:
+                self.say(f"note: the page of all runs is not written: {one_line(error)}")
+            self.has_failed = True
         end = time.monotonic()
         self.next_time = end + max(MIN_SECONDS, (end - start) / MAX_SHARE)
 

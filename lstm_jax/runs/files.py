@@ -173,12 +173,14 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def clear_leftovers(directory: Path) -> None:
-    """Removes the temporary files of killed writers from this directory.
+def clear_leftovers(directory: Path, *, recursive: bool = True) -> None:
+    """Removes the temporary files of killed writers from this directory, and from those in it.
 
     A living writer locks its file, which is therefore kept.
     """
-    for folder, _, names in os.walk(directory):  # follows no link
+    for folder, folders, names in os.walk(directory):  # follows no link
+        if not recursive:
+            folders.clear()
         for path in (Path(folder, name) for name in names if TEMPORARY.fullmatch(name)):
             with (
                 contextlib.suppress(OSError, EnvironmentProblem),
