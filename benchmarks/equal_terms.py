@@ -21,23 +21,23 @@ from typing import Any
 from rich.console import Console
 
 from lstm_jax import Experiment, run
-from lstm_jax.api import Outcome
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.errors import UserError
+from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import Summary, summarise
 
 
-def best_rates(outcome: Outcome) -> list[Experiment]:
+def best_rates(results: Sequence[Result]) -> list[Experiment]:
     """Returns, in the order of the grid, the member with the best rate of each other combination.
 
     A member that diverged is the worst one; the first of two equal ones is taken.
     """
     groups: dict[Experiment, list[Summary]] = {}
-    for summary in summarise(outcome.members):  # the best first
+    for summary in summarise(results):  # the best first
         rest = summary.setting.apart_from("learning_rate", "seed")
         groups.setdefault(rest, []).append(summary)
     best = {rest: group[0].results[0].member for rest, group in groups.items()}
-    order = {result.member.apart_from("learning_rate", "seed"): None for result in outcome.members}
+    order = {result.member.apart_from("learning_rate", "seed"): None for result in results}
     return [best[rest] for rest in order]
 
 
@@ -49,23 +49,22 @@ def with_seeds(member: Experiment, seeds: Sequence[int]) -> Experiment:
     return member.replace({"seed": tuple(seeds), **width})
 
 
-def row(grid: Experiment, outcome: Outcome) -> dict[str, Any]:
-    """Returns the row of a setting: its place in the grid, its size, its test metric."""
-    (summary,) = summarise(outcome.members)
-    first = summary.results[0].member
-    test, trivial = summary.test, first.task.metric
+def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any]:
+    """Returns the row of a setting in the run `name`: its values, its size, its test metric."""
+    (summary,) = summarise(results)
+    first, test = summary.results[0].member, summary.test
     seconds = [result.seconds for result in summary.results if result.seconds is not None]
     return {
         **{path: first.values[path] for path in grid.axes if path not in ("learning_rate", "seed")},
         "hidden_size": first.hidden_size,
         "parameters": summary.results[0].num_parameters,
         "learning_rate": first.learning_rate,
-        trivial: test.mean,
+        first.task.metric: test.mean,
         "half_width": test.half_width,
         "seeds": test.n,
         "diverged": summary.diverged,
         "seconds_each": sum(seconds) / len(seconds) if seconds else None,
-        "run": f"{outcome.directory.parent.name}/{outcome.directory.name}",
+        "run": name,
         "parameters_sha256": " ".join(r.parameters_sha256 or "" for r in summary.results),
     }
 
@@ -91,11 +90,11 @@ def main() -> None:
     study, console = load_study(options.name), Console()
     grid, name = study.experiment, Path(options.name).stem
     outcome = run(study, name=name, runs_dir=options.runs_dir, console=console)
-    rows = [
-        row(grid, run(with_seeds(member, options.seed), name=name, runs_dir=options.runs_dir,
-                      silent=True))
-        for member in best_rates(outcome)
-    ]  # fmt: skip
+    rows = []
+    for member in best_rates(outcome.members):
+        seeds = with_seeds(member, options.seed)
+        outcome = run(seeds, name=name, runs_dir=options.runs_dir, silent=True)
+        rows.append(row(grid, outcome.members, f"{name}/{outcome.directory.name}"))
     print(markdown(rows))
     with (options.runs_dir / name / "equal_terms.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

@@ -3,12 +3,14 @@
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from trained_runs import made_up_record
 
-from benchmarks import compare, process, table
+from benchmarks import compare, equal_terms, numerics, process, table
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
 from benchmarks.rounds import Turns, in_turn, measure
 from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
@@ -25,6 +27,8 @@ from benchmarks.task import (
     spans,
     weights_file,
 )
+from lstm_jax import Experiment
+from lstm_jax.errors import UserError
 
 HERE = str(Path(__file__).parent)
 
@@ -245,3 +249,29 @@ def test_a_peer_that_cannot_run_on_the_device_is_listed(folder):
     (row,) = run_peers([one_core], folder, case=Case(platform="gpu"))
     assert row.problem == "is measured on CPU only"
     assert process.environment(gpu, 1, "gpu")["JAX_PLATFORMS"] == "cuda"
+
+
+def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
+    """The metric of a made-up member is its number in the grid: the last rate of a cell is best."""
+    grid = Experiment(cell=("gru", "rnn"), learning_rate=(1e-3, 1e-2, 3e-2), seed=9)
+    results = list(made_up_record(grid).results.values())
+    worst = results[5] = replace(results[5], diverged_at=3)  # the last rate of the RNN
+    best = equal_terms.best_rates(results)
+    assert [(member.cell, member.learning_rate) for member in best] == [
+        ("gru", 3e-2),
+        ("rnn", 1e-2),
+    ]
+    assert worst.member not in best
+    seeds = equal_terms.with_seeds(best[0], (0, 1, 2))
+    assert (seeds.axes, seeds.learning_rate) == ({"seed": (0, 1, 2)}, 3e-2)
+    with pytest.raises(UserError, match="9 has chosen the rate"):
+        equal_terms.with_seeds(best[0], (8, 9))
+    row = equal_terms.row(grid, list(made_up_record(seeds).results.values()), "a/b")
+    assert (row["cell"], row["accuracy"], row["seeds"]) == ("gru", 1.0, 3)
+    assert row["half_width"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # of 0, 1 and 2
+    assert equal_terms.markdown([row]).splitlines()[2].startswith("| gru | 128 |")
+
+
+def test_log_space_loses_digits_where_the_plain_scan_does_not():
+    cell, plain, tree, log_space = numerics.mingru_errors(64, 0.0)
+    assert max(cell, plain, tree) < 2e-6 < log_space
