@@ -135,7 +135,7 @@ def test_a_training_step_draws_masks_with_zoneout_alone(digits, zoneout):
 def test_what_does_not_fit_zoneout_is_refused_in_one_line(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("import flax.linen as nn\nlayer = nn.SimpleCell\n")
-    for cell, says in (("slstm", "scales"), (f"{path}:layer", "a layer of your own")):
+    for cell, says in (("slstm", "scales"), (f"{path}:layer", "a layer"), ("mlstm", "a layer")):
         with pytest.raises(UserError, match=f"zoneout: .*{says}") as caught:
             make_blocks(Experiment(cell=cell, zoneout=0.1))
         assert "\n" not in str(caught.value)

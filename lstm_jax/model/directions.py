@@ -59,7 +59,7 @@ def make_directions(
     if member.zoneout is not None and not (isinstance(cell, Cell) and cell.has_means):
         why = "its states have scales of their own, and no mean"
         if not isinstance(cell, Cell):
-            why = "a layer of your own keeps its states itself"
+            why = "a layer keeps its states itself"
         raise UserError(f"zoneout: it does not fit {member.cell}: {why}; use dropout")
     name = cell.name if isinstance(cell, Cell) else "layer"
     for reverse in (False, True) if both else (False,):
