@@ -11,6 +11,7 @@ from trained_runs import quiet
 
 import lstm_jax
 from lstm_jax.cli.main import main
+from lstm_jax.cli.parse import parse
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_or_default
 from lstm_jax.config.search import Study
@@ -298,3 +299,11 @@ def test_a_new_experiment_can_be_run_and_is_never_overwritten(tmp_path, monkeypa
             main(["new", name])
         assert left.value.code == 2
     assert (tmp_path / "experiments" / "mine.py").read_text() == "changed"
+
+
+def test_a_run_has_the_folder_that_its_name_says():
+    command = parse(["run", "--name", "wide", "digits", "--seed", "0", "1"])
+    assert (command.stem, command.study.experiment.seed) == ("wide", (0, 1))
+    assert parse(["plan", "digits"]).stem == "digits"
+    with pytest.raises(UserError, match=r"^name: expected a name, got ''"):
+        parse(["run", "digits", "--name", ""])

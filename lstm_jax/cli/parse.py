@@ -288,8 +288,8 @@ def _add_options(parser: Parser, command: type[Command]) -> None:
             continue
         default = "" if field.default is None else f"default: {field.default}"
         parser.add_argument(
-            flag, action=Once, type=_converter(field.name, spec), default=argparse.SUPPRESS,
-            dest=field.name,
+            flag, action=Once, type=_converter(spec.option or field.name, spec), dest=field.name,
+            default=argparse.SUPPRESS,
             metavar=_metavar(spec), help=_help(spec, default),
         )  # fmt: skip
 
