@@ -361,7 +361,7 @@ def test_an_export_that_answers_otherwise_is_not_written(trained_sweep, monkeypa
 
 
 @pytest.mark.parametrize(
-    "task", ["text", Forecast(window=5, horizon=2), Adding(length=9), Translation(dataset="dates")]
+    "task", ["text", Forecast(window=5, horizon=2), Translation(dataset="dates")]
 )
 def test_made_up_examples_fit_the_model_of_every_task(task, texts):
     task = Text(dataset=texts, pooling="mean") if task == "text" else task

@@ -181,7 +181,8 @@ def arrays_read(trained: TrainedModel, batch: Batch) -> list[str]:
             names.setdefault(name)
             return super().__getitem__(name)
 
-    trained.member.task.inputs(Recorder({k: jnp.asarray(array) for k, array in batch.items()}))
+    # Traced, not computed.
+    jax.eval_shape(lambda arrays: trained.member.task.inputs(Recorder(arrays)), dict(batch))
     if isinstance(trained.member.task, Forecast) and "series_number" in batch:
         return [*names, "series_number"]  # it reads and answers in the units of that series
     return list(names)
