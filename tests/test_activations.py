@@ -24,7 +24,7 @@ from lstm_jax.train.placement import named_leaves
 from lstm_jax.train.step import init_state
 
 MEMBER = Experiment(task=Images(dataset="digits"), hidden_size=5)
-WITHOUT_GATES = ("rnn", "irnn", "indrnn", "cornn", "unicornn", "scornn", "lru", "linoss")
+WITHOUT_GATES = ("rnn", "irnn", "indrnn", "cornn", "unicornn", "scornn", "lru", "s5", "linoss")
 MODELS = [("lstm", 2), ("gru", 1), ("lstm_peephole", 1)]
 
 

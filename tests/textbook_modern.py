@@ -178,6 +178,14 @@ def lru(z, h, w, s):  # NicolasZucchet/minimal-LRU
     return {"r": state.real, "i": state.imag, "h": y}
 
 
+def s5(z, h, w, s):  # lindermanlab/S5
+    lam, dt = -exp(w["r"]) + 1j * w["omega"], exp(w["log_dt"])
+    state = exp(lam * dt) * (s["r"] + 1j * s["i"])
+    state = state + (exp(lam * dt) - 1) / lam * (z["r"] + 1j * z["i"])
+    y = 2 * (state @ (w["c_re"] + 1j * w["c_im"])).real + z["d"]
+    return {"r": state.real, "i": state.imag, "h": y}
+
+
 def linoss(z, h, w, s):
     """The implicit step of the paper, solved as a system of two equations for each oscillator."""
     stiffness, dt = relu(w["a"]), sigmoid(w["s"])
@@ -192,8 +200,8 @@ MODERN = {
     f.__name__: f
     for f in (
         janet, mgu, brc, nbrc, indrnn, sru, paragru, paralstm, cornn, unicornn, slstm,
-        mingru, minlstm, qrnn, hgrn, rglru, lru, linoss, lem, gru_reset_before, mgu_gate_before,
-        lstm_layernorm, scornn,
+        mingru, minlstm, qrnn, hgrn, rglru, lru, s5, linoss, lem, gru_reset_before,
+        mgu_gate_before, lstm_layernorm, scornn,
     )
 }  # fmt: skip
 MODERN |= {"slstm_heads": slstm, "paragru_heads": paragru}

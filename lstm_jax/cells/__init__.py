@@ -52,6 +52,7 @@ CELLS = {
     "mingru": "lstm_jax.cells.linear_gated:mingru_cell",
     "minlstm": "lstm_jax.cells.linear_gated:minlstm_cell",
     "lru": "lstm_jax.cells.state_space:lru_cell",
+    "s5": "lstm_jax.cells.s5:s5_cell",
     "linoss": "lstm_jax.cells.state_space:linoss_cell",
 }
 
