@@ -1,13 +1,11 @@
 """Layers whose state is a matrix for each head, which keys write to and queries read from.
 
-mlstm:   m = max(log sigma(f) + m, i, 0),  f' = sigma(f) exp(m before - m),  i' = exp(i - m)
+mlstm:   m = max(log sigma(f) + m, i),  f' = sigma(f) exp(m before - m),  i' = exp(i - m)
          C = f' C + i' k v^T,  n = f' n + i' k,  where k is divided by sqrt(K)
          h = sigma(o) * layer norm(C^T q / max(|n . q|, exp(-m)))
          Beck et al., "xLSTM: extended long short-term memory" (2024). NX-AI/xlstm was read beside
-         it. There m has no 0: h is the same for any m, which scales C and n alike, and without it
-         exp(-m) may overflow. Their denominator has 1e-6 added; here it is at least 1e-6. At the
-         start the biases of f rise from 3 to 6 by head, those of i are N(0, 0.01), and the kernel
-         of both is zero.
+         it; its denominator has 1e-6 added, here it is at least 1e-6. At the start the biases of f
+         rise from 3 to 6 by head, those of i are N(0, 0.01), and the kernel of both is zero.
 gated_deltanet:  a = exp(-exp(A) softplus(d)),  beta = sigma(b)
          S = a S,  S = S + k (beta (v - S^T k))^T,  h = silu(o) * RMS norm(S^T q / sqrt(K))
          q = silu(q) / |silu(q)|,  k = silu(k) / |silu(k)|,  v = silu(v)
@@ -114,8 +112,8 @@ class MLSTM(MatrixMemory):
             zeros = jnp.zeros((*i.shape[1:], head_size, head_size + 1), q.dtype)
             carry = zeros, jnp.zeros(i.shape[1:], q.dtype)
         memory, first_m = carry
-        # h does not depend on m, so no gradient goes through it.
-        m = lax.stop_gradient(_largest(log_f, jnp.maximum(i, 0), first_m, self.chunkwise))
+        # h does not depend on m, which scales C and n alike, so no gradient goes through it.
+        m = lax.stop_gradient(_largest(log_f, i, first_m, self.chunkwise))
         before = jnp.concatenate([first_m[None], m[:-1]])
         k = k * (jnp.exp(i - m) / math.sqrt(head_size))[..., None]
         v_and_one = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)  # n: the last column
