@@ -1,12 +1,34 @@
 """`plan` prints members, rungs and minutes, and trains nothing."""
 
+import math
 import re
 
+import jax
 import pytest
-from fast_compile import fast_programs
+from fast_compile import fast_jit, fast_programs
 from run_commands import ENDLESS, SHORT
 
+from lstm_jax.cells import CELLS, get_cell
 from lstm_jax.cli.main import main
+from lstm_jax.config.blocks import Residual
+from lstm_jax.config.experiment import Experiment
+from lstm_jax.model.init import init_params
+from lstm_jax.model.size import num_parameters
+from lstm_jax.tasks.task import ModelSpec
+
+SPEC = ModelSpec(num_features=3, num_outputs=2)
+DENSE = 4 * 5 + 6 * 2  # 3 -> 5 before the layer and 5 -> 2 behind it, with their biases
+BY_HAND = {  # of one layer of H = 5 units, which reads 5 numbers, by the formulas in docs/cells.md
+    "lstm": 4 * (5 * 5 + 5 * 5 + 5),
+    "gru": 3 * (5 * 5 + 5 * 5 + 5) + 5,  # two biases of the candidate
+    "rnn": 5 * 5 + 5 * 5 + 5,
+    "lstm_peephole": 4 * (5 * 5 + 5 * 5 + 5) + 3 * 5,
+    "mingru": 2 * (5 * 5 + 5),
+    "paragru": 3 * (5 * 5 + 5) + 3 * 5,
+    "slstm": 4 * (5 * 5 + 5 * 5 + 5),
+    "lru": 3 * (5 * 5 + 5) + 2 * 5 * 5 + 3 * 5,  # B, D; C; nu, theta, gamma
+    "lem": 4 * (5 * 5 + 5 * 5 + 5),
+}
 
 
 def test_plan_prints_the_members_and_trains_nothing(run_command, tmp_path, capsys):
@@ -39,3 +61,28 @@ def test_plan_leaves_out_the_work_that_a_halving_drops(tmp_path, capsys):
     rungs = re.findall(r"rung at step (\d+): the best (\d) settings go on", output)
     quarter = int(steps) // 4
     assert rungs == [(str(quarter), "2"), (str(2 * quarter), "1")]
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_number_of_parameters_is_that_of_the_formula(name):
+    assert num_parameters(Experiment(cell=name, hidden_size=5), SPEC) == DENSE + BY_HAND[name]
+
+
+def test_every_cell_is_counted_with_its_kernel_biases_and_further_weights():
+    for name in CELLS:
+        cell = get_cell(name)
+        kernel = (5 + cell.num_read * 5) * len(cell.columns) * 5
+        biases = 5 * sum(block.bias for block in cell.blocks)
+        further = sum(math.prod(weight.shape(5)) for weight in cell.extra.values())
+        counted = num_parameters(Experiment(cell=name, hidden_size=5), SPEC)
+        assert counted == DENSE + kernel + biases + further, name
+
+
+def test_the_number_that_is_planned_is_that_of_the_initial_parameters():
+    block = Residual(norm="rms", gate="silu", conv=4, mlp=4 / 3)
+    member = Experiment(cell="lru", hidden_size=5, block=block)
+    params = fast_jit(lambda key: init_params(member, SPEC, key))(jax.random.key(0))
+    around = 6 * 5 + 6 * 5 + 4 * 5 + 6 * 14 + 8 * 5  # in, gate, conv, two kernels of the MLP
+    expected = DENSE + around + BY_HAND["lru"]
+    assert num_parameters(member, SPEC) == expected
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
