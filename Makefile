@@ -17,7 +17,7 @@ locks := requirements.lock $(extras:%=requirements-%.lock)
 # One stamp per choice of extras, so that a second call starts at once.
 stamp := .venv/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
 
-.PHONY: help experiment shards plan test bits faults lint bench lock clean
+.PHONY: help experiment shards plan test bits faults lint bench device lock clean
 
 help:  ## List the targets
 	@echo "lstm_jax: make TARGET [NAME=experiment] [ARGS=\"overrides\"] [EXTRAS=cuda13]"
@@ -62,6 +62,9 @@ lint: $(stamp)  ## Check style and types
 
 bench: $(if $(QUICK),$(stamp),.venv/.installed-peers)  ## Measure the speed beside other implementations (QUICK=1: only installed ones, two minutes)
 	@$(bin)/python -m benchmarks.compare $(if $(QUICK),--quick) $(ARGS)
+
+device: $(stamp)  ## Check bits and speed on this accelerator or CPU, in one table, under ten minutes (QUICK=1: one)
+	@$(bin)/python -m benchmarks.device $(if $(QUICK),--quick) $(ARGS)
 
 # The other implementations are no dependencies, so they are not in the lock file.
 .venv/.installed-peers: $(stamp)

@@ -1,7 +1,8 @@
-"""`python bits_by_setting.py SETTINGS`: prints the bits and the identity under each of them.
+"""`python bits_by_setting.py SETTINGS [loops]`: prints the bits and the identity under each one.
 
 SETTINGS is JSON: for each name, variables of the environment and options of JAX. Each is tried in a
 fork of this process, in which JAX is imported and not started yet. That takes a second or less.
+With `loops` the numbers include those of the functions of all families of cells.
 """
 
 import hashlib
@@ -16,6 +17,25 @@ import numpy as np
 
 from lstm_jax.runs import provenance
 
+LOOPS = "loops" in sys.argv
+
+
+def loop(x_TBH):
+    """Returns what the functions of the families of cells give, in a loop over time steps: decays,
+    real and complex, as in minGRU, RG-LRU and the LRU, an oscillator, exponential gates.
+    """
+
+    def time_step(state, x_BH):
+        h, re, im, y, m = state
+        log_a = -8 * jax.nn.softplus(x_BH) * jax.nn.sigmoid(x_BH)
+        h = jnp.exp(log_a) * h + jnp.sqrt(-jnp.expm1(2 * log_a)) * x_BH
+        re, im = jnp.cos(x_BH) * re - jnp.sin(x_BH) * im + x_BH, jnp.sin(x_BH) * re
+        y = y + 0.1 * (jnp.tanh(x_BH + y) - y) / (1 + x_BH * x_BH)
+        m = jnp.maximum(m + jax.nn.log_sigmoid(x_BH), x_BH)
+        return (h, re, im, y, m), jnp.exp(x_BH - m)
+
+    return jax.lax.scan(time_step, (jnp.zeros_like(x_TBH[0]),) * 5, x_TBH)
+
 
 @jax.jit
 def numbers():
@@ -28,6 +48,7 @@ def numbers():
         *back(jnp.tanh(z_BG)),
         jax.nn.logsumexp(jnp.tanh(z_BG), axis=1),
         jnp.linalg.qr(jax.random.uniform(keys[2], (256, 64)))[0],  # an orthogonal kernel
+        *(jax.tree.leaves(loop(jax.random.normal(keys[0], (4, 8, 32)))) if LOOPS else ()),
     )
 
 

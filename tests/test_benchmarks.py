@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from trained_runs import made_up_record
 
-from benchmarks import compare, equal_terms, numerics, process, table
+from benchmarks import compare, device, equal_terms, numerics, process, table
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
 from benchmarks.rounds import Turns, in_turn, measure
 from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
@@ -275,3 +275,22 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
 def test_log_space_loses_digits_where_the_plain_scan_does_not():
     cell, plain, tree, log_space = numerics.mingru_errors(64, 0.0)
     assert max(cell, plain, tree) < 2e-6 < log_space
+
+
+def test_the_table_of_a_device_says_what_is_missing_and_which_bits_differ(monkeypatch, tmp_path):
+    member = {"parameters_sha256": "a"}
+    trained = {("lstm", "0"): member, ("mingru", "0"): member}
+    other = trained | {("mingru", "0"): {"parameters_sha256": "b"}}
+    runs = iter([(trained, ""), (trained, ""), (other, "")])
+    monkeypatch.setattr(device, "train", lambda *_: next(runs))
+    rows = [*device.bits(tmp_path, True, [])]
+    assert [row.failed for row in rows] == [False, False, False, True]
+    assert device.markdown(rows).splitlines()[-1] == (
+        "| bits of mingru | in a sweep of three seeds | OTHER BITS |"
+    )
+    monkeypatch.setattr(device, "child", lambda _: ([], "no device | here"))
+    found = {}
+    (row,) = device.described(found)
+    assert row.failed
+    assert not found
+    assert "no device \\| here" in device.markdown([row])

@@ -19,6 +19,7 @@ from lstm_jax.runs.directory import locked
 ROOT = Path(__file__).parent.parent.parent
 MEMORY = (  # online examples and dropout: both are functions of the step alone
     *("--task.length", "20", "--cell", "gru", "--layers", "2", "--dropout", "0.2", "--seed", "0"),
+    *("--block", "residual", "--block.norm", "rms", "--block.conv", "4"),
     *SMALL,
 )
 
@@ -77,7 +78,7 @@ def test_an_online_task_with_dropout_survives_ten_kills(tmp_path, tally):
         kills += process.returncode == -signal.SIGKILL
     assert finish(start(killed))[0] == 0
     survived = finished(tmp_path / "runs") == finished(tmp_path / "whole")
-    tally("SIGKILL: a GRU of two layers with dropout, adding", kills, kills * survived)
+    tally("SIGKILL: two residual blocks of a GRU with dropout, adding", kills, kills * survived)
     assert survived
     assert kills > 5, "it was over before it was killed"
 

@@ -15,7 +15,7 @@ import pytest
 from test_faults import command, finish, finished, start
 
 SWEEP = (
-    *("--hidden-size", "8", "12", "--seed", "0", "1"),
+    *("--hidden-size", "8", "--cell", "lstm", "mingru", "--seed", "0", "1"),
     *("--total-examples", "16000", "--checkpoint-every", "10", "--no-report"),
     *("--learning-rate", "0.05", "--log-every", "5", "--num-evals", "24", "--patience", "3"),
 )
