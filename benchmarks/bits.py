@@ -4,9 +4,9 @@ Each row is a real run of the same member under other circumstances. The SHA-256
 parameters must be the same in all rows. The columns are the baseline (H = 128, batches of 128) on
 `digits`: as it is, with all options on, on pixels, and as a GRU of two layers; a GRU with dropout
 on the adding task, whose examples are generated for each step; and, in fewer rows, one member of
-each other task, one that `patience` stops, two of residual blocks, one of the layer that
-docs/extend.md shows, and a run of a cell of each family, whose parameters are hashed together. The
-exit code is 1 when a row differs.
+each other task, one with zoneout that `patience` stops, two of residual blocks, one of them in
+bfloat16, one of the layer that docs/extend.md shows, and a run of a cell of each family, whose
+parameters are hashed together. The exit code is 1 when a row differs.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ TASKS = {
     "stopped": [
         *DIGITS,
         *("--learning-rate", "0.02", "--log-every", "5", "--num-evals", "24", "--patience", "3"),
+        *("--zoneout", "0.1"),
     ],
     "block": [
         *DIGITS,
@@ -74,7 +75,7 @@ TASKS = {
         *DIGITS,
         *("--hidden-size", "64", "--cell", "gru", "--task.reading", "pixels"),
         *("--read-out", "mean", "--block", "residual", "--block.norm", "rms"),
-        *("--block.gate", "glu"),
+        *("--block.gate", "glu", "--precision", "bfloat16"),
     ],
     # One cell of each family, in one run: linear with a complex and a real state, pointwise, an
     # oscillator, exponential gates, two products in sequence, matrix memories. A kill hits the first one.

@@ -69,5 +69,6 @@ lstm_layernorm_cell = StagedCell(
     chrono_init={"bias_f": jnp.log, "bias_i": lambda tau_H: -jnp.log(tau_H)},
     decay="forget gate",
     formula=_formula,
+    decay="forget gate",
     activations=_activations,
 )
