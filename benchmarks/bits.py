@@ -78,7 +78,8 @@ TASKS = {
         *("--block.gate", "glu", "--precision", "bfloat16"),
     ],
     # One cell of each family, in one run: linear with a complex and a real state, pointwise, an
-    # oscillator, exponential gates, two products in sequence, matrix memories. A kill hits the first one.
+    # oscillator, exponential gates, two products in sequence, matrix memories. A kill hits the
+    # first one.
     "families": [
         *("baseline", "--task.dataset", "digits", "--task.reading", "pixels"),
         *("--chrono-steps", "64", "--hidden-size", "32", "--batch-size", "32"),

@@ -8,7 +8,8 @@ import pytest
 from fast_compile import fast_jit, fast_programs
 from run_commands import ENDLESS, SHORT
 
-from lstm_jax.cells import CELLS, get_cell
+from lstm_jax.cells import CELLS, get_cell_or_layer
+from lstm_jax.cells.cell import Cell
 from lstm_jax.cli.main import main
 from lstm_jax.config.blocks import Residual
 from lstm_jax.config.experiment import Experiment
@@ -28,6 +29,7 @@ BY_HAND = {  # of one layer of H = 5 units, which reads 5 numbers, by the formul
     "slstm": 4 * (5 * 5 + 5 * 5 + 5),
     "lru": 3 * (5 * 5 + 5) + 2 * 5 * 5 + 3 * 5,  # B, D; C; nu, theta, gamma
     "lem": 4 * (5 * 5 + 5 * 5 + 5),
+    "mlstm": (5 + 1) * (4 * 8 + 2 * 4) + (8 - 5) * 2,  # 4 heads of two numbers: the head reads 8
 }
 
 
@@ -70,7 +72,9 @@ def test_the_number_of_parameters_is_that_of_the_formula(name):
 
 def test_every_cell_is_counted_with_its_kernel_biases_and_further_weights():
     for name in CELLS:
-        cell = get_cell(name)
+        cell = get_cell_or_layer(name)
+        if not isinstance(cell, Cell):  # a layer has the parameters that its `init` returns
+            continue
         kernel = (5 + cell.num_read * 5) * len(cell.columns) * 5
         biases = 5 * sum(block.bias for block in cell.blocks)
         further = sum(math.prod(weight.shape(5)) for weight in cell.extra.values())

@@ -9,12 +9,13 @@ import pytest
 from fast_compile import fast_jit
 from trained_runs import SWEEP, TINY, tiny_dataset
 
-from lstm_jax.cells import CELLS, get_cell
+from lstm_jax.cells import CELLS, get_cell_or_layer
 from lstm_jax.cells.decay import MAX_TIME_SCALE, decay_factors, time_scale
 from lstm_jax.cells.layer import as_layer
 from lstm_jax.cells.linear_cell import LinearCell
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Study
+from lstm_jax.model.block import sets_time_scales
 from lstm_jax.model.custom_layer import CustomLayer
 from lstm_jax.model.directions import DrivenLayer, make_directions
 from lstm_jax.model.layer import CellParams
@@ -38,9 +39,14 @@ def initial_weights(layer):
 
 
 def test_every_cell_of_the_table_sets_its_time_scales_or_is_named_here():
-    cells = {name: get_cell(name) for name in CELLS}
-    assert {name for name, cell in cells.items() if not cell.chrono_init} == CANNOT
-    measured = {n for n, c in cells.items() if c.decay is not None or isinstance(c, LinearCell)}
+    cells = {name: get_cell_or_layer(name) for name in CELLS}
+    silent = {name for name in CELLS if not sets_time_scales(Experiment(cell=name))}
+    assert silent == CANNOT
+    measured = {
+        name
+        for name, cell in cells.items()
+        if isinstance(cell, LinearCell) or hasattr(cell, "decay_factors") or cell.decay is not None
+    }
     # One weight of IndRNN is its rate, where its relu passes; UnICORNN loses nothing.
     assert measured == cells.keys() - CANNOT - {"indrnn", "unicornn"}
 
@@ -57,6 +63,19 @@ def test_time_scales_start_uniform_up_to_the_longest_dependency(cell):
     scale_H = np.asarray(measure(np.zeros((1, 1, 3), np.float32))).ravel()
     assert 0.9 < scale_H.min() < 10 < 190 < scale_H.max() < 201
     assert abs(scale_H.mean() - 100.5) < 12
+
+
+@pytest.mark.parametrize("layer", ["mlstm", "gated_deltanet"])
+def test_a_layer_sets_the_time_scales_of_its_heads(layer):
+    @fast_jit
+    def measure(key, x_TBI):
+        layer_of = cell_layer(layer, 8, chrono_steps=50)
+        return time_scale(layer_of.decay_factors((layer_of.init(key), None), x_TBI))
+
+    scale_N = np.asarray(measure(jax.random.key(0), np.zeros((1, 1, 3), np.float32))).ravel()
+    assert scale_N.shape == (4,)
+    assert ((scale_N > 0.9) & (scale_N < 50.5)).all()
+    assert np.ptp(scale_N) > 5
 
 
 def test_a_cell_without_a_time_scale_is_named_once_and_all_others_are_silent():

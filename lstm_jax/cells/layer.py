@@ -25,6 +25,11 @@ class Layer(Protocol):
 
     It may have a further one, `associative()`, which returns the layer that `--backend associative`
     trains: the same function of the same parameters, for an accelerator.
+
+    Two more make it a layer whose memory can be set and measured. `with_time_scales(params, draw)`
+    returns initial parameters for `--chrono-steps`: `draw(shape)` are time scales, in time steps.
+    `decay_factors(params, x_TBI)` returns the share of the state that is kept over each time step,
+    float32 [T,B, ...], of which a report draws the time scales.
     """
 
     def init(self, key: jax.Array, num_inputs: int, hidden_size: int) -> Params:

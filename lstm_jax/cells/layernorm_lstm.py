@@ -67,7 +67,6 @@ lstm_layernorm_cell = StagedCell(
     | {f"bias_{column}": Weight(ones if column == "f" else zeros) for column in COLUMNS}
     | {"gain_c": Weight(ones), "bias_c": Weight(zeros)},
     chrono_init={"bias_f": jnp.log, "bias_i": lambda tau_H: -jnp.log(tau_H)},
-    decay="forget gate",
     formula=_formula,
     decay="forget gate",
     activations=_activations,

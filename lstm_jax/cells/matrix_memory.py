@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -98,6 +98,18 @@ class MLSTM(MatrixMemory):
         kernel = self._init_kernel(key, num_inputs, hidden_size, (i, f))
         return {"kernel": kernel.at[:-1, -2 * self.heads :].set(0)}
 
+    def with_time_scales(
+        self, params: Params, draw: Callable[[tuple[int, ...]], jax.Array]
+    ) -> Params:
+        """Returns initial parameters with these time scales: sigma(f) is tau / (1 + tau)."""
+        log_tau = jnp.log(draw((self.heads,)))
+        biases = jnp.concatenate([-log_tau, log_tau])  # of i and f
+        return {"kernel": params["kernel"].at[-1, -2 * self.heads :].set(biases)}
+
+    def decay_factors(self, params: Params, x_TBI: jax.Array) -> jax.Array:
+        """Returns the forget gate of each head, [T,B,N]."""
+        return jax.nn.sigmoid(self._project(params["kernel"], x_TBI)[5])
+
     def apply(
         self, params: Params, x_TBI: jax.Array, lengths_B: jax.Array | None, carry: Any
     ) -> tuple[jax.Array, Any]:
@@ -144,6 +156,20 @@ class GatedDeltaNet(MatrixMemory):
         d = jnp.log(jnp.expm1(dt))  # the inverse of softplus
         biases = d, jnp.zeros(shape, jnp.float32)
         return {"kernel": self._init_kernel(key, num_inputs, hidden_size, biases), "a": a}
+
+    def with_time_scales(
+        self, params: Params, draw: Callable[[tuple[int, ...]], jax.Array]
+    ) -> Params:
+        """Returns initial parameters with these time scales: a is exp(-1 / tau) where x is 0."""
+        rate = jnp.exp(-params["a"]) / draw((self.heads,))
+        d = rate + jnp.log(-jnp.expm1(-rate))  # the inverse of softplus
+        gates = slice(-2 * self.heads, -self.heads)
+        return params | {"kernel": params["kernel"].at[-1, gates].set(d)}
+
+    def decay_factors(self, params: Params, x_TBI: jax.Array) -> jax.Array:
+        """Returns a of each head, [T,B,N], without what the delta rule takes out."""
+        rate = jax.nn.softplus(self._project(params["kernel"], x_TBI)[4])
+        return jnp.exp(-jnp.exp(params["a"])[None, None] * rate)
 
     def apply(
         self, params: Params, x_TBI: jax.Array, lengths_B: jax.Array | None, carry: Any

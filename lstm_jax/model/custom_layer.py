@@ -20,7 +20,7 @@ from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.cells.precision import product
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
-from lstm_jax.model.layer import LayerOutputs, Params, last_time_step
+from lstm_jax.model.layer import LayerOutputs, Params, chrono_time_scales, last_time_step
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class CustomLayer:
 
     @property
     def sets_time_scales(self) -> bool:
-        """Returns False: the initial values are the user's."""
-        return False
+        """Returns whether `chrono_steps` has an effect on the layer's initial values."""
+        return hasattr(self.layer, "with_time_scales")
 
     @property
     def width(self) -> int:
@@ -83,8 +83,17 @@ class CustomLayer:
             x_BI = product(append_ones(x_BI), dense_DI)
         return self.layer.step(params, x_BI, carry)
 
-    def decay_factors(self, fused: tuple[Params, Any], x_TBI: jax.Array) -> None:
-        """Returns None: the layer has no factors that the package knows of."""
+    def decay_factors(self, fused: tuple[Params, Any], x_TBI: jax.Array) -> jax.Array | None:
+        """Returns how much of the state is kept over each time step, [T,B,N]; None where the layer
+        does not say. N is a number of units or of heads.
+        """
+        params, dense_DI = fused
+        if not hasattr(self.layer, "decay_factors"):
+            return None
+        if dense_DI is not None:
+            x_TBI = matmul(append_ones(x_TBI), dense_DI)
+        factors: jax.Array = self.layer.decay_factors(params, x_TBI)
+        return factors.reshape(*factors.shape[:2], -1)
 
     def initial_carry(self, batch: int) -> Any:
         """Returns the carry before the first time step, all zeros."""
@@ -99,6 +108,10 @@ class CustomLayer:
                 f"cell: {self.member.cell}.init returned {type(params).__name__}; expected a dict "
                 "of float32 arrays, which may hold further dicts"
             )
+        if (steps := self.member.chrono_steps) and self.sets_time_scales:
+            draw = partial(chrono_time_scales, jax.random.fold_in(key, 1), steps=steps)
+            custom: Any = self.layer
+            params = custom.with_time_scales(params, draw)
         return params
 
     def _shapes(self, batch: int) -> tuple[Any, Any]:

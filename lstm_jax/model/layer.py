@@ -255,9 +255,16 @@ def _chrono_init(of_time_scale: Callable[[jax.Array], jax.Array], steps: int) ->
     """
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        return of_time_scale(jax.random.uniform(key, shape, dtype, 1.0, steps - 1.0))
+        return of_time_scale(chrono_time_scales(key, shape, dtype, steps=steps))
 
     return init
+
+
+def chrono_time_scales(
+    key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, *, steps: int
+) -> jax.Array:
+    """Returns time scales that are uniform in 1 to `steps` - 1 time steps."""
+    return jax.random.uniform(key, shape, dtype, 1.0, steps - 1.0)
 
 
 def _bias_of_blocks(cell: Cell, weights: Params) -> jax.Array:
