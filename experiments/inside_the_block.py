@@ -11,7 +11,7 @@ from lstm_jax.config.blocks import Residual
 
 experiment = Experiment(
     task=SelectiveCopying(length=64),
-    cell=("rnn", "lstm", "gru", "lru", "mingru", "slstm"),
+    cell=("slstm", "mingru", "lru", "gru", "lstm", "rnn"),
     layers=2,
     block=Residual(norm="layer", gate="glu"),
     parameters=16_000,

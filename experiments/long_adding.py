@@ -10,7 +10,7 @@ from lstm_jax import Adding, Experiment
 
 experiment = Experiment(
     task=Adding(length=200),
-    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "slstm", "paragru"),
+    cell=("paragru", "slstm", "mingru", "lru", "indrnn", "gru", "lstm", "rnn"),
     parameters=16_000,
     learning_rate=(3e-3, 1e-2),
     seed=100,

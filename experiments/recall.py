@@ -10,7 +10,7 @@ from lstm_jax import AssociativeRecall, Experiment
 
 experiment = Experiment(
     task=AssociativeRecall(pairs=4, length=64),
-    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "slstm", "paragru"),
+    cell=("paragru", "slstm", "mingru", "lru", "indrnn", "gru", "lstm", "rnn"),
     parameters=16_000,
     learning_rate=(3e-3, 1e-2),
     seed=100,

@@ -7,6 +7,7 @@ import ast
 import re
 from functools import cache, partial
 from pathlib import Path
+from unittest.mock import patch
 
 import jax
 import numpy as np
@@ -117,10 +118,15 @@ MADE = {  # by task
 
 @cache
 def study_of(name):
-    """The study of an experiment, with the sizes of the data above and of its models."""
+    """The study of an experiment, with the sizes of the data above.
+
+    Where the number of parameters is given, each model has eight units: the search for the right
+    number takes seconds, and is the matter of `test_optim.py`.
+    """
     study = load_study(name)
     made = {member.task.data_key: dataset(member) for member in study.experiment.members()}
-    return load_data(name, study, False, quiet(), made)[1]
+    with patch("lstm_jax.runs.datasets.choose_width", lambda *_: (8, 1000)):
+        return load_data(name, study, False, quiet(), made)[1]
 
 
 def segment_of(member):
