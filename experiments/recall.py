@@ -10,7 +10,7 @@ from lstm_jax import AssociativeRecall, Experiment
 
 experiment = Experiment(
     task=AssociativeRecall(pairs=4, length=64),
-    cell=("paragru", "slstm", "mingru", "lru", "indrnn", "gru", "lstm", "rnn"),
+    cell=("paragru", "gated_deltanet", "mlstm", "slstm", "mingru", "lru", "gru", "lstm", "rnn"),
     parameters=16_000,
     learning_rate=(3e-3, 1e-2),
     seed=100,
