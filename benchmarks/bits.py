@@ -78,14 +78,14 @@ TASKS = {
         *("--block.gate", "glu", "--precision", "bfloat16"),
     ],
     # One cell of each family, in one run: linear with a complex and a real state, pointwise, an
-    # oscillator, exponential gates, two products in sequence, matrix memories. A kill hits the
-    # first one.
+    # oscillator, exponential gates, two products in sequence, matrix memories, an orthogonal
+    # kernel, norms. A kill hits the first one.
     "families": [
         *("baseline", "--task.dataset", "digits", "--task.reading", "pixels"),
         *("--chrono-steps", "64", "--hidden-size", "32", "--batch-size", "32"),
         *("--microbatches", "2", "--total-examples", str(32 * STEPS)),
         *("--cell", "lru", "mingru", "paragru", "linoss", "slstm", "lem"),
-        *("mlstm", "gated_deltanet_neg"),
+        *("mlstm", "gated_deltanet_neg", "scornn", "lstm_layernorm"),
     ],
     "own layer": [*DIGITS, "--cell", "min_gru.py:MinGRU", "--hidden-size", "64", "--layers", "2"],
     "captions": [
