@@ -51,7 +51,7 @@ def test_every_cell_of_the_table_sets_its_time_scales_or_is_named_here():
     assert measured == cells.keys() - CANNOT - {"indrnn", "unicornn"}
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rglru", "lru", "linoss"])
+@pytest.mark.parametrize("cell", ["lstm", "rglru", "lru", "s5", "linoss"])
 def test_time_scales_start_uniform_up_to_the_longest_dependency(cell):
     """They are measured as the report does, on inputs of zeros."""
     layer = cell_layer(cell, 200, chrono_steps=201)
