@@ -82,6 +82,8 @@ def test_a_cell_without_a_time_scale_is_named_once_and_all_others_are_silent():
     lines = []
     experiment = SWEEP.replace({"cell": ("rnn", "lru"), "chrono_steps": (0, 10), **TINY})
     datasets = {experiment.task.data_key: tiny_dataset()}
+    check_members(Study(experiment.replace({"chrono_steps": 0})), datasets, lines.append)
+    assert not lines
     check_members(Study(experiment), datasets, lines.append)
     (line,) = lines
     assert line.startswith("warning: chrono_steps: rnn has no gate, decay rate or time step")
