@@ -15,7 +15,7 @@ from textbook import FORMULAS, arguments, assert_close, assert_equal, weighted
 from textbook_modern import HEADS, MODERN, textbook_numpy
 
 from lstm_jax import linear_scan
-from lstm_jax.cells import CELLS, get_cell
+from lstm_jax.cells import CELLS, get_cell, scan
 from lstm_jax.cells.cell import Block, Weight
 from lstm_jax.cells.kernel_form import full_kernels, kernel_rows
 from lstm_jax.cells.linear_cell import LinearCell
@@ -99,6 +99,25 @@ def test_time_step_by_time_step_has_the_bits_of_the_sequence(name):
         looped.append(output[0])
     assert_equal((outputs, final), (np.stack(looped), state))
     assert_equal(outputs[-1], final[get_cell(name).output_index])
+
+
+@pytest.mark.parametrize("name", ["qrnn", "paragru"])
+def test_chunks_of_time_steps_change_no_bit_and_no_gradient(name, monkeypatch):
+    inputs = arguments(name, (5, 4, 3, 6))
+
+    def last(*inputs):
+        _, final = ours(name, *inputs, keep_outputs=False)
+        return weighted(final), final
+
+    def both():
+        gradient = fast_jit(jax.grad(last, (0, 1, 2), has_aux=True))
+        return jax.jit(partial(ours, name))(*inputs), gradient(*inputs)
+
+    whole, whole_last = both()
+    monkeypatch.setattr(scan, "CHUNK_STEPS", 2)  # one time step before two chunks
+    chunked, chunked_last = both()
+    assert_equal(chunked, whole)
+    assert_close(chunked_last, whole_last)
 
 
 @pytest.mark.parametrize("name", ["lru", "paragru"])
