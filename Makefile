@@ -62,6 +62,7 @@ lint: $(stamp)  ## Check style and types
 
 bench: $(if $(QUICK),$(stamp),.venv/.installed-peers)  ## Measure the speed beside other implementations (QUICK=1: only installed ones, two minutes)
 	@$(bin)/python -m benchmarks.compare $(if $(QUICK),--quick) $(ARGS)
+	$(if $(QUICK)$(ARGS),,@$(bin)/python -m benchmarks.cells)
 
 device: $(stamp)  ## Check bits and speed on this accelerator or CPU, in one table, under ten minutes (QUICK=1: one)
 	@$(bin)/python -m benchmarks.device $(if $(QUICK),--quick) $(ARGS)
