@@ -3,7 +3,14 @@
     make experiment NAME=pixels
     .venv/bin/python -m benchmarks.equal_terms pixels
 
-Untried.
+About 16,000 parameters each, one layer without a block, one epoch; the second command chooses each
+cell's rate of two on validation, with one seed, and trains it with three others. The most frequent
+digit has 0.114. Expect a test accuracy of 0.806 +- 0.009 (LRU), 0.784 +- 0.009 (GRU), 0.772 +-
+0.016 (tanh RNN), 0.739 +- 0.024 (LSTM), 0.447 +- 0.028 (ParaGRU), 0.403 +- 0.020 (IndRNN) and 0.382
++- 0.032 (minGRU). Published, of all 784 pixels after many epochs: 0.949 for expRNN with 16,000
+parameters. Verdict: bare cells without a product in the loop are far behind, except the LRU, which
+is ahead of all; a plain RNN is level with the gated classics in so short a budget. Chrono
+initialisation was not tried. About 21 minutes on two CPU cores shared with much other work.
 """
 
 from lstm_jax import Experiment, Images
