@@ -17,7 +17,7 @@ locks := requirements.lock $(extras:%=requirements-%.lock)
 # One stamp per choice of extras, so that a second call starts at once.
 stamp := .venv/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
 
-.PHONY: help experiment shards plan test bits faults lint bench device lock clean
+.PHONY: help experiment shards plan test browser bits faults lint bench device lock clean
 
 help:  ## List the targets
 	@echo "lstm_jax: make TARGET [NAME=experiment] [ARGS=\"overrides\"] [EXTRAS=cuda13]"
@@ -48,6 +48,9 @@ plan: $(stamp)  ## Print what NAME would train: members, memory; trains nothing
 
 test: $(stamp)  ## Run the tests (no network; real MNIST too when TFDS_DATA_DIR holds it)
 	@$(bin)/python -m pytest $(ARGS)
+
+browser: $(stamp)  ## Look at a run's pages in headless Chromium and draw a digit on one (a minute)
+	@$(bin)/python -m pytest -o addopts="-v -rs" tests/browser $(ARGS)
 
 bits: $(stamp)  ## Train the same members in many ways and compare their bits (minutes)
 	@$(bin)/python -m benchmarks.bits
