@@ -1,8 +1,8 @@
 """A scan over chunks of time steps, whose backward pass computes each chunk again: `scan_chunks`.
 
 For cells whose products read x alone. The arrays of one chunk stay in the cache, and the forward
-pass keeps nothing but the state before each chunk. Measured over 784 time steps of 16 sequences and
-64 units, training is 1.2 to 1.4 times as fast so.
+pass keeps nothing but the state before each chunk. Together with `pointwise_scan._split` it makes
+training 1.25 to 1.5 times as fast, measured over 784 time steps of 16 sequences and 64 units.
 
 Written by hand: `jax.checkpoint` around a chunk allows no second derivative (jax 0.10).
 

@@ -4,8 +4,8 @@ At each time step z = [x, 1, r] @ [input kernel; bias; recurrent kernel] and the
 state = pointwise(z, state), with the cell's own pointwise formula. r is the part of the
 old state that the matrix product reads; for most cells it is h. `scan_vjp.py` holds both passes and
 the reasons for their form. Where the products read no state, they are taken for all time steps at
-once: `pointwise_scan.py`, and `linear_cell.py` for cells that are linear in their state.
-`staged_cell.py` runs cells whose products wait for each other.
+once: `pointwise_scan.py`, and `linear_cell.py` for cells that are linear in their state; on long
+sequences in chunks (`chunks.py`). `staged_cell.py` runs cells whose products wait for each other.
 
 Axes: T time steps, B batch, I input, H hidden, R = num_read * H, K = I + 1 + R, W = columns * H
 (the parameters), G = blocks * H (the pre-activations).
