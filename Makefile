@@ -17,7 +17,7 @@ locks := requirements.lock $(extras:%=requirements-%.lock)
 # One stamp per choice of extras, so that a second call starts at once.
 stamp := .venv/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
 
-.PHONY: help experiment shards plan test browser bits faults lint bench device lock clean
+.PHONY: help experiment shards plan test browser bits faults lint bench device docs lock clean
 
 help:  ## List the targets
 	@echo "lstm_jax: make TARGET [NAME=experiment] [ARGS=\"overrides\"] [EXTRAS=cuda13]"
@@ -75,6 +75,9 @@ device: $(stamp)  ## Check bits and speed on this accelerator or CPU, in one tab
 	@echo "installing the peers, some minutes the first time"
 	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[bench]'
 	@touch $@
+
+docs: $(stamp)  ## Write docs/api.md from the signatures and docstrings
+	@$(bin)/python docs/make_api.py
 
 lock: $(stamp)  ## Resolve the dependencies and write the lock files
 	@lock="$(bin)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --quiet --extra experiments --extra datasets --extra dev"; \

@@ -315,16 +315,37 @@ def test_the_code_of_the_page_on_commands_trains_and_predicts(tmp_path, monkeypa
     assert set(classes) <= set(range(10))
 
 
+def test_the_page_of_the_python_interface_is_that_of_the_code():
+    page = runpy.run_path(str(ROOT / "docs" / "make_api.py"))["api_page"]()
+    assert (ROOT / "docs" / "api.md").read_text() == page, "run `make docs` and commit docs/api.md"
+
+
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
+def anchors(path):
+    """Returns the names by which links reach the headings of a page."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_to_files(path):
-    for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
-        assert (path.parent / target).exists(), target
+def test_links_lead_to_files_and_headings(path):
+    for name, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", path.read_text()):
+        target = path.parent / name if name else path
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
 
 
 def test_the_page_of_contents_lists_every_page():
     pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")}
     text = (ROOT / "docs" / "README.md").read_text()
-    assert set(re.findall(r"\]\(([^)/]+)\)", text)) == pages - {"README.md"}
+    links = re.findall(r"\]\(([^)/#]+)(?:#[^)]*)?\)", text)
+    assert set(links) == pages - {"README.md"}
+
+
+def test_the_chinese_readme_has_the_experiment_of_the_english_one():
+    block = r"```python\n# mine.py.*?```"
+    english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh.md"))
+    assert re.findall(block, english, re.DOTALL) == re.findall(block, chinese, re.DOTALL) != []

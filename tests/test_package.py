@@ -77,7 +77,7 @@ def test_a_layer_needs_jax_and_flax_alone_and_a_command_says_what_else_is_to_be_
     code, out, err = python(program, installed, tmp_path)
     assert (code, out) == (3, ["['GRU', 'LSTM', 'RNN', 'lstm']"])
     assert len(err) == 1
-    assert "needs safetensors: pip install 'lstm_jax[experiments]'" in err[0]
+    assert "needs jinja2: pip install 'lstm_jax[experiments]'" in err[0]
     assert not list(tmp_path.iterdir())
 
 
