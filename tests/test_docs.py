@@ -3,6 +3,7 @@
 import pickle
 import re
 import runpy
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -321,6 +322,30 @@ def test_the_page_of_the_python_interface_is_that_of_the_code():
 
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def shown_commands(path):
+    """Yields the words of the commands of a page that train or plan an experiment."""
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", path.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if not re.match(r"(\$ )?(make experiment|(\.venv/bin/)?lstm-jax (run|plan)) ", line):
+                continue
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words[0] == "make":
+                values = dict(word.split("=", 1) for word in words[2:])
+                yield ["run", values["NAME"], *shlex.split(values.get("ARGS", ""))]
+            elif not {"NAME", "...", "--help"} & set(words):
+                yield words[1:]
+
+
+def test_the_commands_of_all_pages_are_understood(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for document in ("README.md", "docs/sweeps.md", "docs/extend.md"):
+        write_blocks(document, tmp_path)
+    commands = [words for path in DOCUMENTS for words in shown_commands(path)]
+    assert len(commands) > 20
+    for words in commands:
+        assert parse(words).study.experiment.num_members > 0
 
 
 def anchors(path):
