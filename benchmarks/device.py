@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LIMIT = 170.0  # seconds of one check; a longer one is left out
-END = time.monotonic() + 570.0  # of all checks; under ten minutes
+DEADLINE = time.monotonic() + 570.0  # of all checks; under ten minutes
 BITS = ("--task.dataset", "digits", "--cell", "lstm", "mingru", "--hidden-size", "64")
 CELLS = {"LSTM": "lstm", "GRU": "gru", "minGRU": "mingru", "LRU": "lru"}
 FLAX = {"LSTM": "LSTMCell", "GRU": "GRUCell"}
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     check: str
     how: str
@@ -97,7 +97,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def described(device: dict[str, Any]) -> Iterator[Row]:
-    """Fills `device` with what JAX finds; yields a row of it."""
+    """Fills `device` with what JAX finds; yields a row that describes it."""
     lines, problem = child([*module(), "--child", "describe"])
     if problem:
         yield Row("device", "jax.devices()", problem, failed=True)
@@ -195,7 +195,7 @@ def child(command: Sequence[str]) -> tuple[list[str], str]:
     """Runs a program; returns the lines that it printed, and what went wrong or ""."""
     # Processes that follow each other share the device; none may take all of its memory.
     env = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    seconds = max(1.0, min(LIMIT, END - time.monotonic()))
+    seconds = max(1.0, min(LIMIT, DEADLINE - time.monotonic()))
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env)
     except subprocess.TimeoutExpired as error:
@@ -300,14 +300,14 @@ def implementations(title: str, name: str, size: Size) -> dict[str, Callable[[],
 
         return loss, variables, x_TBI
 
-    made: dict[str, Callable[[], Timed]] = {"ours": lambda: ours(False)}
+    makers: dict[str, Callable[[], Timed]] = {"ours": lambda: ours(False)}
     if isinstance(cell, LinearCell):
-        made["ours, associative"] = lambda: ours(True)
+        makers["ours, associative"] = lambda: ours(True)
     if name == "lstm":
-        made["cuDNN"] = cudnn
+        makers["cuDNN"] = cudnn
     if title in FLAX:
-        made["Flax"] = flax
-    return made
+        makers["Flax"] = flax
+    return makers
 
 
 def time_gradient(loss: Callable[..., Any], weights: Any, inputs: Any, seconds: float) -> float:
@@ -317,8 +317,8 @@ def time_gradient(loss: Callable[..., Any], weights: Any, inputs: Any, seconds: 
     gradient = jax.jit(jax.value_and_grad(loss))
     jax.block_until_ready(gradient(weights, inputs))
     times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
+    deadline = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < deadline:
         clock = time.perf_counter()
         jax.block_until_ready(gradient(weights, inputs))
         times.append(time.perf_counter() - clock)

@@ -13,6 +13,8 @@ from lstm_jax.cells import get_cell, scan
 from lstm_jax.cells.ordered_matmul import matmul, matmul_rows, sum_rows
 from lstm_jax.cells.precision import product, products_in
 from lstm_jax.config.blocks import Residual
+from lstm_jax.model.fused_params import fuse_kernels
+from lstm_jax.report.figures import lyapunov, time_scales
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.translation import Translation
 from lstm_jax.train.placement import Placement, build_programs
@@ -136,3 +138,19 @@ def test_a_model_in_bfloat16_learns_under_an_identity_of_its_own(digits, fast_co
     assert losses[0] != losses[1]
     np.testing.assert_allclose(*losses, rtol=0.05)
     assert losses[1] < 1.5
+
+
+@pytest.mark.parametrize("figure", [lyapunov.growths, time_scales.layer_time_scales])
+def test_figures_of_layers_run_them_in_the_precision_of_the_model(figure):
+    member = Experiment(
+        cell="gru", layers=2, hidden_size=5, block=Residual(norm="none", gate="glu"),
+        precision="bfloat16",
+    )  # fmt: skip
+    spec = member.task.model_spec({"shapes": {"images": [4, 4]}, "num_classes": 3})
+    state = jax.eval_shape(partial(init_state, spec), member)
+    fused = jax.eval_shape(partial(fuse_kernels, member), state.params)
+    batch = {"images": jnp.ones((2, 4, 4), jnp.uint8)}
+    program = jax.make_jaxpr(partial(figure, member))(fused, batch)
+    operands = [a.dtype for pair in all_products(program.jaxpr) for a in pair]
+    assert len(operands) > 8
+    assert {*operands} == {jnp.dtype("bfloat16")}

@@ -111,7 +111,7 @@ class Cell:
         only_x = [block.sources == "x" for block in self.blocks]
         biased = {block.column for block in self.blocks if block.bias}
         if (keeps := self.keeps or self.forget) and not self.chrono_init:
-            closes = {"i": _minus_log} if "i" in biased else {}
+            closes = {"i": minus_log} if "i" in biased else {}
             object.__setattr__(self, "chrono_init", {keeps: jnp.log, **closes})
         gates = {self.forget, self.keeps} - {None, *biased}
         by_hand = self.pointwise_fwd is not None
@@ -174,7 +174,8 @@ class Cell:
         return tuple(self.state.index(name) for name in self.read)
 
 
-def _minus_log(tau_H: jax.Array) -> jax.Array:
+def minus_log(tau_H: jax.Array) -> jax.Array:
+    """Returns -log(tau), [H]."""
     return -jnp.log(tau_H)
 
 

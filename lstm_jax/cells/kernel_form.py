@@ -50,6 +50,6 @@ def _block_diagonal(kernel_nW: jax.Array, heads: int, columns: int) -> jax.Array
     (rows, width), size = kernel_nW.shape, kernel_nW.shape[1] // (columns * heads)
     kernel_1nchs = kernel_nW.reshape(1, rows, columns, heads, size)
     # A sum over heads, in the gradient, has one number other than zero.
-    is_own = jnp.eye(heads, dtype=bool)[:, None, None, :, None]
-    full = jnp.where(is_own, kernel_1nchs, jnp.zeros_like(kernel_1nchs))
+    is_diagonal = jnp.eye(heads, dtype=bool)[:, None, None, :, None]
+    full = jnp.where(is_diagonal, kernel_1nchs, jnp.zeros_like(kernel_1nchs))
     return full.reshape(heads * rows, width)

@@ -18,15 +18,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.cells.cell import Activations, Block, Extra, State, Weight
+from lstm_jax.cells.cell import Activations, Block, Extra, State, Weight, minus_log
 from lstm_jax.cells.norm import normalise
-from lstm_jax.cells.staged_cell import Columns, Products, StagedCell
+from lstm_jax.cells.staged_cell import PerColumn, Products, StagedCell
 
 COLUMNS = ("i", "g", "f", "o")
 zeros, ones = jax.nn.initializers.zeros, jax.nn.initializers.ones
 
 
-def _activated(x_BG: jax.Array, made_BG: jax.Array, extra: Extra) -> Columns:
+def _activated(x_BG: jax.Array, made_BG: jax.Array, extra: Extra) -> PerColumn:
     """Returns i, g, f and o after their activations.
 
     One tanh for all of them, and sums of one product each: every compiled program rounds alike.
@@ -43,7 +43,7 @@ def _activated(x_BG: jax.Array, made_BG: jax.Array, extra: Extra) -> Columns:
     return 0.5 * i + 0.5, g, 0.5 * f + 0.5, 0.5 * o + 0.5
 
 
-def _formula(x: Columns, products: Products, state: State, extra: Extra) -> State:
+def _formula(x: PerColumn, products: Products, state: State, extra: Extra) -> State:
     x_BG, made_BG = (jnp.concatenate(z, axis=1) for z in (x, products[0](state[1])))
     i, g, f, o = _activated(x_BG, made_BG, extra)
     c_BH = lax.optimization_barrier(f * state[0] + i * g)
@@ -66,7 +66,7 @@ lstm_layernorm_cell = StagedCell(
     extra={f"gain_{source}{column}": Weight(ones) for source in "xh" for column in COLUMNS}
     | {f"bias_{column}": Weight(ones if column == "f" else zeros) for column in COLUMNS}
     | {"gain_c": Weight(ones), "bias_c": Weight(zeros)},
-    chrono_init={"bias_f": jnp.log, "bias_i": lambda tau_H: -jnp.log(tau_H)},
+    chrono_init={"bias_f": jnp.log, "bias_i": minus_log},
     formula=_formula,
     decay="forget gate",
     activations=_activations,

@@ -199,9 +199,9 @@ def _is_inside(lengths_B: jax.Array, num_steps: int) -> jax.Array:
     return (jnp.arange(num_steps, dtype=jnp.int32)[:, None] < lengths_B[None])[..., None]
 
 
-def _largest(log_f: jax.Array, i: jax.Array, first: jax.Array, together: bool) -> jax.Array:
+def _largest(log_f: jax.Array, i: jax.Array, first: jax.Array, chunkwise: bool) -> jax.Array:
     """Returns m = max(log f + m, i) at all time steps, [T,B,N], from `first`, [B,N]."""
-    if not together:
+    if not chunkwise:
 
         def time_step(m: jax.Array, of_t: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
             m = jnp.maximum(of_t[0] + m, of_t[1])

@@ -59,7 +59,7 @@ def unicornn(*, dt: float, alpha: float, name: str = "unicornn") -> Cell:
 
         return init
 
-    def time_step(tau_H: jax.Array) -> jax.Array:
+    def chrono_c(tau_H: jax.Array) -> jax.Array:
         """Returns c such that a unit turns by one radian in tau time steps: the period is 2 pi tau.
 
         Nothing decays here, so the period is what one can set. A unit is no faster than dt lets it.
@@ -72,7 +72,7 @@ def unicornn(*, dt: float, alpha: float, name: str = "unicornn") -> Cell:
         columns=("n",),
         state=("z", "h"),
         read=(),
-        chrono_init={"c": time_step},
+        chrono_init={"c": chrono_c},
         extra={"w": Weight(uniform(0, 1)), "c": Weight(uniform(-0.1, 0.1))},
         pointwise=pointwise,
     )

@@ -33,8 +33,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.cells.cell import Activations, Block, Extra, State, gate
-from lstm_jax.cells.staged_cell import Columns, Products, StagedCell
+from lstm_jax.cells.cell import Activations, Block, Extra, State, gate, minus_log
+from lstm_jax.cells.staged_cell import PerColumn, Products, StagedCell
 
 
 def _tanh(array: jax.Array) -> jax.Array:
@@ -42,7 +42,7 @@ def _tanh(array: jax.Array) -> jax.Array:
     return lax.optimization_barrier(jnp.tanh(array))
 
 
-def _gates(z_B2G: jax.Array, count: int) -> Columns:
+def _gates(z_B2G: jax.Array, count: int) -> PerColumn:
     """Returns the gates of the first columns."""
     x_BG, made_BG = jnp.split(z_B2G, 2, axis=1)
     return tuple(map(gate, jnp.split(x_BG + made_BG, count, axis=1)))
@@ -51,7 +51,7 @@ def _gates(z_B2G: jax.Array, count: int) -> Columns:
 def lem(*, dt: float, name: str = "lem") -> StagedCell:
     """Returns a LEM with the longest time step dt."""
 
-    def formula(x: Columns, products: Products, state: State, extra: Extra) -> State:
+    def formula(x: PerColumn, products: Products, state: State, extra: Extra) -> State:
         z_BH, h_BH = state
         t, s, n = products[0](h_BH)
         t, s, n = gate(x[0] + t), gate(x[1] + s), _tanh(x[2] + n)
@@ -63,7 +63,7 @@ def lem(*, dt: float, name: str = "lem") -> StagedCell:
         t, s, _, _ = _gates(z_B2G, 4)
         return {"output gate": t, "input gate": s, "decay": 1 - dt * s}
 
-    def time_step(tau_H: jax.Array) -> jax.Array:
+    def chrono_bias(tau_H: jax.Array) -> jax.Array:
         """Returns the bias such that a unit keeps tau / (1 + tau), or as little as dt lets it."""
         return jax.scipy.special.logit(jnp.minimum(1 / (dt * (1 + tau_H)), 0.99))
 
@@ -85,14 +85,14 @@ def lem(*, dt: float, name: str = "lem") -> StagedCell:
         state=("z", "h"),
         kernel_init=kernel_init,
         bias_init=dict.fromkeys(columns, bias_init),
-        chrono_init={"t": time_step, "s": time_step},
+        chrono_init={"t": chrono_bias, "s": chrono_bias},
         formula=formula,
         decay="decay",
         activations=activations,
     )
 
 
-def _gru(x: Columns, products: Products, state: State, extra: Extra) -> State:
+def _gru(x: PerColumn, products: Products, state: State, extra: Extra) -> State:
     (h_BH,) = state
     r, u = products[0](h_BH)
     r, u = gate(x[0] + r), gate(x[1] + u)
@@ -106,7 +106,7 @@ def _gru_activations(z_B2G: jax.Array, before: State, after: State, extra: Extra
     return {"reset gate": r, "update gate": u}
 
 
-def _mgu(x: Columns, products: Products, state: State, extra: Extra) -> State:
+def _mgu(x: PerColumn, products: Products, state: State, extra: Extra) -> State:
     (h_BH,) = state
     (f,) = products[0](h_BH)
     f = gate(x[0] + f)
@@ -135,7 +135,7 @@ mgu_gate_before_cell = StagedCell(
     columns=("f", "n"),
     stages=(("f",), ("n",)),
     blocks=(Block("f", scale=0.5), Block("n")),
-    chrono_init={"f": lambda tau_H: -jnp.log(tau_H)},
+    chrono_init={"f": minus_log},
     formula=_mgu,
     decay="decay",
     activations=_mgu_activations,

@@ -28,8 +28,8 @@ from lstm_jax.cells.ordered_matmul import affine_rows, sum_over_rows
 from lstm_jax.cells.precision import operand, product
 from lstm_jax.cells.scan_vjp import add_final, broadcast_to_batch, freeze_after_end
 
-Columns = tuple[jax.Array, ...]  # [B,H] each
-Products = tuple[Callable[[jax.Array], Columns], ...]
+PerColumn = tuple[jax.Array, ...]  # [B,H] each
+Products = tuple[Callable[[jax.Array], PerColumn], ...]
 # The products with the state: [B,D] each, one for each stage.
 Stages = tuple[jax.Array, ...]
 Arguments = tuple[jax.Array, jax.Array, Extra, jax.Array | None, State, Stages]
@@ -49,7 +49,7 @@ class StagedCell(Cell):
 
     _: KW_ONLY
     stages: tuple[tuple[str, ...], ...]  # all columns, in their order
-    formula: Callable[[Columns, Products, State, Extra], State]
+    formula: Callable[[PerColumn, Products, State, Extra], State]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,8 +143,8 @@ def _call_formula(
     """
     made: list[jax.Array | None] = [None] * len(cell.stages)
 
-    def stage(index: int) -> Callable[[jax.Array], Columns]:
-        def call(v_BH: jax.Array) -> Columns:
+    def stage(index: int) -> Callable[[jax.Array], PerColumn]:
+        def call(v_BH: jax.Array) -> PerColumn:
             if made[index] is not None:
                 raise ValueError(f"cell {cell.name}: its formula calls product {index} twice")
             made_BD = made[index] = multiply(v_BH, index)

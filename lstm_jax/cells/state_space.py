@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.cell import Extra, State, Weight
+from lstm_jax.cells.cell import Extra, State, Weight, minus_log
 from lstm_jax.cells.linear_cell import LinearCell
 from lstm_jax.cells.ordered_matmul import broadcast_rows, matmul_rows
 
@@ -69,7 +69,7 @@ lru_cell = LinearCell(
         "c_re": Weight(_read_init, rank=2),
         "c_im": Weight(_read_init, rank=2),
     },
-    chrono_init={"nu": lambda tau_H: -jnp.log(tau_H)},  # |lambda| is exp(-1 / tau)
+    chrono_init={"nu": minus_log},  # |lambda| is exp(-1 / tau)
     coefficients=_lru,
     read_out=_lru_read_out,
 )

@@ -2,9 +2,9 @@
 (2017).
 
 In training each unit of each state keeps its value over a time step with probability p. In
-evaluation the state is the expectation, new + p * (old - new). `with_zoneout` makes a cell of
-either kind from any cell, and `run_with_masks` runs it in training. A linear cell, h = a h + b,
-gets another a and b; the two numbers of a complex unit have one mask.
+evaluation the state is the expectation, new + p * (old - new). `with_zoneout` makes a cell that
+does both, and `run_with_masks` runs it in training. A linear cell, h = a h + b, gets another a and
+b; the two numbers of a complex unit have one mask.
 
 Axes: T time steps, B batch, I input, H hidden, S states, G = blocks * H, K = I + 1 + the states
 that the products read.
@@ -27,7 +27,13 @@ from lstm_jax.cells.ordered_matmul import affine_rows, broadcast_rows
 from lstm_jax.cells.precision import operand, product
 from lstm_jax.cells.scan import flip
 from lstm_jax.cells.scan_vjp import freeze_after_end
-from lstm_jax.cells.staged_cell import Columns, Products, StagedCell, split_stages, staged_time_step
+from lstm_jax.cells.staged_cell import (
+    PerColumn,
+    Products,
+    StagedCell,
+    split_stages,
+    staged_time_step,
+)
 
 KEEP = "zoneout"  # in `extra`: the probability p, float32 [H], or masks, bool
 
@@ -56,7 +62,7 @@ def with_zoneout(cell: Cell) -> Cell:
     if isinstance(cell, StagedCell):
         of_staged = cell.formula
 
-        def formula(x: Columns, products: Products, state: State, extra: Extra) -> State:
+        def formula(x: PerColumn, products: Products, state: State, extra: Extra) -> State:
             return _mix(extra[KEEP], state, of_staged(x, products, state, extra))
 
         return replace(cell, formula=formula, extra=extra)

@@ -222,19 +222,20 @@ def _layers(trained: TrainedModel, lengths: str) -> list[Any]:
     for index in range(count):
         inputs = [f"rows_{index}", *(f"{name}_{index}" for name in "WRB"), lengths]
         is_last = index + 1 == count and not reads_mean(trained.member, trained.spec)
-        outputs = ["", "last"] if is_last else [f"outputs_{index}", ""]
-        # [D,N,H] of the last time steps; [T,D,N,H] of all.
-        order, shape = ([1, 0, 2], "last_shape") if is_last else ([0, 2, 1, 3], "rows_shape")
+        if is_last:  # the second output: [D,N,H] of the last time steps
+            read, order, shape = "last", [1, 0, 2], "last_shape"
+        else:  # the first one: [T,D,N,H] of all
+            read, order, shape = f"outputs_{index}", [0, 2, 1, 3], "rows_shape"
         result = "h" if index + 1 == count else f"rows_{index + 1}"
         nodes += [
             helper.make_node(
                 operator.name,
                 inputs,
-                outputs,
+                ["", read] if is_last else [read, ""],
                 hidden_size=trained.member.hidden_size,
                 **attributes,
             ),
-            helper.make_node("Transpose", [max(outputs)], [f"turned_{index}"], perm=order),
+            helper.make_node("Transpose", [read], [f"turned_{index}"], perm=order),
             helper.make_node("Reshape", [f"turned_{index}", shape], [result]),
         ]
     return nodes

@@ -50,6 +50,13 @@ TIME_AXES = {
     Captions: {"target": "s"},
 }
 
+# The files of an export, and what is said of those that are no models.
+MODELS = "model.stablehlo", "model.onnx"
+MEANINGS = {
+    "model.json": "what the inputs and answers mean",
+    "use.py": "answers raw inputs without this package",
+}
+
 Model = Callable[..., np.ndarray]  # takes the arrays that the model reads, returns its answers
 
 
@@ -114,13 +121,6 @@ def export(
             )
         tell(f"{path}: takes {reads}; {len(content) / 2**20:.2f} MiB; run back, {comparison}")
     return run_dir / "export"
-
-
-MODELS = "model.stablehlo", "model.onnx"
-MEANINGS = {
-    "model.json": "what the inputs and answers mean",
-    "use.py": "answers raw inputs without this package",
-}
 
 
 def export_files(trained: TrainedModel, batch: Batch, *, onnx: bool) -> dict[str, bytes]:

@@ -50,8 +50,8 @@ def make_directions(
     backend does not run the cell.
     """
     cell, layers = get_cell_or_layer(member.cell), list[CellLayer | CustomLayer]()
-    together = member.backend == "associative"
-    if together and not (isinstance(cell, LinearCell) or hasattr(cell, "associative")):
+    associative = member.backend == "associative"
+    if associative and not (isinstance(cell, LinearCell) or hasattr(cell, "associative")):
         raise UserError(
             f"backend: associative runs cells that are linear in their state, such as mingru and "
             f"lru, and mlstm and gated_deltanet, not {member.cell}; use scan"
@@ -69,7 +69,7 @@ def make_directions(
             layers.append(CellLayer(member, cell, *arguments))
         else:
             layer: Any = as_layer(cell, hidden_size)
-            layer = layer.associative() if together else layer
+            layer = layer.associative() if associative else layer
             layers.append(CustomLayer(member, layer, *arguments))
     return Directions(member, tuple(layers), drops_outputs)
 

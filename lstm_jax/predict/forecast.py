@@ -55,24 +55,24 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         print(printable(line), file=sys.stderr)  # apart from the answer
 
     rows = task.read_rows(file, warn)
-    ends = continue_table(trained, rows, problems, warn)
-    for end in ends:
-        shown = [end.times.show(time) for time in end.when] if end.times else []
+    results = continue_table(trained, rows, problems, warn)
+    for result in results:
+        shown = [result.times.show(time) for time in result.when] if result.times else []
         if options.json:
-            answer = {"file": str(file), "after_row": end.row + 1, "target": target}
-            answer |= {"series": end.series} if end.series else {}
+            answer = {"file": str(file), "after_row": result.row + 1, "target": target}
+            answer |= {"series": result.series} if result.series else {}
             answer |= {"times": shown[1:]} if shown else {}
-            say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in end.values]}))
+            say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in result.values]}))
             continue
-        name = f"{target}{f' of {end.series}' if end.series else ''}"
-        say(f"{name} after {rows.locate(end.row)}{f' ({shown[0]})' if shown else ''}")
-        for ahead, value in enumerate(end.values, 1):
+        name = f"{target}{f' of {result.series}' if result.series else ''}"
+        say(f"{name} after {rows.locate(result.row)}{f' ({shown[0]})' if shown else ''}")
+        for ahead, value in enumerate(result.values, 1):
             say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value:.6g}")
     for name, problem in list(problems.items())[:MAX_SHOWN]:
         warn(f"no forecast of {name}: {problem}")
     if problems:
         raise UserError(
-            f"{file}: no forecast of {len(problems):,} of {len(ends) + len(problems):,} series: "
+            f"{file}: no forecast of {len(problems):,} of {len(results) + len(problems):,} series: "
             f"{listed(problems)}"
         )
 
@@ -91,14 +91,14 @@ def forecast(trained: TrainedModel, rows: Any, series: str = "") -> Any:
     task, metadata, problems = forecast_task(trained), trained.metadata, dict[str, str]()
     if not hasattr(rows, "__arrow_c_stream__"):
         return _continue_windows(trained, np.asarray(rows), series)
-    ends = continue_table(trained, table_of_frame(rows), problems, warnings.warn)
+    results = continue_table(trained, table_of_frame(rows), problems, warnings.warn)
     if problems:
         raise UserError(f"no forecast of {listed(problems)}: {next(iter(problems.values()))}")
     answers = list[dict[str, Any]]()
-    for end in ends:
-        of_series = {task.series: end.series} if task.series else {}
-        for ahead, value in enumerate(end.values, 1):
-            time = {end.column: end.times.date(end.when[ahead])} if end.times else {}
+    for result in results:
+        of_series = {task.series: result.series} if task.series else {}
+        for ahead, value in enumerate(result.values, 1):
+            time = {result.column: result.times.date(result.when[ahead])} if result.times else {}
             answers.append({**of_series, **time, metadata["target"]: value})
     columns, package = Columns(answers), type(rows).__module__.partition(".")[0]
     if package == "pandas":
@@ -126,7 +126,7 @@ def continue_table(
     Raises UserError as `predict` does.
     """
     metadata, task = trained.metadata, forecast_task(trained)
-    columns, scales, ends = metadata["columns"], Scales.of(metadata), list[SeriesForecast]()
+    columns, scales, results = metadata["columns"], Scales.of(metadata), list[SeriesForecast]()
     _check_encoding(rows, columns, task.encoding)
     table = task.read_columns(rows, columns, warn)
     each, times = order_by_time(table, columns, task.time, task.series, warn)
@@ -144,15 +144,15 @@ def continue_table(
             continue
         x_TI = np.stack([last_rows.columns[name] for name in columns], axis=1)
         (values_S,) = _continue_windows(trained, x_TI, one.name)
-        end = SeriesForecast(one.name, int(last_rows.rows[-1]), values_S.tolist())
+        result = SeriesForecast(one.name, int(last_rows.rows[-1]), values_S.tolist())
         if times and step and last_rows.times is not None:
             now = float(last_rows.times[-1])
             with suppress(OverflowError, ValueError):  # after the year 9999
                 when = [now, *step.after(now, task.horizon)]
                 times.times.show(when[-1])
-                end = end._replace(column=times.column, times=times.times, when=when)
-        ends.append(end)
-    return ends
+                result = result._replace(column=times.column, times=times.times, when=when)
+        results.append(result)
+    return results
 
 
 def _continue_windows(trained: TrainedModel, rows: np.ndarray, series: str) -> np.ndarray:
@@ -176,7 +176,10 @@ def _continue_windows(trained: TrainedModel, rows: np.ndarray, series: str) -> n
 def series_number(scales: Scales, series: str) -> int:
     """Returns the number of a series. Raises UserError where the model was not trained on it."""
     if series not in scales.series:
-        raise UserError(f"predict: series {series!r} is none of {listed(scales.series)}")
+        raise UserError(
+            f"predict: series {series!r} is none of {listed(scales.series)}; name one of these, on "
+            "which the model was trained"
+        )
     return scales.series.index(series)
 
 

@@ -49,7 +49,9 @@ class Stream:
         elif isinstance(member.task, Images) and member.task.pool > 1:
             reason = "it reads means of squares of the whole image (task.pool)"
         if reason:
-            raise UserError(f"stream: this model cannot answer time step by time step: {reason}")
+            raise UserError(
+                f"stream: this model cannot answer time step by time step: {reason}; use predict"
+            )
         self.trained = trained
         self.scales_number = None
         if isinstance(member.task, Forecast):

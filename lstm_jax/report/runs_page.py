@@ -51,12 +51,12 @@ class RunsPage(Logger):
         self.say = say
         self.next_time = 0.0
         self.has_failed = False
-        self.curve = Curve()
+        self.curve = MetricCurve()
 
     def begin(self, record: Record, directory: Path) -> None:
         self.record, self.directory = record, directory
         metric = record.study.experiment.task.metric
-        self.curve = Curve(metric)
+        self.curve = MetricCurve(metric)
         clear_leftovers(directory.parent.parent, recursive=False)  # of a process that was killed
         with suppress(EnvironmentProblem):  # the run itself says so
             self.curve.add(read_metrics(directory, say_nothing))
@@ -84,7 +84,7 @@ class RunsPage(Logger):
         self.next_time = end + max(MIN_SECONDS, (end - start) / MAX_SHARE)
 
 
-class Curve:
+class MetricCurve:
     """The mean of a metric over the members of a run, by step."""
 
     def __init__(self, metric: str = "") -> None:
@@ -114,15 +114,19 @@ class Curve:
         return f"{words} {points[-1][1]:.4g} at step {points[-1][0]:.0f}" if points else ""
 
 
-def write_runs_page(runs_dir: Path, own: dict[Path, tuple[RunRow, Curve]] | None = None) -> Path:
-    """Writes the page of a folder of runs and returns its path. `own` holds what is known better
-    than on disk. Raises EnvironmentProblem where the page cannot be written.
+def write_runs_page(
+    runs_dir: Path, current: dict[Path, tuple[RunRow, MetricCurve]] | None = None
+) -> Path:
+    """Writes the page of a folder of runs and returns its path.
+
+    `current` holds rows and curves of this process, which are newer than those on disk. Raises
+    EnvironmentProblem where the page cannot be written.
     """
     try:
         known: dict[str, Entry] = read_json(runs_dir / "index.json", SCHEMA) or {}
     except EnvironmentProblem:  # it holds nothing that cannot be read again
         known = {}
-    entries = dict(_entries(runs_dir, known, own or {}))
+    entries = dict(_entries(runs_dir, known, current or {}))
     if entries != known:
         write_text(runs_dir / "index.json", json.dumps(entries, allow_nan=False), sync=False)
     rows = [(RunRow(**entry["row"]), name, entry) for name, entry in entries.items()]
@@ -151,14 +155,14 @@ def write_runs_page(runs_dir: Path, own: dict[Path, tuple[RunRow, Curve]] | None
 
 
 def _entries(
-    runs_dir: Path, known: dict[str, Entry], own: dict[Path, tuple[RunRow, Curve]]
+    runs_dir: Path, known: dict[str, Entry], current: dict[Path, tuple[RunRow, MetricCurve]]
 ) -> Iterator[tuple[str, Entry]]:
     """Yields the entry of each run: as it is known, or as its record says if that has changed."""
     deadline = time.monotonic() + READ_SECONDS
     for directory in run_directories(runs_dir, shards=True):
         name, key = directory.relative_to(runs_dir).as_posix(), _key(directory)
-        if directory in own:
-            yield name, _entry(key, *own[directory])
+        if directory in current:
+            yield name, _entry(key, *current[directory])
             continue
         entry = known.get(name)
         is_training = entry is not None and entry["row"].get("status") == TRAINING
@@ -179,13 +183,13 @@ def _key(directory: Path) -> list[int]:
 
 def _read_entry(directory: Path, key: list[int]) -> Entry:
     row, record = read_row(directory)
-    curve = Curve(record.study.experiment.task.metric if record else "")
+    curve = MetricCurve(record.study.experiment.task.metric if record else "")
     with suppress(EnvironmentProblem):  # the row has no curve then
         curve.add(read_metrics(directory, say_nothing))
     return _entry(key, row, curve)
 
 
-def _entry(key: list[int], row: RunRow, curve: Curve) -> Entry:
+def _entry(key: list[int], row: RunRow, curve: MetricCurve) -> Entry:
     return {"key": key, "row": asdict(row), "last": curve.last, "points": curve.points()}
 
 

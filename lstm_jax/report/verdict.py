@@ -16,7 +16,7 @@ MAX_SENTENCES = 6  # conditions that have one each
 
 def verdicts(record: Record, chosen_settings: Sequence[Summary]) -> list[str]:
     """Returns a sentence for the chosen setting of each condition: its test metric with an
-    interval, beside the best answer that needs no model. None where no member is finished.
+    interval, beside the best answer that needs no model. Empty where no member is finished.
     """
     experiment, sentences = record.study.experiment, list[str]()
     for best in chosen_settings[:MAX_SENTENCES]:

@@ -112,7 +112,7 @@ class Images(ClassificationTask):
         if self.pool > 1 and (features != rows * num_channels(metadata) or rows % self.pool):
             raise UserError(
                 f"task.pool: needs square images whose side is a multiple of {self.pool}; "
-                f"{self.dataset} has {rows} x {features}"
+                f"{self.dataset} has {rows} x {features}; give a divisor of the side, or 1"
             )
         rows, features = self.read_shape(metadata)
         width = {"rows": features, "columns": rows}.get(self.reading, 1)

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax.cells.precision import products_in
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.model import forward
@@ -95,8 +96,9 @@ def growths(member: Experiment, fused: FusedParams, batch: Batch) -> list[jax.Ar
 
     `member` is as `predict.inference.ready` returns it.
     """
-    driven = forward.driven_layers(member, fused, member.task.inputs(batch))
-    return [growth(each, jax.random.key(index)) for index, each in enumerate(driven)]
+    with products_in(member.precision):
+        driven = forward.driven_layers(member, fused, member.task.inputs(batch))
+        return [growth(each, jax.random.key(index)) for index, each in enumerate(driven)]
 
 
 def growth(driven: DrivenLayer, key: jax.Array) -> jax.Array:

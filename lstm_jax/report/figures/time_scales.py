@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells.decay import time_scale
+from lstm_jax.cells.precision import products_in
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.model import forward
@@ -61,8 +62,10 @@ def layer_time_scales(
     inputs = member.task.inputs(batch)
     weight_TB = inside(inputs)
     scales: list[jax.Array | None] = []
-    for layer, weights, x_TBI in forward.driven_layers(member, fused, inputs):
-        factor_TBH = layer.decay_factors(weights, x_TBI)
+    with products_in(member.precision):
+        driven = forward.driven_layers(member, fused, inputs)
+        factors = [layer.decay_factors(weights, x_TBI) for layer, weights, x_TBI in driven]
+    for factor_TBH in factors:
         if factor_TBH is not None:
             weight = weight_TB[:, :, None] / jnp.sum(weight_TB)
             factor_TBH = jnp.broadcast_to(factor_TBH, (*weight_TB.shape, factor_TBH.shape[-1]))
