@@ -19,7 +19,7 @@ from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report import drawing, plots
 from lstm_jax.report.drawing import Figure
-from lstm_jax.report.figures import activation_batch
+from lstm_jax.report.figures import activation_batch, inside
 from lstm_jax.tasks.task import Batch
 
 SATURATED = 0.05  # a gate closer than this to 0 or 1 passes almost no gradient
@@ -96,10 +96,7 @@ def summarise_activations(
     `member` is as `predict.inference.ready` returns it.
     """
     inputs = member.task.inputs(batch)
-    inside_TB = jnp.ones(inputs.x_TBI.shape[:2], bool)
-    if inputs.lengths_B is not None:
-        t_T = jnp.arange(len(inside_TB), dtype=jnp.int32)
-        inside_TB = t_T[:, None] < inputs.lengths_B[None]
+    inside_TB = inside(inputs).astype(bool)
 
     def fraction_T(holds_TBH: jax.Array) -> jax.Array:
         counted_TBH = jnp.where(inside_TB[:, :, None], holds_TBH.astype(jnp.float32), jnp.nan)
