@@ -127,11 +127,12 @@ class Outcome:
     def export(
         self, member: str | None = None, *, onnx: bool = False, compare: bool = True
     ) -> Path:
-        """Writes a trained member as StableHLO, and with `onnx` also as ONNX, and returns the
-        folder of these files.
+        """Writes a trained member as StableHLO, and with `onnx` also as ONNX, beside a program that
+        reads raw inputs without this package. Returns the folder of these files.
 
-        `member` is as in `load`. The files are compared with the model on the test set; without
-        `compare`, on made-up inputs, and no data are needed.
+        `member` is as in `load`. The models are compared with the model on the test set; without
+        `compare`, on made-up inputs, and no data are needed. Raises UserError for a model that ONNX
+        cannot hold, and EnvironmentProblem where a file does not answer as the model does.
         """
         with explain_missing_packages():
             from lstm_jax.runs.devices import prepare_jax

@@ -364,7 +364,7 @@ class Predict(OnRun):
 
 @dataclass(frozen=True)
 class Export(OnRun):
-    """Write a trained model as StableHLO and ONNX, run back and compared on its test set."""
+    """Write a trained model that stands alone (StableHLO, ONNX, use.py), compared on test data."""
 
     onnx: bool = option(False, "also write ONNX (needs the extra `onnx`)")
     compare: bool = option(

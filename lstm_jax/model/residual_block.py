@@ -110,7 +110,9 @@ class ResidualBlock:
         keep_outputs: bool = True,
         key: jax.Array | None = None,
     ) -> LayerOutputs:
-        """Runs the block over all time steps, from `carry` or zeros. `key` is one of dropout."""
+        """Runs the block over all time steps, from `carry` or zeros. `key` is one of dropout
+        and zoneout.
+        """
         before = None
         if self.settings.conv:
             before, carry = (None, None) if carry is None else carry
