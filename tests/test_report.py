@@ -185,7 +185,7 @@ def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tm
     assert "<script" not in page
     assert "Result</h2>" in page
     for key, value in (("layers", "2"), ("seed", "5"), ("learning rate", "0.01")):
-        assert f'<tr><th>{key}</th><td class="wide">{value}</td></tr>' in page
+        assert f'<tr><th>{key}</th><td class="value">{value}</td></tr>' in page
     assert "test accuracy" in page
 
 

@@ -12,7 +12,7 @@ from chromium import Chromium, find_chromium
 
 from lstm_jax.cli.main import main
 
-PAGES = ("report", "compare", "runs", "draw_digit")
+PAGES = ("sweep", "one_member", "compare", "runs", "draw_digit")
 TINY = ("--hidden-size", "32", "--total-examples", "24000", "--batch-size", "64")
 SCHEMES = ("light", "dark")
 WIDTHS = (390, 1400)  # a phone and a screen
@@ -54,17 +54,17 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pages(browser, tmp_path_factory):
-    """Returns the addresses of the pages of two tiny runs, by name."""
+    """Returns the addresses of the pages of a tiny sweep and of a tiny run, by name."""
     runs = tmp_path_factory.mktemp("pages") / "runs"
     folder = ("--runs-dir", str(runs))
     main(["run", "digits", *folder, *TINY, "--learning-rate", "0.01", "0.003", "--seed", "0", "1"])
-    main(["run", "digits", *folder, *TINY, "--cell", "gru", "--note", "a GRU", "--no-report"])
+    main(["run", "digits", *folder, *TINY, "--cell", "gru", "--note", "another cell"])
     first, second = sorted((runs / "digits").iterdir(), key=lambda path: path.stat().st_ctime)
     main(["compare", str(first), str(second), *folder])
     (compared,) = (runs / "compare").iterdir()
-    report = first / "report"
-    paths = (report / "index.html", compared, runs / "index.html", report / "draw_digit.html")
-    return {name: path.as_uri() for name, path in zip(PAGES, paths, strict=True)}
+    reports = [run / "report" / "index.html" for run in (first, second)]
+    others = (compared, runs / "index.html", first / "report" / "draw_digit.html")
+    return {name: path.as_uri() for name, path in zip(PAGES, (*reports, *others), strict=True)}
 
 
 @pytest.fixture(scope="session")
