@@ -23,11 +23,11 @@ CUT = """[...document.body.querySelectorAll("*")].filter(e => {
   return box.width && (box.left < -1 || box.right > right + 1);
 }).map(e => `${e.tagName} ${e.id} ${e.textContent.trim().slice(0, 60)}`)"""
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-# Text of a figure beyond the edges of its figure.
+# Text beyond the edges of its figure: its box is some pixels taller than its ink.
 CUT_IN_FIGURES = """[...document.querySelectorAll("svg text")].filter(e => {
   const box = e.getBoundingClientRect(), svg = e.ownerSVGElement.getBoundingClientRect();
-  return box.left < svg.left - 1 || box.right > svg.right + 1 || box.top < svg.top - 1 ||
-    box.bottom > svg.bottom + 1;
+  return box.left < svg.left - 1 || box.right > svg.right + 1 || box.top < svg.top - 6 ||
+    box.bottom > svg.bottom + 6;
 }).map(e => e.textContent)"""
 # The brightness of the paper and of the ink, 0 to 1.
 BRIGHTNESS = """["backgroundColor", "color"].map(name => {
