@@ -26,7 +26,7 @@ COLUMNS = ("i", "g", "f", "o")
 zeros, ones = jax.nn.initializers.zeros, jax.nn.initializers.ones
 
 
-def _activated(x_BG: jax.Array, made_BG: jax.Array, extra: Extra) -> PerColumn:
+def _activated(x_BG: jax.Array, projected_BG: jax.Array, extra: Extra) -> PerColumn:
     """Returns i, g, f and o after their activations.
 
     One tanh for all of them, and sums of one product each: every compiled program rounds alike.
@@ -36,7 +36,7 @@ def _activated(x_BG: jax.Array, made_BG: jax.Array, extra: Extra) -> PerColumn:
         return jnp.concatenate([extra[name + column] for column in COLUMNS], axis=1)
 
     of_x = wide("gain_x") * normalise("layer", x_BG) + wide("bias_")
-    z_BG = wide("gain_h") * normalise("layer", made_BG) + lax.optimization_barrier(of_x)
+    z_BG = wide("gain_h") * normalise("layer", projected_BG) + lax.optimization_barrier(of_x)
     i, g, f, o = jnp.split(z_BG, 4, axis=1)
     tanh_BG = jnp.tanh(jnp.concatenate([0.5 * i, g, 0.5 * f, 0.5 * o], axis=1))
     i, g, f, o = jnp.split(lax.optimization_barrier(tanh_BG), 4, axis=1)
@@ -44,16 +44,16 @@ def _activated(x_BG: jax.Array, made_BG: jax.Array, extra: Extra) -> PerColumn:
 
 
 def _formula(x: PerColumn, products: Products, state: State, extra: Extra) -> State:
-    x_BG, made_BG = (jnp.concatenate(z, axis=1) for z in (x, products[0](state[1])))
-    i, g, f, o = _activated(x_BG, made_BG, extra)
+    x_BG, projected_BG = (jnp.concatenate(z, axis=1) for z in (x, products[0](state[1])))
+    i, g, f, o = _activated(x_BG, projected_BG, extra)
     c_BH = lax.optimization_barrier(f * state[0] + i * g)
     scaled = extra["gain_c"] * normalise("layer", c_BH) + extra["bias_c"]
     return c_BH, o * lax.optimization_barrier(jnp.tanh(scaled))
 
 
 def _activations(z_B2G: jax.Array, before: State, after: State, extra: Extra) -> Activations:
-    x_BG, made_BG = jnp.split(z_B2G, 2, axis=1)
-    i, _, f, o = _activated(x_BG, made_BG, extra)
+    x_BG, projected_BG = jnp.split(z_B2G, 2, axis=1)
+    i, _, f, o = _activated(x_BG, projected_BG, extra)
     return {"input gate": i, "forget gate": f, "output gate": o, "cell": after[0]}
 
 

@@ -44,8 +44,8 @@ def _tanh(array: jax.Array) -> jax.Array:
 
 def _gates(z_B2G: jax.Array, count: int) -> PerColumn:
     """Returns the gates of the first columns."""
-    x_BG, made_BG = jnp.split(z_B2G, 2, axis=1)
-    return tuple(map(gate, jnp.split(x_BG + made_BG, count, axis=1)))
+    x_BG, projected_BG = jnp.split(z_B2G, 2, axis=1)
+    return tuple(map(gate, jnp.split(x_BG + projected_BG, count, axis=1)))
 
 
 def lem(*, dt: float, name: str = "lem") -> StagedCell:

@@ -101,10 +101,10 @@ def trace_staged(
 
     def time_step(before: State, inputs: Any) -> tuple[State, Activations]:
         x_BG, perturbation_BH = inputs
-        state, made = staged_time_step(cell, kernels, x_BG, before, extra_BH)
+        state, projected = staged_time_step(cell, kernels, x_BG, before, extra_BH)
         activations = {}
         if cell.activations is not None:
-            z_B2G = jnp.concatenate([x_BG, *made], axis=1)
+            z_B2G = jnp.concatenate([x_BG, *projected], axis=1)
             activations = cell.activations(z_B2G, before, state, extra_BH)
         h_BH = state[output] + perturbation_BH
         return (*state[:output], h_BH, *state[output + 1 :]), activations | {"h": h_BH}
@@ -141,21 +141,21 @@ def _call_formula(
 
     Raises ValueError where the formula does not call each product once.
     """
-    made: list[jax.Array | None] = [None] * len(cell.stages)
+    projected: list[jax.Array | None] = [None] * len(cell.stages)
 
     def stage(index: int) -> Callable[[jax.Array], PerColumn]:
         def call(v_BH: jax.Array) -> PerColumn:
-            if made[index] is not None:
+            if projected[index] is not None:
                 raise ValueError(f"cell {cell.name}: its formula calls product {index} twice")
-            made_BD = made[index] = multiply(v_BH, index)
-            return tuple(jnp.split(made_BD, len(cell.stages[index]), axis=1))
+            projected_BD = projected[index] = multiply(v_BH, index)
+            return tuple(jnp.split(projected_BD, len(cell.stages[index]), axis=1))
 
         return call
 
     x = tuple(jnp.split(x_BG, len(cell.columns), axis=1))
-    state = cell.formula(x, tuple(map(stage, range(len(made)))), before, extra_BH)
-    called = tuple(made_BD for made_BD in made if made_BD is not None)
-    if len(called) < len(made):
+    state = cell.formula(x, tuple(map(stage, range(len(projected)))), before, extra_BH)
+    called = tuple(projected_BD for projected_BD in projected if projected_BD is not None)
+    if len(called) < len(projected):
         raise ValueError(f"cell {cell.name}: its formula does not call all of its products")
     return state, called
 
@@ -190,9 +190,9 @@ def _forward(
 
     def time_step(carry: Any, inputs: Any) -> Any:
         (before, final), (t, x_BG) = carry, inputs
-        state, made = staged_time_step(cell, kernels, x_BG, before, extra_BH)
+        state, projected = staged_time_step(cell, kernels, x_BG, before, extra_BH)
         final = freeze_after_end(lengths_B, t, state, final)
-        kept = (before, made) if keep_states else None
+        kept = (before, projected) if keep_states else None
         return (state, final), (kept, state[cell.output_index] if keep_outputs else None)
 
     start = initial, None if lengths_B is None else initial
@@ -218,18 +218,18 @@ def _scan_fwd(
 
 
 @jax.custom_vjp
-def _recall(v_BH: jax.Array, made_BD: jax.Array, kernel_DH: jax.Array) -> jax.Array:
+def _recall(v_BH: jax.Array, projected_BD: jax.Array, kernel_DH: jax.Array) -> jax.Array:
     """Returns a product of v that was made before, with the gradients of making it now.
 
-    The gradient by `made_BD` is that by the product.
+    The gradient by `projected_BD` is that by the product.
     """
-    return made_BD
+    return projected_BD
 
 
 def _recall_fwd(
-    v_BH: jax.Array, made_BD: jax.Array, kernel_DH: jax.Array
+    v_BH: jax.Array, projected_BD: jax.Array, kernel_DH: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    return made_BD, kernel_DH
+    return projected_BD, kernel_DH
 
 
 def _recall_bwd(kernel_DH: jax.Array, d_BD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -242,41 +242,41 @@ _recall.defvjp(_recall_fwd, _recall_bwd)
 def _scan_bwd(
     cell: StagedCell, keep_outputs: bool, arguments: Arguments, cotangents: tuple[Any, State]
 ) -> tuple[jax.Array, jax.Array, Extra, State, None]:
-    x_TBG, recurrent_HG, extra, lengths_B, states, made = arguments
+    x_TBG, recurrent_HG, extra, lengths_B, states, projected = arguments
     dh_TBH, dfinal = cotangents
     batch, hidden = dfinal[0].shape
     extra_BH, output = broadcast_to_batch(extra, batch), cell.output_index
     transposed = [kernel_HD.T for kernel_HD in split_stages(cell, recurrent_HG)]
 
     def time_step(carry: Any, inputs: Any) -> Any:
-        (dstate, dextra_sum), (t, x_BG, before, made, dh_BH) = carry, inputs
+        (dstate, dextra_sum), (t, x_BG, before, projected, dh_BH) = carry, inputs
         if keep_outputs:
             dstate = (*dstate[:output], dstate[output] + dh_BH, *dstate[output + 1 :])
         dstate = add_final(lengths_B, t, dstate, dfinal)
 
-        def again(x_BG: jax.Array, made: Stages, before: State, extra_BH: Extra) -> Any:
-            multiplied = [made[0][:, :hidden]] * len(made)
+        def recompute(x_BG: jax.Array, projected: Stages, before: State, extra_BH: Extra) -> Any:
+            multiplied = [projected[0][:, :hidden]] * len(projected)
 
             def recall(v_BH: jax.Array, index: int) -> jax.Array:
                 multiplied[index] = v_BH
-                return _recall(v_BH, made[index], transposed[index])
+                return _recall(v_BH, projected[index], transposed[index])
 
             state, _ = _call_formula(cell, recall, x_BG, before, extra_BH)
             return state, tuple(multiplied)
 
-        _, vjp, multiplied = jax.vjp(again, x_BG, made, before, extra_BH, has_aux=True)
-        dx_BG, dmade, dstate, dextra_BH = vjp(dstate)
+        _, vjp, multiplied = jax.vjp(recompute, x_BG, projected, before, extra_BH, has_aux=True)
+        dx_BG, dprojected, dstate, dextra_BH = vjp(dstate)
         dextra_sum = {name: dextra_sum[name] + d_BH for name, d_BH in dextra_BH.items()}
-        return (dstate, dextra_sum), (dx_BG, multiplied, dmade)
+        return (dstate, dextra_sum), (dx_BG, multiplied, dprojected)
 
     dstate = dfinal if lengths_B is None else tuple(jnp.zeros_like(d) for d in dfinal)
     start = dstate, {name: jnp.zeros_like(dfinal[0]) for name in extra}
-    inputs = jnp.arange(len(x_TBG), dtype=jnp.int32), x_TBG, states, made, dh_TBH
+    inputs = jnp.arange(len(x_TBG), dtype=jnp.int32), x_TBG, states, projected, dh_TBH
     (dstate, dextra_sum), rows = lax.scan(time_step, start, inputs, reverse=True)
-    dx_TBG, multiplied, dmade = rows
+    dx_TBG, multiplied, dprojected = rows
     drecurrent = [
         sum_over_rows(v_TBH.reshape(-1, hidden), d_TBD.reshape(-1, d_TBD.shape[2]))
-        for v_TBH, d_TBD in zip(multiplied, dmade, strict=True)
+        for v_TBH, d_TBD in zip(multiplied, dprojected, strict=True)
     ]
     ones_8B = lax.optimization_barrier(jnp.ones((8, batch), x_TBG.dtype))
     dextra = {name: (ones_8B @ d_BH)[0] for name, d_BH in dextra_sum.items()}
