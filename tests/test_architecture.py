@@ -1,6 +1,7 @@
 """The order of imports: a folder of the package imports only from those before it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,8 @@ def test_a_folder_imports_only_from_those_before_it(path):
         for name in names:
             if name.startswith("lstm_jax."):
                 assert FOLDERS.index(name.split(".")[1]) <= FOLDERS.index(folder), (folder, name)
+
+
+def test_the_page_on_architecture_lists_the_folders_in_their_order():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text().split("\n## ")[1]
+    assert re.findall(r"^\| `(\w+)(?:/|\.py)` \|", page, re.MULTILINE) == [*FOLDERS]
