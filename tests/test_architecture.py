@@ -51,4 +51,5 @@ def test_a_folder_imports_only_from_those_before_it(path):
 
 def test_the_page_on_architecture_lists_the_folders_in_their_order():
     page = (PACKAGE.parent / "docs" / "architecture.md").read_text().split("\n## ")[1]
-    assert re.findall(r"^\| `(\w+)(?:/|\.py)` \|", page, re.MULTILINE) == [*FOLDERS]
+    _, *listed = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", page, re.MULTILINE)  # after the head
+    assert listed == [*FOLDERS]
