@@ -153,6 +153,28 @@ def test_a_task_from_a_file_names_its_predictor_and_its_figures(files, capsys):
     assert (table.title, len(table.rows)) == ("Means", 3)
 
 
+def test_figures_of_a_file_stand_beside_those_of_the_package(files, monkeypatch):
+    monkeypatch.setattr("lstm_jax.report.figures.images.answer_figures", lambda *_: ["examples"])
+    task = runpy.run_path("calibration.py")["Calibrated"](dataset="digits")
+    model = zero_model(next(Experiment(task=task, **SMALL).members()), METADATA)
+    examples, figure = answer_figures(model, task.load(print), "seed 0")
+    assert (examples, figure.title) == ("examples", "Calibration")
+    assert len(figure.drawing.csv.splitlines()) == 11
+    source = Path("calibration.py").read_text()
+    line = 1 + source[: source.index("    right_N")].count("\n")
+    Path("calibration.py").write_text(source.replace("right_N = ", "right_N = missing or "))
+    with pytest.raises(UserError, match=rf"^calibration.py, line {line}: NameError: .*missing"):
+        list(answer_figures(model, task.load(print), "seed 0"))
+
+
+def test_a_block_of_a_file_has_its_defaults_and_the_choices_of_residual(files):
+    gated = runpy.run_path("gated.py")["Gated"]
+    assert (gated().norm, gated().gate, gated().expand) == ("rms", "silu", 1.0)
+    next(Experiment(block=gated(norm="layer"), **SMALL).members())
+    with pytest.raises(UserError, match=r"block\.norm: 'batch' is not one of none, layer, rms"):
+        next(Experiment(block=gated(norm="batch"), **SMALL).members())
+
+
 ARRAYS = {"images": np.zeros((100, 6, 6), np.uint8), "labels": np.arange(100, dtype=np.int32) % 2}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lstm_jax.components import Component, Table
-from lstm_jax.fields import Axis, axis
+from lstm_jax.fields import Axis, axis, check_value, field_specs
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class Residual(Block):
         0.0, "width of a gated MLP behind the layer, as a multiple of hidden_size; 0: none",
         low=0.0, high=16.0,
     )  # fmt: skip
+
+    def check(self) -> None:
+        # A user's class that extends this one may declare a field anew, without its choices.
+        for name, spec in field_specs(Residual).items():
+            check_value(f"block.{name}", getattr(self, name), spec)
 
     @property
     def projects(self) -> bool:

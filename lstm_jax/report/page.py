@@ -37,6 +37,7 @@ from lstm_jax.report.figures.time_scales import time_scale_figures
 from lstm_jax.report.runs_page import write_runs_page
 from lstm_jax.report.summary import summary
 from lstm_jax.report.template import render
+from lstm_jax.runs.code import user_errors
 from lstm_jax.runs.files import make_folder, write_bytes, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
@@ -119,7 +120,6 @@ def report(
         trained = load_member(record, run_dir, member, notes.append, other_code=other_code)
         dataset = trained.data(partial(say, console), dataset)
         label = experiment.label(trained.member)
-        answers.elements.extend(answer_figures(trained, dataset, label))
         for figures_of in INSIDE:
             inside.elements.extend(figures_of(trained, dataset, label))
         if record.begin_with:
@@ -134,6 +134,8 @@ def report(
             notes.append(f"Gates and gradients over time are not shown: {reason}.")
         if can_draw_digit(trained):
             pages["draw_digit.html"] = draw_digit_page(trained, label)
+        # The last ones: an error in a user's own figures leaves the others as they are.
+        answers.elements.extend(answer_figures(trained, dataset, label))
     except (UserError, EnvironmentProblem) as error:
         if member is not None and isinstance(error, UserError):
             raise
@@ -181,6 +183,10 @@ def write_page(
 def answer_figures(
     trained: TrainedModel, dataset: Dataset, member_label: str
 ) -> Iterator[Figure | TextTable]:
-    """Yields the figures of a model's answers, by the function that its task names, if any."""
+    """Yields the figures of a model's answers, by the function that its task names, if any.
+
+    Raises UserError with file and line for an error in the file of a user's own task.
+    """
     if name := trained.member.task.figures:
-        yield from load_attribute("figures", name)(trained, dataset, member_label)
+        with user_errors(trained.member):
+            yield from load_attribute("figures", name)(trained, dataset, member_label)
