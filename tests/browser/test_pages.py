@@ -77,7 +77,7 @@ def pictures(request):
 
 @pytest.fixture(autouse=True)
 def _page_is_quiet(browser):
-    """After each test, its page has asked for files of this machine alone and had no error."""
+    """Checks after each test that its page had no error and read files of this machine alone."""
     yield
     requests = [event["request"]["url"] for event in browser.named("Network.requestWillBeSent")]
     assert requests
