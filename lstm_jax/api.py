@@ -209,12 +209,16 @@ def run(
         DivergedError: the loss of every member stopped being finite.
         Interrupted: Ctrl-C, SIGTERM or `max_minutes` stopped the run; the same call resumes it.
     """
+    from lstm_jax.runs.directory import NAME
+
     if not 1 <= checkpoint_every <= MAX_CHECKPOINT_EVERY:
         raise UserError(
             f"checkpoint_every: {checkpoint_every} is not from 1 to {MAX_CHECKPOINT_EVERY:,}"
         )
-    if name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", name):
+    if name is not None and (not NAME.fullmatch(name) or name.startswith("-")):
         raise UserError(f"name: {name!r} is not a valid directory name")
+    if name == "latest":
+        raise UserError("name: latest names the run that started last; give another name")
     study, run_name = _study(experiment)
     if shard is not None:
         study = replace(study, shard=parse_shard(shard, os.environ))

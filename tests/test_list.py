@@ -307,3 +307,14 @@ def test_a_run_has_the_folder_that_its_name_says():
     assert parse(["plan", "digits"]).stem == "digits"
     with pytest.raises(UserError, match=r"^name: expected a name, got ''"):
         parse(["run", "digits", "--name", ""])
+    for name in ("latest", "-x", ".."):
+        with pytest.raises(UserError, match=r"^name: "):
+            lstm_jax.run(Experiment(), name=name)
+
+
+def test_a_run_is_named_by_any_name_of_a_folder(tmp_path):
+    directory = tmp_path / "a b" / ("0" * 12)
+    directory.mkdir(parents=True)
+    assert find_run("a b", tmp_path) == find_run("a b/00", tmp_path) == directory
+    with pytest.raises(UserError, match="names no run"):
+        find_run("../a b/00", tmp_path)

@@ -11,9 +11,10 @@ from pyarrow.csv import read_csv
 from trained_runs import METADATA, zero_model
 
 import lstm_jax
-from lstm_jax import Experiment, Forecast, Images, Language, Text, Translation
+from lstm_jax import Adding, Experiment, Forecast, Images, Language, Text, Translation
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.images import load_images
+from lstm_jax.errors import UserError
 from lstm_jax.predict import inference
 from lstm_jax.predict.stream import Stream
 from lstm_jax.predict.trained import TrainedModel
@@ -74,3 +75,30 @@ def test_a_block_of_the_page_runs(models, block):
         assert values["right"].shape == values["answers"].labels.shape == (360,)
     if "probabilities" in values:
         assert np.isclose(values["probabilities"].sum(), 1)
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_a_stream_reads_tokens_as_predict_does(tmp_path):
+    words = [f"{number % 2}\ta film {number} of words" for number in range(40)]
+    model = of_file(tmp_path / "reviews.tsv", words, Text, max_length=8)
+    params = inference.initial_params(model.member, model.spec)
+    model = TrainedModel("test", model.member, 0, None, model.metadata, params)
+    stream = model.stream()
+    last = [stream.step(token) for token in ("Film", "of", "WORDS")][-1]
+    np.testing.assert_allclose(last, model.predict("Film of WORDS").probabilities[0], atol=1e-6)
+    for x in ("a film", " "):
+        with pytest.raises(UserError, match="a time step reads one"):
+            stream.step(x)
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_arrays_that_a_task_cannot_read_are_refused():
+    task = Adding(length=4)
+    dataset = task.load(say_nothing)
+    model = untrained(task, dataset.metadata)
+    one = {name: array[:1] for name, array in dataset.test.items()}
+    for inputs in ({"numbers": one["numbers"]}, {**one, "numbers": one["numbers"][:, :3]}):
+        with pytest.raises(UserError, match=r"numbers \[N, 4\], places \[N, 2\]"):
+            model.predict(inputs)
+    with pytest.raises(UserError, match="4 time steps of 1 sequence"):
+        model.stream().step(one)

@@ -14,12 +14,13 @@ import numpy as np
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.time_series import Scales
-from lstm_jax.data.tokens import encode_texts
+from lstm_jax.data.tokens import encode_texts, tokenize_text
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict.forecast import series_number
 from lstm_jax.predict.inference import is_classifier
+from lstm_jax.predict.text import text_task
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.runs.devices import refuse_after_fork
 from lstm_jax.tasks.forecast import Forecast
@@ -81,7 +82,10 @@ class Stream:
             scales, number_1 = self.scales_number
             scaled_11I = scales.scale_rows(_read_row(trained, x), number_1)
             batch = {"x": scaled_11I.astype(np.float32)}
-        outputs_1O, self.carry = _step(trained.ready, trained.fused, batch, self.carry)
+        try:
+            outputs_1O, self.carry = _step(trained.ready, trained.fused, batch, self.carry)
+        except (KeyError, TypeError, ValueError) as error:
+            raise trained.unreadable("stream", error) from error
         answer_O: np.ndarray = np.asarray(outputs_1O)[0]
         if self.scales_number is None:
             return answer_O
@@ -97,6 +101,11 @@ def _step(
 ) -> tuple[jax.Array, tuple[Any, ...]]:
     """Returns the answer after the only time step of a batch, [B,O], and the new carry."""
     x_TBI = member.task.inputs(batch).x_TBI
+    if x_TBI.shape[:2] != (1, 1):
+        raise UserError(
+            f"stream: these arrays are {x_TBI.shape[0]:,} time steps of {x_TBI.shape[1]:,} "
+            f"sequences to the task {member.task.name}; expected one time step of one"
+        )
     h_BW, carry = forward.step_layers(member, fused, x_TBI[0], carry)
     outputs_BO = forward.apply_head(member, fused, h_BW)
     is_probability = is_classifier(member) or isinstance(member.task, Language)
@@ -118,7 +127,11 @@ def _read_pixels(trained: TrainedModel, x: Any) -> Batch:
 def _read_token(trained: TrainedModel, x: Any) -> Batch:
     if not isinstance(x, str) or not x:
         raise UserError(f"stream: expected a {trained.member.task.time_step_name}, got {x!r}")
-    symbols = encode_texts([[x]], trained.metadata["vocabulary"], 1)
+    vocabulary, units = trained.metadata["vocabulary"], text_task(trained).units
+    tokens = [x] if x in vocabulary else tokenize_text(x, units)
+    if len(tokens) != 1:
+        raise UserError(f"stream: {x!r} has {len(tokens)} {units}; a time step reads one")
+    symbols = encode_texts([tokens], vocabulary, 1)
     return {"symbols": symbols, "lengths": np.ones(1, np.int32)}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, Say, say_nothing
-from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.model.init import Params
@@ -183,7 +183,22 @@ class TrainedModel:
                 f"predict: a model of the task {self.member.task.name} reads a dict of the arrays "
                 f"of its data set, not {type(inputs).__name__}"
             )
-        return self.answers(inputs, **options)
+        try:
+            arrays = {name: np.asarray(array) for name, array in inputs.items()}
+            return self.answers(arrays, **options)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self.unreadable("predict", error) from error
+
+    def unreadable(self, caller: str, error: Exception) -> UserError:
+        """Returns the error of arrays that the task cannot read, with the names and shapes of those
+        that it can.
+        """
+        shapes = self.metadata.get("shapes", {}).items()
+        known = ", ".join(f"{name} {['N', *shape]}".replace("'", "") for name, shape in shapes)
+        return UserError(
+            f"{caller}: the task {self.member.task.name} cannot read these inputs: "
+            f"{one_line(error)}; its data set has {known}"
+        )
 
     def stream(self, series: str = "") -> Stream:
         """Returns a reader of one sequence, time step by time step: `stream().step(x)`.

@@ -27,7 +27,7 @@ from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
 from lstm_jax.runs.files import clear_leftovers, disk_errors, make_folder, open_regular, problem
 from lstm_jax.runs.record import DIGEST, RUN, read_record
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+NAME = re.compile(r"[^/\0]*[^/\0.][^/\0]*")  # of a folder, except . and ..
 LOOK_SECONDS = 0.5  # `in_use` holds a lock for a moment: a writer waits for longer than that
 
 
