@@ -67,6 +67,9 @@ def test_a_stream_knows_the_next_byte_and_goes_on_as_the_whole_text(trained):
     assert repr(answer) == "Texts('abc' -> 'dabcd', 'c' -> 'dabcd')"
     with pytest.raises(UserError, match="expected a byte"):
         stream.step("a")
+    for option in ("length", "temperature"):
+        with pytest.raises(UserError, match=f"^{option}: -1 is not at least 0$"):
+            model.predict("abc", **{option: -1})
 
 
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])

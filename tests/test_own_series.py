@@ -314,6 +314,8 @@ def test_predict_goes_on_with_each_series_in_its_own_unit(tmp_path, capsys):
         model.predict(read_csv(task.file))
     with pytest.raises(UserError, match="series 'new' is none of north, south"):
         model.stream("new")
+    with pytest.raises(UserError, match="a data frame names its series in a column"):
+        model.predict(read_csv(task.file), series="north")
     table = read_csv(task.file)
     frame = model.predict(table.filter(pc.field("place") != "new"))
     assert [*frame] == ["place", "time", "y"]

@@ -250,6 +250,8 @@ def test_what_a_report_shows_and_predict_says(trained, start, data, monkeypatch)
     assert answers.texts == ["B E", "D"]
     assert repr(answers).startswith("Sentences('B E' ")
     assert trained.predict("d", beam=2).texts == ["D"]
+    with pytest.raises(UserError, match=r"^beam: 0 is not at least 1$"):
+        trained.predict("d", beam=0)
     with pytest.raises(UserError, match="writes a sentence when it has read the whole source"):
         trained.stream()
 

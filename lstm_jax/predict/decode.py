@@ -19,6 +19,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Arrays, gather_examples, num_examples
 from lstm_jax.data.tokens import BEGIN, END, PADDING, UNKNOWN, decode_sentence, join_sentence
 from lstm_jax.errors import missing_package
+from lstm_jax.fields import FieldSpec, check_value
 from lstm_jax.model import attention, forward
 from lstm_jax.model.attention import Encoded
 from lstm_jax.model.fused_params import FusedParams
@@ -114,7 +115,10 @@ def _step(
 
 
 def generate(trained: TrainedModel, examples: Arrays, beam: int = 1) -> Sentences:
-    """Returns the sentence that the model generates for each example."""
+    """Returns the sentence that the model generates for each example. Raises UserError for a beam
+    below 1.
+    """
+    beam = check_value("beam", beam, FieldSpec(int, "", low=1))
     steps = int(trained.metadata["shapes"]["target"][0])
     tokens, means = list[np.ndarray](), list[np.ndarray]()
     total = num_examples(examples)

@@ -86,11 +86,16 @@ def forecast(trained: TrainedModel, rows: Any, series: str = "") -> Any:
     [N,S]. The columns of an array are those of the data set; `series` names their series.
 
     All numbers are in the units of the data of training. What is doubtful is a warning. Raises
-    UserError as `predict` does, and for an array of another shape.
+    UserError as `predict` does, for an array of another shape, and for a data frame with `series`.
     """
     task, metadata, problems = forecast_task(trained), trained.metadata, dict[str, str]()
     if not hasattr(rows, "__arrow_c_stream__"):
         return _continue_windows(trained, np.asarray(rows), series)
+    if series:
+        raise UserError(
+            f"predict: series={series!r} is for an array; a data frame names its series in a "
+            "column; leave series away"
+        )
     results = continue_table(trained, table_of_frame(rows), problems, warnings.warn)
     if problems:
         raise UserError(f"no forecast of {listed(problems)}: {next(iter(problems.values()))}")

@@ -18,6 +18,7 @@ import numpy as np
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
+from lstm_jax.fields import FieldSpec, check_value
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import FusedParams
 from lstm_jax.predict.answers import Texts
@@ -49,8 +50,12 @@ def continue_texts(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> Texts:
-    """Returns what the model writes after each beginning, `length` bytes; see `write`."""
+    """Returns what the model writes after each beginning, `length` bytes; see `write`. Raises
+    UserError for a negative length or temperature too.
+    """
     starts = as_texts(beginnings)
+    length = check_value("length", length, FieldSpec(int, "", low=0))
+    temperature = check_value("temperature", temperature, FieldSpec(float, "", low=0))
     written = [write(trained, start.encode(), length, temperature, seed) for start in starts]
     return Texts(starts, [_text(content) for content in written])
 
