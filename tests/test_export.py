@@ -1,5 +1,6 @@
 """What is exported answers as the model does, of every task; ONNX where it has the nodes."""
 
+import csv
 import json
 import os
 import subprocess
@@ -30,6 +31,7 @@ from lstm_jax.export.stablehlo import (
     run_stablehlo,
     to_stablehlo,
 )
+from lstm_jax.export.use_file import SERIES
 from lstm_jax.predict import inference
 from lstm_jax.predict.decode import generate
 from lstm_jax.predict.forecast import predict
@@ -306,6 +308,25 @@ def test_a_folder_answers_raw_inputs_as_predict_does_without_this_package(texts,
     assert (ran.returncode, ran.stderr) == (0, "")
     for said, answers in zip(ran.stdout.split("end\n"), wanted, strict=False):
         assert same([json.loads(line) for line in said.splitlines()], answers), (said, answers)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("y,s\n1,a\nnan,a\n2,a\n", "line 3: a value of y is no finite number"),
+        ("y,s\n,a\n1,a\n2,a\n", "line 2: a value of y is no finite number"),
+        ("y;s\n1;a\n", r"no column 'y'; the first line has \['y;s'\]"),
+        ("y,s\n1,b\n", "line 2: the model was not trained on the series 'b'"),
+        ("y,s\n", "has no rows"),
+    ],
+)
+def test_use_py_refuses_a_table_that_it_would_misread(table, message, tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text(table)
+    monkeypatch.setattr(sys, "argv", ["use.py", str(tmp_path / "rows.csv")])
+    fields = {"encoding": None, "series": "s", "window": 2}
+    known = {"columns": ["y"], "series": ["a"], "target": "y", "task_fields": fields}
+    with pytest.raises(SystemExit, match=message):
+        exec(SERIES, {"csv": csv, "json": json, "np": np, "sys": sys, "known": known})
 
 
 IMAGES_TASK = Images(dataset="digits")

@@ -153,9 +153,23 @@ SERIES = """# A table with a header line, the oldest row first, without gaps and
 columns, fields = known["columns"], known["task_fields"]
 rows_of = {}
 with open(sys.argv[1], newline="", encoding=fields["encoding"] or "utf-8-sig") as file:
-    for row in csv.DictReader(file):
+    table = csv.DictReader(file)
+    for column in [*columns, *([fields["series"]] if fields["series"] else [])]:
+        if column not in (table.fieldnames or []):
+            sys.exit(f"no column {column!r}; the first line has {table.fieldnames}, cut at commas")
+    for row in table:
         name = row[fields["series"]] if fields["series"] else ""
-        rows_of.setdefault(name, []).append([float(row[column]) for column in columns])
+        try:
+            numbers = [float(row[column]) for column in columns]
+        except (TypeError, ValueError):  # an empty cell, or a line that is too short
+            numbers = [np.nan]
+        if not np.isfinite(numbers).all():  # ONNX Runtime may answer NaN with a number
+            sys.exit(f"line {table.line_num}: a value of {', '.join(columns)} is no finite number")
+        if name and name not in known["series"]:
+            sys.exit(f"line {table.line_num}: the model was not trained on the series {name!r}")
+        rows_of.setdefault(name, []).append(numbers)
+if not rows_of:
+    sys.exit(f"{sys.argv[1]} has no rows")
 for name, rows in rows_of.items():
     if len(rows) < fields["window"]:
         sys.exit(f"{len(rows)} rows {name} are fewer than the {fields['window']} that are read")
