@@ -430,9 +430,7 @@ def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
     stream = model.stream()
     np.testing.assert_allclose([stream.step(row) for row in window_TI][-1], answer, rtol=1e-6)
     for call in (lambda: model.predict(window_TI[1:]), lambda: stream.step(window_TI[0, :0])):
-        with pytest.raises(
-            UserError, match=r"model reads numbers \[N, 6, |has the numbers of wave"
-        ):
+        with pytest.raises(UserError, match=r"model reads numbers \[N, 6, |has the numbers of"):
             call()
     written(file, waves(5))
     for options, says in (

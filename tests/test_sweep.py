@@ -123,10 +123,11 @@ TRACED = {
     "forget_bias": (0.0, 0.5),
     "clip_norm": (0.1, 0.2),
     "dropout": (0.1, 0.2),
+    "zoneout": (0.2, 0.3),
     "optimizer.weight_decay": (0.2, 0.3),
     "task.label_smoothing": (0.1, 0.2),
 }
-BASE = Experiment(**MODELS["layers"])
+BASE = Experiment(zoneout=0.1, **MODELS["layers"])
 
 
 def three_steps(member, dataset):
