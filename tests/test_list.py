@@ -315,6 +315,7 @@ def test_a_run_has_the_folder_that_its_name_says():
 def test_a_run_is_named_by_any_name_of_a_folder(tmp_path):
     directory = tmp_path / "a b" / ("0" * 12)
     directory.mkdir(parents=True)
+    assert Experiment(begin_with="a b/00").begin_with == "a b/00"
     assert find_run("a b", tmp_path) == find_run("a b/00", tmp_path) == directory
     with pytest.raises(UserError, match="names no run"):
         find_run("../a b/00", tmp_path)

@@ -28,7 +28,7 @@ SMALLEST = 2.0**-126
 
 def check_run_name(name: str) -> str:
     """Returns the name of a run with its digest, or the beginning of it. Raises UserError."""
-    if not re.fullmatch(r"(.*/)?[A-Za-z0-9_-]{1,100}/[0-9a-f]{1,12}(-\S+)?/?", name):
+    if not re.fullmatch(r"[^\0]*[^/\0.][^/\0]*/[0-9a-f]{1,12}(-\S+)?/?", name):
         raise UserError(
             f"begin_with: {name!r} names no run with its digest; give NAME/DIGEST, or its "
             "beginning: the latest run of a name is another one later"

@@ -37,6 +37,7 @@ from lstm_jax.tasks.translation import Translation
 
 MAX_EXAMPLES = 10_000  # of the test set that are compared
 BATCH_SIZE = 1000  # of a classifier; a tenth of it where each time step may have outputs
+MAX_MOVED = 0.01  # of the standard deviation of a column, by rounding its numbers to float32
 MAX_DIFFERENCE = 1e-4  # of the largest output, or of 1; sums in float32 depend on their order
 
 # The types that ONNX reads. A data set may keep tokens in fewer bytes.
@@ -200,14 +201,15 @@ def _compare(
     size = BATCH_SIZE if is_classifier else BATCH_SIZE // 10
     num_other_class, difference, largest = 0, 0.0, 1.0
     scales = Scales.of(trained.metadata) if isinstance(task, Forecast) else None
-    rounding = 0.0
+    rounding = moved = 0.0
     for start in range(0, count, size):
         batch = task.gather(test, jnp.arange(start, min(start + size, count)))
         arrays = {name: np.asarray(batch[name]) for name in arrays_read(trained, batch)}
         if scales:  # what the file is given are these rows in float32: so is the model
-            number_N = series_of(batch, np.arange(len(arrays["x"])))
+            number_N, recorded = series_of(batch, np.arange(len(arrays["x"]))), arrays["x"]
             arrays["x"] = scales.unscale_rows(arrays["x"], number_N).astype(np.float32)
             x_NTI = scales.scale_rows(arrays["x"], number_N).astype(np.float32)
+            moved = float(np.maximum(moved, np.max(np.abs(x_NTI - recorded))))
             expected = trained.answers({"x": x_NTI})
             unit_N1, mean_N1 = (
                 scales.target_scale_K[number_N, None],
@@ -234,7 +236,13 @@ def _compare(
             f"{difference * unit:.2g}"
         )
     same = "the same class on" if is_classifier else "compared on"
-    return f"{same} all {count:,} {examples}, {outputs} within {difference * unit:.1e}"
+    coarse = (
+        f"; warning: float32 rounds the numbers of the file by up to {moved:.2g} of their standard "
+        "deviation: subtract a constant from the columns, and train anew"
+        if moved > MAX_MOVED
+        else ""
+    )
+    return f"{same} all {count:,} {examples}, {outputs} within {difference * unit:.1e}{coarse}"
 
 
 def to_stablehlo(trained: TrainedModel, batch: Batch) -> bytes:
