@@ -85,7 +85,7 @@ TASKS = {
         *("--chrono-steps", "64", "--hidden-size", "32", "--batch-size", "32"),
         *("--microbatches", "2", "--total-examples", str(32 * STEPS)),
         *("--cell", "lru", "mingru", "paragru", "linoss", "slstm", "lem"),
-        *("mlstm", "gated_deltanet_neg", "scornn", "lstm_layernorm"),
+        *("s5", "mlstm", "gated_deltanet_neg", "scornn", "lstm_layernorm"),
     ],
     "own layer": [*DIGITS, "--cell", "min_gru.py:MinGRU", "--hidden-size", "64", "--layers", "2"],
     "captions": [

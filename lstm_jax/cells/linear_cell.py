@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from lstm_jax.cells.cell import Activations, Cell, Extra, State
 from lstm_jax.cells.linear_scan import Matrix, scan_states
@@ -115,7 +116,10 @@ def coefficients(
     cell: LinearCell, kernel_KG: jax.Array, x_TBI: jax.Array, extra: Extra
 ) -> tuple[jax.Array, Matrix, State]:
     """Returns the pre-activations z_TBG, and a and b as `scan_states` takes them."""
-    z_TBG = affine_rows(x_TBI, kernel_KG)
+    # What depends on weights alone is moved out of a loop over microbatches, and then a product is
+    # rounded that would otherwise be one instruction with a sum. One device has that loop, several
+    # may have none. So the weights wait for z_TBG, which stays in the loop.
+    z_TBG, extra = lax.optimization_barrier((affine_rows(x_TBI, kernel_KG), extra))
     a, b = cell.coefficients(z_TBG, extra)
     return (z_TBG, a, b) if isinstance(b, tuple) else (z_TBG, ((a,),), (b,))
 

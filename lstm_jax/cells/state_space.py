@@ -78,12 +78,12 @@ lru_cell = LinearCell(
 def _linoss(z_TBG: jax.Array, extra: Extra) -> tuple[Any, Any]:
     force, _ = jnp.split(z_TBG, 2, axis=-1)
     stiffness, dt = jax.nn.relu(extra["a"]), jax.nn.sigmoid(extra["s"])
-    inverse = 1 / (1 + dt * dt * stiffness)
-    z_by_z, z_by_y = 1 - dt * dt * stiffness * inverse, -dt * stiffness * inverse
-    y_by_z, y_by_y = dt * inverse, inverse
-    b_z = broadcast_rows(z_by_z * dt, z_TBG.shape[:2]) * force
-    b_y = broadcast_rows(y_by_z * dt, z_TBG.shape[:2]) * force
-    return ((z_by_z, z_by_y), (y_by_z, y_by_y)), (b_z, b_y)
+    # The paper's matrix with S = 1 / (1 + dt^2 A): its 1 - dt^2 A S is S.
+    keep = 1 / (1 + dt * dt * stiffness)
+    step = dt * keep
+    b_z = broadcast_rows(step, z_TBG.shape[:2]) * force
+    b_y = broadcast_rows(step * dt, z_TBG.shape[:2]) * force
+    return ((keep, -step * stiffness), (step, keep)), (b_z, b_y)
 
 
 def _linoss_read_out(states: State, z_TBG: jax.Array, extra: Extra) -> jax.Array:
