@@ -15,10 +15,11 @@ import pytest
 from trained_runs import quiet, train_in_memory
 
 from lstm_jax import Experiment, Forecast
+from lstm_jax.data.columns import read_series
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.files import MAX_LINE
 from lstm_jax.data.mackey_glass import mackey_glass
-from lstm_jax.data.readers import read_series, read_table
+from lstm_jax.data.readers import read_table
 from lstm_jax.data.time_series import simple_forecasts, squared_errors, target_variances
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.forecast import forecaster

@@ -18,7 +18,8 @@ from lstm_jax import Forecast, Images, Language, Text, Translation
 from lstm_jax.config.data_files import readings_of
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.image_files import open_picture
-from lstm_jax.data.readers import TableOptions, read_table
+from lstm_jax.data.readers import read_table
+from lstm_jax.data.table import TableOptions
 from lstm_jax.data.text import TextColumns, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 

@@ -19,10 +19,11 @@ from trained_runs import train_in_memory
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import tfds_sets, tokens
+from lstm_jax.data.columns import read_rows
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.files import read_text
 from lstm_jax.data.labelled_splits import SPLITS, TENTHS
-from lstm_jax.data.readers import read_rows, read_table
+from lstm_jax.data.readers import read_table
 from lstm_jax.data.text import load_texts, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text

@@ -15,8 +15,9 @@ import numpy as np
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.files import is_text_file, read_bytes, read_text
 from lstm_jax.data.folders import FolderWalk
-from lstm_jax.data.readers import READERS, Table, TableOptions, open_npz, read_table
+from lstm_jax.data.readers import READERS, open_npz, read_table
 from lstm_jax.data.series import SPLIT_WORDS, listed
+from lstm_jax.data.table import Table, TableOptions
 from lstm_jax.errors import UserError
 from lstm_jax.fields import field_specs
 from lstm_jax.tasks.forecast import Forecast

@@ -38,7 +38,8 @@ from lstm_jax.data.labelled_splits import (
     say_doubtful_labels,
     sorted_classes,
 )
-from lstm_jax.data.readers import Table, open_npz, read_table
+from lstm_jax.data.readers import open_npz, read_table
+from lstm_jax.data.table import Table
 from lstm_jax.errors import UserError
 
 ARRAYS_NEEDED = (

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lstm_jax.data.columns import say_left_out_columns
 from lstm_jax.data.dataset import Say
 from lstm_jax.data.labelled_splits import LABEL_NAMES
-from lstm_jax.data.readers import MAX_NAMES, Table, counted, say_left_out_columns
+from lstm_jax.data.table import MAX_NAMES, Table, counted
 from lstm_jax.errors import UserError
 
 # A name of a column of pixels, and not that of an index that pandas wrote.

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data import tokens
+from lstm_jax.data.columns import choose_columns, read_rows
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
 from lstm_jax.data.files import bare_name, is_text_file
 from lstm_jax.data.labelled_splits import SPLITS
-from lstm_jax.data.readers import Table, TableOptions, choose_columns, read_rows, read_table
+from lstm_jax.data.readers import read_table
+from lstm_jax.data.table import Table, TableOptions
 from lstm_jax.data.tfds_sets import load_text_set
 from lstm_jax.errors import UserError
 

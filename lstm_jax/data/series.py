@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from lstm_jax.data.columns import SeriesTable
 from lstm_jax.data.dataset import Say
 from lstm_jax.data.labelled_splits import SPLITS
-from lstm_jax.data.readers import SeriesTable, Table
+from lstm_jax.data.table import Table
 from lstm_jax.data.times import (
     MAX_HOLIDAYS,
     WORKING_DAYS,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstm_jax.data import tokens
+from lstm_jax.data.columns import choose_columns, read_rows
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
 from lstm_jax.data.files import decode, is_text_file, read_bytes
 from lstm_jax.data.folders import FolderWalk
@@ -25,14 +26,8 @@ from lstm_jax.data.labelled_splits import (
     say_doubtful_labels,
     sorted_classes,
 )
-from lstm_jax.data.readers import (
-    Table,
-    TableOptions,
-    choose_columns,
-    counted,
-    read_rows,
-    read_table,
-)
+from lstm_jax.data.readers import read_table
+from lstm_jax.data.table import Table, TableOptions, counted
 from lstm_jax.data.tfds_sets import Texts, load_text_set
 from lstm_jax.errors import UserError
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstm_jax.data.columns import SeriesTable
 from lstm_jax.data.dataset import Arrays, Say
-from lstm_jax.data.readers import SeriesTable, Table, table_of_frame
+from lstm_jax.data.readers import table_of_frame
 from lstm_jax.data.series import (
     MAX_SHOWN,
     Series,
@@ -28,6 +29,7 @@ from lstm_jax.data.series import (
     say_missing,
     without_missing,
 )
+from lstm_jax.data.table import Table
 from lstm_jax.data.time_series import Forecaster, Scales, gather_windows
 from lstm_jax.data.times import NUMBER, Times, TimeStep
 from lstm_jax.errors import UserError

@@ -21,8 +21,9 @@ from lstm_jax.tasks.task import ENCODING, Batch, Inputs, ItemScores, ModelSpec, 
 if TYPE_CHECKING:
     import jax
 
-    from lstm_jax.data.readers import SeriesTable, Table
+    from lstm_jax.data.columns import SeriesTable
     from lstm_jax.data.series import Series, SeriesSplit, SeriesTimes
+    from lstm_jax.data.table import Table
 
 MACKEY_GLASS, MACKEY_GLASS_LENGTH = "mackey_glass", 20_000  # the series that is generated
 
@@ -160,8 +161,9 @@ class Forecast(Task):
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data import series, time_series
+        from lstm_jax.data.columns import SeriesTable, say_left_out_columns
         from lstm_jax.data.mackey_glass import mackey_glass
-        from lstm_jax.data.readers import SeriesTable, Table, say_left_out_columns
+        from lstm_jax.data.table import Table
 
         if self.file == MACKEY_GLASS:
             columns = self.column_names(["x"])
@@ -198,7 +200,8 @@ class Forecast(Task):
 
     def read_rows(self, file: str | Path, say: Say) -> Table:
         """Returns a file that names its columns."""
-        from lstm_jax.data.readers import TableOptions, read_table
+        from lstm_jax.data.readers import read_table
+        from lstm_jax.data.table import TableOptions
 
         options = TableOptions(self.encoding, self.decimal, self.thousands)
         return read_table(path_of(str(file)), options, say).with_header()
@@ -207,7 +210,7 @@ class Forecast(Task):
         self, rows: Table, columns: Sequence[str], say: Say, *, with_split: bool = False
     ) -> SeriesTable:
         """Returns `columns` as numbers, and those of times, of series and of the split as texts."""
-        from lstm_jax.data.readers import read_series
+        from lstm_jax.data.columns import read_series
 
         words = [self.time, self.series, self.split if with_split else None]
         return read_series(
