@@ -8,6 +8,8 @@ import pytest
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import estimate, lead_on_validation, summarise
+from lstm_jax.tasks import TASKS
+from lstm_jax.tasks.forecast import Forecast
 from lstm_jax.tasks.images import Images
 
 
@@ -47,6 +49,9 @@ def test_an_interval_stays_where_the_metric_is():
     assert (result.low, result.high) == (0.99 - result.half_width, 1.0)
     assert str(result) == "0.9900 [0.9652, 1.0000] (sd 0.0100, n 3)"
     assert str(estimate([0.5, 0.6, 0.7], Images.metric_range)).startswith("0.6000 ± 0.2484")
+    assert str(estimate([0.1, 0.2, 0.6], Forecast.metric_range)).startswith("0.3000 [0.0000, 0.957")
+    for task in TASKS.values():  # fractions are 0 to 1, and errors are not negative
+        assert task.metric_range == (0.0, 1.0 if task.higher_is_better else math.inf), task.name
 
 
 def test_one_value_and_two_have_no_interval_and_the_text_says_so():

@@ -110,7 +110,10 @@ def _tiles(
         of_chosen = " of the chosen setting" if varied_paths(experiment) else ""
         tiles += [(f"{best.test.mean:.4g}", f"test {metric}{of_chosen}")]
         if best.test.n > 2:  # two seeds say next to nothing
-            tiles += [(f"± {best.test.half_width:.2g}", f"95 % interval over {best.test.n} seeds")]
+            low, high, half_width = best.test.low, best.test.high, best.test.half_width
+            clipped = f"[{low:.4g}, {high:.4g}]"
+            interval = clipped if best.test.is_clipped else f"± {half_width:.2g}"
+            tiles += [(interval, f"95 % interval over {best.test.n} seeds")]
         tiles += [(f"{best.validation.mean:.4g}", f"validation {metric}")]
         tiles += [(best.num_parameters, f"parameters{of_chosen}")] if best.num_parameters else []
         if (trivial_score := record.trivial_score_of(best.setting)) is not None:

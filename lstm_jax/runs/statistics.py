@@ -28,6 +28,12 @@ class Estimate(NamedTuple):
     low: float = math.nan
     high: float = math.nan
 
+    @property
+    def is_clipped(self) -> bool:
+        """Whether a bound of the metric cuts the interval, so that "±" would say too much."""
+        ends = self.mean - self.half_width, self.mean + self.half_width
+        return self.n > 2 and (self.low, self.high) != ends
+
     def __str__(self) -> str:
         """Returns the estimate with four decimals, or with three digits of a small mean."""
         size = abs(self.mean)
@@ -37,8 +43,7 @@ class Estimate(NamedTuple):
             return middle
         if self.n == 2:
             return f"{middle} (sd {sd}, n 2: too few for an interval)"
-        ends = self.mean - self.half_width, self.mean + self.half_width
-        interval = f"± {half}" if (self.low, self.high) == ends else f"[{low}, {high}]"
+        interval = f"[{low}, {high}]" if self.is_clipped else f"± {half}"
         return f"{middle} {interval} (sd {sd}, n {self.n})"
 
 

@@ -62,6 +62,7 @@ class ClassificationTask(Task):
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", f"top_{TOP}_accuracy", "macro_f1")
     higher_is_better: ClassVar[bool] = True
+    metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     label_smoothing: Axis[float]  # declared by the task: `axis(0.0, **LABEL_SMOOTHING)`
 

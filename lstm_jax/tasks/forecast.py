@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ class Forecast(Task):
     figures: ClassVar[str | None] = "lstm_jax.report.figures.forecast:answer_figures"
     metrics: ClassVar[tuple[str, ...]] = ("squared_error", "absolute_error", "mase")
     higher_is_better: ClassVar[bool] = False
+    metric_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     file: Axis[str] = axis(
         MACKEY_GLASS, "a file that names its columns (CSV, TSV, JSON Lines, Parquet, .npz), or "

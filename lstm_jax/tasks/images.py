@@ -28,7 +28,6 @@ class Images(ClassificationTask):
     predictor: ClassVar[str | None] = "lstm_jax.predict.images:predict"
     answers: ClassVar[str | None] = "lstm_jax.predict.images:classify"
     figures: ClassVar[str | None] = "lstm_jax.report.figures.images:answer_figures"
-    metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     dataset: Axis[str] = axis(
         "mnist",

@@ -34,6 +34,7 @@ class Language(Task):
     figures: ClassVar[str | None] = "lstm_jax.report.figures.language:answer_figures"
     metrics: ClassVar[tuple[str, ...]] = ("bits_per_character", "perplexity")
     higher_is_better: ClassVar[bool] = False
+    metric_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     causal: ClassVar[bool] = True
 
     dataset: Axis[str] = axis(

@@ -5,6 +5,7 @@ Axes: N examples, B batch, T time steps, O outputs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,6 +54,7 @@ class Adding(SyntheticTask):
     figures: ClassVar[str | None] = "lstm_jax.report.figures.memory:adding_figures"
     metrics: ClassVar[tuple[str, ...]] = ("squared_error", "absolute_error")
     higher_is_better: ClassVar[bool] = False
+    metric_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     solved_at: ClassVar[float | None] = 0.01
 
     length: Axis[int] = axis(100, "length of a sequence", low=2, high=100_000, data=True)
@@ -122,6 +124,7 @@ class Copying(SyntheticTask):
     figures: ClassVar[str | None] = "lstm_jax.report.figures.memory:copying_figures"
     metric: ClassVar[str] = "recall"
     higher_is_better: ClassVar[bool] = True
+    metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     causal: ClassVar[bool] = True
     solved_at: ClassVar[float | None] = 0.99
 

@@ -31,6 +31,7 @@ class Seq2SeqTask(Task):
 
     metrics: ClassVar[tuple[str, ...]] = ("symbol_accuracy", "perplexity")
     higher_is_better: ClassVar[bool] = True
+    metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     attention: Axis[str] = axis(
         "luong",
