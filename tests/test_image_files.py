@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lstm_jax.config.data_files import readings_of
 from lstm_jax.data import images
 from lstm_jax.data.dataset import say_nothing
+from lstm_jax.data.image_files import picture_sizes
 from lstm_jax.data.labelled_splits import SPLITS, TENTHS, sorted_classes
 from lstm_jax.errors import UserError
 from lstm_jax.predict.images import predict
+from lstm_jax.predict.pictures import read_as_is
 from lstm_jax.predict.predict import PredictOptions
 
 DRAWN = np.random.RandomState(0).randint(0, 256, (60, 5, 4, 3)).astype(np.uint8)
@@ -160,6 +163,27 @@ def test_a_missing_or_wrong_file_or_folder_is_one_line(tmp_path):
             images.load_images(f"{tmp_path}/{name}", say_nothing)
     with pytest.raises(UserError, match="no such user's home"):
         images.load_images("~nobody-of-this-name/own.npz", say_nothing)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [("4x6", 3), ("4x6x1", 1)])
+def test_pictures_of_several_sizes_are_read_as_predict_reads_them(tmp_path, shape, channels):
+    sizes = [(5, 4), (9, 7), (4, 6)]
+    rng = np.random.RandomState(0)
+    pictures = [rng.randint(0, 256, (*sizes[i % 3], 3)).astype(np.uint8) for i in range(30)]
+    written(tmp_path, pictures, KINDS[np.arange(30) % 2])
+    (reading,) = readings_of(tmp_path)
+    assert (reading.task.shape, len(picture_sizes(tmp_path.glob("*/*")))) == ("64x64", 3)
+    heard = []
+    dataset = images.load_images(str(tmp_path), heard.append, None, shape)
+    read = {image.tobytes() for image in np.concatenate(every(dataset, "images"))}
+    files = tmp_path.glob("*/*.png")
+    assert read == {read_as_is(f, (4, 6 * channels), channels).image.tobytes() for f in files}
+    assert dataset.metadata["channels"] == channels
+    assert heard == [
+        "dataset: 20 pictures are scaled to 4 x 6 pixels, whatever their proportions",
+    ]
+    with pytest.raises(UserError, match="'big' is not rows x columns to which"):
+        images.load_images(str(tmp_path), say_nothing, None, "big")
 
 
 def test_pictures_and_folders_that_are_left_out_are_reported(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.files import is_text_file, read_bytes, read_text
 from lstm_jax.data.folders import FolderWalk
+from lstm_jax.data.image_files import picture_sizes
 from lstm_jax.data.readers import READERS, open_npz, read_table
 from lstm_jax.data.series import SPLIT_WORDS, listed
 from lstm_jax.data.table import Table, TableOptions
@@ -29,6 +30,8 @@ from lstm_jax.tasks.translation import Translation
 
 MAX_ROWS = 10_000  # that are looked at
 MIN_PIXELS = 16
+MAX_PICTURES = 1_000  # that are looked at
+SCALED = "64x64"  # the shape of pictures that have several sizes
 MIN_WORDS = 3  # of a text, on average
 MAX_LABELS = 50
 MAX_WIDTH = 80  # of a line of source
@@ -72,9 +75,16 @@ def _of_folder(path: Path) -> Iterator[Reading]:
     """Yields readings of a folder, by the files in its folders of classes."""
     walk = FolderWalk(path)
     folders = walk.subfolders(walk.split_folders(say_nothing)["train"])
-    endings = {file.suffix.lower() for folder in folders for file in walk.files(folder)}
+    files = [file for folder in folders for file in walk.files(folder)]
+    endings = {file.suffix.lower() for file in files}
     if endings & PICTURES:
-        yield Reading(Images(dataset=f"{path}/"), f"It has pictures in {len(folders)} folders.")
+        understood = f"It has pictures in {len(folders)} folders."
+        shape = None
+        pictures = [file for file in files if file.suffix.lower() in PICTURES]
+        if len(picture_sizes(pictures[:: 1 + len(pictures) // MAX_PICTURES])) > 1:
+            shape = SCALED
+            understood += f" They have several sizes, and are scaled to {shape} pixels."
+        yield Reading(Images(dataset=f"{path}/", shape=shape), understood)
     if ".txt" in endings:
         why = f"It has texts in {len(folders)} folders, which are their labels."
         yield Reading(Text(dataset=f"{path}/", pooling="mean"), why)

@@ -9,7 +9,8 @@
     pictures/       train/cat/1.png, train/dog/2.jpg, test/cat/3.png, ...; or cat/1.png alone.
 
 A missing split is taken from training by rule, in tenths of each class, in the order of a hash of
-the images. Pictures keep their size and colours; they are grey if all of them are. No link is
+the images. Pictures keep their size and colours, unless a shape is named to which they are scaled;
+they are grey if all of them are. No link is
 followed that leads out of the folder.
 """
 
@@ -20,10 +21,11 @@ import io
 import math
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of
 from lstm_jax.data.files import refuse_irregular
@@ -38,6 +40,7 @@ from lstm_jax.data.labelled_splits import (
     say_doubtful_labels,
     sorted_classes,
 )
+from lstm_jax.data.picture_shapes import picture_shape
 from lstm_jax.data.readers import open_npz, read_table
 from lstm_jax.data.table import Table
 from lstm_jax.errors import UserError
@@ -60,21 +63,22 @@ def load_image_files(
     """Returns `images`, uint8 [N, rows, columns * channels], and `labels`, int32 [N].
 
     An image of validation or test that an earlier split has too is left out, and `say` prints how
-    many. `label_column` and `shape` are those of a table. Raises UserError for a file or a folder
-    without such images, EnvironmentProblem for one that cannot be read.
+    many. `label_column` is that of a table. `shape` is that of the images in a table, or that to
+    which pictures are scaled. Raises UserError for a file or a folder without such images,
+    EnvironmentProblem for one that cannot be read.
     """
     path = path_of(name)
     splits: dict[str, list[Example]]
     if not path.exists():
         raise UserError(f"dataset: {path} is not there")
     if path.is_dir():
-        splits, channels = _read_folder(path, say)
+        splits, channels = _read_folder(path, shape, say)
     elif path.suffix.lower() == ".npz":
         splits, channels = _read_npz(path)
     else:
         table = read_table(path, say=say)
         if (column := table.bytes_column()) is not None:
-            splits, channels = _read_pictures(table, column, label_column, say)
+            splits, channels = _read_pictures(table, column, label_column, shape, say)
         else:
             names, images, channels = read_image_table(table, label_column, shape, say)
             splits = {"train": list(zip(map(_printable, names), images, strict=True))}
@@ -187,10 +191,10 @@ def _printable(label: str) -> str:
 # A folder of pictures.
 
 
-def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
+def _read_folder(path: Path, shape: str | None, say: Say) -> tuple[dict[str, list[Example]], int]:
     """Returns the examples of each split that has a folder, and the channels of an image.
 
-    Raises UserError where no pictures are found, or where they differ in size.
+    Raises UserError where no pictures are found, or where they differ in size and `shape` is None.
     """
     walk = FolderWalk(path)
     folders = walk.split_folders(say)
@@ -205,12 +209,14 @@ def _read_folder(path: Path, say: Say) -> tuple[dict[str, list[Example]], int]:
         {
             split: ((label, file, read_rgb(file)) for label, file in labelled)
             for split, labelled in files.items()
-        }
+        },
+        shape,
+        say,
     )
 
 
 def _read_pictures(
-    table: Table, column: str, label_column: str | None, say: Say
+    table: Table, column: str, label_column: str | None, shape: str | None, say: Say
 ) -> tuple[dict[str, list[Example]], int]:
     """Returns the examples of a table with the bytes of a picture file in each row."""
     labels = [*map(_printable, image_labels(table, label_column, say))]
@@ -223,30 +229,40 @@ def _read_pictures(
         )
         for label, where, cell in rows
     )
-    return _flat_images({"train": pictures})
+    return _flat_images({"train": pictures}, shape, say)
 
 
 def _flat_images(
-    pictures: dict[str, Iterable[tuple[str, str, np.ndarray]]],
+    pictures: dict[str, Iterable[tuple[str, str, np.ndarray]]], shape: str | None, say: Say
 ) -> tuple[dict[str, list[Example]], int]:
     """Returns the examples of each split, and the channels of an image: 1 if all are grey.
 
     A picture has its label, its place in words, and its pixels, uint8 [rows, columns, 3]. Raises
-    UserError where two of them differ in size.
+    UserError where two of them differ in size, unless `shape` says to what they are scaled.
     """
     splits: dict[str, list[Example]] = {}
-    first = None
+    first, scaled, wanted = None, 0, picture_shape(shape)
     for split, each in pictures.items():
         splits[split] = []
         for label, where, image in each:
+            if wanted is not None:
+                scaled += image.shape[:2] != (wanted.rows, wanted.columns)
+                image = wanted.scale(image)
             first = first or (where, image.shape)
             if image.shape != first[1]:
                 raise UserError(
                     f"dataset: {where} has {_size(image.shape[:2])} pixels, {first[0]} has "
-                    f"{_size(first[1][:2])}; bring all pictures to one size"
+                    f"{_size(first[1][:2])}; bring all pictures to one size, or have them "
+                    "scaled, such as with --task.shape 64x64 (rows x columns)"
                 )
             splits[split].append((label, image))
-    grey = not any(np.ptp(image, axis=2).any() for images in splits.values() for _, image in images)
+    if wanted is not None and scaled:
+        size = _size((wanted.rows, wanted.columns))
+        say(f"dataset: {scaled:,} pictures are scaled to {size} pixels, whatever their proportions")
+    if wanted is not None and wanted.channels is not None:
+        grey = wanted.channels == 1
+    else:
+        grey = not any(np.ptp(i, axis=2).any() for images in splits.values() for _, i in images)
     kept = np.s_[:, :, 0] if grey else np.s_[:]
     flat = {
         split: [(label, image[kept].reshape(len(image), -1)) for label, image in images]
@@ -317,6 +333,22 @@ def open_picture(path: str) -> Image.Image:
         return decode_picture(Path(path).read_bytes(), path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
+
+
+def picture_sizes(files: Iterable[Path]) -> set[tuple[int, int]]:
+    """Returns the widths and heights of upright pictures, by the beginnings of their files.
+
+    Files that cannot be read are left out.
+    """
+    sizes = set()
+    for file in files:
+        with warnings.catch_warnings(), suppress(Exception):  # loading says what is wrong
+            warnings.simplefilter("ignore")
+            refuse_irregular(file)
+            with Image.open(file, formats=FORMATS) as picture:
+                lies = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
+                sizes.add((picture.height, picture.width) if lies else picture.size)
+    return sizes
 
 
 def decode_picture(data: bytes, path: str) -> Image.Image:

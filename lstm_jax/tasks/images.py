@@ -43,7 +43,8 @@ class Images(ClassificationTask):
     )  # fmt: skip
     shape: Axis[str | None] = axis(
         None, "the shape of the images in a table, such as 28x28 or 28x28x3 (rows, columns, "
-        "channels); none: they are square, with one channel",
+        "channels), none: they are square, with one channel; or that to which pictures in folders "
+        "are scaled, none: they have one size",
         data=True,
     )  # fmt: skip
     reading: Axis[str] = axis(
