@@ -441,6 +441,15 @@ def test_predict_goes_on_from_the_end_of_a_file(trained, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=says):
             told(options)
 
+    def doubt(*arguments):
+        arguments[-1]("doubtful")
+        raise UserError("refused")
+
+    monkeypatch.setattr("lstm_jax.predict.forecast.continue_table", doubt)
+    with pytest.warns(UserWarning, match="doubtful") as heard, pytest.raises(UserError):
+        model.predict(pyarrow.table(columns))
+    assert heard[0].filename == __file__  # the line of the caller, not one of this package
+
 
 def test_predict_reads_the_order_of_time(trained, tmp_path, monkeypatch, capsys):
     model, _, _ = trained

@@ -179,8 +179,13 @@ def test_each_series_of_a_file_is_as_if_it_stood_alone(tmp_path, interleaved):
             np.testing.assert_array_equal(batch["x"], wanted["x"])
             np.testing.assert_array_equal(batch["y"], wanted["y"])
     task = task_of(file, time="time", series="place")
-    facts = ["2 series: north, south", "time step: 1:00:00, by column time"]
-    assert task.describe_data(dataset) == facts
+    units = [(10.0**n) * np.sin(np.arange(96) * (n + 1)).std() for n in (0, 1)]  # 96 train
+    assert task.describe_data(dataset) == [
+        "2 series: north, south",
+        "time step: 1:00:00, by column time",
+        "unit of errors: the standard deviation of y in training, "
+        f"north {units[0]:.4g}, south {units[1]:.4g}",
+    ]
     example = {k: v[-1] for k, v in task.gather(dataset.train, np.arange(170)).items()}
     assert task.describe_example(example, dataset.metadata).startswith("series south: 4 rows")
     with pytest.raises(UserError, match=r"line \d+: .* or name the column that tells several"):

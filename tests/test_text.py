@@ -363,7 +363,7 @@ def test_word_dropout_makes_its_share_unknown_and_touches_nothing_else():
     assert Text().augment(batch, jax.random.key(0)) is batch
 
 
-def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
+def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained, tmp_path):
     model, _, _ = trained
     printed = []
     text.predict(
@@ -374,6 +374,9 @@ def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained):
     assert printed[-1].endswith("The film is GOOD zzz; not known: zzz")
     text.predict(model, PredictOptions(("xx yy",)), printed.append)
     assert printed[-1].endswith("not known: xx, yy; no word of it was in training: not sure")
+    (tmp_path / "new.csv").write_text("text\ngood\n")  # its first line and its quotes are no texts
+    with pytest.raises(UserError, match="is a table, not a text; give - and its texts alone"):
+        text.predict(model, PredictOptions((str(tmp_path / "new.csv"),)), printed.append)
     with pytest.raises(
         UserError, match="is a file, not a text; for an answer to each of its lines"
     ):

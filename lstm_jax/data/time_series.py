@@ -165,7 +165,7 @@ def make_windows(
         kept = sum(len(s["first"]) for w in of_series.values() for s in w.splits.values())
         say(
             f"{name}: {left_out:,} of {left_out + kept:,} windows are left out: they cross a gap "
-            "in time, or a missing value"
+            "in time, or a missing value (--task.gaps, --task.missing, a shorter --task.window)"
         )
     scales = [windows.scales for windows in of_series.values()]
     values: dict[str, Any] = {
@@ -239,8 +239,9 @@ def _windows_of(
         if not len(kept):
             raise _TooShort(
                 f"all {count:,} windows of {split} cross a gap in time, or a missing value: "
-                f"{history} rows and the {horizon} values after them; shorten them, or fill in the "
-                "rows between (--task.gaps cross reads on as if no row were missing)"
+                f"{history} rows and the {horizon} values after them; shorten them (--task.window, "
+                "--task.horizon), fill in missing values (--task.missing interpolate), or read on "
+                "as if no row were missing (--task.gaps cross)"
             )
         num_left_out += count - len(kept)
         splits[split] = {

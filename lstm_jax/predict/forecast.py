@@ -98,7 +98,12 @@ def forecast(trained: TrainedModel, rows: Any, series: str = "") -> Any:
             f"predict: series={series!r} is for an array; a data frame names its series in a "
             "column; leave series away"
         )
-    results = continue_table(trained, table_of_frame(rows), problems, warnings.warn)
+    doubts = list[str]()
+    try:
+        results = continue_table(trained, table_of_frame(rows), problems, doubts.append)
+    finally:
+        for doubt in doubts:
+            warnings.warn(doubt, stacklevel=3)  # at the caller of `TrainedModel.predict`
     if problems:
         raise UserError(f"no forecast of {listed(problems)}: {next(iter(problems.values()))}")
     answers = list[dict[str, Any]]()

@@ -45,11 +45,18 @@ def answer_lines(
     not be read.
     """
     from lstm_jax.data.files import decode_lines
+    from lstm_jax.data.readers import READERS
 
     texts = list[tuple[str, str]]()  # each with where it stands
     for word in options.inputs:
         if word != "-":
             if os.path.isfile(word):
+                if Path(word).suffix.lower() in READERS:
+                    raise UserError(
+                        f"predict: {word} is a table, not a {noun}; give - and its {noun}s alone, "
+                        "one a line, on stdin, or read the column in Python, as docs/predict.md "
+                        "shows; `lstm-jax score` scores a table that has the right answers too"
+                    )
                 raise UserError(
                     f"predict: {word} is a file, not a {noun}; for an answer to each of its lines, "
                     f"give -, with the file as stdin: - < {word}"

@@ -266,14 +266,20 @@ class Forecast(Task):
         }
 
     def describe_data(self, dataset: Dataset) -> list[str]:
-        """Returns the series of the file, and the usual time from a row to the next."""
+        """Returns the series of the file, the usual time step, and the unit of errors."""
         from lstm_jax.data.series import listed, recorded_step
+        from lstm_jax.data.time_series import Scales
 
         lines, metadata = list[str](), dataset.metadata
         if names := metadata.get("series"):
             lines.append(f"{len(names):,} series: {listed(names)}")
         if step := recorded_step(metadata.get("time", {})):
             lines.append(f"time step: {step}, by column {metadata['time']['column']}")
+        scales = Scales.of(metadata)
+        units = zip(scales.series, scales.target_scale_K.tolist(), strict=True)
+        each = [f"{name} {unit:.4g}".strip() for name, unit in units]
+        unit = f"the standard deviation of {self.target} in training"
+        lines.append(f"unit of errors: {unit}, {listed(each)}")
         return lines
 
     def describe_example(self, example: Arrays, metadata: dict[str, Any]) -> str:
