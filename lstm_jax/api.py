@@ -235,26 +235,29 @@ def run(
         prepare_jax(platform, partial(say, console))
         from lstm_jax.report.runs_page import RunsPage
         from lstm_jax.runs import run_study
-        from lstm_jax.runs.loggers import make_loggers
+        from lstm_jax.runs.code import errors_in
+        from lstm_jax.runs.loggers import logger_files, make_loggers
         from lstm_jax.runs.trust import name_code
 
         name_code(study.experiment)
 
         names = ["tensorboard"] if tensorboard else []
         pages = [RunsPage(partial(say, console))] if index else []
-        directory = run_study.run(
-            name or run_name,
-            study,
-            console,
-            runs_dir=Path(runs_dir),
-            checkpoint_every=checkpoint_every,
-            fallback=fallback,
-            max_minutes=max_minutes,
-            loggers=[*make_loggers(dict.fromkeys([*names, *loggers])), *pages],
-            note=note,
-            datasets=datasets,
-            callback=callback,
-        )
+        made = make_loggers(dict.fromkeys([*names, *loggers]))
+        with errors_in(logger_files(loggers)):
+            directory = run_study.run(
+                name or run_name,
+                study,
+                console,
+                runs_dir=Path(runs_dir),
+                checkpoint_every=checkpoint_every,
+                fallback=fallback,
+                max_minutes=max_minutes,
+                loggers=[*made, *pages],
+                note=note,
+                datasets=datasets,
+                callback=callback,
+            )
     return Outcome(directory, data, silent)
 
 

@@ -202,3 +202,12 @@ def test_a_name_of_a_logger_is_a_class_or_an_instance_in_a_file(monkeypatch, tmp
     ]
     with pytest.raises(UserError, match=r"mine\.py has no logger 'Other'; there are Mine, ready"):
         lstm_jax.run(GRID, loggers=["mine.py:Other"])
+
+
+def test_an_error_in_the_file_of_a_logger_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from lstm_jax import Logger\nclass Mine(Logger):\n def begin(self, *_): 1 / 0\n"
+    )
+    with pytest.raises(UserError, match=r"^mine\.py, line 3: ZeroDivisionError: division by zero"):
+        run_tiny(tmp_path, GRID, loggers=["mine.py:Mine"])

@@ -18,8 +18,8 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 import lstm_jax
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, Split, num_examples, shared_arrays
-from lstm_jax.errors import UserError, one_line
+from lstm_jax.errors import EnvironmentProblem, Interrupted, UserError, one_line
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.plugins import is_file_attribute
@@ -196,15 +196,20 @@ def example_shapes(dataset: Dataset) -> dict[str, Any]:
     return {"arrays": arrays, "shared": list(shared_arrays(dataset.train))}
 
 
-@contextmanager
-def user_errors(member: Experiment) -> Iterator[None]:
+def user_errors(member: Experiment) -> AbstractContextManager[None]:
     """Turns an error from a user's own cell or task into a UserError with its file and line."""
+    return errors_in(user_files(member))
+
+
+@contextmanager
+def errors_in(paths: Iterable[Path]) -> Iterator[None]:
+    """Turns an error from one of these files into a UserError with file and line."""
     try:
         yield
-    except UserError:
+    except (UserError, EnvironmentProblem, Interrupted):
         raise
     except Exception as error:
-        files = {str(path.resolve()): path for path in user_files(member)}
+        files = {str(path.resolve()): path for path in paths}
         frames = [f for f in traceback.extract_tb(error.__traceback__) if resolved(f) in files]
         if not frames:
             raise

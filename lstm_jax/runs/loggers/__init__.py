@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
@@ -40,6 +41,12 @@ def _make_logger(logger: Logger | str) -> Logger:
         )
     value = load_attribute("logger", logger, _is_logger)
     return value() if isinstance(value, type) else value
+
+
+def logger_files(loggers: Iterable[Logger | str]) -> list[Path]:
+    """Returns the files of the loggers that are named as `file.py:name`."""
+    named = [each for each in loggers if isinstance(each, str) and is_file_attribute(each)]
+    return [Path(each.rpartition(":")[0]) for each in named]
 
 
 def _is_logger(value: Any) -> bool:
