@@ -14,7 +14,7 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.image_files import picture_sizes
 from lstm_jax.data.labelled_splits import SPLITS, TENTHS, sorted_classes
 from lstm_jax.errors import UserError
-from lstm_jax.predict.images import predict
+from lstm_jax.predict.images import classify, predict
 from lstm_jax.predict.pictures import read_as_is
 from lstm_jax.predict.predict import PredictOptions
 
@@ -285,3 +285,6 @@ def test_a_picture_is_predicted_as_it_was_trained_on_and_its_class_is_named(tmp_
     assert said[0].endswith("000.png: cat (70.0%), then bee (20.0%)")
     assert json.loads(said[1])["class"] == "cat"
     assert json.loads(said[1])["notes"] == []
+    trained.probabilities = lambda images: np.full((len(images), 3), 1 / 3)
+    folder = tmp_path / "ant"
+    assert len(classify(trained, folder).labels) == len([*folder.iterdir()]) > 1

@@ -5,8 +5,10 @@ Axes: S time steps of reading, I features of a time step, C classes.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+from collections.abc import Iterable
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,7 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     An input is a picture, a folder of pictures, or - for an array on stdin. Raises UserError for
     an input that cannot be read, after it has answered the others.
     """
-    names = list[str]()
-    for name in options.inputs:
-        names += (files_in(Path(name)) if os.path.isdir(name) else []) or [name]
+    names = _with_files(options.inputs)
     num_failed = 0
     for name in names:
         try:
@@ -50,15 +50,23 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
         raise UserError(f"{num_failed} of {len(names)} inputs could not be read")
 
 
+def _with_files(names: Iterable[str]) -> list[str]:
+    """Returns these names, with the pictures of a folder in its place, if it has any."""
+    each = [(files_in(Path(name)) if os.path.isdir(name) else []) or [name] for name in names]
+    return list(itertools.chain.from_iterable(each))
+
+
 def classify(trained: TrainedModel, images: Any) -> Classes:
     """Returns the classes of images: an array, uint8 [N,T,I] or of one image [T,I], as in the data
-    set; or the path of a picture, or a list of paths.
+    set; or the path of a picture or of a folder of pictures, or a list of paths. The pictures of a
+    folder are in the order of their names.
 
     Raises UserError for other arrays, and where a file is no picture.
     """
     names = [images] if isinstance(images, (str, Path)) else images
     if isinstance(names, (list, tuple)) and all(isinstance(name, (str, Path)) for name in names):
-        pictures = [picture for name in names for picture in read_input(str(name), trained)]
+        files = _with_files(map(str, names))
+        pictures = [picture for file in files for picture in read_input(file, trained)]
         images = np.array([picture.image for picture in pictures], np.uint8)
     array = np.asarray(images)
     images_NTI = array[None] if array.ndim == 2 else array
