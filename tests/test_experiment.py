@@ -258,6 +258,8 @@ def test_an_unknown_field_is_answered_with_the_closest():
     for name in ("picture", ["images"], None):
         with pytest.raises(UserError, match="is not one of images"):
             Experiment.from_values({"task": name})
+    with pytest.raises(UserError, match=r"no field 'sed'\. Did you mean seed.* hidden_size, "):
+        Experiment(sed=1)
 
 
 def test_two_experiments_differ_field_by_field():

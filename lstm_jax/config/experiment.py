@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any, Self
 
 from lstm_jax.components import copy_with, grid_points
 from lstm_jax.config.blocks import Plain
@@ -22,7 +23,8 @@ from lstm_jax.config.experiment_fields import BUDGETS
 from lstm_jax.config.experiment_grid import ExperimentGrid
 from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.config.labels import format_value
-from lstm_jax.errors import UserError
+from lstm_jax.errors import UserError, did_you_mean
+from lstm_jax.fields import field_specs
 
 MAX_MEMBERS = 1_000_000
 
@@ -32,6 +34,17 @@ class Experiment(ExperimentGrid):
 
     `lstm-jax run --help` prints the help of each field.
     """
+
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        """Raises UserError for a value of a field that there is not."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := [name for name in values if name not in known]:
+            names = ["task", *(name for name in field_specs(cls) if name != "task")]
+            near = did_you_mean(unknown[0], names)
+            raise UserError(
+                f"Experiment has no field {unknown[0]!r}.{near} Its fields are {', '.join(names)}"
+            )
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         super().__post_init__()
