@@ -169,7 +169,9 @@ def test_a_moved_folder_is_the_same_code(tmp_path, monkeypatch, capsys):
     assert "already finished" in run(grid("cells.py:first"), capsys)[1]
 
 
-def test_what_reads_parameters_refuses_other_code_unless_it_is_told(folder, capsys):
+def test_what_reads_parameters_refuses_other_code_unless_it_is_told(folder, capsys, monkeypatch):
+    monkeypatch.setattr("lstm_jax.report.page.INSIDE", ())  # test_report.py has these figures
+    monkeypatch.setattr("lstm_jax.report.page.gradient_figures", lambda *_: ())
     write("cells.py", CELLS)
     outcome, _ = run(grid("cells.py:first"), capsys)
     write("cells.py", CELLS.replace("jnp.tanh(z_BG)", "0.5 * z_BG"))

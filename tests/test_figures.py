@@ -45,8 +45,7 @@ def plotted(monkeypatch):
     return calls
 
 
-def test_two_fields_make_a_map_whether_higher_or_lower_is_better(monkeypatch):
-    monkeypatch.setattr(drawing, "PNG_DPI", 50)
+def test_two_fields_make_a_map_whether_higher_or_lower_is_better():
     for task in (Images(dataset="digits"), Error()):
         grid = Experiment(task=task, hidden_size=(4, 8), batch_size=(64, 128), seed=(0, 1))
         heat_map, compared, time = settings_figures(made_up_record(grid))

@@ -24,7 +24,6 @@ from lstm_jax.data.time_series import simple_forecasts, squared_errors, target_v
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict.forecast import forecaster
 from lstm_jax.predict.predict import PredictOptions, predict
-from lstm_jax.report import drawing
 from lstm_jax.report.figures.forecast import answer_figures
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -485,9 +484,8 @@ def test_predict_reads_the_order_of_time(trained, tmp_path, monkeypatch, capsys)
         assert "has the newest row first" in predict_on(days[::-1], time)[1]
 
 
-def test_the_report_shows_five_windows_and_every_simple_forecast(trained, monkeypatch):
+def test_the_report_shows_five_windows_and_every_simple_forecast(trained):
     model, dataset, sums = trained
-    monkeypatch.setattr(drawing, "PNG_DPI", 50)
     results = {each.name: each for each in answer_figures(model, dataset, "seed 0")}
     assert list(results) == ["windows", "simple_forecasts", "forecasts", "error_by_horizon"]
     assert len(results["windows"].rows) == 5

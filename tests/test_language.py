@@ -16,7 +16,6 @@ from lstm_jax.errors import UserError
 from lstm_jax.model import forward, fused_params
 from lstm_jax.model.init import init_params
 from lstm_jax.predict.language import write
-from lstm_jax.report import drawing
 from lstm_jax.report.figures.language import answer_figures
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Inputs
@@ -173,9 +172,8 @@ def test_ngram_probabilities_sum_to_one_and_longer_contexts_predict_better():
     assert entropy < bits[0] < entropy + 0.1
 
 
-def test_the_report_shows_texts_continued_and_bits_by_position(trained, dataset, monkeypatch):
+def test_the_report_shows_texts_continued_and_bits_by_position(trained, dataset):
     model, _ = trained
-    monkeypatch.setattr(drawing, "PNG_DPI", 50)
     written, counting, bits = answer_figures(model, dataset, "seed 0")
     assert (written.name, counting.name, bits.name) == ("written", "counting", "bits_by_position")
     for beginning, _, original in written.rows:

@@ -28,7 +28,6 @@ from lstm_jax.data.text import load_texts, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text
 from lstm_jax.predict.predict import PredictOptions
-from lstm_jax.report import drawing
 from lstm_jax.report.figures.text import answer_figures
 from lstm_jax.tasks.text import Text
 
@@ -400,9 +399,8 @@ def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained, tmp_p
         model.stream()
 
 
-def test_the_report_shows_texts_and_simpler_models(trained, monkeypatch):
+def test_the_report_shows_texts_and_simpler_models(trained):
     model, dataset, _ = trained
-    monkeypatch.setattr(drawing, "PNG_DPI", 50)
     elements = {each.name: each for each in answer_figures(model, dataset, "seed 0")}
     assert {"examples", "belief", "confusion", "simpler"} <= elements.keys()
     for table in (elements["examples"], elements["belief"], elements["simpler"]):
