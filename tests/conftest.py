@@ -18,7 +18,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # and `make bits` compares members as a user's compiler makes them.
 flags = os.environ.get("XLA_FLAGS", "")
 timeouts = " ".join(f"--{name}={A_DAY}" for name in TIMEOUTS)  # as our commands set them
-fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+fast = "--xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{flags} {fast} {timeouts}".strip()
 # Many tests compile the same programs, here and in processes of their own.
 cache = Path(__file__).parent.parent / ".pytest_cache" / "xla"
