@@ -1,6 +1,8 @@
 """What is exported answers as the model does, of every task; ONNX where it has the nodes."""
 
 import csv
+import datetime
+import io
 import json
 import os
 import re
@@ -324,15 +326,21 @@ def test_a_folder_answers_raw_inputs_as_predict_does_without_this_package(texts,
         ("y;s\n1;a\n", r"no column 'y'; the first line has \['y;s'\]"),
         ("y,s\n1,b\n", "line 2: the model was not trained on the series 'b'"),
         ("y,s\n", "has no rows"),
+        ("y,s,d\n1,a,2024-01-02\n2,a,2024-01-01\n", "column d: the times of a do not rise"),
+        ("y,s,d\n1,a,10\n2,a,9\n", "column d: the times of a do not rise"),
+        ("y,s,d\n\xff", "can't decode byte"),
+        (None, "No such file"),
     ],
 )
 def test_use_py_refuses_a_table_that_it_would_misread(table, message, tmp_path, monkeypatch):
-    (tmp_path / "rows.csv").write_text(table)
+    if table is not None:
+        (tmp_path / "rows.csv").write_text(table, encoding="latin-1")
     monkeypatch.setattr(sys, "argv", ["use.py", str(tmp_path / "rows.csv")])
     fields = {"encoding": None, "series": "s", "window": 2}
     known = {"columns": ["y"], "series": ["a"], "target": "y", "task_fields": fields}
+    modules = {"csv": csv, "datetime": datetime, "io": io, "json": json, "np": np, "sys": sys}
     with pytest.raises(SystemExit, match=message):
-        exec(SERIES, {"csv": csv, "json": json, "np": np, "sys": sys, "known": known})
+        exec(SERIES, {**modules, "Path": Path, "known": known | {"time": {"column": "d"}}})
 
 
 IMAGES_TASK = Images(dataset="digits")

@@ -74,7 +74,7 @@ from pathlib import Path
 
 MODULES = {
     "texts": ["re", "unicodedata"],
-    "series": ["csv"],
+    "series": ["csv", "datetime", "io"],
     "sentences": ["re", "unicodedata"],
 }
 
@@ -117,8 +117,13 @@ PRINT_CLASSES = """    best = known["classes"][int(row.argmax())]
 """
 
 # Images and scenes.
-READ_IMAGES = """images = np.load(sys.argv[1])  # as numpy.save writes them: uint8, one or several
+READ_IMAGES = """try:
+    images = np.load(sys.argv[1])  # as numpy.save writes them: uint8, one or several
+except (OSError, EOFError, ValueError) as error:
+    sys.exit(f"{sys.argv[1]}: {error}")
 shape = known["inputs"]["NAME"]["shape"][1:]
+if not isinstance(images, np.ndarray):
+    sys.exit(f"{sys.argv[1]} holds several arrays; save one with numpy.save")
 images = images[None] if images.ndim == 2 else images
 if images.dtype != np.uint8 or list(images.shape[1:]) != shape:
     sys.exit(f"images are {images.dtype} {images.shape}; this model reads uint8 {['n', *shape]}")
@@ -151,25 +156,49 @@ for text in sys.argv[1:]:
 
 SERIES = """# A table with a header line, the oldest row first, without gaps and missing values.
 columns, fields = known["columns"], known["task_fields"]
-rows_of = {}
-with open(sys.argv[1], newline="", encoding=fields["encoding"] or "utf-8-sig") as file:
-    table = csv.DictReader(file)
-    for column in [*columns, *([fields["series"]] if fields["series"] else [])]:
-        if column not in (table.fieldnames or []):
-            sys.exit(f"no column {column!r}; the first line has {table.fieldnames}, cut at commas")
-    for row in table:
-        name = row[fields["series"]] if fields["series"] else ""
+time = known.get("time", {}).get("column")
+rows_of, times_of = {}, {}
+
+
+def moment(cell):
+    # A number or an ISO date, to be compared with others; None for another form.
+    for read in (float, datetime.datetime.fromisoformat):
         try:
-            numbers = [float(row[column]) for column in columns]
-        except (TypeError, ValueError):  # an empty cell, or a line that is too short
-            numbers = [np.nan]
-        if not np.isfinite(numbers).all():  # ONNX Runtime may answer NaN with a number
-            sys.exit(f"line {table.line_num}: a value of {', '.join(columns)} is no finite number")
-        if name and name not in known["series"]:
-            sys.exit(f"line {table.line_num}: the model was not trained on the series {name!r}")
-        rows_of.setdefault(name, []).append(numbers)
+            return read(cell.strip())
+        except (AttributeError, ValueError):
+            pass
+
+
+try:
+    text = Path(sys.argv[1]).read_text(encoding=fields["encoding"] or "utf-8-sig")
+except (OSError, ValueError) as error:
+    sys.exit(f"{sys.argv[1]}: {error}")
+table = csv.DictReader(io.StringIO(text))
+for column in [*columns, *([fields["series"]] if fields["series"] else [])]:
+    if column not in (table.fieldnames or []):
+        sys.exit(f"no column {column!r}; the first line has {table.fieldnames}, cut at commas")
+for row in table:
+    name = row[fields["series"]] if fields["series"] else ""
+    try:
+        numbers = [float(row[column]) for column in columns]
+    except (TypeError, ValueError):  # an empty cell, or a line that is too short
+        numbers = [np.nan]
+    if not np.isfinite(numbers).all():  # ONNX Runtime may answer NaN with a number
+        sys.exit(f"line {table.line_num}: a value of {', '.join(columns)} is no finite number")
+    if name and name not in known["series"]:
+        sys.exit(f"line {table.line_num}: the model was not trained on the series {name!r}")
+    rows_of.setdefault(name, []).append(numbers)
+    times_of.setdefault(name, []).append(moment(row.get(time)))
 if not rows_of:
     sys.exit(f"{sys.argv[1]} has no rows")
+for name, times in times_of.items() if time else ():
+    try:
+        rises = all(before < after for before, after in zip(times, times[1:]))
+    except TypeError:  # other forms than numbers and ISO dates, or no such column
+        print(f"column {time}: cannot tell whether the oldest row is first", file=sys.stderr)
+        break
+    if not rises:
+        sys.exit(f"column {time}: the times of {name or 'the rows'} do not rise; oldest row first")
 for name, rows in rows_of.items():
     if len(rows) < fields["window"]:
         sys.exit(f"{len(rows)} rows {name} are fewer than the {fields['window']} that are read")
@@ -225,8 +254,12 @@ SCENES = """for image in images:
 """
 
 ARRAYS = """# The arrays that model.json names under "inputs", as numpy.savez writes them.
-arrays = np.load(sys.argv[1])
-print(json.dumps(model(*(arrays[name] for name in known["inputs"])).tolist()))
+try:
+    arrays = np.load(sys.argv[1])
+    inputs = [arrays[name] for name in known["inputs"]]
+except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    sys.exit(f"{sys.argv[1]}: {error}; it needs the arrays {', '.join(known['inputs'])}")
+print(json.dumps(model(*inputs).tolist()))
 """
 
 # The texts of each form, with two empty lines between them.
