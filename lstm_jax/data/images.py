@@ -154,8 +154,9 @@ def _digits() -> Dataset:
     table = np.loadtxt(Path(str(path.locate())), delimiter=",")
     images = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     labels = table[:, -1].astype(np.int32)
-    train = {"images": images[:-360], "labels": labels[:-360]}
-    return _dataset("digits", train, {"images": images[-360:], "labels": labels[-360:]}, 10)
+    train: Arrays = {"images": images[:-360], "labels": labels[:-360]}
+    test: Arrays = {"images": images[-360:], "labels": labels[-360:]}
+    return _dataset("digits", train, test, 10)
 
 
 def _dataset(name: str, train: Arrays, test: Arrays, num_classes: int) -> Dataset:
