@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,36 +32,11 @@ from lstm_jax.errors import UserError
 HERE = str(Path(__file__).parent)
 
 
-# Peers for the tests, started by `benchmarks.worker` in processes of their own.
-def steady(task):
-    def run(start, stop):
-        print("what a library prints must not reach the protocol")
-        time.sleep(0.001 * (stop - start))
-        return 0.5
-
-    return {"only": lambda: run}
-
-
-def wrong(task):
-    return {"only": lambda: lambda start, stop: 0.6}
-
-
-def two_speeds(task):
-    def setting(seconds):
-        return lambda: lambda start, stop: time.sleep(seconds * (stop - start)) or 0.5
-
-    return {"slow": setting(0.01), "fast": setting(0.0005)}
-
-
-def broken(task):
-    raise RuntimeError("no such kernel")
-
-
 def fake(name, function="steady", **options):
     # Replaces the path on which the parent's packages lie, so both are named.
     root = str(Path(HERE).parent)
     env = {"PYTHONPATH": f"{HERE}:{root}"}
-    return Peer(name, f"test_benchmarks:{function}", env=env, **options)
+    return Peer(name, f"fake_peers:{function}", env=env, **options)
 
 
 @pytest.fixture
@@ -217,7 +191,7 @@ def test_the_command_writes_json_and_reports_faults(
 
 def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
     """Compares mean losses of two steps on the same batches from the same weights."""
-    import jax  # not above: the peers' processes import this file, and start at once without
+    import jax
     from fast_compile import fast_programs
 
     from benchmarks import data, ours
