@@ -21,6 +21,11 @@ def is_file_attribute(name: str) -> bool:
     return ".py:" in name
 
 
+def attribute_file(name: str) -> Path:
+    """Returns the file of `path/to/file.py:attribute`."""
+    return Path(name.rpartition(":")[0])
+
+
 def load_attribute(kind: str, name: str, fits: Callable[[Any], bool] = callable) -> Any:
     """Returns the attribute with this name. A file is run each time.
 

@@ -35,7 +35,7 @@ from lstm_jax.export.stablehlo import (
     run_stablehlo,
     to_stablehlo,
 )
-from lstm_jax.export.use_file import SERIES
+from lstm_jax.export.use_file import FORMS, SERIES
 from lstm_jax.predict import inference
 from lstm_jax.predict.decode import generate
 from lstm_jax.predict.forecast import predict
@@ -325,6 +325,7 @@ def test_a_folder_answers_raw_inputs_as_predict_does_without_this_package(texts,
         ("y,s\n,a\n1,a\n2,a\n", "line 2: a value of y is no finite number"),
         ("y;s\n1;a\n", r"no column 'y'; the first line has \['y;s'\]"),
         ("y,s\n1,b\n", "line 2: the model was not trained on the series 'b'"),
+        ("y,s\n1,\n2,\n", "line 2: the model was not trained on the series ''"),
         ("y,s\n", "has no rows"),
         ("y,s,d\n1,a,2024-01-02\n2,a,2024-01-01\n", "column d: the times of a do not rise"),
         ("y,s,d\n1,a,10\n2,a,9\n", "column d: the times of a do not rise"),
@@ -341,6 +342,21 @@ def test_use_py_refuses_a_table_that_it_would_misread(table, message, tmp_path, 
     modules = {"csv": csv, "datetime": datetime, "io": io, "json": json, "np": np, "sys": sys}
     with pytest.raises(SystemExit, match=message):
         exec(SERIES, {**modules, "Path": Path, "known": known | {"time": {"column": "d"}}})
+
+
+@pytest.mark.parametrize("form", ["images", "scenes", "arrays"])
+@pytest.mark.parametrize("content", [b"PK\x03\x04 not whole", b"no array", b"", None])
+def test_use_py_refuses_a_file_that_holds_no_array_in_one_line(
+    form, content, tmp_path, monkeypatch
+):
+    path = tmp_path / "images.npy"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["use.py", str(path)])
+    known = {"inputs": {form: {"shape": ["n", 8, 8]}}}
+    program = f"import json, sys, zipfile\nimport numpy as np\n{FORMS[form][-1]}"
+    with pytest.raises(SystemExit, match=re.escape(str(path))):
+        exec(program, {"known": known})
 
 
 IMAGES_TASK = Images(dataset="digits")

@@ -106,6 +106,16 @@ def test_a_text_too_short_is_refused_in_one_line(tmp_path):
         Experiment(task=Language(), bidirectional=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "doubts"), [("lines.jsonl", 1), ("CELLS.CSV", 1), ("book.txt", 0)]
+)
+def test_a_table_that_is_read_as_a_text_is_said_to_be_one(tmp_path, name, doubts):
+    (tmp_path / name).write_text('{"text": "one line"}\n' * 400)
+    heard = []
+    language.load_language(str(tmp_path / name), 16, heard.append)
+    assert sum("is a table, and is read as it stands" in line for line in heard) == doubts
+
+
 def test_a_text_is_learnt_and_counting_bytes_is_the_trivial_score(dataset, trained):
     _, sums = trained
     bits = sums.metric[0] / sums.weight[0]

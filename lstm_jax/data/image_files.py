@@ -9,9 +9,8 @@
     pictures/       train/cat/1.png, train/dog/2.jpg, test/cat/3.png, ...; or cat/1.png alone.
 
 A missing split is taken from training by rule, in tenths of each class, in the order of a hash of
-the images. Pictures keep their size and colours, unless a shape is named to which they are scaled;
-they are grey if all of them are. No link is
-followed that leads out of the folder.
+the images. Pictures keep their size and colours, unless a shape is named to which they are
+scaled; they are grey if all of them are. No link is followed that leads out of the folder.
 """
 
 from __future__ import annotations
@@ -346,8 +345,8 @@ def picture_sizes(files: Iterable[Path]) -> set[tuple[int, int]]:
             warnings.simplefilter("ignore")
             refuse_irregular(file)
             with Image.open(file, formats=FORMATS) as picture:
-                lies = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
-                sizes.add((picture.height, picture.width) if lies else picture.size)
+                is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
+                sizes.add((picture.height, picture.width) if is_turned else picture.size)
     return sizes
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.metadata import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,11 @@ def _remedy(arrays: Arrays) -> str:
 def _digits() -> Dataset:
     """Returns 1,797 scans of 8 by 8 pixels from 0 to 16; the last 360 of them are the test."""
     # The file of scikit-learn's `load_digits`, whose import alone takes a second.
-    (path,) = (f for f in files("scikit-learn") or () if f.name == "digits.csv.gz")
-    table = np.loadtxt(Path(str(path.locate())), delimiter=",")
+    spec = find_spec("sklearn")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(path, delimiter=",")
     images = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     labels = table[:, -1].astype(np.int32)
     train: Arrays = {"images": images[:-360], "labels": labels[:-360]}

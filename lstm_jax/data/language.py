@@ -16,6 +16,7 @@ import numpy as np
 from lstm_jax.data.dataset import Arrays, Dataset, Say, make_dataset, path_of, say_nothing
 from lstm_jax.data.files import is_text_file, read_text
 from lstm_jax.data.labelled_splits import SPLITS
+from lstm_jax.data.readers import READERS
 from lstm_jax.data.tfds_sets import load_text_set
 from lstm_jax.errors import EnvironmentProblem, UserError
 
@@ -97,7 +98,13 @@ def _read_splits(name: str, say: Say) -> tuple[tuple[bytes, bytes, bytes], str]:
     if name == "python":
         return _python(say), "of the modules, by name, every tenth is test, the fifth validation"
     if is_text_file(name):
-        text = read_text(path_of(name))
+        path = path_of(name)
+        if path.suffix.lower() in READERS:
+            say(
+                f"{path}: is a table, and is read as it stands, with its marks and its names; "
+                "to learn its texts alone, write them into a .txt"
+            )
+        text = read_text(path)
         rule = "by place: the last 5 % are test, the 5 % before them validation"
         return _split_by_position(text), rule
     splits = load_text_set(name, (("text",),), say)

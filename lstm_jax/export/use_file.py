@@ -73,6 +73,9 @@ from pathlib import Path
 '''
 
 MODULES = {
+    "images": ["zipfile"],
+    "scenes": ["zipfile"],
+    "arrays": ["zipfile"],
     "texts": ["re", "unicodedata"],
     "series": ["csv", "datetime", "io"],
     "sentences": ["re", "unicodedata"],
@@ -118,8 +121,9 @@ PRINT_CLASSES = """    best = known["classes"][int(row.argmax())]
 
 # Images and scenes.
 READ_IMAGES = """try:
-    images = np.load(sys.argv[1])  # as numpy.save writes them: uint8, one or several
-except (OSError, EOFError, ValueError) as error:
+    with open(sys.argv[1], "rb") as file:  # as numpy.save writes it: uint8, one image or several
+        images = np.load(file)
+except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
     sys.exit(f"{sys.argv[1]}: {error}")
 shape = known["inputs"]["NAME"]["shape"][1:]
 if not isinstance(images, np.ndarray):
@@ -185,7 +189,7 @@ for row in table:
         numbers = [np.nan]
     if not np.isfinite(numbers).all():  # ONNX Runtime may answer NaN with a number
         sys.exit(f"line {table.line_num}: a value of {', '.join(columns)} is no finite number")
-    if name and name not in known["series"]:
+    if fields["series"] and name not in known["series"]:
         sys.exit(f"line {table.line_num}: the model was not trained on the series {name!r}")
     rows_of.setdefault(name, []).append(numbers)
     times_of.setdefault(name, []).append(moment(row.get(time)))
@@ -255,9 +259,10 @@ SCENES = """for image in images:
 
 ARRAYS = """# The arrays that model.json names under "inputs", as numpy.savez writes them.
 try:
-    arrays = np.load(sys.argv[1])
-    inputs = [arrays[name] for name in known["inputs"]]
-except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    with open(sys.argv[1], "rb") as file:
+        arrays = np.load(file)
+        inputs = [arrays[name] for name in known["inputs"]]
+except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
     sys.exit(f"{sys.argv[1]}: {error}; it needs the arrays {', '.join(known['inputs'])}")
 print(json.dumps(model(*inputs).tolist()))
 """

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from lstm_jax.data.image_files import on_background, open_picture, read_rgb
+from lstm_jax.data.picture_shapes import PictureShape
 from lstm_jax.errors import UserError
 
 BOX = 20 / 28  # the side of the box as a share of the side of the image
@@ -58,12 +59,12 @@ def read_as_is(path: str, image_shape: tuple[int, int], channels: int) -> Pictur
     """
     rows, features = image_shape
     columns = features // channels
-    picture = Image.fromarray(read_rgb(path)).convert("L" if channels == 1 else "RGB")
-    proportion = picture.width * rows / (picture.height * columns)
-    is_alike = abs(math.log(proportion)) <= MAX_SQUEEZE
-    size = None if is_alike else f"{picture.width} x {picture.height}"
-    image = np.asarray(picture.resize((columns, rows))).reshape(rows, features)
-    return Picture(image, squeezed_from=size)
+    picture = read_rgb(path)
+    height, width, _ = picture.shape
+    is_alike = abs(math.log(width * rows / (height * columns))) <= MAX_SQUEEZE
+    scaled = PictureShape(rows, columns, channels).scale(picture)
+    image = scaled[:, :, :channels].reshape(rows, features)
+    return Picture(image, squeezed_from=None if is_alike else f"{width} x {height}")
 
 
 def read_picture(path: str, image_shape: tuple[int, int]) -> Picture:

@@ -35,7 +35,7 @@ from lstm_jax.data.dataset import Dataset, Split, num_examples, shared_arrays
 from lstm_jax.errors import EnvironmentProblem, Interrupted, UserError, one_line
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import fuse_kernels
-from lstm_jax.plugins import is_file_attribute
+from lstm_jax.plugins import attribute_file, is_file_attribute
 from lstm_jax.tasks.task import ModelSpec, Task
 from lstm_jax.train.batches import next_batch
 from lstm_jax.train.placement import stack_fields
@@ -224,7 +224,7 @@ def resolved(frame: traceback.FrameSummary) -> str:
 
 def user_files(experiment: Experiment) -> list[Path]:
     """Returns the files of a user's own cells and components that an experiment names."""
-    return [Path(name.rpartition(":")[0]) for name in user_code(experiment)]
+    return [attribute_file(name) for name in user_code(experiment)]
 
 
 def user_code(experiment: Experiment) -> list[str]:

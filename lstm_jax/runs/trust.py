@@ -16,6 +16,7 @@ from lstm_jax.components import Table, tables
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Say
 from lstm_jax.errors import UserError
+from lstm_jax.plugins import attribute_file
 from lstm_jax.runs.code import user_code
 from lstm_jax.runs.files import problem
 from lstm_jax.runs.record import Record, read_run
@@ -40,7 +41,7 @@ def read_trusted(directory: Path, trust_code: bool, say: Say) -> Record:
     """
     record = read_run(directory)
     for name in user_code(record.study.experiment):
-        file = Path(name.rpartition(":")[0])
+        file = attribute_file(name)
         if name in _named or is_loaded(name) or is_own(file, directory):
             continue
         if not trust_code:

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax.errors import EnvironmentProblem, UserError, did_you_mean
-from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute
+from lstm_jax.plugins import (
+    FILE_ATTRIBUTE,
+    attribute_file,
+    is_file_attribute,
+    load_attribute,
+)
 from lstm_jax.runs.loggers.logger import Logger
 
 # Each is imported when it is asked for: it needs a package of its own.
@@ -46,7 +51,7 @@ def _make_logger(logger: Logger | str) -> Logger:
 def logger_files(loggers: Iterable[Logger | str]) -> list[Path]:
     """Returns the files of the loggers that are named as `file.py:name`."""
     named = [each for each in loggers if isinstance(each, str) and is_file_attribute(each)]
-    return [Path(each.rpartition(":")[0]) for each in named]
+    return [attribute_file(each) for each in named]
 
 
 def _is_logger(value: Any) -> bool:
