@@ -22,6 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lstm_jax.report import tables
+
+HEADER = ("check", "how", "result")
 LIMIT = 170.0  # seconds of one check; a longer one is left out
 DEADLINE = time.monotonic() + 570.0  # of all checks; under ten minutes
 BITS = ("--task.dataset", "digits", "--cell", "lstm", "mingru", "--hidden-size", "64")
@@ -81,19 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             add(baseline(Path(name), options.quick, microbatches))
             add(bits(Path(name), options.quick, microbatches))
             add(measured(quick))
-    text = markdown(table)
+    text = tables.markdown(HEADER, [row[: len(HEADER)] for row in table])
     options.file.parent.mkdir(parents=True, exist_ok=True)
     options.file.write_text(text)
     print(text, end="")
     print(f"written to {options.file}", file=sys.stderr)
     return 1 if any(row.failed for row in table) else 0
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Returns the table."""
-    cells = [("check", "how", "result"), ("---",) * 3, *((r.check, r.how, r.result) for r in rows)]
-    escaped = ([cell.replace("|", "\\|") for cell in row] for row in cells)
-    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
 
 
 def described(device: dict[str, Any]) -> Iterator[Row]:

@@ -13,7 +13,6 @@ reproduce` makes it again.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from rich.console import Console
 from lstm_jax import Experiment, run
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.errors import UserError
+from lstm_jax.report import tables
+from lstm_jax.runs.files import write_csv
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import Summary, summarise
 
@@ -69,17 +70,6 @@ def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any
     }
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Returns the table in Markdown, without the SHA-256, which the CSV has."""
-
-    def cell(value: Any) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-    names = [name for name in rows[0] if name != "parameters_sha256"]
-    lines = [names, ["---"] * len(names), *([cell(each[name]) for name in names] for each in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def main() -> None:
     """Trains both stages, prints the table, and writes it to `runs/NAME/equal_terms.csv`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -95,11 +85,9 @@ def main() -> None:
         seeds = with_seeds(member, options.seed)
         outcome = run(seeds, name=name, runs_dir=options.runs_dir, silent=True)
         rows.append(row(grid, outcome.members, f"{name}/{outcome.directory.name}"))
-    print(markdown(rows))
-    with (options.runs_dir / name / "equal_terms.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    columns = [name for name in rows[0] if name != "parameters_sha256"]  # the CSV has it
+    print(tables.markdown(columns, [[each[name] for name in columns] for each in rows]), end="")
+    write_csv(options.runs_dir / name / "equal_terms.csv", rows)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lstm_jax.report import tables
+
 LENGTHS = (196, 784, 4_096, 16_384)
 UNITS = 64
 SEED = 0
@@ -91,14 +93,16 @@ def lru_errors(length: int) -> list[float]:
 
 def main() -> None:
     """Prints the largest error of each way at each length."""
-    print("| recurrence | T | cell | plain | tree | log space |\n|---|---|---|---|---|---|")
+    header = ("recurrence", "T", "cell", "plain", "tree", "log space")
+    rows = []
     for bias, words in ((0.0, "minGRU, keeps 50 %"), (3.0, "minGRU, keeps 95 %")):
         for length in LENGTHS:
             errors = mingru_errors(length, bias)
-            print(f"| {words} | {length:,} | {' | '.join(f'{e:.1e}' for e in errors)} |")
+            rows.append([words, f"{length:,}", *(f"{each:.1e}" for each in errors)])
     for length in LENGTHS:
         errors = lru_errors(length)
-        print(f"| LRU | {length:,} | | {' | '.join(f'{e:.1e}' for e in errors)} | |")
+        rows.append(["LRU", f"{length:,}", "", *(f"{each:.1e}" for each in errors), ""])
+    print(tables.markdown(header, rows), end="")
 
 
 if __name__ == "__main__":

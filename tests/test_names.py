@@ -45,6 +45,7 @@ def test_the_page_and_its_figures_show_what_a_name_hides():
     page = render("report.html", **summary(record, [EVIL]), result=section, sections=[section])
     assert hidden(page) == []
     assert f"{SHOWN}\nsecond row" in page
+    assert hidden("".join(table.files.values())) == []
     figure = drawing.draw(plots.curves, {EVIL: ([0, 1], [1, 2])}, (EVIL, "y"))
     assert hidden(figure.svg) == []
     assert SHOWN in figure.svg

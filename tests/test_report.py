@@ -24,6 +24,7 @@ from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
 from lstm_jax.report.figures.search_history import search_figures
 from lstm_jax.report.page import report
 from lstm_jax.report.summary import summary
+from lstm_jax.report.tables import all_forms
 from lstm_jax.runs.record import is_reported
 from lstm_jax.tasks.images import Images
 
@@ -119,6 +120,53 @@ def test_the_page_needs_no_network_and_no_script_and_captions_name_the_data(
     for caption in captions:
         assert "digits" in caption
     assert page.count("<code>lstm-jax") == 1
+
+
+def test_each_table_of_the_page_is_a_markdown_latex_and_csv_file(trained_sweep, page_and_figures):
+    page, folder = page_and_figures[0], trained_sweep / "report"
+    for name in ("fields", "settings", "compared"):
+        for ending in ("md", "tex", "csv"):
+            assert page.count(f'href="table_{name}.{ending}"') == 1
+    with open(folder / "table_settings.csv") as file:
+        rows = list(csv.reader(file))
+    shown = re.findall(r'<td class="wide">(0\.01|0\.003)</td>', page)
+    assert [row[0] for row in rows[1:]] == shown[:2] == ["0.01", "0.003"]
+    assert rows[0] == ["learning rate", "num parameters", "validation accuracy", "test accuracy"]
+    markdown = (folder / "table_settings.md").read_text().splitlines()
+    assert markdown[2:] == [f"| {' | '.join(row)} |" for row in rows[1:]]
+    latex = (folder / "table_settings.tex").read_text()
+    assert rows[1][2] in latex  # `0.9 (sd 0.1, n 2: too few for an interval)` is one cell
+    assert latex.count(r"\\") == len(rows)
+
+
+def test_a_table_means_the_same_in_every_form():
+    header, rows = ["", "a_b|c"], [["[x] *", "0.5 ± 0.1"], [r"<unk> \a & { ~", 1 / 3], ["__x__", 2]]
+    markdown, latex, text = all_forms("t", header, rows, bold={(0, 1)}).values()
+    assert markdown.splitlines() == [
+        r"|  | a_b\|c |",
+        "| --- | --- |",
+        r"| [x] \* | **0.5 ± 0.1** |",
+        r"| \<unk> \\a & { \~ | 0.3333 |",
+        r"| \_\_x\_\_ | 2 |",
+    ]
+    assert latex.splitlines() == [
+        r"\begin{tabular}{ll}",
+        r"\hline",
+        r" & a\_b$|$c \\",
+        r"\hline",
+        r"{[}x{]} {*} & \textbf{0.5 $\pm$ 0.1} \\",
+        r"$<$unk$>$ \textbackslash{}a \& \{ \textasciitilde{} & 0.3333 \\",
+        r"\_\_x\_\_ & 2 \\",
+        r"\hline",
+        r"\end{tabular}",
+    ]
+    assert [*csv.reader(text.splitlines())] == [
+        header, ["[x] *", "0.5 ± 0.1"], [rows[1][0], str(1 / 3)], ["__x__", "2"],
+    ]  # fmt: skip
+    markdown, latex, text = all_forms("t", (), rows).values()
+    assert markdown.startswith("|  |  |\n| --- |")  # Markdown has no table without a header
+    assert latex.count(r"\hline") == 2
+    assert text.count("\n") == len(rows)
 
 
 def test_without_the_data_all_other_figures_are_there(trained_sweep, no_data):

@@ -8,10 +8,9 @@ slides and notebooks, have black ink.
 
 from __future__ import annotations
 
-import csv
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -19,8 +18,9 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure as Canvas
 
+from lstm_jax.report.tables import FORMS, all_forms
 from lstm_jax.report.template import SPACES
-from lstm_jax.runs.files import csv_cell, printable
+from lstm_jax.runs.files import csv_text, printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c6bb1", "#999999")
 INK = "#010203"  # becomes currentColor
@@ -79,13 +79,27 @@ class Figure(NamedTuple):
 
 
 class TextTable(NamedTuple):
-    """A table of a page, whose cells are text."""
+    """A table of a page, whose cells are text.
+
+    Without a header, the first cell of each row is its name.
+    """
 
     name: str
     title: str
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    bold: Collection[tuple[int, int]] = ()  # (row, column) of cells in bold
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The table in Markdown, LaTeX and CSV, by the names of its files."""
+        return all_forms(self.name, self.header, self.rows, self.bold)
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The names of these files, by the names of the forms."""
+        return dict(zip(FORMS.values(), self.files, strict=True))
 
 
 def draw(
@@ -108,7 +122,7 @@ def draw(
         canvas = Canvas(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         axes = canvas.subplots(rows, columns, squeeze=False).ravel().tolist()
         paint(axes[0] if len(axes) == 1 else axes, *args, **options)
-        svg, points = io.StringIO(), io.StringIO()
+        svg = io.StringIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         canvas.set_layout_engine("none")  # keep this layout: making it takes half of the time
     table = [
@@ -118,9 +132,7 @@ def draw(
         if line.get_marker() not in ("_", "|")  # the caps of an interval
         for x, y in np.asarray(line.get_xydata())
     ]
-    if table:
-        table = [["panel", "curve", "x", "y"], *table]
-        csv.writer(points).writerows([csv_cell(cell) for cell in row] for row in table)
+    points = csv_text([["panel", "curve", "x", "y"], *table]) if table else ""
     text = printable(svg.getvalue(), but=SPACES)
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    return Drawing(text, points.getvalue(), size[0] * columns > WIDE, canvas)
+    return Drawing(text, points, size[0] * columns > WIDE, canvas)

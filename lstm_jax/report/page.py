@@ -164,13 +164,18 @@ def write_page(
 ) -> None:
     """Writes `index.html` with the sections that have elements, their figures, and other pages."""
     sections = [each for each in others if each.elements]
+    head = summary(record, [*notes])
     index = render(
         "report.html",
-        **summary(record, [*notes]),
+        **head,
         result=result,
         sections=sections,
         has_sketch="draw_digit.html" in pages,
     )
+    tables = [table for section in (result, *sections) for table in section.tables]
+    tables += [head[name] for name in ("fields", "single", "settings") if head[name] is not None]
+    for name, content in (item for table in tables for item in table.files.items()):
+        write_text(folder / name, content, sync=False)
     for section in (result, *sections):
         for figure in section.figures:
             write_text(folder / f"{figure.name}.svg", figure.drawing.svg)

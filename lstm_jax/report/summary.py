@@ -7,9 +7,11 @@ import re
 import shlex
 from typing import Any
 
+from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.search import Study
 from lstm_jax.report.curves import data_name, joined_values, setting_name, varied_paths
+from lstm_jax.report.drawing import TextTable
 from lstm_jax.report.verdict import data_line, model_line, verdicts
 from lstm_jax.runs.record import Record
 from lstm_jax.runs.results import Result
@@ -35,6 +37,7 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
         command = re.sub(FALLBACK, "", command)
     summaries = summarise(results)
     best = chosen(summaries)
+    is_single = len(results) == total == 1
     conditions = experiment.condition_axes
     axes = [*conditions, *(path for path in varied_paths(experiment) if path not in conditions)]
     return {
@@ -53,10 +56,9 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
         },
         "commit": (session.get("commit") or "")[:12],
         "tiles": _tiles(record, best, session),
-        "fields": _fields(study),
-        "single": _single(results[0]) if len(results) == total == 1 else None,
+        "fields": TextTable("fields", "", "", (), [*_fields(study).items()]),
+        "single": _single(results[0]) if is_single else None,
         "metric": field_label(experiment.task.metric),
-        "axes": [field_label(path) for path in axes],
         "best": [
             (
                 experiment.condition_label(each.setting),
@@ -67,15 +69,7 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
             for each in best
         ],
         "num_settings": len(summaries),
-        "settings": [
-            [
-                *(format_value(each.setting.values.get(path)) for path in axes),
-                *(each.num_parameters, str(each.validation), str(each.test)),
-                str(each.diverged or ""),
-            ]
-            for each in summaries[:MAX_SETTINGS]
-        ],
-        "others": max(0, len(summaries) - MAX_SETTINGS),
+        "settings": _settings(experiment, summaries, axes) if best and not is_single else None,
         "rungs": {
             step: (sum(not result.dropped for result in rung.values()), len(rung))
             for step, rung in record.rungs.items()
@@ -162,7 +156,25 @@ def _fields(study: Study) -> dict[str, str]:
     return fields
 
 
-def _single(result: Result) -> dict[str, Any]:
+def _settings(experiment: Experiment, summaries: list[Summary], axes: list[str]) -> TextTable:
+    """Returns the settings with the fields in which they differ, their size and their scores."""
+    metric, others = field_label(experiment.task.metric), len(summaries) - MAX_SETTINGS
+    header = [*map(field_label, axes), "num parameters", f"validation {metric}", f"test {metric}"]
+    rows = [
+        [
+            *(format_value(each.setting.values.get(path)) for path in axes),
+            *(each.num_parameters, str(each.validation), str(each.test), str(each.diverged or "")),
+        ]
+        for each in summaries[:MAX_SETTINGS]
+    ]
+    if any(each.diverged for each in summaries):
+        header.append("diverged")
+    rows = [row[: len(header)] for row in rows]
+    caption = f"{others} more settings are in results.csv." if others > 0 else ""
+    return TextTable("settings", "", caption, header, rows)
+
+
+def _single(result: Result) -> TextTable:
     """Returns the result of a run of one member, each value with its name."""
     scores = {
         f"{split} {field_label(name)}": "not finite" if value is None else f"{value:.4f}"
@@ -175,4 +187,6 @@ def _single(result: Result) -> dict[str, Any]:
         for p in ("hidden_size", "learning_rate", "seed")
     }
     count = {"num parameters": f"{result.num_parameters:,}"} if result.num_parameters else {}
-    return scores | count | basic | {"parameters SHA-256": result.parameters_sha256}
+    sha256 = {"parameters SHA-256": result.parameters_sha256 or "unknown"}
+    values = scores | count | basic | sha256
+    return TextTable("result", "", "", (), [*values.items()])

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,15 @@ def csv_cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@")) else printable(value)
+    is_formula = len(value) > 1 and value.startswith(("=", "+", "-", "@"))
+    return f"'{printable(value)}" if is_formula else printable(value)
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Returns a CSV table of these rows, one line each."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(csv_cell, row) for row in rows)
+    return text.getvalue()
 
 
 def problem(message: str) -> EnvironmentProblem:
@@ -165,12 +173,9 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes one line per row, with a header of all names; a name that a row lacks stays empty."""
-    text = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.writer(text, lineterminator="\n")
-    for cells in (names, *([row.get(name, "") for name in names] for row in rows)):
-        writer.writerow(map(csv_cell, cells))
-    write_text(path, text.getvalue())
+    lines = ([row.get(name, "") for name in names] for row in rows)
+    write_text(path, csv_text([names, *lines]))
 
 
 def clear_leftovers(directory: Path, *, recursive: bool = True) -> None:

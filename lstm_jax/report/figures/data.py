@@ -22,6 +22,6 @@ def data_tables(record: Record) -> Iterator[TextTable]:
         lines = [*describe(card), *(f"while reading: {note}" for note in card["notes"])]
         yield TextTable(
             f"data_as_read{suffix}", "How it was read",
-            f"{source}; the first examples of training as the model reads them", ["", ""],
+            f"{source}; the first examples of training as the model reads them", (),
             [line.partition(": ")[::2] for line in lines],
         )  # fmt: skip
