@@ -58,9 +58,9 @@ def quick_figures():
 @pytest.fixture(scope="module")
 def fast_compile():
     """Compiles the programs of the package fast, for the tests of one file."""
-    from fast_compile import fast_programs
+    from fast_compile import fast_jit, programs_by
 
-    with fast_programs():
+    with programs_by(fast_jit):
         yield
 
 

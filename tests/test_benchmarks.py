@@ -192,7 +192,7 @@ def test_the_command_writes_json_and_reports_faults(
 def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
     """Compares mean losses of two steps on the same batches from the same weights."""
     import jax
-    from fast_compile import fast_programs
+    from fast_compile import fast_jit, programs_by
 
     from benchmarks import data, ours
 
@@ -203,7 +203,7 @@ def test_the_runners_programs_train_as_a_plain_step_does(tmp_path):
     data.write(tmp_path, "noise", split)
     np.savez(tmp_path / weights_file(case), **make_weights(case, 0))
     task = load_task(case, tmp_path)
-    with fast_programs():
+    with programs_by(fast_jit):
         with jax.numpy_dtype_promotion("standard"):  # as a peer's process runs, for optax's Adam
             plain = ours.plain(task)["jitted loop"]()(0, 2)
         assert ours.ours(task)["8 microbatches"]()(0, 2) == pytest.approx(plain, rel=1e-5)

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from fast_compile import programs_by, users_jit
 
 from lstm_jax import Experiment
 from lstm_jax.data import images
@@ -26,8 +27,9 @@ def train_baseline():
     """Returns the losses of every tenth step, and the SHA-256 of all final parameters."""
     dataset = images.load_images("digits")
     members = tuple(Experiment(task=Images(dataset="digits")).members())
-    programs = build_programs(Placement(members, 1, 1), dataset, STEPS)
-    state, metrics = programs.segment(programs.init(), 0, STEPS)
+    with programs_by(users_jit):
+        programs = build_programs(Placement(members, 1, 1), dataset, STEPS)
+        state, metrics = programs.segment(programs.init(), 0, STEPS)
     params = {name: np.asarray(leaf)[0] for name, leaf in named_leaves(state.params).items()}
     identity = provenance.identity(dataset.fingerprint, "")
     return {

@@ -5,7 +5,7 @@ import re
 
 import jax
 import pytest
-from fast_compile import fast_jit, fast_programs
+from fast_compile import fast_jit, programs_by
 from run_commands import ENDLESS, SHORT
 
 from lstm_jax.cells import CELLS, get_cell_or_layer
@@ -52,7 +52,7 @@ def test_plan_leaves_out_the_work_that_a_halving_drops(tmp_path, capsys):
     """Of four settings the first quarter is trained of all, the second of two, the rest of one."""
     argv = ["plan", "digits", "--runs-dir", str(tmp_path), *ENDLESS, "--measure"]
     argv += ["--learning-rate", "1e-4", "1e-3", "1e-2", "1e-1", "--halving", "2"]
-    with fast_programs():
+    with programs_by(fast_jit):
         main(argv)
     output = capsys.readouterr().out
     (rate,) = re.findall(r"^ *4 .* ([\d,]+) *$", output, re.MULTILINE)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from event_files import read_events
-from fast_compile import fast_programs
+from fast_compile import fast_jit, programs_by
 from run_commands import SMALL, digests, record_of
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from trained_runs import made_up_record, quiet
@@ -59,7 +59,7 @@ def test_a_finished_run_is_shown_and_not_trained_again(run_command, finished_run
 def test_every_cell_resumes_to_the_same_bits(run_command, tmp_path, cell):
     argv = ("--hidden-size", "4", "--total-examples", "640", "--microbatches", "1")
     argv += ("--checkpoint-every", "3", "--no-report")
-    with fast_programs():
+    with programs_by(fast_jit):
         assert run_command(tmp_path / "whole", *argv, *cell)[0] == 0
         assert run_command(tmp_path / "cut", *argv, *cell, "--max-minutes", "1e-9")[0] == 75
         assert run_command(tmp_path / "cut", *argv, *cell)[0] == 0
@@ -76,7 +76,7 @@ def test_a_data_file_that_changed_is_noticed_by_run_export_and_report(
     argv = ("--task.dataset", str(file), "--hidden-size", "4", "--batch-size", "8")
     argv += ("--total-examples", "80", "--microbatches", "1")
     argv += ("--checkpoint-every", "3", "--no-report")
-    with fast_programs():
+    with programs_by(fast_jit):
         assert run_command(runs, *argv, "--max-minutes", "1e-9")[0] == 75
         np.savez(file, images=images, labels=np.arange(80) % 2 + 1)
         code, _, err = run_command(runs, *argv)
