@@ -1,7 +1,7 @@
 """`jax.jit` for tests of mathematics: it compiles in a fifth of the time, to a slower program.
 
-XLA and LLVM skip most optimisations, so results differ from a user's by rounding. Tests that compare
-one way of training with another use `jax.jit` itself: `test_sweep.py`, `test_run.py` and
+XLA and LLVM skip most optimisations, so results differ from a user's by rounding. Tests that
+compare one way of training with another use `jax.jit` itself: `test_sweep.py`, `test_run.py` and
 `test_reproduce.py`. `conftest.py` lowers the level of optimisation even there. `test_golden.py`
 compares with recorded bits, so it compiles as a user does, and `make bits` compares members so.
 """

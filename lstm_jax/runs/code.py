@@ -66,9 +66,38 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
     task = member.task
     # What a user's own task does may be edited, tasks of this package are as its version says.
     is_outside = is_file_attribute(task.spec_string())
+    # A program of this package is traced once: JAX keeps it. A user's own code may have been edited
+    # since, and what it reads, so a new function makes JAX trace it again.
+    program = _program(spec, is_outside) if user_files(member) else _package_program(spec)
+    arrays: dict[str, Any] = {
+        name: jax.ShapeDtypeStruct(shape, dtype)
+        for name, (shape, dtype) in examples["arrays"].items()
+    }
+    if examples["shared"]:
+        arrays = Split(arrays, examples["shared"])
+    count = num_examples(arrays)
+    fields = jax.tree.map(lambda a: jax.ShapeDtypeStruct((), a.dtype), stack_fields([member]))
+    scalar = jax.ShapeDtypeStruct((), jnp.int32)
+    order = jax.ShapeDtypeStruct((count,), jnp.int32)
+    with user_errors(member):
+        traced = program.trace(fields, arrays, scalar, order, scalar).jaxpr
+    text = ADDRESS.sub("", f"{task.metric} {task.higher_is_better} {traced.jaxpr}")
+    digest = hashlib.sha256(text.encode())
+    for constant in constants(traced):
+        digest.update(np.asarray(constant).tobytes())
+    if is_outside:
+        digest.update(f"{task.metrics} {host_code(type(task))}".encode())
+    if "callback[" in text:  # Python code that JAX calls and does not trace
+        for path in user_files(member):
+            digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text()))).encode())
+    return digest.hexdigest()
 
-    def items(task: Task, outputs: Any, batch: Any) -> dict[str, Any]:
-        return task.evaluation_items(outputs, batch) if is_outside else {}
+
+def _program(spec: ModelSpec, with_items: bool = False) -> jax.stages.Wrapped:
+    """Returns all that JAX computes for a member, as a function of its fields and its examples.
+
+    `with_items` asks for what the task scores of each example besides, which a user's own decides.
+    """
 
     def program(
         member: Experiment, examples: Any, step: Any, order_N: Any, order_epoch: Any
@@ -81,30 +110,13 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
         fused = fuse_kernels(member, state.params)
         outputs = forward.apply_model(member, spec, fused, member.task.inputs(batch))
         scored = member.task.score_items(outputs, batch, training=False)
-        return new, order_N, scored, items(member.task, outputs, batch)
+        items = member.task.evaluation_items(outputs, batch) if with_items else {}
+        return new, order_N, scored, items
 
-    arrays: dict[str, Any] = {
-        name: jax.ShapeDtypeStruct(shape, dtype)
-        for name, (shape, dtype) in examples["arrays"].items()
-    }
-    if examples["shared"]:
-        arrays = Split(arrays, examples["shared"])
-    count = num_examples(arrays)
-    fields = jax.tree.map(lambda a: jax.ShapeDtypeStruct((), a.dtype), stack_fields([member]))
-    scalar = jax.ShapeDtypeStruct((), jnp.int32)
-    order = jax.ShapeDtypeStruct((count,), jnp.int32)
-    with user_errors(member):
-        traced = jax.make_jaxpr(program)(fields, arrays, scalar, order, scalar)
-    text = ADDRESS.sub("", f"{task.metric} {task.higher_is_better} {traced.jaxpr}")
-    digest = hashlib.sha256(text.encode())
-    for constant in constants(traced):
-        digest.update(np.asarray(constant).tobytes())
-    if is_outside:
-        digest.update(f"{task.metrics} {host_code(type(task))}".encode())
-    if "callback[" in text:  # Python code that JAX calls and does not trace
-        for path in user_files(member):
-            digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text()))).encode())
-    return digest.hexdigest()
+    return jax.jit(program)
+
+
+_package_program = cache(_program)
 
 
 def constants(traced: Any) -> Iterator[Any]:
