@@ -451,7 +451,7 @@ class List(Command):
 
 @dataclass(frozen=True)
 class Compare(Command):
-    """Compare runs on one page: fields that differ, metrics, paired differences, curves."""
+    """Compare runs on one page: fields that differ, metrics, paired differences, cells by task."""
 
     runs: tuple[str, ...] = option((), RUN, positional="+")
     runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)

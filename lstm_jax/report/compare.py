@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -14,7 +15,9 @@ from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.report import plots
 from lstm_jax.report.curves import MAX_PANELS, curves_by_setting, setting_name
-from lstm_jax.report.drawing import Figure
+from lstm_jax.report.drawing import Figure, TextTable
+from lstm_jax.report.element_files import write_files, write_pictures
+from lstm_jax.report.grid import Condition, condition_labels, grid_elements
 from lstm_jax.report.plots import Curve
 from lstm_jax.report.template import render
 from lstm_jax.runs import provenance
@@ -23,11 +26,9 @@ from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say, text_table
 from lstm_jax.runs.record import Record, read_run
 from lstm_jax.runs.statistics import Summary, chosen, lead_on_validation, summarise
+from lstm_jax.tasks.task import Task
 
 MAX_RUNS = 8  # whose curves can be told apart
-
-
-Condition = tuple[tuple[str, Any], ...]  # `Experiment.condition`
 
 
 class ComparedRun(NamedTuple):
@@ -39,9 +40,14 @@ class ComparedRun(NamedTuple):
     curves: dict[str, dict[Condition, Curve]]  # of these settings, by metric
 
     @property
+    def task(self) -> Task:
+        """The task of its members, whose conditions may differ."""
+        return self.record.study.experiment.task
+
+    @property
     def metric(self) -> str:
         """The name of the task's metric, in words."""
-        return field_label(self.record.study.experiment.task.metric)
+        return field_label(self.task.metric)
 
 
 def compare(
@@ -49,9 +55,10 @@ def compare(
 ) -> Path:
     """Prints a comparison of runs, writes it as a page in `runs_dir/compare` and returns its path.
 
-    Each run is compared with the first one. Raises UserError where runs cannot be compared, and
-    EnvironmentProblem where members with the same fields were trained by different code; with
-    `other_code` the page says so instead.
+    Each run is compared with the first one. Cells that were trained on several conditions stand in
+    one table beside them. All tables and figures are files beside the page too. Raises UserError
+    where runs cannot be compared, and EnvironmentProblem where members with the same fields were
+    trained by different code; with `other_code` the page says so instead.
     """
     runs = _read(directories, console)
     programs: dict[Experiment, set[str]] = {}
@@ -72,20 +79,30 @@ def compare(
     console.print(text_table(["", *titles], fields, scores), highlight=False)
     for message in (*leads, *notes):
         say(console, message)
-    page = render(
-        "compare.html", titles=titles, fields=fields, scores=scores, leads=leads, notes=notes,
-        figures=_figures(runs),
-    )  # fmt: skip
+    grid = list(grid_elements([(run.title, run.record) for run in runs]))
     names = "\n".join(f"{path.parent.name}/{path.name}" for path in directories)
-    path = runs_dir / "compare" / f"{hashlib.sha256(names.encode()).hexdigest()[:12]}.html"
+    digest = hashlib.sha256(names.encode()).hexdigest()[:12]
+    path, folder = (runs_dir / "compare" / f"{digest}{end}" for end in (".html", "_files"))
+    head = ["", *titles]
+    tables = [TextTable("scores", "", "", head, scores), TextTable("fields", "", "", head, fields)]
+    grid_tables = [each for each in grid if isinstance(each, TextTable)]
+    maps = [each for each in grid if isinstance(each, Figure)]
+    figures = _figures(runs)
+    page = render(
+        "compare.html", titles=titles, scores=tables[0], fields=tables[1], leads=leads, notes=notes,
+        grid_tables=grid_tables, maps=maps, figures=figures, folder=f"{folder.name}/",
+    )  # fmt: skip
     make_folder(path.parent)
+    make_folder(folder)
     write_text(path, page)
+    write_files(folder, [*tables, *grid_tables, *maps, *figures])
     say(console, f"comparison: {path}")
+    write_pictures(folder, [*maps, *figures])
     return path
 
 
 def _read(directories: Sequence[Path], console: Console) -> list[ComparedRun]:
-    """Returns the runs. Raises UserError for a run given twice and for metrics that differ."""
+    """Returns the runs. Raises UserError for a run given twice."""
     paths = [path.resolve() for path in directories]
     if repeated := [path for path in paths if paths.count(path) > 1]:
         name = f"{repeated[0].parent.name}/{repeated[0].name[:6]}"
@@ -110,15 +127,14 @@ def _read(directories: Sequence[Path], console: Console) -> list[ComparedRun]:
             for name in ("loss", experiment.task.metric)
         }
         runs.append(ComparedRun(f"{path.parent.name}/{path.name[:6]}", record, best, curves))
-    if len(metrics := {run.record.study.experiment.task.metric for run in runs}) > 1:
-        raise UserError(f"compare: {' and '.join(sorted(metrics))} cannot be compared")
     return runs
 
 
 def _field_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
     """Returns a row for each field whose values are not the same in all runs."""
     experiments = [run.record.study.experiment for run in runs]
-    rows = []
+    tasks = [run.task.name for run in runs]
+    rows = [["task", *tasks]] if len(set(tasks)) > 1 else []
     named = {path for each in experiments for path in (*each.axes, *each.overrides)}
     for path in dict.fromkeys(path for each in experiments for path in each.values):
         values = [each.values_of(path) if path in each.values else () for each in experiments]
@@ -132,34 +148,15 @@ def _field_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
     return rows
 
 
-def _condition_labels(runs: Sequence[ComparedRun]) -> dict[Condition, str]:
-    """Returns the conditions of all runs, each with a text of the values in which it differs from
-    the others, followed by a colon; the text is empty where there is one condition.
-    """
-    conditions = list(dict.fromkeys(condition for run in runs for condition in run.best))
-    values = [dict(condition) for condition in conditions]
-    paths = [
-        path
-        for path in dict.fromkeys(path for each in values for path in each)
-        if len({str(each.get(path)) for each in values}) > 1
-    ]
-    return {
-        condition: ", ".join(
-            f"{field_label(path)} {format_value(each[path])}" for path in paths if path in each
-        )
-        + (": " if paths else "")
-        for condition, each in zip(conditions, values, strict=True)
-    }
-
-
 def _score_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
     """Returns a row for each score of the chosen settings, condition by condition, and for the
     members done.
     """
-    metric = field_label(runs[0].record.study.experiment.task.metric)
-    head = "setting chosen", "num parameters", f"validation {metric}", f"test {metric}", "diverged"
     rows = []
-    for condition, label in _condition_labels(runs).items():
+    for condition, label in _labels(runs).items():
+        metric = next(run.metric for run in runs if condition in run.best)
+        splits = f"validation {metric}", f"test {metric}"
+        head = "setting chosen", "num parameters", *splits, "diverged"
         columns = []
         for run in runs:
             best = run.best.get(condition)
@@ -170,7 +167,7 @@ def _score_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
             setting = setting_name(experiment, best.setting, experiment.condition_axes)
             scores = best.num_parameters, str(best.validation), str(best.test), str(best.diverged)
             columns.append([setting or "the only one", *scores])
-        rows += [[label + name, *row] for name, *row in zip(head, *columns, strict=True)]
+        rows += [[_before(label) + name, *row] for name, *row in zip(head, *columns, strict=True)]
     done = [f"{run.record.num_done} of {run.record.num_members}" for run in runs]
     return [*rows, ["members done", *done]]
 
@@ -179,14 +176,13 @@ def _leads(runs: Sequence[ComparedRun]) -> list[str]:
     """Returns for each other run how far its chosen settings are ahead of the first run's or behind
     them, in each condition that both have.
     """
-    first, labels, messages = runs[0], _condition_labels(runs), []
+    first, labels, messages = runs[0], _labels(runs), []
     for run in runs[1:]:
         common = [condition for condition in labels if condition in first.best.keys() & run.best]
-        messages += [labels[condition] + _lead(first, run, condition) for condition in common]
+        messages += [_before(labels[each]) + _lead(first, run, each) for each in common]
         if not common and first.best and run.best:
             asked = "; ".join(
-                " and ".join(labels[condition].removesuffix(": ") for condition in each.best)
-                for each in (run, first)
+                " and ".join(labels[condition] for condition in each.best) for each in (run, first)
             )
             messages.append(
                 f"{run.title} and {first.title} are not ranked: they answer different questions "
@@ -221,35 +217,55 @@ def _lead(first: ComparedRun, run: ComparedRun, condition: Condition) -> str:
 
 
 def _notes(runs: Sequence[ComparedRun]) -> list[str]:
-    """Returns what else may make the numbers differ: versions, devices, data."""
-    identities = [
-        # Programs differ with the cell and the task, so they are compared by static key above.
-        [i | {"data": i["data"][:12], "program": ""} for i in run.record.identities.values()]
-        for run in runs
-    ]
-    return [
-        f"{runs[0].title} and {run.title}: {change} in the second"
-        for run, other in zip(runs[1:], identities[1:], strict=True)
-        if other and identities[0]
-        for change in provenance.changed(identities[0][-1], other[-1])
-    ]
+    """Returns what else may make the numbers differ: versions, devices, data of the same name."""
+    first, notes = runs[0], []
+    for run in runs[1:]:
+        pair = [first.record, run.record]
+        if not all(record.identities for record in pair):
+            continue
+        ours, theirs = (record.study.experiment.data_tasks().keys() for record in pair)
+        identities = [
+            # Programs differ with the cell and the task, so they are compared by static key above.
+            identity | {"program": "", "data": identity["data"][:12] if ours & theirs else ""}
+            for identity in (list(record.identities.values())[-1] for record in pair)
+        ]
+        notes += [
+            f"{first.title} and {run.title}: {change} in the second"
+            for change in provenance.changed(*identities)
+        ]
+    return notes
 
 
 def _figures(runs: Sequence[ComparedRun]) -> list[Figure]:
-    """Returns the curves of loss and metric, one for each run that has them: a panel for each
-    condition.
+    """Returns the curves of loss and metric of each task, one for each run that has them: a panel
+    for each condition.
     """
-    labels, figures = _condition_labels(runs), []
-    for name in ("loss", runs[0].record.study.experiment.task.metric):
-        panels: dict[str, dict[str, Curve]] = {}
-        for run in runs:
-            for condition, curve in run.curves[name].items():
-                title = labels.get(condition, "").removesuffix(": ")
-                panels.setdefault(title, {})[run.title] = curve
-        if panels:
+    labels, figures = _labels(runs), []
+    tasks = dict.fromkeys(run.task.name for run in runs)
+    for task in tasks:
+        asked = [run for run in runs if run.task.name == task]
+        for name in ("loss", asked[0].task.metric):
+            panels: dict[str, dict[str, Curve]] = {}
+            for run in asked:
+                for condition, curve in run.curves[name].items():
+                    panels.setdefault(labels.get(condition, ""), {})[run.title] = curve
+            if not panels:
+                continue
             panels = dict(list(panels.items())[:MAX_PANELS])
             plot = plots.draw_panels(panels, ("step", field_label(name)))
-            title = f"{field_label(name).capitalize()} while training"
+            several = f", {task}" if len(tasks) > 1 else ""
+            title = f"{field_label(name).capitalize()} while training{several}"
             caption = "training batches; the chosen setting of each run; mean over its seeds, band "
-            figures.append(Figure(name, title, f"{caption}from lowest to highest", plot))
+            file = re.sub(r"\W+", "_", f"{task}_{name}") if several else name
+            figures.append(Figure(file, title, f"{caption}from lowest to highest", plot))
     return figures
+
+
+def _labels(runs: Sequence[ComparedRun]) -> dict[Condition, str]:
+    """Returns the conditions of all runs, each with its text."""
+    return condition_labels(condition for run in runs for condition in run.best)
+
+
+def _before(label: str) -> str:
+    """Returns the text of a condition as it stands before what is said of it."""
+    return f"{label}: " if label else ""

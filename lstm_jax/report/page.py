@@ -21,6 +21,7 @@ from lstm_jax.predict.trained import TrainedModel, load_member
 from lstm_jax.report.curves import training_figures
 from lstm_jax.report.draw_digit import can_draw_digit, draw_digit_page
 from lstm_jax.report.drawing import Figure, TextTable
+from lstm_jax.report.element_files import write_files, write_pictures
 from lstm_jax.report.figures.activations import activation_figures
 from lstm_jax.report.figures.data import data_tables
 from lstm_jax.report.figures.gradients import cell_gradient_figures, gradient_figures
@@ -34,11 +35,12 @@ from lstm_jax.report.figures.settings import (
     settings_figures,
 )
 from lstm_jax.report.figures.time_scales import time_scale_figures
+from lstm_jax.report.grid import grid_elements
 from lstm_jax.report.runs_page import write_runs_page
 from lstm_jax.report.summary import summary
 from lstm_jax.report.template import render
 from lstm_jax.runs.code import user_errors
-from lstm_jax.runs.files import make_folder, write_bytes, write_text
+from lstm_jax.runs.files import make_folder, write_text
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.progress import say
 from lstm_jax.runs.record import RECORD_CHECKSUM, Record, record_checksum
@@ -100,6 +102,7 @@ def report(
     figures = (
         *(halving_figures(record), search_figures(record), metric_tables(record)),
         *(score_figures(record, run_dir, notes.append), settings_figures(record)),
+        grid_elements([(record.name, record)]),
     )
     result = Section("Result", [element for each in figures for element in each])
     metrics = read_metrics(run_dir, notes.append)
@@ -144,11 +147,7 @@ def report(
         outcome = "the report is written without them"
     sections = [data, training, answers, inside, gradients]
     write_page(folder, record, notes, result, sections, pages)
-    for section in (result, training, answers, inside, gradients):
-        for figure in section.figures:
-            for file_format in ("pdf", "png"):  # slower to make than the page
-                content = figure.drawing.to_bytes(file_format)
-                write_bytes(folder / f"{figure.name}.{file_format}", content)
+    write_pictures(folder, [figure for each in (result, *sections) for figure in each.figures])
     write_text(folder / RECORD_CHECKSUM, checksum)
     say(console, outcome)
     return folder / "index.html"
@@ -172,15 +171,8 @@ def write_page(
         sections=sections,
         has_sketch="draw_digit.html" in pages,
     )
-    tables = [table for section in (result, *sections) for table in section.tables]
-    tables += [head[name] for name in ("fields", "single", "settings") if head[name] is not None]
-    for name, content in (item for table in tables for item in table.files.items()):
-        write_text(folder / name, content, sync=False)
-    for section in (result, *sections):
-        for figure in section.figures:
-            write_text(folder / f"{figure.name}.svg", figure.drawing.svg)
-            if figure.drawing.csv:
-                write_text(folder / f"{figure.name}.csv", figure.drawing.csv)
+    of_head = [head[name] for name in ("fields", "single", "settings") if head[name] is not None]
+    write_files(folder, [*of_head, *(e for each in (result, *sections) for e in each.elements)])
     for name, page in {**pages, "index.html": index}.items():
         write_text(folder / name, page)
 

@@ -233,6 +233,47 @@ def heat_map(
     axes.set_ylabel(labels[1])
 
 
+def draw_result_map(
+    shares_RC: np.ndarray,
+    notes_CR: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+) -> Drawing:
+    """Returns a drawing of results, a note in each field, whose colours are shares from 0 to 1.
+
+    A field of nan has no colour: a result that there is not, or what a row costs.
+    """  # fmt: skip
+    letters = LETTER * max(map(len, rows)) + 0.2
+    lines = max(1, *(note.count("\n") + 1 for column in notes_CR for note in column))
+    head = max(name.count("\n") + 1 for name in columns)
+    widths = [max(map(len, "\n".join([name, *notes]).split("\n"))) for name, notes in
+              zip(columns, notes_CR, strict=True)]  # fmt: skip
+    width = max(0.75, LETTER * max(widths) + 0.15)
+    size = letters + width * len(columns), 0.16 * head + 0.2 + (0.12 + 0.15 * lines) * len(rows)
+    return draw(_result_map, shares_RC, notes_CR, rows, columns, size=size)
+
+
+def _result_map(
+    axes: Axes,
+    shares_RC: np.ndarray,
+    notes_CR: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+) -> None:
+    edges = [np.arange(size + 1) - 0.5 for size in shares_RC.shape]
+    colours = np.ma.masked_invalid(shares_RC)  # as shapes, which stay sharp at every size
+    axes.pcolormesh(edges[1], edges[0], colours, vmin=0, vmax=1, cmap="viridis")
+    axes.set_ylim(edges[0][-1], edges[0][0])
+    for (row, column), share in np.ndenumerate(shares_RC):
+        colour = INK if math.isnan(share) else "white" if share < 0.6 else "black"
+        axes.text(column, row, notes_CR[column][row], ha="center", va="center", fontsize=7.5,
+                  color=colour, linespacing=1.05)  # fmt: skip
+    axes.set_xticks(range(len(columns)), columns, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+
+
 def confusion(axes: Axes, counts_CC: np.ndarray) -> None:
     """Draws how often each label (rows) got each answer (columns); only mistakes have colours."""
     wrong = counts_CC.astype(float)

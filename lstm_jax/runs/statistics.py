@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import nan
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -34,17 +34,27 @@ class Estimate(NamedTuple):
         ends = self.mean - self.half_width, self.mean + self.half_width
         return self.n > 2 and (self.low, self.high) != ends
 
-    def __str__(self) -> str:
-        """Returns the estimate with four decimals, or with three digits of a small mean."""
+    @property
+    def with_interval(self) -> str:
+        """The mean as text, with its interval where it has one."""
+        middle, _, half, low, high = self._texts
+        interval = f" [{low}, {high}]" if self.is_clipped else f" ± {half}"
+        return middle + interval * (self.n > 2)
+
+    @property
+    def _texts(self) -> list[str]:
+        """The numbers after n, with four decimals, or with three digits of a small mean."""
         size = abs(self.mean)
         decimals = 2 - math.floor(math.log10(size)) if 0 < size < 0.01 else 4
-        middle, sd, half, low, high = (f"{value:.{decimals}f}" for value in self[1:])
+        return [f"{value:.{decimals}f}" for value in self[1:]]
+
+    def __str__(self) -> str:
+        """Returns the estimate as text, with its standard deviation."""
+        sd = self._texts[1]
         if self.n == 1:
-            return middle
-        if self.n == 2:
-            return f"{middle} (sd {sd}, n 2: too few for an interval)"
-        interval = f"[{low}, {high}]" if self.is_clipped else f"± {half}"
-        return f"{middle} {interval} (sd {sd}, n {self.n})"
+            return self.with_interval
+        too_few = ": too few for an interval" if self.n == 2 else ""
+        return f"{self.with_interval} (sd {sd}, n {self.n}{too_few})"
 
 
 class Summary(NamedTuple):
@@ -168,10 +178,19 @@ def lead_on_validation(setting: Summary, other: Summary) -> Estimate | None:
     A positive lead means better, also where a lower metric is better. Returns None where the two
     have no seed in common, a member diverged, or they differ in a condition.
     """
-    by_seed = {result.member.seed: result.validation_metric for result in other.results}
+    return _lead(setting, other, lambda result: result.validation_metric)
+
+
+def lead_on_test(setting: Summary, other: Summary) -> Estimate | None:
+    """Returns the lead on the test as `lead_on_validation` does, of settings that are chosen."""
+    return _lead(setting, other, lambda result: result.test_metric)
+
+
+def _lead(setting: Summary, other: Summary, metric: Callable[[Result], float]) -> Estimate | None:
+    by_seed = {result.member.seed: metric(result) for result in other.results}
     sign = 1 if setting.setting.task.higher_is_better else -1
     differences = [
-        sign * (result.validation_metric - by_seed[result.member.seed])
+        sign * (metric(result) - by_seed[result.member.seed])
         for result in setting.results
         if result.member.seed in by_seed
     ]

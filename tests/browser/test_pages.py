@@ -61,7 +61,7 @@ def pages(browser, tmp_path_factory):
     main(["run", "digits", *folder, *TINY, "--cell", "gru", "--note", "another cell"])
     first, second = sorted((runs / "digits").iterdir(), key=lambda path: path.stat().st_ctime)
     main(["compare", str(first), str(second), *folder])
-    (compared,) = (runs / "compare").iterdir()
+    (compared,) = (runs / "compare").glob("*.html")
     reports = [run / "report" / "index.html" for run in (first, second)]
     others = (compared, runs / "index.html", first / "report" / "draw_digit.html")
     return {name: path.as_uri() for name, path in zip(PAGES, (*reports, *others), strict=True)}
