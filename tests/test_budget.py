@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from trained_runs import TINY, run_tiny, tiny_dataset
+from trained_runs import TINY, quiet, run_tiny, tiny_dataset
 
 import lstm_jax
 from lstm_jax import Adding, Experiment, Images, Search, Study, UserError
@@ -14,8 +14,10 @@ from lstm_jax.cli.main import main, parse
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.optim import Constant
+from lstm_jax.report.summary import summary
 from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.record import read_record
+from lstm_jax.runs.rows import read_row
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -80,6 +82,32 @@ def test_a_search_and_a_halving_in_epochs(tmp_path):
     assert [result.steps for result in outcome.members] == [10]
     assert list(outcome.record.rungs) == [5]
     assert outcome.record.study.search == study.search
+
+
+def test_a_search_stops_at_its_budget_in_minutes_and_goes_on_with_a_larger_one(tmp_path):
+    data, console = tiny_dataset(), quiet()
+    experiment = Experiment(total_steps=4, learning_rate=(1e-3, 1e-1), **TINY)
+    search = Search("random", trials=3, trials_at_once=1, search_minutes=1e-9)
+    stopped = run_tiny(
+        tmp_path, Study(experiment, search), data=data, console=console, silent=False
+    )
+    assert (len(stopped.members), stopped.record.batches_begun) == (1, 1)
+    line, notes = "stopped by its budget of 1e-09 minutes after 1 of 3 settings", []
+    summary(stopped.record, notes)
+    assert [line in text for text in (console.file.getvalue(), *notes)] == [True, True]
+    assert read_row(stopped.directory)[0].status == "finished by its budget"
+    assert run_tiny(tmp_path, Study(experiment, search), data=data).record == stopped.record
+
+    larger = replace(search, search_minutes=60)
+    whole = run_tiny(tmp_path, Study(experiment, larger), data=data)
+    assert (len(whole.members), whole.record.stopped_by_budget()) == (3, "")
+    assert whole.members[0] == stopped.members[0]
+    assert read_row(whole.directory)[0].status == "finished"
+    assert whole.record.study.search == larger
+
+    # It has begun all settings: killed after the first one, it trains the others.
+    killed = replace(whole.record, study=stopped.record.study, results=stopped.record.results)
+    assert [killed.batches_begun, killed.is_finished] == [3, False]
 
 
 def test_shards_in_epochs_are_the_members_of_the_whole(tmp_path):

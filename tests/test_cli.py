@@ -13,7 +13,9 @@ from lstm_jax.cli.commands import COMMANDS
 from lstm_jax.cli.parse import ALIASES, parse
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.experiment_values import all_field_specs
+from lstm_jax.config.search import Search
 from lstm_jax.errors import UserError
+from lstm_jax.fields import field_specs
 
 ROOT = Path(__file__).parent.parent
 
@@ -92,6 +94,7 @@ def test_every_alias_stands_for_an_option():
     options = {path.replace("_", "-") for path in all_field_specs(chosen)}
     for command in COMMANDS.values():
         options |= {field.name.replace("_", "-") for field in dataclasses.fields(command)}
+    options |= {field.replace("_", "-") for field in field_specs(Search)}
     assert set(ALIASES.values()) <= options
     # `reproduce` and `new` have options of these names.
     assert not set(ALIASES) & (options - {"steps", "data"})

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.search import Round
+from lstm_jax.config.rounds import Round
 from lstm_jax.config.shards import COORDINATOR, SECRET, launch_secret
 from lstm_jax.errors import EnvironmentProblem
 from lstm_jax.runs.broadcast import broadcast, broadcast_members_left, broadcast_round

@@ -224,6 +224,34 @@ def test_the_history_of_a_search_has_the_best_trial_so_far(monkeypatch, higher_i
     assert not list(search_figures(made_up_record(space)))
 
 
+def test_the_history_of_a_search_shows_the_trials_that_halving_dropped(monkeypatch):
+    """In the order in which they were drawn; the best one so far is of those that were not."""
+    space = Experiment(learning_rate=(1e-4, 1e-1))
+    record = made_up_record(space, Search(method="random", trials=3, halving=2))
+    assert record.study.rungs() == ((391, 2),)
+    rows = {
+        digest: replace(result, steps=391, dropped=score == 4.0, validation={"accuracy": score})
+        for (digest, result), score in zip(record.results.items(), (5.0, 4.0, 6.0), strict=True)
+    }
+    record.rungs = {391: rows}
+    (lost,) = (result.member.digest for result in record.dropped)
+    del record.results[lost]
+    assert record.is_finished
+    drawn = []
+    monkeypatch.setattr(
+        "lstm_jax.report.drawing.draw", lambda _, curves, *__, **___: drawn.append(curves)
+    )
+    (figure,) = search_figures(record)
+    assert drawn == [
+        {
+            "best so far": ([1, 3], [0, 2]),
+            "trial": ([1, 3], [0, 2]),
+            "dropped": ([2], [4]),
+        }
+    ]
+    assert "a dropped trial has the metric of the last rung" in figure.caption
+
+
 def test_names_are_escaped_and_a_single_member_has_its_values_listed(records, tmp_path, no_data):
     evil = "<script>alert(1)</script>"
     member = SWEEP.replace({"learning_rate": 0.01, "seed": 5, "layers": 2})

@@ -133,14 +133,16 @@ def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(
 
 def test_a_tpe_search_resumes_to_the_same_bits(run_command, tmp_path):
     argv = [*SMALL, "--learning-rate", "1e-4", "1e-1", "--search", "tpe", "--trials", "3"]
-    argv += ["--trials-at-once", "2"]
+    argv += ["--trials-at-once", "2", "--halving", "2"]
     assert run_command(tmp_path / "whole", *argv)[0] == 0
     stops = 0
     while run_command(tmp_path / "cut", *argv, "--max-minutes", "1e-9")[0] == 75:
         stops += 1
     assert stops > 3
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
-    assert len(digests(tmp_path / "whole")) == 3
+    assert len(digests(tmp_path / "whole")) == 2  # of two and of one setting
+    (rung,) = record_of(tmp_path / "cut")["rungs"].values()
+    assert sorted(row["dropped"] for row in rung.values()) == [False, True]
 
 
 def events(runs):

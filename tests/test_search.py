@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import mean
 from typing import ClassVar
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstm_jax.config import search as search_module
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import UserError
@@ -41,6 +42,10 @@ STUDIES = {
     "random": Study(SPACE, Search(method="random", trials=7)),
     "random, halving": Study(SPACE, Search(method="random", trials=9, halving=2)),
     "tpe": Study(SPACE, Search(method="tpe", trials=7, trials_at_once=3)),
+    "tpe, halving": Study(SPACE, Search("tpe", trials=7, trials_at_once=4, halving=2)),
+    "random, halving, minutes": Study(
+        SPACE, Search("random", trials=9, trials_at_once=4, halving=2, search_minutes=1)
+    ),
     "budgets": Study(Experiment(batch_size=(64, 128), total_examples=(1000, 2000), seed=(0, 1))),
     "random budgets": Study(
         Experiment(batch_size=(64, 128, 32), **RATES), Search(method="random", trials=6)
@@ -58,7 +63,7 @@ def score(member, step):
 def played(study, scores=None, score=score):
     """Returns all rounds from these scores to the end, and all scores then."""
     scores, rounds = dict(scores or {}), []
-    while (each := study.next_round(scores)) is not None:
+    while (each := study.position(scores).next_round) is not None:
         rounds.append(each)
         scores |= {(m.digest, each.until): score(m, each.until) for m in each.members}
         assert len(rounds) < 100
@@ -152,7 +157,118 @@ def test_a_rung_that_is_not_scored_whole_decides_nothing():
     members = study.members()
     scores = {(m.digest, 87): score(m, 87) for m in members[:-1]}
     assert list(study.finished_rungs(scores)) == []
-    assert study.next_round(scores) == next(study.rounds({}))
+    assert study.position(scores).next_round == next(study.rounds({}))
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The Optuna studies that are made from now on, the latest one last."""
+    studies, make = [], search_module.optuna_study
+
+    def optuna_study(*args, **options):
+        studies.append(make(*args, **options))
+        return studies[-1]
+
+    monkeypatch.setattr(search_module, "optuna_study", optuna_study)
+    return studies
+
+
+@pytest.mark.parametrize("task", [Images(), Distance()])
+def test_each_batch_of_tpe_is_a_bracket_and_optuna_knows_how_far_a_trial_came(told, task):
+    space = Experiment(task=task, hidden_size=(8, 16), seed=(0, 1), **RATES)
+    study = Study(space, Search("tpe", trials=7, trials_at_once=4, halving=2))
+    rounds, scores = played(study)
+    assert study.rungs() == ((196, 2), (391, 1))
+    assert [(len(r.members), r.until) for r in rounds] == [
+        *((8, 196), (4, 391), (2, 782)),
+        *((6, 391), (4, 782)),  # three settings are left: one rung
+    ]
+    decided = list(study.finished_rungs(scores))
+    assert decided == [(rounds[n], rounds[n + 1].members) for n in (0, 1, 3)]
+    assert study.settings_tried(scores) == list(
+        dict.fromkeys(m.setting for each in rounds for m in each.members)
+    )
+    steps = {}
+    for each in rounds:
+        for member in each.members:
+            steps.setdefault(member.setting, {})[each.until] = None
+    list(study.rounds(scores))  # to the end: the last trials are told too
+    trials = told[-1].trials
+    assert [trial.params["learning_rate"] for trial in trials] == [s.learning_rate for s in steps]
+    for trial, (setting, reached) in zip(trials, steps.items(), strict=True):
+        means = {
+            step: mean(scores[setting.replace({"seed": n}).digest, step] for n in (0, 1))
+            for step in reached
+        }
+        *before, last = reached
+        assert trial.state.name == ("PRUNED" if last < 782 else "COMPLETE")
+        assert trial.value == pytest.approx(means[last])
+        assert [*trial.intermediate_values] == [*before, *([last] if last < 782 else [])]
+
+
+def test_a_setting_that_tpe_chooses_again_has_the_scores_of_the_first_time(told):
+    space = Experiment(hidden_size=(8, 16), seed=(0, 1))
+    study = Study(space, Search("tpe", trials=6, trials_at_once=3, halving=2))
+    rounds, scores = played(study)
+    assert [len(each.members) for each in rounds] == [4, 2]
+    assert list(study.rounds(scores)) == rounds
+    values = {}
+    for trial in told[-1].trials:
+        assert trial.state.is_finished()
+        values.setdefault(trial.params["hidden_size"], set()).add((trial.state, trial.value))
+    assert all(len(each) == 1 for each in values.values())
+
+
+def test_halving_trains_the_share_of_the_steps_that_it_says():
+    for name in ("halving", "tpe, halving", "random, halving, minutes"):
+        study, done, trained = STUDIES[name], {}, 0
+        for each in played(study)[0]:
+            trained += sum(each.until - done.get(m, 0) for m in each.members)
+            done |= dict.fromkeys(each.members, each.until)
+        assert study.work_share() == pytest.approx(trained / (782 * study.num_members))
+
+
+def searched(study, scores=(), seconds=0.0, begun=0):
+    """Returns the scores, seconds and batches begun of a search whose rounds take 25 seconds each,
+    and its last position; it goes on from those that are given.
+    """
+    scores = dict(scores)
+    while (position := study.position(scores, seconds, begun)).next_round is not None:
+        begun, each = max(begun, position.batch + 1), position.next_round
+        scores |= {(m.digest, each.until): score(m, each.until) for m in each.members}
+        seconds += 25.0
+    return scores, seconds, begun, position
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+@pytest.mark.parametrize("halving", [0, 2])
+def test_a_budget_in_minutes_begins_no_batch_but_ends_those_that_are_begun(method, halving):
+    search = Search(method, trials=8, trials_at_once=2, halving=halving, search_minutes=1)
+    study = Study(Experiment(**RATES), search)
+    longer = Study(Experiment(**RATES), replace(search, search_minutes=100))
+    whole, _, _, position = searched(longer)
+    assert position == (None, 4, 8)
+    scores, *rest = searched(study)
+    # A batch of one round takes 25 s; one of two takes 50 s, so that the second one ends too late.
+    batches, took = (2, 100) if halving else (3, 75)
+    assert rest == [took, batches, (None, batches, 2 * batches)]
+    assert scores.items() < whole.items()
+    assert searched(study, scores, took, batches)[0] == scores
+    for lost in scores:  # the run was killed, or a checkpoint was lost
+        left = {key: value for key, value in scores.items() if key != lost}
+        assert searched(study, left, took, batches)[0] == scores
+    assert searched(longer, scores, took, batches)[0] == whole
+    assert study.position({}, seconds=1e9).next_round is not None  # one batch is always trained
+    assert study.digest == longer.digest
+
+
+def test_without_a_budget_random_settings_with_halving_are_another_run():
+    """They are compared all with all then."""
+    search = Search("random", trials=8, halving=2)
+    digests = [
+        Study(SPACE, replace(search, search_minutes=minutes)).digest for minutes in (1, 9, None)
+    ]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_budgets_as_axes_are_rounds_by_their_steps():
@@ -296,10 +412,13 @@ def test_every_seed_of_a_trial_is_trained():
         ({"halving": 2}, {"total_examples": (64, 128)}, "give one batch_size"),
         ({"halving": 2}, {**TWO_RATES, "total_examples": 1}, "1 rungs do not fit into 1 steps"),
         (
-            {"method": "tpe", "trials": 9, "halving": 3},
+            {"method": "tpe", "trials": 9, "trials_at_once": 2, "halving": 3},
             TWO_RATES,
-            "of a grid or of a random",
+            "no rung with 2 settings at once; give a trials_at_once of at least 3",
         ),
+        ({"method": "tpe", "trials": 2, "halving": 3}, TWO_RATES, "give at least 3 of them"),
+        ({"search_minutes": 5}, TWO_RATES, "a grid has no such budget"),
+        ({"search_minutes": 0}, TWO_RATES, "0 is not between .*; none switches it off"),
     ],
 )
 def test_a_search_that_cannot_be_is_one_line(search, values, words):

@@ -65,7 +65,7 @@ def test_a_shard_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
     assert {shard.digest for shard in shards} == {study.digest}
     for shard in shards:
         assert Study.from_values(json.loads(json.dumps(shard.to_values()))) == shard
-        assert shard.next_round({}).members[0] in shard.members()
+        assert shard.position({}).next_round.members[0] in shard.members()
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def test_a_shard_is_a_study_of_its_members_with_the_digest_of_the_whole(study):
     [
         (Search(halving=2), 2, "a halving depends on the metrics of all members"),
         (Search("tpe", 4), 2, "search tpe depends on the metrics of all members"),
+        (Search("random", 4, search_minutes=1), 2, "a budget in minutes depends on the time"),
         (Search(), 13, "13 shards are more than the study has: 12 members"),
     ],
 )

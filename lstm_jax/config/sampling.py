@@ -140,6 +140,24 @@ def from_optuna(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
     return setting
 
 
+def tell_optuna(
+    study: optuna.Study, trial: optuna.Trial, reached: Mapping[int, float], *, is_pruned: bool
+) -> None:
+    """Tells Optuna the metric of a trial at each step at which it was scored, the last one last.
+
+    TPE ranks the trials that were pruned behind all others, those that came further first.
+    """
+    from optuna.trial import TrialState
+
+    *before, last = reached
+    for step in [*before, last] if is_pruned else before:
+        trial.report(reached[step], step)
+    if is_pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, reached[last])
+
+
 def _optuna_choice(value: Any) -> Any:
     """Returns a value of a kind that Optuna takes: a component becomes its text."""
     return format_value(value) if isinstance(value, Component) else value

@@ -1,9 +1,10 @@
 """Which members are trained next, and up to which step. Pure: no I/O and no clock.
 
-A run is a sequence of rounds. A grid is one round, up to the last step. Successive halving has one
-round for each rung, with fewer settings each time. Optuna's search has one round for each batch of
-trials. The next round is a function of the study and of the recorded validation metrics, so a
-search that was killed continues exactly as it would have.
+A run is a sequence of batches of settings, and a batch is a sequence of rounds. A grid is one
+batch, Optuna's search has one for each few trials that are chosen at once. A batch is one round, up
+to the last step; with successive halving it has one for each rung, with fewer settings each time.
+The next round is a function of the study and of what is on record, so a search that was killed
+continues exactly as it would have.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -20,6 +20,16 @@ from typing import Any, NamedTuple
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_fields import BUDGETS
 from lstm_jax.config.experiment_values import Values
+from lstm_jax.config.rounds import (
+    Round,
+    Scores,
+    bracket,
+    halving_rungs,
+    halving_steps,
+    is_scored,
+    mean,
+    rounds_by_steps,
+)
 from lstm_jax.config.sampling import (
     Range,
     Space,
@@ -28,12 +38,11 @@ from lstm_jax.config.sampling import (
     optuna_study,
     random_settings,
     search_space,
+    tell_optuna,
 )
 from lstm_jax.config.shards import Shard, parse_shard, shard_members
 from lstm_jax.errors import UserError, did_you_mean
 from lstm_jax.fields import Axis, axis, check_value, field_specs
-
-Scores = Mapping[tuple[str, int], float]  # validation metric by member's digest and steps
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,10 @@ class Search:
         0, "number of settings to search; each is trained with every seed", low=0, high=100_000
     )
     trials_at_once: Axis[int] = axis(
-        4, "number of settings that `tpe` chooses at once, before their metrics are known",
+        4,
+        "number of settings that `tpe` chooses at once, before their metrics are known; with a "
+        "halving they are compared with each other; a search with `search_minutes` begins so many "
+        "at once",
         low=1, high=10_000,
     )  # fmt: skip
     search_seed: Axis[int] = axis(0, "random seed of the search", low=0, high=2**32 - 1)
@@ -61,6 +73,12 @@ class Search:
         "successive halving: at each rung only the best 1 / halving of the settings, by their mean "
         "validation metric over seeds, are trained further; 0: off",
         low=0, high=1000,
+    )  # fmt: skip
+    search_minutes: Axis[float | None] = axis(
+        None,
+        "budget of a search in minutes on the clock: `random` and `tpe` begin no new settings once "
+        "the run has taken so long; those that it has begun are trained to their end",
+        low=1e-9, high=1e7,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -71,12 +89,19 @@ class Search:
                 raise UserError(f"{option}: takes one value, not several")
             object.__setattr__(self, name, value)
 
+    @property
+    def in_batches(self) -> bool:
+        """Whether settings are tried a few at a time, not all side by side."""
+        has_budget = self.search_minutes is not None
+        return self.method == "tpe" or (self.method == "random" and has_budget)
 
-class Round(NamedTuple):
-    """Members that are trained side by side until all have done this many steps."""
 
-    members: tuple[Experiment, ...]
-    until: int
+class Position(NamedTuple):
+    """How far a search is."""
+
+    next_round: Round | None  # None: it is finished
+    batch: int  # the number of the batch of this round, from 0
+    num_tried: int  # settings in the batches before it
 
 
 @dataclass(frozen=True)
@@ -99,6 +124,12 @@ class Study:
         if search.method == "grid":
             if search.trials:
                 raise UserError("trials: a grid has none; use --search random or tpe")
+            if search.search_minutes is not None:
+                raise UserError(
+                    "search_minutes: a grid has no such budget, since all its settings are "
+                    "compared; use --search random or tpe, or --max-minutes, which stops a run and "
+                    "saves it"
+                )
         elif not self._space:
             raise UserError(f"search: {search.method} needs a field with several values")
         elif not search.trials:
@@ -107,11 +138,14 @@ class Study:
             self._check_halving()
         if self.shard is None:
             return
-        if search.halving or search.method == "tpe":
-            name = "a halving" if search.halving else "search tpe"
+        if search.halving or search.in_batches:
+            depends = "a budget in minutes depends on the time"
+            if search.halving or search.method == "tpe":
+                name = "a halving" if search.halving else "search tpe"
+                depends = f"{name} depends on the metrics"
             raise UserError(
-                f"shard: {name} depends on the metrics of all members, so it cannot be split into "
-                "shards; --shard 1/1 trains it as a whole"
+                f"shard: {depends} of all members, so it cannot be split into shards; "
+                "--shard 1/1 trains it as a whole"
             )
         if self.shard.count > (count := len(self._all_members)):
             have = "1 member" if count == 1 else f"{count} members"
@@ -119,8 +153,8 @@ class Study:
 
     def _check_halving(self) -> None:
         halving, experiment = self.search.halving, self.experiment
-        if halving == 1 or self.search.method == "tpe":
-            raise UserError("halving: 2 or more, of a grid or of a random search; 0 for none")
+        if halving == 1:
+            raise UserError("halving: 2 or more; 0 for none")
         if experiment.values_of("patience") != (None,):
             raise UserError(
                 "halving: compares settings after the same number of steps, and patience stops "
@@ -133,6 +167,11 @@ class Study:
             raise UserError(
                 "halving: compares settings after the same number of steps; give one batch_size "
                 "and one total_examples, total_steps or total_epochs of one data set, or halving 0"
+            )
+        if self.search.in_batches and self.batch_sizes[0] < halving <= self.num_settings:
+            raise UserError(
+                f"halving: {halving} leaves no rung with {self.batch_sizes[0]} settings at once; "
+                f"give a trials_at_once of at least {halving}, or 0 for no halving"
             )
         if self.num_settings < halving:
             raise UserError(
@@ -164,6 +203,10 @@ class Study:
         """Twelve hex digits that name this study and its shards; a grid has its experiment's."""
         default = asdict(Search())
         changed = {k: v for k, v in asdict(self.search).items() if v != default[k]}
+        # Another budget goes on with the same run, unless it is other settings that are compared.
+        has_budget = changed.pop("search_minutes", None) is not None
+        if has_budget and self.search.halving and self.search.method == "random":
+            changed["in_batches"] = True
         if not changed:
             return self.experiment.digest
         text = json.dumps([self.experiment.overrides, changed], sort_keys=True)
@@ -195,76 +238,83 @@ class Study:
         """The number of members that are tried in all shards."""
         return self.num_settings * len(self.experiment.values_of("seed"))
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The number of settings in each batch."""
+        count = self.num_settings
+        size = self.search.trials_at_once if self.search.in_batches else count
+        return tuple(min(size, count - first) for first in range(0, count, size))
+
     def rungs(self) -> tuple[tuple[int, int], ...]:
-        """Returns the rungs of successive halving: (step, number of settings that are kept).
-
-        Jamieson and Talwalkar, "Non-stochastic best arm identification" (2016): each rung lies at
-        `halving` times the step of the rung before it, and so does the last step of training.
-        """
-        eta = self.search.halving
-        if eta < 2:
+        """Returns the rungs of the first batch: (step, number of settings that are kept)."""
+        if not self.search.halving:
             return ()
-        steps, count = self.experiment.num_steps, 0
-        while eta ** (count + 1) <= self.num_settings:
-            count += 1
-        powers = [eta**n for n in range(1, count + 1)]
-        return tuple(
-            (-(-steps // power), -(-self.num_settings // cut))
-            for power, cut in zip(reversed(powers), powers, strict=True)
-        )
+        return halving_rungs(self.batch_sizes[0], self.experiment.num_steps, self.search.halving)
 
-    def next_round(self, scores: Scores) -> Round | None:
-        """Returns the first round with a member that has no score; None when all are done."""
-        return next((r for r in self.rounds(scores) if not _is_scored(r, scores)), None)
+    def position(self, scores: Scores, seconds: float = 0.0, num_begun: int = 0) -> Position:
+        """Returns how far a search is, with the first round that has a member without a score.
+
+        Once it has taken as many `seconds` as its budget has, no batch is begun. The first
+        `num_begun` batches, and the first of all, are trained to their end.
+        """
+        budget, num_tried = self.search.search_minutes, 0
+        is_spent = budget is not None and seconds >= 60 * budget
+        for number, (size, rounds) in enumerate(
+            zip(self.batch_sizes, self._batches(scores), strict=False)
+        ):
+            for each in rounds:
+                if not is_scored(each, scores):
+                    is_over = is_spent and number >= max(num_begun, 1)
+                    return Position(None if is_over else each, number, num_tried)
+            num_tried += size
+        return Position(None, len(self.batch_sizes), num_tried)
 
     def members(self) -> list[Experiment]:
         """Returns all members that are known before any score: of `tpe` the first trials only."""
-        if self.search.method == "tpe" or self.search.halving:
+        if self.search.method == "tpe":
             return list(next(self.rounds({})).members)
-        return [member for each in self.rounds({}) for member in each.members]
+        return [m for each in rounds_by_steps(self._shard_members) for m in each.members]
 
     def work_share(self) -> float:
         """Returns the fraction of all members' steps that halving trains, from 0 to 1."""
         if not self.search.halving:
             return 1.0
-        steps, settings, done, total = self.experiment.num_steps, self.num_settings, 0, 0
-        for step, kept in self.rungs():
-            total += settings * (step - done)
-            settings, done = kept, step
-        return (total + settings * (steps - done)) / (self.num_settings * steps)
+        steps, eta = self.experiment.num_steps, self.search.halving
+        trained = sum(halving_steps(size, steps, eta) for size in self.batch_sizes)
+        return trained / (self.num_settings * steps)
 
     def finished_rungs(self, scores: Scores) -> Iterator[tuple[Round, tuple[Experiment, ...]]]:
         """Yields each rung at which all members are scored, and the members that go on."""
-        kept = dict(self.rungs())
-        for each in self.rounds(scores):
-            if each.until not in kept or not _is_scored(each, scores):
-                return
-            yield each, self._survivors(each, scores, kept[each.until])
+        for rounds in self._batches(scores) if self.search.halving else ():
+            rung = None
+            for each in rounds:
+                if rung is not None:
+                    yield rung, each.members
+                if not is_scored(each, scores):
+                    return
+                rung = each
 
     def rounds(self, scores: Scores) -> Iterator[Round]:
         """Yields the rounds in order. `scores` must hold a round before the next one is taken."""
+        return itertools.chain.from_iterable(self._batches(scores))
+
+    def settings_tried(self, scores: Scores) -> list[Experiment]:
+        """Returns the settings of all rounds that are scored, in the order in which they came."""
+        done = itertools.takewhile(lambda each: is_scored(each, scores), self.rounds(scores))
+        return list(dict.fromkeys(member.setting for each in done for member in each.members))
+
+    def _batches(self, scores: Scores) -> Iterator[Iterator[Round]]:
+        """Yields the rounds of each batch. `scores` must hold them before the next one is taken."""
         if self.search.method == "tpe":
-            yield from self._tpe_rounds(scores)
+            yield from self._tpe_batches(scores)
             return
-        members = self._shard_members
-        for step, kept in self.rungs():
-            each = Round(members, step)
-            yield each
-            members = self._survivors(each, scores, kept)
-        yield from _by_steps(members)
-
-    def _survivors(self, each: Round, scores: Scores, kept: int) -> tuple[Experiment, ...]:
-        """Returns the members of the `kept` settings with the best mean metric over seeds.
-
-        A setting is kept or dropped as a whole: dropping its unlucky seeds would flatter its mean.
-        A tie goes to the setting that comes first in the grid.
-        """
-        metrics: dict[Experiment, list[float]] = {}
-        for member in each.members:
-            metrics.setdefault(member.setting, []).append(scores[member.digest, each.until])
-        sign = -1 if self.experiment.task.higher_is_better else 1
-        best = set(sorted(metrics, key=lambda setting: sign * _mean(metrics[setting]))[:kept])
-        return tuple(member for member in each.members if member.setting in best)
+        members, num_seeds = self._shard_members, len(self.experiment.values_of("seed"))
+        if not self.search.in_batches:
+            yield bracket(members, scores, self.search.halving)
+            return
+        for size in self.batch_sizes:
+            yield bracket(members[: size * num_seeds], scores, self.search.halving)
+            members = members[size * num_seeds :]
 
     @cached_property
     def _all_members(self) -> tuple[Experiment, ...]:
@@ -289,8 +339,11 @@ class Study:
         for setting, seed in itertools.product(settings, self.experiment.values_of("seed")):
             yield self.experiment.at({**setting, "seed": seed})
 
-    def _tpe_rounds(self, scores: Scores) -> Iterator[Round]:
-        """Yields the rounds of `tpe`: Optuna's sampler replays all trials from their scores."""
+    def _tpe_batches(self, scores: Scores) -> Iterator[Iterator[Round]]:
+        """Yields the batches of `tpe`: Optuna's sampler replays all trials from their scores.
+
+        A setting that is chosen again is not trained again: the trial has the scores of the first.
+        """
         at_once, trials = self.search.trials_at_once, self.search.trials
         study = optuna_study(
             self.search.search_seed,
@@ -299,15 +352,21 @@ class Study:
             higher_is_better=self.experiment.task.higher_is_better,
         )
         space, distributions = self._space, optuna_distributions(self._space)
-        for first in range(0, trials, at_once):
-            asked = [study.ask(distributions) for _ in range(min(at_once, trials - first))]
-            batch = [(trial, from_optuna(space, trial.params)) for trial in asked]
-            # Two trials may choose the same setting; its members are trained once.
-            members = {m.digest: m for _, each in batch for m in self._with_seeds([each])}
-            yield from _by_steps(members.values())
-            for trial, setting in batch:
-                metrics = [scores[m.digest, m.num_steps] for m in self._with_seeds([setting])]
-                study.tell(trial, _mean(metrics))
+        rung_steps, known = [step for step, _ in self.rungs()], set[str]()
+        for size in self.batch_sizes:
+            asked = [study.ask(distributions) for _ in range(size)]
+            settings = [from_optuna(space, trial.params) for trial in asked]
+            members = {m.digest: m for m in self._with_seeds(settings) if m.digest not in known}
+            known |= members.keys()
+            yield bracket(tuple(members.values()), scores, self.search.halving)
+            for trial, setting in zip(asked, settings, strict=True):
+                alike = list(self._with_seeds([setting]))
+                reached = {
+                    step: mean([scores[m.digest, step] for m in alike])
+                    for step in (*rung_steps, alike[0].num_steps)
+                    if all((m.digest, step) in scores for m in alike)
+                }
+                tell_optuna(study, trial, reached, is_pruned=alike[0].num_steps not in reached)
 
     def to_values(self) -> dict[str, Any]:
         """Returns all values as JSON has them."""
@@ -332,20 +391,3 @@ class Study:
             Search(**search),
             parse_shard(shard, {}) if shard else None,
         )
-
-
-def _by_steps(members: Iterable[Experiment]) -> Iterator[Round]:
-    """Yields a round for each last step: members differ in it where the budget is an axis."""
-    by_steps: dict[int, list[Experiment]] = {}
-    for member in members:
-        by_steps.setdefault(member.num_steps, []).append(member)
-    for steps, alike in sorted(by_steps.items()):
-        yield Round(tuple(alike), steps)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)  # `statistics` takes a hundredth of a second
-
-
-def _is_scored(each: Round, scores: Scores) -> bool:
-    return all((member.digest, each.until) in scores for member in each.members)

@@ -31,6 +31,8 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
     experiment, total = study.experiment, record.num_members
     if not record.is_finished:
         notes.insert(0, f"This run is unfinished: {len(results)} of {total} members are done.")
+    if stopped := record.stopped_by_budget():
+        notes.insert(0, f"This search was {stopped}.")
     session = record.sessions[-1] if record.sessions else {}
     command = shlex.join(["lstm-jax", *session.get("command", [])])
     if experiment.task.built_in() is not None:  # no data was replaced, as the option would suggest

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.search import Round
+from lstm_jax.config.rounds import Round
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.runs.checkpoints import Saved
 from lstm_jax.runs.json_files import check

@@ -105,12 +105,20 @@ def describe_work(
         first, last = min(started.values()), max(started.values())
         step = f"step {first}" if first == last else f"steps {first} to {last}"
         lines.append(f"{len(started)} of them go on from {step}, where they were saved")
+    search = study.search
+    of_batch = f" of {study.batch_sizes[0]}" if search.in_batches else ""
     lines += [
-        f"rung at step {step}: the best {kept} settings go on" for step, kept in study.rungs()
+        f"rung at step {step}: the best {kept} settings{of_batch} go on"
+        for step, kept in study.rungs()
     ]
+    if search.search_minutes is not None:
+        lines.append(
+            f"no settings are begun after {search.search_minutes:g} minutes on the clock, "
+            f"{record.session_seconds / 60:.1f} of which are over"
+        )
     if total > num_known:
         lines.append(
-            f"the table is of the first {study.search.trials_at_once} of {study.search.trials} "
+            f"the table is of the first {search.trials_at_once} of {search.trials} "
             f"trials; the next are chosen by their {experiment.task.metric}"
         )
     return lines

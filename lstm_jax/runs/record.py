@@ -12,7 +12,7 @@ from typing import Any
 import lstm_jax
 from lstm_jax import stand_ins
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.search import Study
+from lstm_jax.config.search import Position, Study
 from lstm_jax.data.dataset import Dataset
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.plugins import is_file_attribute
@@ -64,6 +64,7 @@ SCHEMA = {
     "begin_with?": {str: ORIGIN},
     "members": {str: results.SCHEMA},
     "rungs": {str: {str: results.SCHEMA}},
+    "batches_begun?": range(2**63),
     "sha256": str,
 }
 
@@ -84,6 +85,7 @@ class Record:
     # The member of another run whose parameters start a member, by the member's digest.
     begin_with: dict[str, dict[str, str]] = field(default_factory=dict)
     note: str = ""  # what the user wrote down about the run; decides no number
+    batches_begun: int = 0  # of a search with a budget in minutes; they are trained to their end
     # Finished members to be trained again. Their results stay on record until then.
     distrusted: set[str] = field(default_factory=set, compare=False)
 
@@ -114,10 +116,35 @@ class Record:
         return len(self.results) - len(self.distrusted) + len(self.dropped)
 
     @property
+    def session_seconds(self) -> float:
+        """The seconds on the clock of all sessions, without those of runs that were joined."""
+        return sum(each.get("seconds", 0.0) for each in self.sessions if "in" not in each)
+
+    def position(self) -> Position:
+        """Returns how far the run is: a function of what is on record."""
+        return self.study.position(self.scores, self.session_seconds, self.batches_begun)
+
+    def stopped_by_budget(self) -> str:
+        """Returns what a search with a budget in minutes has tried, where the budget has ended it
+        before all its trials; else nothing.
+        """
+        minutes, num_settings = self.study.search.search_minutes, self.study.num_settings
+        if minutes is None:
+            return ""
+        try:
+            next_round, _, num_tried = self.position()
+        except EnvironmentProblem:  # as in `is_finished`
+            return ""
+        if next_round is not None or num_tried == num_settings:
+            return ""
+        of = f"{num_tried} of {num_settings} settings"
+        return f"stopped by its budget of {minutes:g} minutes after {of}"
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run has nothing left to train."""
         try:
-            return self.study.next_round(self.scores) is None
+            return self.position().next_round is None
         except EnvironmentProblem:  # Optuna, which chooses the next trials, is not installed
             return self.num_done >= self.study.num_members
 
@@ -125,10 +152,10 @@ class Record:
     def num_members(self) -> int:
         """The number of all members, whether trained, dropped or still to train.
 
-        Two trials of `tpe` may choose the same setting: until the run is finished, this is the
-        largest possible number.
+        Two trials of `tpe` may choose the same setting, and a budget in minutes may end a search:
+        until the run is finished, this is the largest possible number.
         """
-        if self.study.search.method == "tpe" and self.is_finished:
+        if self.study.search.in_batches and self.is_finished:
             return self.num_done
         return self.study.num_members
 
@@ -189,7 +216,7 @@ class Record:
             return {digest: row.to_values(experiment) for digest, row in rows.items()}
 
         self.results = in_order(self.results)
-        self.rungs = {step: in_order(rung) for step, rung in self.rungs.items()}
+        self.rungs = {step: in_order(rung) for step, rung in sorted(self.rungs.items())}
         described = {
             each.spec_string(): stand_ins.describe(type(each))
             for each in experiment.all_components()
@@ -208,6 +235,7 @@ class Record:
             **({"begin_with": self.begin_with} if self.begin_with else {}),
             "members": to_values(self.results),
             "rungs": {str(step): to_values(rung) for step, rung in self.rungs.items()},
+            **({"batches_begun": self.batches_begun} if self.batches_begun else {}),
         }
         write_json(directory / "record.json", with_checksum(value))
 
@@ -246,6 +274,7 @@ def read_record(directory: Path, own: Experiment | None = None) -> Record | None
                 _results(study.experiment, value["members"]),
                 {int(s): _results(study.experiment, rows) for s, rows in value["rungs"].items()},
                 value["sources"], value.get("begin_with", {}), value.get("note", ""),
+                value.get("batches_begun", 0),
             )  # fmt: skip
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error

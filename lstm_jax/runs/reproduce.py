@@ -85,12 +85,13 @@ def recorded_steps(record: Record, rows: Rows) -> dict[str, tuple[Experiment, in
 
     A finished member is trained to the end of its budget: what stopped it stops it again.
     """
-    members = {}
-    if record.study.search.method != "tpe":
-        started = {member.digest: member for member in record.study.members()}
-        for digest, step in sorted(rows):
-            if digest in started:
-                members[digest] = started[digest], step + 1
+    members, is_tpe = {}, record.study.search.method == "tpe"
+    started = {} if is_tpe else {member.digest: member for member in record.study.members()}
+    for rung in record.rungs.values():  # `tpe` has dropped members that nothing else names
+        started |= {digest: result.member for digest, result in rung.items()}
+    for digest, step in sorted(rows):
+        if digest in started:
+            members[digest] = started[digest], step + 1
     for digest, result in record.results.items():
         members[digest] = result.member, result.member.num_steps
     if not members:

@@ -101,7 +101,8 @@ def status_of(directory: Path, record: Record) -> str:
         num_diverged = sum(result.diverged_at is not None for result in record.results.values())
         if num_diverged == len(record.results) > 0:
             return "diverged"
-        return f"finished, {num_diverged} diverged" if num_diverged else "finished"
+        by_budget = " by its budget" if record.stopped_by_budget() else ""
+        return f"finished{by_budget}" + (f", {num_diverged} diverged" if num_diverged else "")
     saved = checkpoints.saved_members(directory)
     steps = [step for digest, step in saved.items() if digest not in record.results]
     word = "stopped" if has_ended else "interrupted"

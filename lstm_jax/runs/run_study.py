@@ -18,7 +18,8 @@ import numpy as np
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.search import Round, Study
+from lstm_jax.config.rounds import Round
+from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import say_nothing
 from lstm_jax.errors import DivergedError, EnvironmentProblem, Interrupted, Stopped, UserError
 from lstm_jax.runs.begin_with import begin_states, find_origins, resolve_begin_with
@@ -102,7 +103,8 @@ def run(
                 stamp = session.record.metadata.get(key, {}).get("file_stamp")
                 if stamp and stamp != file_stamp(task) and not datasets:
                     session.record.check_data(load()[key])
-            session.say("already finished; move the run directory away to train it again")
+            if not session.record.stopped_by_budget():
+                session.say("already finished; move the run directory away to train it again")
             with logging(session, loggers):
                 pass  # they receive the results on record
         else:
@@ -127,6 +129,8 @@ def run(
                     *(console, session.study, results, dropped, rows),
                     session.record.trivial_score_of,
                 )
+                if stopped := session.record.stopped_by_budget():
+                    session.say(f"{stopped}; with a larger --search-minutes it goes on")
                 infinite = [r for r in results if r.diverged_at is None and not r.has_finite_test]
                 if infinite and len(results) > 1:
                     count = f"{len(infinite)} of {len(results)} members"
@@ -212,7 +216,7 @@ def groups_to_train(session: RunSession, datasets: Datasets) -> Iterator[tuple[T
     """
     session.decide_rungs()  # of a rung after which the run was killed
     experiment = session.study.experiment
-    while (current := broadcast_round(session.next_round, experiment)) is not None:
+    while (current := broadcast_round(session.begin_round, experiment)) is not None:
         if processes.is_main_process():
             record_origins(session, current.members)
             reuse_finished(session, current.members)

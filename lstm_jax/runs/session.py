@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,8 @@ from typing import Any
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
-from lstm_jax.config.search import Round, Study
+from lstm_jax.config.rounds import Round
+from lstm_jax.config.search import Study
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.runs import checkpoints, provenance
@@ -52,6 +54,7 @@ class RunSession:
     # parameters that it begins with.
     identities: dict[tuple[Experiment, str, str], str] = field(default_factory=dict)
     loggers: Sequence[Logger] = ()  # of the main process; metrics.jsonl is the first one
+    started: float = 0.0  # when training began, by the clock of this process
 
     @property
     def study(self) -> Study:
@@ -61,13 +64,29 @@ class RunSession:
         """Prints a line for the user."""
         say(self.console, line)
 
-    def next_round(self) -> Round | None:
-        """Returns the next members to train; None when the run is finished."""
-        return self.study.next_round(self.record.scores)
+    def begin_round(self) -> Round | None:
+        """Returns the next members to train; None when the run is finished.
+
+        A search with a budget in minutes is decided by the time that is put on record here, and so
+        is that it has begun these settings: a run that is killed then trains them to their end.
+        """
+        if self.study.search.search_minutes is None:
+            return self.record.position().next_round
+        self.record_seconds()
+        position = self.record.position()
+        if position.next_round is not None:
+            self.record.batches_begun = max(self.record.batches_begun, position.batch + 1)
+        self.save_record()
+        return position.next_round
 
     def has_finished(self) -> bool:
         """Returns whether no member is left to train."""
-        return self.next_round() is None
+        return self.record.position().next_round is None
+
+    def record_seconds(self) -> None:
+        """Puts the time that this session has taken so far on record."""
+        seconds = time.perf_counter() - self.started
+        self.record.sessions[-1]["seconds"] = math.ceil(1000 * seconds) / 1000  # never less
 
     def identity_of(self, member: Experiment) -> str:
         """Returns the digest of the identity under which this process trains a member.
@@ -144,17 +163,18 @@ class RunSession:
     def decide_rungs(self) -> None:
         """Records, rung by rung, which members go on and which are dropped."""
         for rung_round, going_on in self.study.finished_rungs(self.record.scores):
-            rung = self.record.rungs[rung_round.until]
-            if all(result.dropped is not None for result in rung.values()):
+            rung = self.record.rungs[rung_round.until]  # of the members of all batches
+            digests = [member.digest for member in rung_round.members]
+            if all(rung[digest].dropped is not None for digest in digests):
                 continue
             kept = {member.digest for member in going_on}
-            for digest, result in rung.items():
-                rung[digest] = replace(result, dropped=digest not in kept)
+            for digest in digests:
+                rung[digest] = replace(rung[digest], dropped=digest not in kept)
             self.save_record()
-            self.log_results([result for result in rung.values() if result.dropped])
+            self.log_results([rung[digest] for digest in digests if rung[digest].dropped])
             self.say(
                 f"rung at step {rung_round.until}: {len(kept)} members go on, "
-                f"{len(rung) - len(kept)} dropped"
+                f"{len(digests) - len(kept)} dropped"
             )
 
     def states(self, digests: Iterable[str]) -> dict[str, checkpoints.Saved]:
@@ -295,6 +315,10 @@ def open_session(
                 f"{[n for _, n in sizes[0]]} and are now {[n for _, n in sizes[1]]}. Put the data "
                 "back, or move the run directory away to start anew"
             )
+        before, after = (replace(s.search, search_minutes=None) for s in (record.study, study))
+        has_other_budget = before == after and record.study.search != study.search
+        if has_other_budget:  # it goes on with that
+            record.study = replace(record.study, search=study.search)
         if record.study != study:
             changed = record.study.experiment.differences(study.experiment) or "its search"
             raise UserError(
@@ -320,6 +344,8 @@ def open_session(
                 record = Record(name, study)
         session = RunSession(record, directory, console, lock, checkpoint_every)
         session.distrust_lost()
+        if has_other_budget:
+            session.save_record()
         yield session
 
 
@@ -356,11 +382,12 @@ def record_session(session: RunSession, datasets: Datasets) -> Iterator[dict[str
     entry = {"started": now(), **provenance.session_provenance()}
     record.sessions.append(entry)
     session.save_record()
-    clock = time.perf_counter()
+    session.started = time.perf_counter()
     try:
         yield entry
     finally:
-        entry |= {"ended": now(), "seconds": round(time.perf_counter() - clock, 3)}
+        entry["ended"] = now()
+        session.record_seconds()
         session.save_record()
 
 
