@@ -213,6 +213,8 @@ def test_runs_of_two_codes_are_not_compared_unless_it_is_told(folder, capsys):
     [
         (CELLS.replace("jnp.tanh(z_BG)", "jnp.tanh(z_BG) @ z_BG"), r"cells\.py, line 8: TypeError"),
         (CELLS.replace("jnp.tanh(z_BG)", "undefined(z_BG)"), r"line 8: NameError: .*undefined"),
+        (CELLS.replace("(jnp.tanh(z_BG),)", "z_BG"), "first: ValueError: pointwise of the cell"),
+        (CELLS.replace("(z_BG, state, extra)", "(z_BG)"), "first: TypeError: .* 1 positional"),
     ],
 )
 def test_a_mistake_in_a_cell_is_one_line_before_a_directory_is_made(folder, text, says):

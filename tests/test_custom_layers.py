@@ -121,6 +121,12 @@ def test_a_layer_has_its_solo_bits_in_a_sweep_and_after_it_was_resumed(files, di
     [
         ('return {"kernel": ', "return {}, {1: ", "init returned tuple; expected a dict"),
         ("return h_TBH, last", "return h_TBH[0], last", r"expected a tuple of outputs \[T,B,W\]"),
+        (
+            "return h_TBH, last",
+            "return h_TBH.swapaxes(0, 1), last",
+            r"returned \(float32\[2, 1",
+        ),
+        ("return h_BH, h_BH", "return h_BH, (h_BH,)", r"step returned .* as `apply` has them"),
         ("def step", "def steps", "has no cell 'MinGRU'; there is none"),
     ],
 )

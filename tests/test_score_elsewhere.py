@@ -12,7 +12,7 @@ from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import parse
 from lstm_jax.data.time_series import gather_windows
 from lstm_jax.errors import UserError
-from lstm_jax.predict.scores import conditions, read_scores
+from lstm_jax.predict.scores import ScoredElsewhere, conditions, read_scores, table_of
 from lstm_jax.report.figures.scores import score_figures
 from lstm_jax.tasks.task import ModelSpec
 
@@ -52,6 +52,20 @@ def test_scores_are_on_record_with_their_identity_and_stand_in_the_report(outcom
     assert "Squared error by length" in figure.title
     assert figure.drawing.csv.count("all members,") == 3
     assert notes == []
+
+
+def test_an_interval_is_cut_where_the_metric_ends(outcome):
+    (first, *_), errors = outcome.members, (0.0, 0.1, 1.0)
+    scores = [ScoredElsewhere(first, {"length": 9}, {}, {"squared_error": e}, 1.0) for e in errors]
+    header, (row,) = table_of(outcome.record, scores)
+    assert "[0.0000, " in row[header.index("test squared error")]
+
+
+def test_a_stream_refuses_arrays_without_the_axes_of_examples_and_time_steps(outcome):
+    model = outcome.load()
+    examples = {name: array.flat[0] for name, array in model.data().test.items()}
+    with pytest.raises(UserError, match="stream: the task adding cannot read these inputs"):
+        model.stream().step(examples)
 
 
 def test_a_file_that_was_changed_or_is_of_other_parameters_is_not_used(outcome, scores):

@@ -25,6 +25,21 @@ def expect_time_steps(x_TBI: Any) -> None:
         raise ValueError(f"x_TBI has shape {x_TBI.shape}; expected [T, B, I], T and B at least 1")
 
 
+def expect_new_state(cell: str, new: Any, state: Sequence[Any]) -> None:
+    """Raises ValueError where a pointwise formula returns no tuple of arrays like the old state."""
+    expected = _described(state)
+    got = _described(new) if isinstance(new, tuple) else type(new).__name__
+    if got != expected:
+        raise ValueError(
+            f"pointwise of the cell {cell} returned {got}; expected the new state, a tuple like "
+            f"the old one: {expected}"
+        )
+
+
+def _described(arrays: Sequence[Any]) -> str:
+    return "".join(f"({jnp.result_type(a)}{list(jnp.shape(a))})" for a in arrays) or "()"
+
+
 def expect_state(
     names: Sequence[str], state: Sequence[Any] | None, hidden: int, x_TBI: Any, **known: Any
 ) -> None:

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax.cells.argument_checks import expect_new_state
 from lstm_jax.cells.cell import Cell, Extra, State
 from lstm_jax.cells.ordered_matmul import sum_over_rows
 from lstm_jax.cells.precision import operand, product
@@ -48,7 +49,9 @@ def _pointwise_with_residuals(
     if cell.pointwise_fwd is not None:
         return cell.pointwise_fwd(z_BG, state)
     assert cell.pointwise is not None, "a linear cell has a scan of its own"
-    return cell.pointwise(z_BG, state, extra_BH), (z_BG,), state
+    new = cell.pointwise(z_BG, state, extra_BH)
+    expect_new_state(cell.name, new, state)
+    return new, (z_BG,), state
 
 
 def pointwise_vjp(

@@ -42,12 +42,16 @@ class CustomLayer:
     @property
     def width(self) -> int:
         """Returns W. Raises UserError where `apply` does not return outputs and a carry."""
-        h_TBW, _ = self._shapes(1)
+        h_TBW, _ = self._shapes(2)  # not 1, which would not tell [T,B,W] from [B,T,W]
         width: int = h_TBW.shape[2]
         return width
 
     def declare(self) -> None:
-        """Declares the layer's parameters in the Linen module that is being called."""
+        """Declares the layer's parameters in the Linen module that is being called.
+
+        Raises UserError where the layer's `step` returns other shapes than its `apply`.
+        """
+        self._compare_step()
         CustomParams(self, name=self.name)()
 
     def fuse(self, params: Params, dense_DI: jax.Array | None = None) -> tuple[Params, Any]:
@@ -118,8 +122,7 @@ class CustomLayer:
         """Returns the shapes of the outputs of one time step, and those of the carry."""
         x_TBI = jax.ShapeDtypeStruct((1, batch, self.num_inputs), jnp.float32)
         params = jax.eval_shape(self.init, jax.eval_shape(partial(jax.random.key, 0)))
-        apply = partial(self.layer.apply, lengths_B=None, carry=None)
-        result = jax.eval_shape(apply, params, x_TBI)
+        result = jax.eval_shape(lambda p, x: self.layer.apply(p, x, None, None), params, x_TBI)
         if (
             not isinstance(result, tuple)
             or len(result) != 2
@@ -127,10 +130,27 @@ class CustomLayer:
             or len(result[0].shape) != 3
         ):
             raise UserError(
-                f"cell: {self.member.cell}.apply returned {result} for inputs of shape "
+                f"cell: {self.member.cell}.apply returned {_described(result)} for inputs of shape "
                 f"{x_TBI.shape}; expected a tuple of outputs [T,B,W] and a carry"
             )
         return result
+
+    def _compare_step(self) -> None:
+        h_TBW, carry = self._shapes(1)
+        h_BW = jax.ShapeDtypeStruct(h_TBW.shape[1:], h_TBW.dtype)
+        x_BI = jax.ShapeDtypeStruct((1, self.num_inputs), jnp.float32)
+        params = jax.eval_shape(self.init, jax.eval_shape(partial(jax.random.key, 0)))
+        got = _described(jax.eval_shape(self.layer.step, params, x_BI, carry))
+        if got != (expected := _described((h_BW, carry))):
+            raise UserError(
+                f"cell: {self.member.cell}.step returned {got}; expected the output [B,W] of a "
+                f"time step and the carry, as `apply` has them: {expected}"
+            )
+
+
+def _described(tree: Any) -> str:
+    """Returns the types and shapes of a tree of arrays, such as (float32[1, 8], float32[1, 8])."""
+    return str(jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", tree)).replace("'", "")
 
 
 class CustomParams(nn.Module):

@@ -193,7 +193,7 @@ def why_not_traced(member: Experiment, spec: ModelSpec) -> str:
     if reads_mean(member, spec):
         return "the head reads the mean over all time steps, not the last one"
     if not all(block.one_way for block in make_blocks(member)):
-        return "they need cells in plain blocks that all read forwards"
+        return "that needs cells (no layers of your own) in plain blocks that all read forwards"
     return ""
 
 

@@ -265,7 +265,7 @@ def table_of(
                 [
                     *(format_value(setting.values.get(path)) for path in paths),
                     *map(format_value, values),
-                    str(estimate(columns[0])),
+                    str(estimate(columns[0], task.metric_range)),
                     *(f"{estimate(column).mean:.4g}" for column in columns[1:]),
                     "" if trivial is None else f"{trivial:.4g}",
                 ]

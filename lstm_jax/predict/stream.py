@@ -71,8 +71,8 @@ class Stream:
 
         `x` is a row, a column or a pixel of an image, uint8; a token of a text; a byte, as a number
         or as `bytes`; the columns of a row of a series, in the units of the data. Of another task,
-        it is a dict of the arrays of its data set, cut to one example and one time step. Raises
-        UserError for what is none of these.
+        it is a dict of the arrays that the task reads of its data set, cut to one example and one
+        time step, both axes kept. Raises UserError for what is none of these.
         """
         refuse_after_fork()
         trained = self.trained
@@ -84,7 +84,7 @@ class Stream:
             batch = {"x": scaled_11I.astype(np.float32)}
         try:
             outputs_1O, self.carry = _step(trained.ready, trained.fused, batch, self.carry)
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise trained.unreadable("stream", error) from error
         answer_O: np.ndarray = np.asarray(outputs_1O)[0]
         if self.scales_number is None:

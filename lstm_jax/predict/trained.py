@@ -186,7 +186,7 @@ class TrainedModel:
         try:
             arrays = {name: np.asarray(array) for name, array in inputs.items()}
             return self.answers(arrays, **options)
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise self.unreadable("predict", error) from error
 
     def unreadable(self, caller: str, error: Exception) -> UserError:
@@ -218,10 +218,10 @@ class TrainedModel:
         """
         refuse_after_fork()
         count = self.images_task.num_time_steps(self.metadata)
-        if not forward.can_trace(self.member, self.spec):
+        if why := forward.why_not_traced(self.member, self.spec):
             raise UserError(
-                "the answer after each time step is shown of models that read forwards alone, "
-                "in plain blocks; this one does not"
+                f"the answer after each time step is not shown of this model: {why}. "
+                "`lstm_jax.load(run).stream()` reads any model of forward layers time step by step"
             )
         batches = self._batches(images_NTI, max(1, 28_000 // count))
         return np.concatenate(

@@ -61,7 +61,8 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
 
     `examples` is what `example_shapes` returns for the data. The program is traced without a mesh
     and for one step, so it does not depend on devices or segments.
-    Raises UserError, with file and line, where a user's own cell or task cannot be traced.
+    Raises UserError, with file and line where the error is in a user's file, for a cell or a task
+    of a user that cannot be traced.
     """
     task = member.task
     # What a user's own task does may be edited, tasks of this package are as its version says.
@@ -79,8 +80,13 @@ def program_digest(member: Experiment, spec: ModelSpec, examples: dict[str, Any]
     fields = jax.tree.map(lambda a: jax.ShapeDtypeStruct((), a.dtype), stack_fields([member]))
     scalar = jax.ShapeDtypeStruct((), jnp.int32)
     order = jax.ShapeDtypeStruct((count,), jnp.int32)
-    with user_errors(member):
-        traced = program.trace(fields, arrays, scalar, order, scalar).jaxpr
+    try:
+        with user_errors(member):
+            traced = program.trace(fields, arrays, scalar, order, scalar).jaxpr
+    except (TypeError, ValueError) as error:  # such as a wrong return value, found by its caller
+        if not (names := user_code(member)):
+            raise
+        raise UserError(f"{', '.join(names)}: {one_line(error)}") from error
     text = ADDRESS.sub("", f"{task.metric} {task.higher_is_better} {traced.jaxpr}")
     digest = hashlib.sha256(text.encode())
     for constant in constants(traced):

@@ -17,9 +17,11 @@ from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.fields import field_specs
 from lstm_jax.model.block import sets_time_scales
 from lstm_jax.model.size import choose_width
+from lstm_jax.plugins import is_file_attribute
 from lstm_jax.runs.code import example_shapes, program_digest, user_errors, user_files
 from lstm_jax.runs.data_card import count_table, data_card, describe
 from lstm_jax.runs.progress import say
+from lstm_jax.runs.task_checks import check_items, with_data_fields
 from lstm_jax.tasks.task import Task
 from lstm_jax.train.placement import Datasets, model_spec_of, refuse_absent_backend
 
@@ -66,6 +68,8 @@ def check_members(study: Study, datasets: Datasets, tell: Say) -> None:
         with user_errors(member):
             spec = model_spec_of(member, dataset)
             if user_files(member):
+                if is_file_attribute(member.task.spec_string()):
+                    check_items(member, spec, dataset)
                 program_digest(member, spec, example_shapes(dataset))
                 data_card(member.task, dataset)
         if member.chrono_steps and not sets_time_scales(member):
@@ -170,7 +174,7 @@ def _read(task: Task, tell: Say) -> Dataset:
     if task.spec_string() == task.name:
         return task.load(tell)
     try:
-        dataset = task.load(tell)
+        dataset = with_data_fields(task).load(tell)
     except (UserError, EnvironmentProblem, KeyboardInterrupt):
         raise
     except BaseException as error:  # the file is the user's own program
