@@ -11,7 +11,7 @@ from PIL import Image
 from trained_runs import METADATA, SWEEP, quiet, train
 
 import lstm_jax
-from lstm_jax import Experiment
+from lstm_jax import Experiment, StateTracking
 from lstm_jax.config.blocks import Residual
 from lstm_jax.data.images import load_images
 from lstm_jax.errors import EnvironmentProblem, UserError
@@ -159,6 +159,15 @@ def test_a_stream_ends_where_the_whole_image_does(trained_sweep, test_split):
     for row in (image[0, 1:], image[0].astype(int), image):
         with pytest.raises(UserError, match=r"this model reads uint8 \[8\], a row of an image"):
             stream.step(row)
+
+
+def test_a_stream_refuses_arrays_without_the_axes_of_examples_and_time_steps():
+    member = Experiment(task=StateTracking(), hidden_size=2)
+    params = inference.initial_params(member, member.task.model_spec({}))
+    stream = TrainedModel("test", member, 0, None, {}, params).stream()
+    with pytest.raises(UserError, match=r"as \[2\], .*; expected one time step of one sequence"):
+        stream.step({"symbols": np.int32(1)})
+    assert stream.step({"symbols": np.int32([[1]])}).shape == (2,)
 
 
 def test_a_stream_reads_columns_through_a_block_with_a_convolution(test_split):

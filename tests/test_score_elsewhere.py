@@ -61,13 +61,6 @@ def test_an_interval_is_cut_where_the_metric_ends(outcome):
     assert "[0.0000, " in row[header.index("test squared error")]
 
 
-def test_a_stream_refuses_arrays_without_the_axes_of_examples_and_time_steps(outcome):
-    model = outcome.load()
-    examples = {name: array.flat[0] for name, array in model.data().test.items()}
-    with pytest.raises(UserError, match="stream: the task adding cannot read these inputs"):
-        model.stream().step(examples)
-
-
 def test_a_file_that_was_changed_or_is_of_other_parameters_is_not_used(outcome, scores):
     members, notes = dict(outcome.record.results), []
     first, second = members

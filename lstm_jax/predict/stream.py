@@ -84,7 +84,7 @@ class Stream:
             batch = {"x": scaled_11I.astype(np.float32)}
         try:
             outputs_1O, self.carry = _step(trained.ready, trained.fused, batch, self.carry)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise trained.unreadable("stream", error) from error
         answer_O: np.ndarray = np.asarray(outputs_1O)[0]
         if self.scales_number is None:
@@ -103,8 +103,8 @@ def _step(
     x_TBI = member.task.inputs(batch).x_TBI
     if x_TBI.shape[:2] != (1, 1):
         raise UserError(
-            f"stream: these arrays are {x_TBI.shape[0]:,} time steps of {x_TBI.shape[1]:,} "
-            f"sequences to the task {member.task.name}; expected one time step of one"
+            f"stream: the task {member.task.name} reads these arrays as {list(x_TBI.shape)}, with "
+            "time steps and sequences first; expected one time step of one sequence, [1, 1, ...]"
         )
     h_BW, carry = forward.step_layers(member, fused, x_TBI[0], carry)
     outputs_BO = forward.apply_head(member, fused, h_BW)

@@ -186,7 +186,7 @@ class TrainedModel:
         try:
             arrays = {name: np.asarray(array) for name, array in inputs.items()}
             return self.answers(arrays, **options)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise self.unreadable("predict", error) from error
 
     def unreadable(self, caller: str, error: Exception) -> UserError:
