@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # before JAX starts
 
@@ -29,6 +29,7 @@ from lstm_jax.cells.scan import run
 
 NUM_STEPS, BATCH, WIDTH, MICROBATCHES = 784, 16, 64, 6
 
+Case = TypeVar("Case")
 # (kernel_KG, extra, x_TBI) -> all outputs h_TBH
 Layer = Callable[[jax.Array, Extra, jax.Array], jax.Array]
 
@@ -130,14 +131,16 @@ LAYERS: dict[str, dict[str, Layer]] = {
 }
 
 
-def trainer(name: str, layer: Layer) -> Callable[[], Any]:
+def trainer(
+    name: str, layer: Layer, width: int = WIDTH, num_steps: int = NUM_STEPS
+) -> Callable[[], Any]:
     """Returns a function that takes the gradients of all microbatches and waits for them."""
     cell, keys = get_cell(name), iter(jax.random.split(jax.random.key(0), 20))
-    shape = WIDTH + 1 + cell.num_read * WIDTH, len(cell.blocks) * WIDTH
+    shape = width + 1 + cell.num_read * width, len(cell.blocks) * width
     kernel_KG = 0.1 * jax.random.normal(next(keys), shape)
-    x_CTBI = jax.random.normal(next(keys), (MICROBATCHES, NUM_STEPS, BATCH, WIDTH))
+    x_CTBI = jax.random.normal(next(keys), (MICROBATCHES, num_steps, BATCH, width))
     extra = {
-        key: jax.random.uniform(next(keys), weight.shape(WIDTH), minval=0.1, maxval=0.5)
+        key: jax.random.uniform(next(keys), weight.shape(width), minval=0.1, maxval=0.5)
         for key, weight in cell.extra.items()
     }
 
@@ -153,6 +156,19 @@ def trainer(name: str, layer: Layer) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(program(x_CTBI))
 
 
+def cpu_seconds(trainers: Mapping[Case, Callable[[], Any]], rounds: int) -> dict[Case, list[float]]:
+    """Returns the CPU time of a microbatch in each round, in which all take turns."""
+    for train in trainers.values():
+        train()
+    seconds: dict[Case, list[float]] = {case: [] for case in trainers}
+    for _ in range(rounds):
+        for case, train in trainers.items():
+            start = time.process_time()
+            train()
+            seconds[case].append((time.process_time() - start) / MICROBATCHES)
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cells", description=__doc__)
     parser.add_argument("--cells", nargs="+", choices=[*LAYERS], default=[*LAYERS])
@@ -163,14 +179,7 @@ def main() -> None:
         for name in options.cells
         for way, layer in LAYERS[name].items()
     }
-    for train in trainers.values():
-        train()
-    seconds: dict[tuple[str, str], list[float]] = {case: [] for case in trainers}
-    for _ in range(options.rounds):
-        for case, train in trainers.items():
-            start = time.process_time()
-            train()
-            seconds[case].append((time.process_time() - start) / MICROBATCHES)
+    seconds = cpu_seconds(trainers, options.rounds)
     print(f"CPU time of a microbatch of {BATCH}, {NUM_STEPS} time steps, {WIDTH} units")
     for (name, way), taken in seconds.items():
         ratio = median(taken) / median(seconds[name, "ours"])

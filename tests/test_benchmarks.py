@@ -1,5 +1,6 @@
 """The benchmark's own arithmetic and protocol. No peer is needed, and no timing is asserted."""
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from trained_runs import made_up_record
 
-from benchmarks import compare, device, equal_terms, numerics, process, table
+from benchmarks import compare, device, equal_terms, head_figure, numerics, process, table
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
 from benchmarks.rounds import Turns, in_turn, measure
 from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
@@ -243,6 +244,38 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
     row = equal_terms.row(grid, list(made_up_record(seeds).results.values()), "a/b")
     assert (row["cell"], row["accuracy"], row["seeds"]) == ("gru", 1.0, 3)
     assert row["half_width"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # of 0, 1 and 2
+
+
+def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():
+    tables = head_figure.TABLES
+    scores = {task.table: head_figure.read_scores(tables / f"{task.table}.csv")
+              for task in head_figure.TASKS}  # fmt: skip
+    assert {cell for table in scores.values() for cell in table} == head_figure.YEARS.keys()
+    assert list(head_figure.YEARS.values()) == sorted(head_figure.YEARS.values())
+    with (tables / "cost.csv").open() as file:
+        costs = {row["cell"]: float(row["times_gru"]) for row in csv.DictReader(file)}
+    assert costs["gru"] == 1
+    svg = head_figure.head_figure(tables, costs).svg
+    for text in ("indrnn  2018", "trivial", "4.56", f"{costs['slstm']:.2f}"):
+        assert text in svg
+    for mean, half_width in (each for column in scores.values() for each in column.values()):
+        for text in head_figure.score_text(mean, half_width).split("\n"):
+            assert text in svg
+    page = (head_figure.DOCS / "comparison.md").read_text()
+    lru = head_figure.score_text(*scores["pixels"]["lru"]).replace("\n±", " ± ")
+    assert f"| `lru` | 2023 | 55 | 1e-2 | **{lru}** |" in page
+    for row in costs:
+        assert f"| {costs[row]:.2f} |\n" in page.split("## What it costs")[1]
+
+
+def test_half_a_width_has_one_digit_or_two():
+    for mean, half_width, text in (
+        (0.10066, 0.04121, "0.10\n±0.04"),
+        (0.7718, 0.016, "0.772\n±0.016"),
+        (3.1e-5, 7.8e-6, "0.000031\n±0.000008"),
+        (12.3, 4.4, "12\n±4"),
+    ):
+        assert head_figure.score_text(mean, half_width) == text
 
 
 def test_log_space_loses_digits_where_the_plain_scan_does_not():

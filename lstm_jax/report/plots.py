@@ -266,7 +266,7 @@ def _result_map(
     axes.set_ylim(edges[0][-1], edges[0][0])
     for (row, column), share in np.ndenumerate(shares_RC):
         colour = INK if math.isnan(share) else "white" if share < 0.6 else "black"
-        axes.text(column, row, notes_CR[column][row], ha="center", va="center", fontsize=7.5,
+        axes.text(column, row, notes_CR[column][row], ha="center", va="center", fontsize=8,
                   color=colour, linespacing=1.05)  # fmt: skip
     axes.set_xticks(range(len(columns)), columns, fontsize=8)
     axes.set_yticks(range(len(rows)), rows)
