@@ -30,7 +30,10 @@ def use_file(trained: TrainedModel, inputs: dict[str, Any], *, onnx: bool) -> st
     head = head.replace("USAGE", USAGES[form])
     modules = sorted(["json", "sys", *MODULES.get(form, [])])
     head = head.replace("MODULES", "\n".join(f"import {name}" for name in modules))
-    return "\n\n".join([head + (RUN_ONNX if onnx else RUN_STABLEHLO), *FORMS[form]])
+    imports, run = (IMPORT_ONNX, RUN_ONNX) if onnx else (IMPORT_STABLEHLO, RUN_STABLEHLO)
+    words = MOST_WORDS.get(form)
+    start = START.replace("WRONG", f"not 1 < len(sys.argv) < {words + 2}" if words else ONE_WORD)
+    return "\n\n".join([head + imports, STOP, start + run, *FORMS[form]])
 
 
 def _form(trained: TrainedModel, inputs: dict[str, Any]) -> str:
@@ -76,18 +79,36 @@ MODULES = {
     "images": ["zipfile"],
     "scenes": ["zipfile"],
     "arrays": ["zipfile"],
-    "texts": ["re", "unicodedata"],
-    "series": ["csv", "datetime", "io"],
-    "sentences": ["re", "unicodedata"],
+    "texts": ["os", "re", "unicodedata"],
+    "series": ["csv", "datetime", "io", "re"],
+    "sentences": ["os", "re", "unicodedata"],
 }
 
-RUN_ONNX = """import numpy as np
-import onnxruntime
+# The words that a form reads at most; of any other form, any number.
+MOST_WORDS = {"images": 1, "scenes": 1, "arrays": 1, "series": 1, "beginnings": 2}
+ONE_WORD = "len(sys.argv) == 1"
 
-if len(sys.argv) == 1:
-    sys.exit(__doc__)
+IMPORT_ONNX = """import numpy as np
+import onnxruntime
+"""
+
+IMPORT_STABLEHLO = """import jax
+import jax.export
+import numpy as np
+"""
+
+STOP = """def stop(message):
+    print(message, file=sys.stderr)
+    sys.exit(2)  # the code of a mistake of the user, as that of `lstm-jax predict`
+"""
+
+START = """if WRONG:
+    stop(__doc__)
 folder = Path(__file__).parent
 known = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+"""
+
+RUN_ONNX = """\
 session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
 
 
@@ -96,14 +117,7 @@ def model(*arrays):
     return session.run(None, dict(zip(names, arrays)))[0]
 """
 
-RUN_STABLEHLO = """import jax
-import jax.export
-import numpy as np
-
-if len(sys.argv) == 1:
-    sys.exit(__doc__)
-folder = Path(__file__).parent
-known = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+RUN_STABLEHLO = """\
 call = jax.jit(jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call)
 
 
@@ -113,24 +127,26 @@ def model(*arrays):
     return np.asarray(call(*(a.astype(d) if a.dtype == np.int32 else a for a, d in pairs)))
 """
 
-# Two forms are classifiers.
+# Two forms are classifiers. The keys of all answers are those of `predict --json`.
 PRINT_CLASSES = """    best = known["classes"][int(row.argmax())]
     probabilities = {c: round(float(p), 6) for c, p in zip(known["classes"], row)}
-    print(json.dumps({"class": best, "probabilities": probabilities}, ensure_ascii=False))
+    print(json.dumps({"KEY": best, "probabilities": probabilities}, ensure_ascii=False))
 """
 
 # Images and scenes.
 READ_IMAGES = """try:
     with open(sys.argv[1], "rb") as file:  # as numpy.save writes it: uint8, one image or several
         images = np.load(file)
-except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-    sys.exit(f"{sys.argv[1]}: {error}")
+except OSError as error:
+    stop(error)
+except (EOFError, ValueError, zipfile.BadZipFile):
+    stop(f"{sys.argv[1]} is no array as numpy.save writes it; `lstm-jax predict` reads pictures")
 shape = known["inputs"]["NAME"]["shape"][1:]
 if not isinstance(images, np.ndarray):
-    sys.exit(f"{sys.argv[1]} holds several arrays; save one with numpy.save")
+    stop(f"{sys.argv[1]} holds several arrays; save one with numpy.save")
 images = images[None] if images.ndim == 2 else images
 if images.dtype != np.uint8 or list(images.shape[1:]) != shape:
-    sys.exit(f"images are {images.dtype} {images.shape}; this model reads uint8 {['n', *shape]}")
+    stop(f"images are {images.dtype} {images.shape}; this model reads uint8 {['n', *shape]}")
 """
 
 # Words with the combining marks behind their letters.
@@ -142,6 +158,11 @@ word = re.compile(pattern.replace("M", f"[{marks}\\u200c\\u200d]*"))
 
 def lower(text):
     return text.replace("\\u0130", "i").lower()
+
+
+for text in sys.argv[1:]:
+    if text == "-" or os.path.isfile(text):
+        stop(f"{text} is no text; give the texts themselves, each in quotes")
 """
 
 TEXTS = """number = {symbol: i for i, symbol in enumerate(known["vocabulary"])}
@@ -152,16 +173,30 @@ for text in sys.argv[1:]:
     tokens = word.findall(lower(text)) if by_words else list(" ".join(text.split()))
     numbers = [number.get(token, number["<unknown>"]) for token in tokens[-length:]]
     if not numbers:
-        sys.exit(f"{text!r} has no token")
+        stop(f"{text!r} has no token")
     symbols = np.zeros((1, length), np.int32)
     symbols[0, : len(numbers)] = numbers
     row = model(symbols, np.array([len(numbers)], np.int32))[0]
 """
 
-SERIES = """# A table with a header line, the oldest row first, without gaps and missing values.
+SERIES = """# A table with a header line, without gaps and missing values.
 columns, fields = known["columns"], known["task_fields"]
-time = known.get("time", {}).get("column")
+time, path = known.get("time", {}).get("column"), sys.argv[1]
 rows_of, times_of = {}, {}
+
+
+def number(cell):
+    # A finite number with the point and the thousands of the training data.
+    whole, point, fraction = cell.strip().partition(fields["decimal"])
+    if fields["thousands"] and fields["thousands"] in whole:
+        if not re.fullmatch(rf"[+-]?\\d{{1,3}}({re.escape(fields['thousands'])}\\d{{3}})+", whole):
+            raise ValueError
+        whole = whole.replace(fields["thousands"], "")
+    if "_" in cell or (fields["decimal"] != "." and "." in whole + fraction):
+        raise ValueError
+    if not np.isfinite(value := float(f"{whole}.{fraction}" if point else whole)):
+        raise ValueError  # ONNX Runtime may answer NaN with a number
+    return value
 
 
 def moment(cell):
@@ -174,52 +209,62 @@ def moment(cell):
 
 
 try:
-    text = Path(sys.argv[1]).read_text(encoding=fields["encoding"] or "utf-8-sig")
+    text = Path(path).read_text(encoding=fields["encoding"] or "utf-8-sig")
 except (OSError, ValueError) as error:
-    sys.exit(f"{sys.argv[1]}: {error}")
-table = csv.DictReader(io.StringIO(text))
-for column in [*columns, *([fields["series"]] if fields["series"] else [])]:
+    stop(f"{path}: {error}")
+delimiter = max(",;\\t|", key=text.partition("\\n")[0].count)
+table = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+for column in filter(None, [*columns, fields["series"], fields["time"]]):
     if column not in (table.fieldnames or []):
-        sys.exit(f"no column {column!r}; the first line has {table.fieldnames}, cut at commas")
+        stop(f"no column {column!r}; the first line has {table.fieldnames}, cut at {delimiter!r}")
 for row in table:
     name = row[fields["series"]] if fields["series"] else ""
+    if None in row or None in row.values():
+        stop(f"line {table.line_num} has not as many cells as the first line, cut at {delimiter!r}")
     try:
-        numbers = [float(row[column]) for column in columns]
-    except (TypeError, ValueError):  # an empty cell, or a line that is too short
-        numbers = [np.nan]
-    if not np.isfinite(numbers).all():  # ONNX Runtime may answer NaN with a number
-        sys.exit(f"line {table.line_num}: a value of {', '.join(columns)} is no finite number")
+        numbers = [number(row[column]) for column in columns]
+    except ValueError:
+        stop(f"line {table.line_num}: a value of {', '.join(columns)} is no finite number")
     if fields["series"] and name not in known["series"]:
-        sys.exit(f"line {table.line_num}: the model was not trained on the series {name!r}")
+        stop(f"line {table.line_num}: the model was not trained on the series {name!r}")
     rows_of.setdefault(name, []).append(numbers)
     times_of.setdefault(name, []).append(moment(row.get(time)))
 if not rows_of:
-    sys.exit(f"{sys.argv[1]} has no rows")
+    stop(f"{path} has no rows")
 for name, times in times_of.items() if time else ():
     try:
+        if times[0] > times[-1] and times == sorted(times, reverse=True):
+            print(f"{path}: column {time} has the newest row first; it is turned", file=sys.stderr)
+            times.reverse()
+            rows_of[name].reverse()
         rises = all(before < after for before, after in zip(times, times[1:]))
     except TypeError:  # other forms than numbers and ISO dates, or no such column
         print(f"column {time}: cannot tell whether the oldest row is first", file=sys.stderr)
         break
-    if not rises:
-        sys.exit(f"column {time}: the times of {name or 'the rows'} do not rise; oldest row first")
+    if not rises and fields["time"]:
+        stop(f"column {time}: the times of {name or 'the rows'} do not rise; sort the rows by time")
+    if not rises:  # nobody named this column
+        print(f"column {time} does not rise; rows are read in their order", file=sys.stderr)
 for name, rows in rows_of.items():
     if len(rows) < fields["window"]:
-        sys.exit(f"{len(rows)} rows {name} are fewer than the {fields['window']} that are read")
+        stop(f"{len(rows)} rows{name and ' of ' + name} are fewer than the {fields['window']} read")
     x = np.array([rows[-fields["window"] :]], np.float32)
-    number = np.array([known["series"].index(name)], np.int32) if name else None
-    (values,) = model(x) if number is None else model(x, number)
-    answer = {"target": known["target"], "forecast": [float(f"{value:.7g}") for value in values]}
+    series = [np.array([known["series"].index(name)], np.int32)] if name else []
+    (values,) = model(x, *series)
+    answer = {"target": known["target"], "forecast": [float(f"{value:.9g}") for value in values]}
     print(json.dumps({"series": name, **answer} if name else answer, ensure_ascii=False))
 """
 
-BEGINNINGS = """text = sys.argv[1].encode()
-for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 50):
+BEGINNINGS = """text, count = sys.argv[1].encode(), (*sys.argv, "50")[2]
+if not text or not count.isdecimal():
+    stop("give one character or more to write on from, and a number of bytes")
+for _ in range(int(count)):
     length = 1 << len(text).bit_length()  # a power of two, so that few programs are compiled
     symbols = np.zeros((1, length + 1), np.int32)
     symbols[0, : len(text)] = list(text)
     text += bytes([int(model(symbols)[0, len(text) - 1].argmax())])  # the most probable byte
-print(json.dumps({"text": text.decode(errors="replace")}, ensure_ascii=False))
+written = text[len(sys.argv[1].encode()) :].decode(errors="replace")
+print(json.dumps({"beginning": sys.argv[1], "written": written}, ensure_ascii=False))
 """
 
 # The greedy decoder of sentences and captions. Padding, begin and unknown are never written.
@@ -237,7 +282,7 @@ WRITE = """def write(*source):
             break
     text = "".join(known["target_vocabulary"][i] for i in target[0] if i > 3).strip()
     certainty = round(float(np.exp(log_probability / (s + 1))), 6)
-    print(json.dumps({"target": text, "certainty": certainty}, ensure_ascii=False))
+    print(json.dumps({"KEY": text, "certainty": certainty}, ensure_ascii=False))
 """
 
 SENTENCES = """number = {symbol: i for i, symbol in enumerate(known["source_vocabulary"])}
@@ -247,7 +292,7 @@ for text in sys.argv[1:]:
     text = " ".join((lower(text) if fields["lowercase"] else text).split())
     tokens = word.findall(f" {text}") if fields["units"] == "words" else list(text)
     if not 0 < len(tokens) <= length:
-        sys.exit(f"{len(tokens)} tokens; this model reads 1 to {length}")
+        stop(f"{len(tokens)} tokens; this model reads 1 to {length}")
     source = np.zeros((1, length), np.int32)
     source[0, : len(tokens)] = [number.get(token, number["<unknown>"]) for token in tokens]
     write(source, np.array([len(tokens)], np.int32))
@@ -261,21 +306,39 @@ ARRAYS = """# The arrays that model.json names under "inputs", as numpy.savez wr
 try:
     with open(sys.argv[1], "rb") as file:
         arrays = np.load(file)
-        inputs = [arrays[name] for name in known["inputs"]]
-except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-    sys.exit(f"{sys.argv[1]}: {error}; it needs the arrays {', '.join(known['inputs'])}")
+        inputs = [np.atleast_1d(arrays[name]) for name in known["inputs"]]
+except OSError as error:
+    stop(error)
+except (EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+    names = ", ".join(known["inputs"])
+    stop(f"{sys.argv[1]} does not hold the arrays {names} as numpy.savez writes them")
+for i, (name, wanted) in enumerate(known["inputs"].items()):
+    array, shape = inputs[i], [len(inputs[0]), *wanted["shape"][1:]]
+    fits = len(shape) == array.ndim and np.can_cast(array.dtype, wanted["dtype"], "same_kind")
+    if not fits or any(isinstance(w, int) and w != s for w, s in zip(shape, array.shape)):
+        stop(f"{name} is {array.dtype} {array.shape}; this model reads {wanted}")
+    inputs[i] = array.astype(wanted["dtype"])
 print(json.dumps(model(*inputs).tolist()))
 """
 
 # The texts of each form, with two empty lines between them.
 FORMS = {
     "images": [
-        READ_IMAGES.replace("NAME", "images") + "for row in model(images):\n" + PRINT_CLASSES
+        READ_IMAGES.replace("NAME", "images")
+        + "for row in model(images):\n"
+        + PRINT_CLASSES.replace("KEY", "class")
     ],
-    "texts": [WORDS.replace("PATTERN", repr(TEXT_WORD)), TEXTS + PRINT_CLASSES],
+    "texts": [
+        WORDS.replace("PATTERN", repr(TEXT_WORD)),
+        TEXTS + PRINT_CLASSES.replace("KEY", "label"),
+    ],
     "series": [SERIES],
     "beginnings": [BEGINNINGS],
-    "sentences": [WORDS.replace("PATTERN", repr(SENTENCE_WORD)), WRITE, SENTENCES],
-    "scenes": [WRITE, READ_IMAGES.replace("NAME", "scenes") + SCENES],
+    "sentences": [
+        WORDS.replace("PATTERN", repr(SENTENCE_WORD)),
+        WRITE.replace("KEY", "target"),
+        SENTENCES,
+    ],
+    "scenes": [WRITE.replace("KEY", "caption"), READ_IMAGES.replace("NAME", "scenes") + SCENES],
     "arrays": [ARRAYS],
 }

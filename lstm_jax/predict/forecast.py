@@ -39,6 +39,8 @@ from lstm_jax.runs.array_columns import Columns
 from lstm_jax.runs.files import printable
 from lstm_jax.tasks.forecast import Forecast
 
+DIGITS = ".9g"  # of a printed value: enough for any float32, also of a series far from 0
+
 
 def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     """Prints one line for each value that follows the last rows of a file, in the unit of the file,
@@ -60,16 +62,17 @@ def predict(trained: TrainedModel, options: PredictOptions, say: Say) -> None:
     results = continue_table(trained, rows, problems, warn)
     for result in results:
         shown = [result.times.show(time) for time in result.when] if result.times else []
+        values = [f"{value:{DIGITS}}" for value in result.values]
         if options.json:
             answer = {"file": str(file), "after_row": result.row + 1, "target": target}
             answer |= {"series": result.series} if result.series else {}
             answer |= {"times": shown[1:]} if shown else {}
-            say(dumps({**answer, "forecast": [float(f"{value:.7g}") for value in result.values]}))
+            say(dumps({**answer, "forecast": [float(value) for value in values]}))
             continue
         name = f"{target}{f' of {result.series}' if result.series else ''}"
         say(f"{name} after {rows.locate(result.row)}{f' ({shown[0]})' if shown else ''}")
-        for ahead, value in enumerate(result.values, 1):
-            say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value:.6g}")
+        for ahead, value in enumerate(values, 1):
+            say(f"+{ahead}  {f'{shown[ahead]}: ' if shown else ''}{value}")
     for name, problem in list(problems.items())[:MAX_SHOWN]:
         warn(f"no forecast of {name}: {problem}")
     if problems:
