@@ -261,8 +261,9 @@ def _result_map(
     columns: Sequence[str],
 ) -> None:
     edges = [np.arange(size + 1) - 0.5 for size in shares_RC.shape]
-    colours = np.ma.masked_invalid(shares_RC)  # as shapes, which stay sharp at every size
-    axes.pcolormesh(edges[1], edges[0], colours, vmin=0, vmax=1, cmap="viridis")
+    colours = np.ma.masked_invalid(shares_RC)  # shapes without seams, sharp at every size
+    axes.pcolormesh(edges[1], edges[0], colours, vmin=0, vmax=1, cmap="viridis",
+                    edgecolors="face", linewidth=0.4)  # fmt: skip
     axes.set_ylim(edges[0][-1], edges[0][0])
     for (row, column), share in np.ndenumerate(shares_RC):
         colour = INK if math.isnan(share) else "white" if share < 0.6 else "black"
