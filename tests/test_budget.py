@@ -87,12 +87,13 @@ def test_a_search_and_a_halving_in_epochs(tmp_path):
 def test_a_search_stops_at_its_budget_in_minutes_and_goes_on_with_a_larger_one(tmp_path):
     data, console = tiny_dataset(), quiet()
     experiment = Experiment(total_steps=4, learning_rate=(1e-3, 1e-1), **TINY)
-    search = Search("random", trials=3, trials_at_once=1, search_minutes=1e-9)
+    search = Search("random", trials=4, trials_at_once=2, halving=2, search_minutes=1e-9)
     stopped = run_tiny(
         tmp_path, Study(experiment, search), data=data, console=console, silent=False
     )
-    assert (len(stopped.members), stopped.record.batches_begun) == (1, 1)
-    line, notes = "stopped by its budget of 1e-09 minutes after 1 of 3 settings", []
+    assert (len(stopped.members), len(stopped.record.dropped)) == (1, 1)
+    assert (stopped.record.batches_begun, stopped.record.num_members) == (1, 2)
+    line, notes = "stopped by its budget of 1e-09 minutes after 2 of 4 settings", []
     summary(stopped.record, notes)
     assert [line in text for text in (console.file.getvalue(), *notes)] == [True, True]
     assert read_row(stopped.directory)[0].status == "finished by its budget"
@@ -100,14 +101,16 @@ def test_a_search_stops_at_its_budget_in_minutes_and_goes_on_with_a_larger_one(t
 
     larger = replace(search, search_minutes=60)
     whole = run_tiny(tmp_path, Study(experiment, larger), data=data)
-    assert (len(whole.members), whole.record.stopped_by_budget()) == (3, "")
-    assert whole.members[0] == stopped.members[0]
+    assert (len(whole.members), len(whole.record.dropped)) == (2, 2)
+    assert (whole.record.stopped_by_budget(), whole.record.num_members) == ("", 4)
+    assert stopped.members[0] in whole.members
+    assert stopped.record.dropped[0] in whole.record.dropped
     assert read_row(whole.directory)[0].status == "finished"
     assert whole.record.study.search == larger
 
-    # It has begun all settings: killed after the first one, it trains the others.
+    # It has begun all settings: killed after the first two, it trains the others.
     killed = replace(whole.record, study=stopped.record.study, results=stopped.record.results)
-    assert [killed.batches_begun, killed.is_finished] == [3, False]
+    assert [killed.batches_begun, killed.is_finished] == [2, False]
 
 
 def test_shards_in_epochs_are_the_members_of_the_whole(tmp_path):

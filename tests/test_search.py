@@ -157,6 +157,8 @@ def test_a_rung_that_is_not_scored_whole_decides_nothing():
     members = study.members()
     scores = {(m.digest, 87): score(m, 87) for m in members[:-1]}
     assert list(study.finished_rungs(scores)) == []
+    whole = scores | {(members[-1].digest, 87): score(members[-1], 87)}
+    assert [rung.until for rung, _ in study.finished_rungs(whole)] == [87]
     assert study.position(scores).next_round == next(study.rounds({}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -35,8 +35,9 @@ def curves(
     labels: tuple[str, str],
     log: bool | None = None,
     colours: Mapping[str, str] = MappingProxyType({}),
+    unjoined: Collection[str] = (),
 ) -> None:
-    """Draws named curves, the most important first.
+    """Draws named curves, the most important first; those in `unjoined` as points without a line.
 
     For y of several seeds, draws the mean and a band from lowest to highest. Where there are more
     curves than colours, the first ones have colours and the others are grey. `log` makes the y axis
@@ -61,9 +62,11 @@ def curves(
         # A gate's two curves have one colour: the fraction closed is dashed.
         dashed = _gate_colour(name) and name.endswith("closed")
         (line,) = axes.plot(
-            x, mean, label=label, marker="o" if y.shape[1] == 1 else None, markersize=4,
+            x, mean, label=label, markersize=4,
+            marker="o" if y.shape[1] == 1 or name in unjoined else None,
             zorder=1 if grey else 2, linewidth=0.7 if grey else 1.4,
-            linestyle="--" if dashed else "-", color="#99999988" if grey else colours[name],
+            linestyle="none" if name in unjoined else "--" if dashed else "-",
+            color="#99999988" if grey else colours[name],
         )  # fmt: skip
         if len(y) > 1 and not grey:
             axes.fill_between(

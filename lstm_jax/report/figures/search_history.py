@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -33,7 +34,11 @@ def search_figures(record: Record) -> Iterator[Figure]:
     numbers = {setting: number for number, setting in enumerate(order, 1)}
     trials = [numbers[setting] for setting in order if setting in finished]
     means = [finished[setting] for setting in order if setting in finished]
-    best = max if experiment.task.higher_is_better else min
+    sign = 1 if experiment.task.higher_is_better else -1
+
+    def best(before: float, mean: float) -> float:
+        return mean if math.isnan(before) or sign * mean > sign * before else before
+
     metric = field_label(experiment.task.metric)
     curves = {"best so far": (trials, list(accumulate(means, best))), "trial": (trials, means)}
     note = ""
@@ -45,7 +50,9 @@ def search_figures(record: Record) -> Iterator[Figure]:
         f"Search: {metric} by trial",
         f"{data_name(experiment)}, validation; mean over the seeds of each setting that "
         f"{search.method} search drew, in its order, and the best of those until then{note}",
-        drawing.draw(plots.curves, curves, ("trial", metric), size=(6.4, 3.8)),
+        drawing.draw(
+            plots.curves, curves, ("trial", metric), size=(6.4, 3.8), unjoined=("trial", "dropped")
+        ),
     )
 
 
