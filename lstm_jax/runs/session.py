@@ -168,8 +168,8 @@ class RunSession:
             if all(rung[digest].dropped is not None for digest in digests):
                 continue
             kept = {member.digest for member in going_on}
-            for digest in digests:
-                rung[digest] = replace(rung[digest], dropped=digest not in kept)
+            for digest in digests:  # in this order, whatever the order in which they were trained
+                rung[digest] = replace(rung.pop(digest), dropped=digest not in kept)
             self.save_record()
             self.log_results([rung[digest] for digest in digests if rung[digest].dropped])
             self.say(
