@@ -21,7 +21,7 @@ from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.search import Study
 from lstm_jax.config.shards import parse_shard
-from lstm_jax.data.dataset import Dataset, arrays_name, say_nothing
+from lstm_jax.data.dataset import Dataset, arrays_name, check_finite, say_nothing
 from lstm_jax.errors import UserError, explain_missing_packages
 from lstm_jax.runs.results import Result, Segment
 
@@ -331,6 +331,7 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
         raise UserError("data: there is one data set, but task.dataset has several values")
     if not re.fullmatch(r"[\w.-]{1,100}", data.name):
         raise UserError(f"data: its name is {data.name!r}; use letters, digits, -, _ and .")
+    check_finite(data)
     data = study.experiment.task.convert_data(data)
     study.experiment.task.check_data(data)
     try:

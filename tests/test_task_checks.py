@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
-from lstm_jax import Experiment, make_dataset
-from lstm_jax.data.dataset import say_nothing
+from lstm_jax import Experiment, make_dataset, run
+from lstm_jax.config.search import Study
+from lstm_jax.data.dataset import check_finite, say_nothing
 from lstm_jax.errors import UserError
 from lstm_jax.fields import Axis, axis
+from lstm_jax.runs.datasets import load_data
 from lstm_jax.runs.task_checks import check_items, with_data_fields
 from lstm_jax.tasks.task import Inputs, ItemScores, ModelSpec, Task
 
@@ -57,6 +60,14 @@ class Undeclared(Ones):
         return make_dataset("x", *({"x": np.ones((4, 3, self.width))},) * 3)
 
 
+@dataclass(frozen=True)
+class Gaps(Ones):
+    def load(self, say):
+        x = np.ones((9, 3, 2), np.float32)
+        x[5, 1, 0] = np.nan
+        return make_dataset("gaps", {"x": x}, {"x": x[:4]}, {"x": x[:4]})
+
+
 def check(task):
     spec = ModelSpec(num_features=2, num_outputs=1, per_step_outputs=True)
     member = Experiment(task=task, hidden_size=2, batch_size=8)
@@ -77,3 +88,14 @@ def test_a_load_reads_no_field_but_those_that_decide_the_data():
     with pytest.raises(UserError, match=r"field width, .* width = axis\(\.\.\., data=True"):
         with_data_fields(Undeclared()).load(say_nothing)
     assert Undeclared().width == 2
+
+
+def test_a_value_that_is_not_finite_is_refused_before_training_with_its_example():
+    with pytest.raises(UserError, match="gaps: x of train has 1 value that is not finite"):
+        load_data("gaps", Study(Experiment(task=Gaps())), False, Console(quiet=True))
+    y = np.array([1.0, 2.0, np.inf, -np.inf])
+    splits = {"n": np.arange(4)}, {"n": np.arange(4), "y": y}, {"n": np.arange(4)}
+    with pytest.raises(UserError, match=r"y of validation has 2 values .* first in example 2 "):
+        check_finite(make_dataset("own", *splits))
+    with pytest.raises(UserError, match="y of validation has 2 values"):
+        run(Experiment(), data=make_dataset("own", *splits))

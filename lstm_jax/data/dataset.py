@@ -220,6 +220,25 @@ def _check_lengths(name: str, split_name: str, split: Arrays, shared: Collection
         )
 
 
+def check_finite(dataset: Dataset) -> None:
+    """Raises UserError where an array of a user's data set holds a number that is not finite.
+
+    One such number makes the loss not finite, at a step at which nothing names the data.
+    """
+    import numpy as np
+
+    splits = zip(("train", "validation", "test"), dataset[1:4], strict=True)
+    for split_name, name, array in ((s, n, a) for s, split in splits for n, a in split.items()):
+        if array.dtype.kind not in "fc" or (is_finite := np.isfinite(array)).all():
+            continue
+        first, count = int(np.argwhere(~is_finite)[0][0]), int(np.sum(~is_finite))
+        values = "1 value that is" if count == 1 else f"{count:,} values that are"
+        raise UserError(
+            f"{dataset.name}: {name} of {split_name} has {values} not finite, first in example "
+            f"{first} (counted from 0); leave such examples out, or fill the values in"
+        )
+
+
 def path_of(name: str) -> Path:
     """Returns the path of a user's file, `~` expanded. Raises UserError for an unknown user."""
     try:

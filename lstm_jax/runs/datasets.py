@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lstm_jax.config.search import Study
-from lstm_jax.data.dataset import Dataset, Say
+from lstm_jax.data.dataset import Dataset, Say, check_finite
 from lstm_jax.errors import EnvironmentProblem, UserError, one_line
 from lstm_jax.fields import field_specs
 from lstm_jax.model.block import sets_time_scales
@@ -179,5 +179,6 @@ def _read(task: Task, tell: Say) -> Dataset:
         raise
     except BaseException as error:  # the file is the user's own program
         raise UserError(f"{task.spec_string()}: its load: {one_line(error)}") from error
+    check_finite(dataset)
     task.check_data(dataset)
     return dataset
