@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lstm_jax.runs.record import Record
 
 MAX_CHECKPOINT_EVERY = 10**6
+MAX_LINE = 10_000  # characters of a line that is not on a terminal
 UNNAMED = "unnamed"  # the name of an experiment that has none
 
 
@@ -346,12 +347,20 @@ def _with_data(study: Study, data: Dataset | None) -> tuple[Study, dict[str, Dat
     return replace(study, experiment=experiment), {experiment.task.data_key: data}
 
 
+def console_layout(is_terminal: bool) -> dict[str, Any]:
+    """Returns the arguments of a console that breaks lines and the cells of tables on a terminal
+    only, or at the width of the environment variable COLUMNS: scripts read whole lines.
+    """
+    if is_terminal:
+        return {}
+    return {"soft_wrap": True, "width": None if os.environ.get("COLUMNS") else MAX_LINE}
+
+
 def _console(silent: bool) -> Console:
     """Returns a console that prints plain lines in a notebook, whose stdout calls itself a terminal
-    but cannot draw a progress bar, and that wraps lines on a terminal only.
+    but cannot draw a progress bar.
     """
     notebook = Console().is_jupyter
     terminal = not notebook and sys.stdout is not None and sys.stdout.isatty()
-    return Console(
-        quiet=silent, soft_wrap=not terminal, force_jupyter=False, force_terminal=terminal
-    )
+    layout = console_layout(terminal)
+    return Console(quiet=silent, force_jupyter=False, force_terminal=terminal, **layout)

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from lstm_jax import Experiment, Images
-from lstm_jax.cli.commands import COMMANDS
+from lstm_jax.cli.commands import COMMANDS, Command
+from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import ALIASES, parse
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.config.search import Search
 from lstm_jax.errors import UserError
 from lstm_jax.fields import field_specs
+from lstm_jax.runs.progress import text_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -180,3 +182,19 @@ def test_an_absent_platform_is_refused(tmp_path, platform):
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1), done.stderr
     assert platform in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(None, 1), ("40", 3)])
+def test_a_table_that_is_not_on_a_terminal_has_its_own_width_or_that_of_columns(
+    columns, lines, monkeypatch, capsys
+):
+    class Show(Command):
+        def run(self, console):
+            console.print(text_table(["file"], [["long/" * 20]]))
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("lstm_jax.cli.main.parse", lambda words: Show())
+    main([])
+    assert sum("long" in line for line in capsys.readouterr().out.splitlines()) == lines

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lstm_jax.api import console_layout
 from lstm_jax.cli.commands import OnDevice
 from lstm_jax.cli.parse import parse
 from lstm_jax.errors import (
@@ -48,8 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal whose encoding has no ±
             stream.reconfigure(errors="backslashreplace")
-    # In a pipe nothing is wrapped: scripts read whole lines.
-    console = Output(soft_wrap=not (sys.stdout and sys.stdout.isatty()))
+    console = Output(**console_layout(sys.stdout is not None and sys.stdout.isatty()))
     with exit_codes(joined="--join" in words):
         command = parse(words)
         command.check()
