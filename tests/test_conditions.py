@@ -76,6 +76,24 @@ def test_the_page_ranks_nothing_across_conditions():
     assert [row[:3] for row in table.rows] == [["10", "0.001", "0.01"], ["20", "0.01", "0.001"]]
 
 
+def test_settings_that_are_level_on_validation_are_counted_on_screen_and_on_the_page():
+    record = made_up_record(GRID.replace({"learning_rate": (1e-4, 1e-3, 1e-2)}))
+    for digest, result in record.results.items():
+        if result.member.task.length == 20:
+            value = {"loss": 1.0, "squared_error": float(result.member.seed)}
+            record.results[digest] = replace(result, validation=value)
+    console = quiet()
+    show_results(console, record.study, [*record.results.values()], [], [], lambda _: 0.5)
+    lines = console.file.getvalue().splitlines()
+    (line,) = [line for line in lines if "level with" in line]
+    assert line.startswith("length 20: chosen on validation: learning rate 0.0001 (level with 2 o")
+    assert [line.split(":")[0] for line in lines if "ahead of" in line] == ["length 10"]
+    values = summary(record, [])
+    names = [name for _, name, *_ in values["best"]]
+    assert names == ["learning rate 0.0001", "learning rate 0.0001 (level with 2 others)"]
+    assert [" (level with 2 others on valid" in each for each in values["verdicts"]] == [False, True]
+
+
 def test_of_two_settings_and_a_condition_points_are_drawn_for_each_condition():
     values = {"hidden_size": (8, 16), "learning_rate": (1e-3, 1e-2, 1e-1), "seed": 0}
     figures = list(settings_figures(made_up_record(GRID.replace(values))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import nan
 from statistics import mean, stdev
@@ -65,6 +66,16 @@ class Summary(NamedTuple):
     test: Estimate
     diverged: int  # members whose loss stopped being finite
     results: list[Result]
+    level: int = 0  # other settings of its condition with the same mean on validation
+
+    @property
+    def level_note(self) -> str:
+        """How many settings are as good on validation, as it stands behind the name; often empty.
+
+        The first of them is the chosen one, and nothing but the order of the grid made it so.
+        """
+        others = "1 other" if self.level == 1 else f"{self.level} others"
+        return f" (level with {others})" if self.level else ""
 
     @property
     def other_tests(self) -> dict[str, Estimate]:
@@ -148,7 +159,12 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
         loss = _loss_on_validation(summary)
         return position[summary.setting.condition], summary.diverged > 0, loss
 
-    return sorted(summaries, key=order)
+    counts = Counter(map(order, summaries))
+    return [
+        each._replace(level=0 if math.isinf(key[-1]) or key[1] else counts[key] - 1)
+        for each in sorted(summaries, key=order)
+        for key in [order(each)]
+    ]
 
 
 def by_condition(summaries: Iterable[Summary]) -> list[list[Summary]]:
