@@ -91,7 +91,7 @@ def test_settings_that_are_level_on_validation_are_counted_on_screen_and_on_the_
     values = summary(record, [])
     names = [name for _, name, *_ in values["best"]]
     assert names == ["learning rate 0.0001", "learning rate 0.0001 (level with 2 others)"]
-    assert [" (level with 2 others on valid" in each for each in values["verdicts"]] == [False, True]
+    assert ["2 others on validation)" in each for each in values["verdicts"]] == [False, True]
 
 
 def test_of_two_settings_and_a_condition_points_are_drawn_for_each_condition():
