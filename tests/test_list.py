@@ -4,17 +4,19 @@ import fcntl
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from trained_runs import quiet
 
 import lstm_jax
+from lstm_jax import Adding
 from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import parse
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_or_default
-from lstm_jax.config.search import Study
+from lstm_jax.config.search import Search, Study
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.report import runs_page
 from lstm_jax.report.compare import compare
@@ -30,7 +32,7 @@ from lstm_jax.runs.results import Result
 from lstm_jax.runs.rows import read_row
 
 
-def write(runs, name, experiment, started, values):
+def write(runs, name, experiment, started, values, metric="accuracy"):
     """Writes a run whose first members have these metrics on validation, 0.1 less on the test."""
     study = Study(experiment)
     directory = run_directory(runs, name, study)
@@ -39,10 +41,10 @@ def write(runs, name, experiment, started, values):
     record = Record(name, study, identities={"0" * 12: {"data": "d" * 64}}, sessions=[session])
     for member, value in zip(experiment.members(), values, strict=False):
         record.results[member.digest] = Result(
-            member, member.num_steps, {"loss": 1.0, "accuracy": value},
-            {"loss": 1.0, "accuracy": value - 0.1}, None, 1.0, "0" * 12,
+            member, member.num_steps, {"loss": 1.0, metric: value},
+            {"loss": 1.0, metric: value - 0.1}, None, 1.0, "0" * 12,
         )  # fmt: skip
-        rows = [{"member": member.digest, "step": s, "loss": 2.0 - s / 100, "accuracy": value}
+        rows = [{"member": member.digest, "step": s, "loss": 2.0 - s / 100, metric: value}
                 for s in (0, 20)]  # fmt: skip
         append_metrics(directory, rows)
     record.write(directory)
@@ -122,12 +124,46 @@ def test_the_list_shows_which_runs_are_running_unreadable_or_never_trained(
 
 
 def test_the_list_is_sorted_as_one_asks(runs, console):
-    for sort, last in (("metric", "digits"), ("name", "mine"), ("started", "mine")):
+    for sort, last in (("metric", "mine"), ("name", "mine"), ("started", "mine")):
         list_runs(console, runs, None, experiment_or_default, sort)
         *_, row, _, _ = console.file.getvalue().splitlines()
         assert row.split("/")[0] == last, sort
     with pytest.raises(SystemExit, match="2"):
         main(["list", "--sort", "colour"])
+
+
+def test_a_list_by_metric_keeps_tasks_and_data_apart_and_has_the_best_of_each_first(runs, console):
+    write(runs, "small", DIGITS.replace({"seed": 9}), "2026-01-05T10:00:00+00:00", [0.82])
+    adding = Experiment(task=Adding())
+    for seed, value in enumerate((0.1, 0.01)):
+        experiment = adding.replace({"seed": seed})
+        write(runs, "adding", experiment, "2026-01-06T10:00:00+00:00", [value], "squared_error")
+    write(runs, "adding", adding.replace({"seed": 5}), "2026-01-06T10:00:00+00:00", [])
+    list_runs(console, runs, None, experiment_or_default, "metric")
+    rows = [line.split() for line in console.file.getvalue().splitlines()[1:8]]
+    shown = [(row[0].split("/")[0], *[w for w in row if re.fullmatch(r"0\.\d{4}|-0.*", w)][:1])
+             for row in rows]  # fmt: skip
+    assert shown == [
+        ("adding", "0.0100"), ("adding", "0.1000"), ("adding",), ("digits", "0.8300"),
+        ("small", "0.8200"), ("digits", "0.8000"), ("mine", "0.7000"),
+    ]  # fmt: skip
+
+
+def test_the_list_tells_searches_apart_and_compares_a_named_run_with_its_experiment(runs, console):
+    rates = DIGITS.replace({"learning_rate": (1e-4, 1e-1)})
+    commands = ["run", "digits", "--name", "x"], ["run", "--name=x"], ["run", "digits"]
+    searches = Search("random", trials=4, halving=2), Search("tpe", trials=8), Search(halving=2)
+    for number, (command, search) in enumerate(zip(commands, searches, strict=True)):
+        experiment = rates.replace({"seed": number})
+        directory = run_directory(runs, "x", study := Study(experiment, search))
+        directory.mkdir(parents=True)
+        session = {"started": f"2026-01-0{number + 1}T10:00:00+00:00", "command": command}
+        Record("x", study, identities={}, sessions=[session]).write(directory)
+    list_runs(console, runs, "x", experiment_or_default)
+    lines = console.file.getvalue().splitlines()[1:4]
+    assert lines[0].endswith("B  learning rate 0.0001 0.1, search random, 4 trials, halving 2")
+    assert lines[1].endswith("dataset digits, search tpe, 8 trials")
+    assert lines[2].endswith("dataset digits, halving 2")
 
 
 def test_the_page_of_all_runs_knows_their_states_and_reads_each_record_once(
@@ -220,7 +256,8 @@ def test_compare_calls_runs_with_the_same_score_equal(runs, directories, console
 def test_compare_refuses_one_run_and_a_run_named_twice(runs, directories, console):
     mine = directories[2]
     for paths, message in (
-        ([mine], "give two to 8 runs"),
+        ([mine], "give two to 8 runs; .* in its report, .*: lstm-jax report mine/"),
+        ([*map(Path, "abcdefghi")], "give two to 8 runs$"),
         ([mine, mine], "mine/.* is given twice"),
     ):
         with pytest.raises(UserError, match=message):

@@ -438,8 +438,8 @@ class List(Command):
     runs_dir: Path = option(Path("runs"), RUNS_DIR, value_type=Path)
     sort: str = option(
         "started",
-        "the order: the latest, the best on validation, the longest training or the largest stands "
-        "at the end",
+        "the order: the latest, the longest training or the largest stands at the end; `metric` "
+        "puts runs of one task and data together, the best on validation first",
         choices=_sorts,
     )
 

@@ -108,7 +108,14 @@ def _read(directories: Sequence[Path], console: Console) -> list[ComparedRun]:
         name = f"{repeated[0].parent.name}/{repeated[0].name[:6]}"
         raise UserError(f"compare: {name} is given twice; `lstm-jax list` shows the other runs")
     if not 2 <= len(paths) <= MAX_RUNS:
-        raise UserError(f"compare: give two to {MAX_RUNS} runs")
+        of_one = ""
+        if len(paths) == 1:
+            run = f"{paths[0].parent.name}/{paths[0].name[:6]}"
+            of_one = (
+                "; the cells and settings of one run are compared in its report, seed by seed: "
+                f"lstm-jax report {run}"
+            )
+        raise UserError(f"compare: give two to {MAX_RUNS} runs{of_one}")
     runs = []
     for path in paths:
         record = read_run(path)

@@ -9,10 +9,13 @@ from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.labels import field_label, format_value
+from lstm_jax.config.search import Search
 from lstm_jax.errors import UserError
+from lstm_jax.fields import field_specs
 from lstm_jax.runs.directory import run_directories
 from lstm_jax.runs.files import disk_usage, format_bytes
 from lstm_jax.runs.progress import say
+from lstm_jax.runs.record import Record
 from lstm_jax.runs.rows import read_row
 
 HEAD = (
@@ -31,10 +34,11 @@ def list_runs(
 ) -> None:
     """Prints a row for each run of a name or of all names.
 
-    `sort` is one of `SORTS`: the run that started last, is best on validation, trained longest or
-    is largest stands at the end, just above the prompt; `metric` puts runs of one metric together.
-    `experiment_of` returns the experiment of a name as its file has it: a row shows in which
-    fields the run differs from it. Raises UserError if there is no run of the name.
+    `sort` is one of `SORTS`: the run that started last, trained longest or is largest stands at the
+    end, just above the prompt; `metric` puts runs of one task and data together, in each the one
+    that is best on validation first. `experiment_of` returns the experiment of a name as its file
+    has it: a row shows in which fields the run differs from it, and its search. Raises UserError if
+    there is no run of the name.
     """
     directories = run_directories(runs_dir, name, shards=True)
     if not directories and name:
@@ -46,14 +50,17 @@ def list_runs(
     for directory in directories:
         (row, record), size = read_row(directory), disk_usage(directory)
         problems += [row.problem] if row.problem else []
-        differences = ""
+        differences, task = "", ""
         if record is not None:
             experiment = record.study.experiment
-            differences = _differences(experiment, experiment_of(directory.parent.name))
+            task = f"{experiment.task.spec_string()} {experiment.task.data_key}"
+            file = experiment_of(_file_name(directory, record))
+            texts = [_differences(experiment, file), *_search(record.study.search)]
+            differences = ", ".join(filter(None, texts))
         keys: dict[str, tuple[object, ...]] = {
             "started": (row.started,),
             "name": (row.run,),
-            "metric": (row.rank is not None, row.metric, row.rank or 0.0),
+            "metric": (task, row.rank is None, -(row.rank or 0.0)),
             "time": (row.seconds,),
             "size": (size,),
         }
@@ -84,6 +91,27 @@ def list_runs(
     for message in problems:
         say(console, message)
     say(console, f"name a run NAME, NAME/begin-of-digest or latest; they lie in {runs_dir}")
+
+
+def _file_name(directory: Path, record: Record) -> str:
+    """Returns the name of the experiment file that a run began with: that of its folder, or the
+    first word of its command where `--name` has named the folder.
+    """
+    words = record.sessions[-1].get("command", []) if record.sessions else []
+    is_named = any(word.partition("=")[0] == "--name" for word in words)
+    return Path(words[1]).stem if is_named and words[0] == "run" else directory.parent.name
+
+
+def _search(search: Search) -> list[str]:
+    """Returns how the members of a run were chosen, in words; empty for the whole grid."""
+    defaults = Search()
+    texts = [] if search.method == "grid" else [f"search {search.method}, {search.trials} trials"]
+    return texts + [
+        f"{field_label(name)} {format_value(value)}"
+        for name in field_specs(search)
+        if name not in ("method", "trials")
+        and (value := getattr(search, name)) != getattr(defaults, name)
+    ]
 
 
 def _differences(run: Experiment, file: Experiment) -> str:
