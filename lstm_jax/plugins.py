@@ -5,6 +5,7 @@ The second form names cells, tasks and figures in users' own files.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import runpy
 from collections.abc import Callable
@@ -26,11 +27,34 @@ def attribute_file(name: str) -> Path:
     return Path(name.rpartition(":")[0])
 
 
-def load_attribute(kind: str, name: str, fits: Callable[[Any], bool] = callable) -> Any:
+def made_in(path: Path) -> list[str]:
+    """Returns the names of the classes of a Python file, and of what it makes by a call, in their
+    order. Reads the file and does not run it. Empty where it cannot be read.
+    """
+    try:
+        statements = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    names = []
+    for each in statements:
+        if isinstance(each, ast.ClassDef):
+            names.append(each.name)
+        elif isinstance(each, ast.Assign) and isinstance(each.value, ast.Call):
+            names += [target.id for target in each.targets if isinstance(target, ast.Name)]
+    return names
+
+
+def load_attribute(
+    kind: str,
+    name: str,
+    fits: Callable[[Any], bool] = callable,
+    lacks: Callable[[Any], str] | None = None,
+) -> Any:
     """Returns the attribute with this name. A file is run each time.
 
     `kind` says in messages what the attribute should be, such as `cell`. `fits` returns whether a
-    value is of this kind. Raises UserError where the file has no such attribute.
+    value is of this kind, and `lacks` says why one is not. Raises UserError where the file has no
+    such attribute.
     """
     source, _, attribute = name.rpartition(":")
     if not is_file_attribute(name):
@@ -46,6 +70,8 @@ def load_attribute(kind: str, name: str, fits: Callable[[Any], bool] = callable)
         raise UserError(f"{kind} {name!r}: {one_line(error)}") from error
     value = values.get(attribute)
     if not fits(value):
+        if lacks is not None and attribute in values:
+            raise UserError(f"{kind} {name!r}: {attribute} {lacks(value)}")
         others = [key for key, other in values.items() if fits(other)]
         available = f"there are {', '.join(others)}" if others else "there is none"
         raise UserError(f"{kind} {name!r}: {path} has no {kind} {attribute!r}; {available}")

@@ -127,7 +127,7 @@ def test_a_layer_has_its_solo_bits_in_a_sweep_and_after_it_was_resumed(files, di
             r"returned \(float32\[2, 1",
         ),
         ("return h_BH, h_BH", "return h_BH, (h_BH,)", r"step returned .* as `apply` has them"),
-        ("def step", "def steps", "has no cell 'MinGRU'; there is none"),
+        ("def step", "def steps", "MinGRU is no Cell, and as a layer it has no step; see docs"),
     ],
 )
 def test_a_layer_that_is_none_is_refused_in_one_line(files, tmp_path, code, by, message):
@@ -136,3 +136,20 @@ def test_a_layer_that_is_none_is_refused_in_one_line(files, tmp_path, code, by, 
     (tmp_path / "min_gru.py").write_text(text.replace(code, by))
     with pytest.raises(UserError, match=message):
         make(experiment(tmp_path, LAYERS[0]))
+
+
+def test_a_module_of_flax_and_a_file_without_a_name_are_told_what_to_write(tmp_path):
+    path = tmp_path / "flaxlayer.py"
+    path.write_text(
+        "import flax.linen as nn\nfrom flax.linen import RNNCellBase\n"
+        "from lstm_jax.cells.layer import Layer\nclass Causal(nn.Module): pass\n"
+    )
+    with pytest.raises(UserError, match="Causal is a Flax module; wrap it in a Layer, see docs/ex"):
+        make(Experiment(cell=f"{path}:Causal"))
+    with pytest.raises(UserError, match="has no cell 'causal'; there is none"):  # no base class
+        make(Experiment(cell=f"{path}:causal"))
+    with pytest.raises(UserError, match=r"flaxlayer.py has Causal; write .*flaxlayer.py:Causal$"):
+        Experiment(cell=f"{path}")
+    path.write_text("(")
+    with pytest.raises(UserError, match=r"a file is not enough; write .*flaxlayer.py:NAME$"):
+        Experiment(cell=f"{path}")

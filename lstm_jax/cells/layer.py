@@ -55,8 +55,22 @@ def is_layer(value: Any) -> bool:
     objects that takes no arguments, or a class of cells of Flax.
     """
     is_flax = inspect.isclass(value) and issubclass(value, nn.RNNCellBase)
-    names = "init", "apply", "step"
-    return is_flax or all(callable(getattr(value, name, None)) for name in names)
+    is_base = value is nn.RNNCellBase or value is Layer
+    return not is_base and (is_flax or not _missing(value))
+
+
+def lacks(value: Any) -> str:
+    """Returns why a user's value is neither a cell nor a layer, as it stands behind its name."""
+    bases = (value if inspect.isclass(value) else type(value)).__mro__
+    if any(base.__module__.startswith("flax.") for base in bases):
+        return "is a Flax module; wrap it in a Layer, see docs/extend.md"
+    missing = " and no ".join(_missing(value)) or "functions of its own"
+    return f"is no Cell, and as a layer it has no {missing}; see docs/extend.md"
+
+
+def _missing(value: Any) -> list[str]:
+    """Returns the functions of a layer that a value does not have."""
+    return [n for n in ("init", "apply", "step") if not callable(getattr(value, n, None))]
 
 
 def as_layer(value: Any, hidden_size: int) -> Layer:
