@@ -170,6 +170,26 @@ def test_a_stream_refuses_arrays_without_the_axes_of_examples_and_time_steps():
     assert stream.step({"symbols": np.int32([[1]])}).shape == (2,)
 
 
+def test_numbers_that_are_no_symbols_of_the_task_are_refused():
+    member = Experiment(task=StateTracking(length=3), hidden_size=2)
+    params = inference.initial_params(member, member.task.model_spec({}))
+    trained = TrainedModel("test", member, 0, None, {}, params)
+    assert trained.predict({"symbols": [[0, 1, 1]]}).shape == (1, 3, 2)
+    for symbols, message in (
+        ([[0, 7, 1]], "symbols has numbers from 0 to 7; this model reads 0 to 1"),
+        ([[0, -1, 1]], "from -1 to 1"),
+        ([[0.0, 1.0, 1.0]], "symbols is float64; this model reads whole numbers"),
+        ([["a", "b", "a"]], "symbols is <U1"),
+    ):
+        with pytest.raises(UserError, match=f"predict: .*{message}"):
+            trained.predict({"symbols": symbols})
+        with pytest.raises(UserError, match=f"stream: .*{message}"):
+            trained.stream().step({"symbols": symbols})
+    examples = {"arrays": {"symbols": [[9, 3], "<i4"], "x": [[9, 3], "<i4"]}}
+    with pytest.raises(UserError, match="x is float64; this model reads whole"):
+        replace(trained, metadata={"examples": examples}).predict({"x": [[0.5]]})
+
+
 def test_a_stream_reads_columns_through_a_block_with_a_convolution(test_split):
     image, task = test_split["images"][0], Images(dataset="digits", reading="columns")
     member = Experiment(task=task, hidden_size=4, block=Residual(conv=3))

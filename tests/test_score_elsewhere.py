@@ -98,7 +98,7 @@ def test_every_data_set_is_adapted_to_that_of_training(outcome, monkeypatch):
 
 
 def test_what_cannot_be_scored_is_refused_in_one_line(outcome, monkeypatch):
-    with pytest.raises(UserError, match=r"no field 'lenght'\. Did you mean task\.length"):
+    with pytest.raises(UserError, match=r"no field 'lenght'; its fields are len.*\. Did you mean"):
         outcome.score(lenght=8)
     with pytest.raises(UserError, match="length: 1 is not between 2"):
         outcome.score(length=1)

@@ -135,3 +135,7 @@ def test_use_py_refuses_arrays_of_another_shape_or_type(array, tmp_path, monkeyp
     np.savez(path, x=good.astype(int), y=array)
     assert run_form(FORMS["arrays"][0], [path], known, monkeypatch, has_dtypes) == 2
     assert "y is " in capsys.readouterr().err
+    known["inputs"]["x"]["symbols"] = 2
+    np.savez(path, x=good.astype(int) + 2, y=good)
+    assert run_form(FORMS["arrays"][0], [path], known, monkeypatch, has_dtypes) == 2
+    assert "x has numbers from 0 to 2" in capsys.readouterr().err

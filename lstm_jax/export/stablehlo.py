@@ -139,6 +139,8 @@ def export_files(trained: TrainedModel, batch: Batch, *, onnx: bool) -> dict[str
     for name, aval in zip(arrays_read(trained, batch), exported.in_avals, strict=True):
         shape = [size if isinstance(size, int) else str(size) for size in aval.shape]
         inputs[name] = {"dtype": str(aval.dtype), "shape": shape}
+        if count := task.symbol_counts().get(name):
+            inputs[name]["symbols"] = count
         if name in time_axes(task):
             inputs[name]["time_steps"] = np.shape(batch[name])[1]  # in the data set, with padding
     # A file of another member may lie in the folder from before: the digests say which these are.

@@ -317,6 +317,9 @@ for i, (name, wanted) in enumerate(known["inputs"].items()):
     fits = len(shape) == array.ndim and np.can_cast(array.dtype, wanted["dtype"], "same_kind")
     if not fits or any(isinstance(w, int) and w != s for w, s in zip(shape, array.shape)):
         stop(f"{name} is {array.dtype} {array.shape}; this model reads {wanted}")
+    low, high = array.min(initial=0), array.max(initial=0)
+    if "symbols" in wanted and not 0 <= low <= high < wanted["symbols"]:
+        stop(f"{name} has numbers from {low} to {high}; this model reads {wanted}")
     inputs[i] = array.astype(wanted["dtype"])
 print(json.dumps(model(*inputs).tolist()))
 """

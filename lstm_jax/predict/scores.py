@@ -115,7 +115,10 @@ def conditions(member: Experiment, values: Mapping[str, Any]) -> Experiment:
     for name, value in values.items():
         if name not in specs:
             near = did_you_mean(name, specs, "task.")
-            raise UserError(f"score: the task {member.task.name} has no field {name!r}.{near}")
+            fields = f"its fields are {', '.join(specs)}" if specs else "it has none"
+            raise UserError(
+                f"score: the task {member.task.name} has no field {name!r}; {fields}.{near}"
+            )
         several = value if isinstance(value, (list, tuple, range)) else [value]
         given[f"task.{name}"] = tuple(
             parse_value(name, each, specs[name]) if isinstance(each, str) else each

@@ -184,10 +184,31 @@ class TrainedModel:
                 f"of its data set, not {type(inputs).__name__}"
             )
         try:
-            arrays = {name: np.asarray(array) for name, array in inputs.items()}
-            return self.answers(arrays, **options)
+            return self.answers(self.checked("predict", inputs), **options)
         except (KeyError, TypeError, ValueError) as error:
             raise self.unreadable("predict", error) from error
+
+    def checked(self, caller: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Returns the arrays of a user's batch.
+
+        A compiled program cannot refuse a number: raises UserError for fractions where the data set
+        has whole numbers, and for a symbol that the task does not have.
+        """
+        arrays = {name: np.asarray(array) for name, array in inputs.items()}
+        types = self.metadata.get("examples", {}).get("arrays", {})
+        for name, array in arrays.items():
+            count = self.member.task.symbol_counts().get(name)
+            is_whole = count or (name in types and np.dtype(types[name][1]).kind in "iu")
+            if is_whole and array.dtype.kind not in "iub":
+                raise UserError(
+                    f"{caller}: {name} is {array.dtype}; this model reads whole numbers"
+                )
+            if count and array.size and not 0 <= array.min() <= array.max() < count:
+                raise UserError(
+                    f"{caller}: {name} has numbers from {array.min()} to {array.max()}; this model "
+                    f"reads 0 to {count - 1}"
+                )
+        return arrays
 
     def unreadable(self, caller: str, error: Exception) -> UserError:
         """Returns the error of arrays that the task cannot read, with the names and shapes of those

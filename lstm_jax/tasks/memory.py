@@ -155,6 +155,9 @@ class Copying(SyntheticTask):
             num_features=NUM_SYMBOLS + 2, num_outputs=NUM_SYMBOLS + 1, per_step_outputs=True
         )
 
+    def symbol_counts(self) -> dict[str, int]:
+        return {"symbols": NUM_SYMBOLS}
+
     def inputs(self, batch: Batch) -> Inputs:
         """Returns the one-hot symbol, blank or delimiter of each time step.
 

@@ -52,6 +52,9 @@ class RecallTask(SyntheticTask):
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         return ModelSpec(self.num_symbols, self.num_targets, per_step_outputs=True)
 
+    def symbol_counts(self) -> dict[str, int]:
+        return {"symbols": self.num_symbols}
+
     def inputs(self, batch: Batch) -> Inputs:
         """Returns the one-hot symbol of each time step.
 

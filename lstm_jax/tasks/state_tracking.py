@@ -130,6 +130,9 @@ class StateTracking(SyntheticTask):
         table = PROBLEMS[self.problem]()
         return ModelSpec(len(table[0]), num_outputs=len(table), per_step_outputs=True)
 
+    def symbol_counts(self) -> dict[str, int]:
+        return {"symbols": len(PROBLEMS[self.problem]()[0])}
+
     def inputs(self, batch: Batch) -> Inputs:
         """Returns the one-hot symbol of each time step."""
         import jax

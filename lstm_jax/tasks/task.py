@@ -203,6 +203,12 @@ class Task(Component):
         """Returns the examples at these indices, as arrays by name, without shared arrays."""
         return gather_examples(examples, index_B)
 
+    def symbol_counts(self) -> dict[str, int]:
+        """Returns how many symbols there are, whole numbers from 0, by the name of the array that
+        holds them. An answer to any other number is refused. Empty where nothing bounds a number.
+        """
+        return {}
+
     @property
     def time_step_name(self) -> str:
         """What the model reads at a time step, in a word."""
