@@ -50,6 +50,7 @@ class FieldSpec:
     log: bool = False  # a search draws log-uniformly from a range of this field
     optional: bool = False  # None is allowed and means off; on and off are two programs
     option: str | None = None  # its option on the command line, where that is not its name
+    metavar: str | None = None  # what stands for its value in help, where that is not its type
     component: Callable[[Any], Any] | None = None  # makes a component of a value: `components.py`
 
 

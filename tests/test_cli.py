@@ -115,6 +115,7 @@ def test_help_shows_the_range_or_the_choices_of_every_field_and_its_value(capsys
         "(one of grid, random, tpe; here: grid)",
         "(from 1 to 1000000; default: 100)",
         "(one of auto, cpu, gpu, tpu; default: auto)",
+        "--note TEXT",
     ):
         assert shown in text, shown
 

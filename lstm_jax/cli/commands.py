@@ -140,6 +140,7 @@ class Run(OnStudy):
         "what to remember of the run: kept in its record and shown by list, index.html and report; "
         "the same command with another note replaces it",
         value_type=str,
+        metavar="TEXT",
     )
     tensorboard: bool = option(False, "also write the metrics for TensorBoard")
     logger: str = option(

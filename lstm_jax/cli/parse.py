@@ -329,7 +329,8 @@ def _add_field(group: Any, path: str, spec: FieldSpec, values: str, nargs: Any) 
 
 
 def _metavar(spec: FieldSpec) -> str:
-    return {str: "NAME", bool: "BOOL"}.get(spec.value_type, spec.value_type.__name__.upper())
+    names = {str: "NAME", bool: "BOOL"}
+    return spec.metavar or names.get(spec.value_type, spec.value_type.__name__.upper())
 
 
 def _help(spec: FieldSpec, value: str) -> str:
