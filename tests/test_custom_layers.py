@@ -1,5 +1,6 @@
 """Layers of a user's own file: `init`, `apply` and `step`, and cells of Flax."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -12,10 +13,13 @@ from test_sweep import digests
 
 from lstm_jax.cells import scan
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.search import Study
 from lstm_jax.errors import UserError
 from lstm_jax.model import forward
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.model.init import init_params
+from lstm_jax.runs.datasets import check_members
+from lstm_jax.runs.task_checks import check_step
 from lstm_jax.tasks.images import Images
 from lstm_jax.tasks.task import Inputs, ModelSpec
 from lstm_jax.train.placement import Placement, build_programs, named_leaves, stack_states
@@ -153,3 +157,32 @@ def test_a_module_of_flax_and_a_file_without_a_name_are_told_what_to_write(tmp_p
     path.write_text("(")
     with pytest.raises(UserError, match=r"a file is not enough; write .*flaxlayer.py:NAME$"):
         Experiment(cell=f"{path}")
+
+
+@pytest.mark.parametrize(
+    ("code", "by", "message"),
+    [
+        ("return h_BH, h_BH", "return h_BH, 2 * h_BH", "step computes another output than its ap"),
+        ("return h_TBH, last", "return h_TBH, 2 * last", "another carry .*, in numbers of up to"),
+        # The bias is zero at first.
+        ('append_ones(x_BI) @ params["kernel"]', 'x_BI @ params["kernel"][:-1]', "another output"),
+        ("h_BH = a * carry + b\n", "h_BH = b + 1.000001 * a * carry\n", None),
+    ],
+)
+def test_a_step_that_computes_something_else_than_apply_is_refused(
+    files, tmp_path, code, by, message
+):
+    text = (files / "min_gru.py").read_text()
+    assert code in text
+    (tmp_path / "min_gru.py").write_text(text.replace(code, by))
+    refused = pytest.raises(UserError, match=message) if message else nullcontext()
+    with refused:
+        check_step(experiment(tmp_path, LAYERS[0]))
+
+
+def test_members_of_an_own_layer_are_checked_once_before_training(files, monkeypatch, digits):
+    member = experiment(files, LAYERS[0], task=Images(dataset="digits"), layers=(1, 2))
+    checked = []
+    monkeypatch.setattr("lstm_jax.runs.datasets.check_step", lambda m: checked.append(m.cell))
+    check_members(Study(member), {member.task.data_key: digits}, print)
+    assert checked == [member.cell]

@@ -21,7 +21,7 @@ from lstm_jax.plugins import is_file_attribute
 from lstm_jax.runs.code import example_shapes, program_digest, user_errors, user_files
 from lstm_jax.runs.data_card import count_table, data_card, describe
 from lstm_jax.runs.progress import say
-from lstm_jax.runs.task_checks import check_items, with_data_fields
+from lstm_jax.runs.task_checks import check_items, check_step, with_data_fields
 from lstm_jax.tasks.task import Task
 from lstm_jax.train.placement import Datasets, model_spec_of, refuse_absent_backend
 
@@ -62,7 +62,7 @@ def check_members(study: Study, datasets: Datasets, tell: Say) -> None:
 
     It finds mistakes before a directory is made. Says which cells `chrono_steps` does not reach.
     """
-    unreached = dict[str, None]()
+    unreached, checked_cells = dict[str, None](), set[str]()
     for member in {member.static_key: member for member in study.members()}.values():
         dataset = datasets[member.task.data_key]
         with user_errors(member):
@@ -71,6 +71,9 @@ def check_members(study: Study, datasets: Datasets, tell: Say) -> None:
                 if is_file_attribute(member.task.spec_string()):
                     check_items(member, spec, dataset)
                 program_digest(member, spec, example_shapes(dataset))
+                if is_file_attribute(member.cell) and member.cell not in checked_cells:
+                    check_step(member)
+                    checked_cells.add(member.cell)
                 data_card(member.task, dataset)
         if member.chrono_steps and not sets_time_scales(member):
             unreached[member.cell] = None

@@ -1,5 +1,5 @@
-"""Checks of a user's own task before anything is trained: mistakes that would give wrong numbers
-and raise no error.
+"""Checks of a user's own task and layer before anything is trained: mistakes that would give wrong
+numbers and raise no error.
 """
 
 from __future__ import annotations
@@ -8,15 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from lstm_jax.cells.layer import FlaxLayer, Params
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data.dataset import Dataset, num_examples
 from lstm_jax.errors import UserError
 from lstm_jax.fields import field_specs
 from lstm_jax.model import forward
+from lstm_jax.model.block import make_blocks
+from lstm_jax.model.custom_layer import CustomLayer
 from lstm_jax.model.fused_params import fuse_kernels
 from lstm_jax.tasks.task import Batch, ModelSpec, Task
 from lstm_jax.train.step import init_state
+
+STEP_TOLERANCE = 1e-4  # of the largest number: `apply` and `step` may round differently
 
 
 def with_data_fields(task: Task) -> Task:
@@ -76,3 +82,42 @@ def check_items(member: Experiment, spec: ModelSpec, dataset: Dataset) -> None:
             f"{weight:g}, but its total_weight is {total:g}; define total_weight(self, batch), "
             "which is the number of examples without it"
         )
+
+
+def check_step(member: Experiment) -> None:
+    """Raises UserError where the `step` of a user's own layer computes other values than its
+    `apply`: a stream would then answer otherwise than the trained model.
+
+    Compares them over a few time steps of random numbers. The initial parameters are moved a
+    little: a bias that `step` forgets is zero at first.
+    """
+    layer = make_blocks(member)[0].layers[0]
+    if not isinstance(layer, CustomLayer) or isinstance(layer.layer, FlaxLayer):
+        return
+    custom, key = layer.layer, jax.random.key(0)
+    x_TBI = jax.random.normal(key, (4, 2, layer.num_inputs), jnp.float32)
+
+    def run_both(params: Params) -> tuple[Any, Any]:
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(key, len(leaves))
+        noise = (jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True))
+        moved = [a + 0.1 * n for a, n in zip(leaves, noise, strict=True)]
+        params = jax.tree.unflatten(tree, moved)
+        h_TBW, carry = [], layer.initial_carry(2)
+        for x_BI in x_TBI:
+            h_BW, carry = custom.step(params, x_BI, carry)
+            h_TBW.append(h_BW)
+        return custom.apply(params, x_TBI, None, None), (jnp.stack(h_TBW), carry)
+
+    with jax.default_matmul_precision("float32"):  # which an accelerator does not have by itself
+        whole, stepped = jax.jit(run_both)(layer.init(key))
+    for name, one, other in zip(("output", "carry"), whole, stepped, strict=True):
+        for pair in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            a, b = (np.asarray(leaf).astype(complex) for leaf in pair)  # real, complex, bool, ...
+            largest = float(np.max(np.abs(a), initial=0))
+            if not np.allclose(a, b, 0, STEP_TOLERANCE * (largest or 1.0), equal_nan=True):
+                raise UserError(
+                    f"cell: {member.cell}.step computes another {name} than its apply: on the same "
+                    f"4 time steps they differ by up to {np.max(np.abs(a - b)):.2g}, in numbers of "
+                    f"up to {largest:.2g}; a stream would not answer as the trained model"
+                )
