@@ -25,7 +25,7 @@ from lstm_jax.predict.predict import PredictOptions, predict
 from lstm_jax.report.figures.settings import metric_tables
 from lstm_jax.report.page import answer_figures
 from lstm_jax.runs.code import user_files
-from lstm_jax.runs.datasets import load_data
+from lstm_jax.runs.datasets import check_members, load_data
 from lstm_jax.runs.record import Record, read_record
 from lstm_jax.runs.trust import read_trusted
 from lstm_jax.tasks.images import Images
@@ -81,6 +81,20 @@ def test_a_task_from_a_file_trains(files):
     assert np.all(np.isfinite(losses(files, values["experiment"])))
     with pytest.raises(UserError, match=r"task\.length: 0 is not between 1 and 1000"):
         values["Average"](length=0)
+
+
+def test_a_task_with_an_answer_at_every_time_step_trains_and_counts_no_padding(files):
+    experiment = runpy.run_path("running_max.py")["experiment"]
+    values = losses(files, experiment)
+    assert values[-1] < values[0]
+    task, data = experiment.task, experiment.task.load(print)
+    batch = {name: array[:3] for name, array in data.test.items()}
+    inside_BT = np.arange(task.length) < batch["lengths"][:, None]
+    outputs_TB1 = np.where(inside_BT, batch["y"], np.float32(9)).T[:, :, None]
+    scored = task.score_items(outputs_TB1, batch, training=True)
+    assert float((scored.loss * scored.weight).sum()) == 0
+    assert float(scored.weight.sum()) == float(task.total_weight(batch)) == inside_BT.sum()
+    check_members(Study(experiment.replace(SMALL)), {task.data_key: data}, print)
 
 
 def test_an_optimizer_and_a_schedule_from_a_file_train(files):
