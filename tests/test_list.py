@@ -256,7 +256,7 @@ def test_compare_calls_runs_with_the_same_score_equal(runs, directories, console
 def test_compare_refuses_one_run_and_a_run_named_twice(runs, directories, console):
     mine = directories[2]
     for paths, message in (
-        ([mine], "give two to 8 runs; .* in its report, .*: lstm-jax report mine/"),
+        ([mine], r"give two to 8 runs; of one run, .*: lstm-jax report mine/\w{6}$"),
         ([*map(Path, "abcdefghi")], "give two to 8 runs$"),
         ([mine, mine], "mine/.* is given twice"),
     ):

@@ -112,8 +112,8 @@ def _read(directories: Sequence[Path], console: Console) -> list[ComparedRun]:
         if len(paths) == 1:
             run = f"{paths[0].parent.name}/{paths[0].name[:6]}"
             of_one = (
-                "; the cells and settings of one run are compared in its report, seed by seed: "
-                f"lstm-jax report {run}"
+                "; of one run, the report compares its cells and settings, paired where they have "
+                f"two seeds or more in common: lstm-jax report {run}"
             )
         raise UserError(f"compare: give two to {MAX_RUNS} runs{of_one}")
     runs = []
