@@ -245,11 +245,13 @@ def test_compare_names_the_run_that_is_ahead_first(runs, directories, console):
 
 
 def test_compare_calls_runs_with_the_same_score_equal(runs, directories, console):
-    same = write(runs, "mine", DIGITS, "2026-01-05T10:00:00+00:00", [0.8])
+    two = DIGITS.replace({"hidden_size": (64, 65)})
+    same = write(runs, "mine", two, "2026-01-05T10:00:00+00:00", [0.8, 0.8])
     compare([directories[0], same], console, runs)
     output = console.file.getvalue()
     name = directories[0].name[:6]
     assert f"digits/{name} are equal: validation accuracy, paired over 1" in output
+    assert "hidden size 64 (level with 1 other)" in output
     assert "is ahead" not in output
 
 
