@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lstm_jax.cells.gru import gru
     from lstm_jax.cells.linear_scan import linear_scan
     from lstm_jax.cells.linen import GRU, LRU, LSTM, RNN, SLSTM, MinGRU
+    from lstm_jax.cells.linen_matrices import MLSTM, GatedDeltaNet
     from lstm_jax.cells.lstm import lstm
     from lstm_jax.cells.rnn import rnn
     from lstm_jax.config.experiment import Experiment
@@ -75,6 +76,7 @@ __all__ = [
     "GRU",
     "LRU",
     "LSTM",
+    "MLSTM",
     "RNN",
     "SLSTM",
     "Adding",
@@ -86,6 +88,7 @@ __all__ = [
     "EnvironmentProblem",
     "Experiment",
     "Forecast",
+    "GatedDeltaNet",
     "Images",
     "Induction",
     "Interrupted",
@@ -131,6 +134,7 @@ _MODULES = {
     "lstm_jax.cells.gru": ("gru",),
     "lstm_jax.cells.linear_scan": ("linear_scan",),
     "lstm_jax.cells.linen": ("GRU", "LRU", "LSTM", "RNN", "SLSTM", "MinGRU"),
+    "lstm_jax.cells.linen_matrices": ("MLSTM", "GatedDeltaNet"),
     "lstm_jax.cells.lstm": ("lstm",),
     "lstm_jax.cells.rnn": ("rnn",),
     "lstm_jax.data.dataset": ("Dataset", "make_dataset"),

@@ -1,4 +1,4 @@
-"""Flax NNX modules: the layers of `cells/linen.py` with their parameters inside.
+"""Flax NNX modules: the layers of Flax Linen in `cells/`, with their parameters inside.
 
     from flax import nnx
     from lstm_jax.nnx import LSTM
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lstm_jax.cells import linen
+from lstm_jax.cells import linen, linen_matrices
 
 
 class WrappedLayer(nnx.Module):
@@ -103,3 +103,15 @@ class SLSTM(WrappedLayer):
     """A layer of `slstm`. Its carry is (c, n, m, h)."""
 
     linen_class = linen.SLSTM
+
+
+class MLSTM(WrappedLayer):
+    """A layer of `mlstm`. Its carry is (C beside n, m)."""
+
+    linen_class = linen_matrices.MLSTM
+
+
+class GatedDeltaNet(WrappedLayer):
+    """A layer of `gated_deltanet`. Its carry is S."""
+
+    linen_class = linen_matrices.GatedDeltaNet

@@ -12,8 +12,10 @@ from fast_compile import fast_jit
 from textbook import assert_close, weighted
 
 import lstm_jax.nnx
+from lstm_jax.cells import get_cell_or_layer
 from lstm_jax.cells.linen import GRU, LRU, LSTM, RNN, SLSTM, MinGRU
-from lstm_jax.cells.scan import run, stack_kernels
+from lstm_jax.cells.linen_matrices import MLSTM, GatedDeltaNet
+from lstm_jax.cells.scan import flip, run, stack_kernels
 
 HIDDEN, NUM_INPUTS, NUM_STEPS = 5, 3, 6
 
@@ -156,8 +158,65 @@ def test_a_layer_of_our_own_is_its_cell(module, num_states):
     assert_close(jax.tree.leaves(final), list(state))
 
 
+MATRICES = [
+    (MLSTM, "mlstm", {}),
+    (GatedDeltaNet, "gated_deltanet", {"chunkwise": True}),
+    (GatedDeltaNet, "gated_deltanet_neg", {"negative": True}),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "fields"), MATRICES)
+def test_a_layer_of_matrices_is_that_of_a_run(module, name, fields):
+    """On the same parameters; it reads backwards, with two batch axes, lengths and a carry."""
+    x, lengths = (
+        normal(2, 3, 2, NUM_STEPS, NUM_INPUTS),
+        jnp.array([[6, 9], [4, 0], [1, 6]], "int32"),
+    )
+    layer, function = module(8, return_carry=True, **fields), get_cell_or_layer(name)
+    function = function.associative() if layer.chunkwise else function
+    variables = fast_jit(layer.init)(jax.random.key(0), x)
+    params = jax.tree.map(lambda a: a + normal(1, *a.shape), variables["params"]["cell"])
+    shapes = layer.carry_shapes().values()
+    carry = tuple(normal(3 + i, 3, 2, *shape) for i, shape in enumerate(shapes))
+    carry = carry if len(carry) > 1 else carry[0]
+    final, outputs = apply(
+        layer, {"params": {"cell": params}}, x, initial_carry=carry, seq_lengths=lengths,
+        reverse=True, keep_order=True,
+    )  # fmt: skip
+
+    def of_run(params, x_TBI, carry):
+        ends = jnp.minimum(lengths.reshape(6), NUM_STEPS)
+        h_TBH, carry = function.apply(params, flip(x_TBI, ends), ends, carry)
+        return carry, flip(h_TBH, ends)
+
+    x_TBI = x.reshape(6, NUM_STEPS, NUM_INPUTS).swapaxes(0, 1)
+    carry = jax.tree.map(lambda a: a.reshape(6, *a.shape[2:]), carry)
+    expected, h_TBH = fast_jit(of_run)(params, x_TBI, carry)
+    assert_close(outputs.reshape(6, NUM_STEPS, 8).swapaxes(0, 1), h_TBH)
+    assert_close(
+        jax.tree.leaves(final), [a.reshape(3, 2, *a.shape[1:]) for a in jax.tree.leaves(expected)]
+    )
+
+
+def test_layers_of_matrices_start_as_those_of_a_run_and_refuse_other_widths_and_carries():
+    x = normal(2, 3, NUM_STEPS, NUM_INPUTS)
+    layer = GatedDeltaNet(24, heads=3, param_dtype=jnp.bfloat16, dtype=jnp.bfloat16)
+    params = fast_jit(layer.init)(jax.random.key(0), x)["params"]["cell"]
+    assert {name: (a.shape, a.dtype) for name, a in params.items()} == {
+        "kernel": ((NUM_INPUTS + 1, 4 * 24 + 2 * 3), jnp.bfloat16), "a": ((3,), jnp.bfloat16),
+    }  # fmt: skip
+    assert apply(layer, {"params": {"cell": params}}, x).dtype == jnp.float32
+    for features, says in ((6, "multiple of heads, 4"), (4, "at least 8")):
+        with pytest.raises(ValueError, match=says):
+            jax.eval_shape(MLSTM(features).init, jax.random.key(0), x)
+    with pytest.raises(ValueError, match="has 1 arrays; expected C and n, m"):
+        jax.eval_shape(partial(MLSTM(8).init, initial_carry=x), jax.random.key(0), x)
+    with pytest.raises(TypeError, match="int32; expected floats"):
+        jax.eval_shape(MLSTM(8).init, jax.random.key(0), x.astype(jnp.int32))
+
+
 def test_nnx_has_the_modules_of_linen():
-    for module in (LSTM, GRU, RNN, MinGRU, LRU, SLSTM):
+    for module in (LSTM, GRU, RNN, MinGRU, LRU, SLSTM, MLSTM, GatedDeltaNet):
         assert getattr(lstm_jax.nnx, module.__name__).linen_class is module
 
 
@@ -188,7 +247,7 @@ def test_an_nnx_layer_has_the_parameters_and_the_bits_of_linen():
     jax.tree.map(np.testing.assert_array_equal, *both)
 
 
-@pytest.mark.parametrize("module", [LSTM, RNN, MinGRU, LRU, SLSTM])
+@pytest.mark.parametrize("module", [LSTM, RNN, MinGRU, LRU, SLSTM, MLSTM, GatedDeltaNet])
 def test_step_by_step_has_the_bits_of_the_sequence(module):
     x, layer = normal(2, 3, NUM_STEPS, NUM_INPUTS), module(8)
     variables, outputs = fast_jit(layer.init)(jax.random.key(0), x), []

@@ -13,7 +13,7 @@ from textbook import assert_close, assert_equal, weighted
 from textbook_modern import exp, sigmoid, softplus
 
 from lstm_jax.cells import LAYERS, get_cell_or_layer
-from lstm_jax.cells.matrix_memory import MLSTM
+from lstm_jax.cells.matrix_memory import MLSTMLayer
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.errors import UserError
 from lstm_jax.model import size
@@ -184,7 +184,7 @@ def test_both_forms_are_lowered_for_each_platform_with_any_number_of_examples(na
 def test_a_member_trains_the_form_of_its_backend_and_has_the_parameters_that_it_says():
     member = Experiment(cell="mlstm", hidden_size=62, backend="associative")
     (block,) = make_blocks(member)
-    assert block.layers[0].layer == MLSTM(chunkwise=True)
+    assert block.layers[0].layer == MLSTMLayer(chunkwise=True)
     assert block.width == 64  # the next multiple of 4 heads
     spec = ModelSpec(num_features=1, num_outputs=10)
     assert size.num_parameters(member, spec) == 2 * 62 + 63 * (4 * 64 + 8) + 65 * 10

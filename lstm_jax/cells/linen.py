@@ -1,5 +1,5 @@
 """Flax Linen modules: `LSTM`, `GRU` and `RNN` replace `nn.RNN(cell)`; `MinGRU`, `LRU` and `SLSTM`
-are layers that Flax does not have.
+are layers that Flax does not have, as are those of `linen_matrices.py`.
 
 Axes: T time steps, B batch, I input, H hidden, W = gates * H, G = blocks * H.
 """
@@ -121,24 +121,27 @@ class RecurrentLayer(nn.Module):
     """The base of the layers. Arguments and results are those of `nn.RNN`, with two differences.
 
     The state is float32 even where all else is bfloat16. The final carry of a sequence of length 0
-    is its initial carry. Where Flax has such a cell, the parameters have the same names, shapes and
-    initial values, so checkpoints load.
+    is its initial carry.
     """
-
-    cell: ClassVar[Cell]
-    gates: ClassVar[tuple[str, ...]] = ()  # Flax's names; none where Flax has no such cell
-    biases: ClassVar[tuple[str, ...]] = ()
 
     features: int
     time_major: bool = False
     reverse: bool = False
     keep_order: bool = False
     return_carry: bool = False
-    kernel_init: Initializer = initializers.lecun_normal()
-    recurrent_kernel_init: Initializer = initializers.orthogonal()
-    bias_init: Initializer = initializers.zeros_init()
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+
+    def carry_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of each array of the carry, without the batch, by its name."""
+        raise NotImplementedError
+
+    def _run(
+        self, x_TBI: jax.Array, carry: Any, lengths_B: jax.Array | None, reverse: bool
+    ) -> tuple[jax.Array, Sequence[jax.Array]]:
+        """Declares the parameters; returns the outputs [T,B,H] and the arrays of the carry.
+
+        carry: a tuple of arrays, [B, ...] each, or None for zeros.
+        """
+        raise NotImplementedError
 
     @nn.compact
     def __call__(
@@ -156,7 +159,8 @@ class RecurrentLayer(nn.Module):
         """Returns outputs [*batch, T, H], or with `return_carry` (carry, outputs).
 
         inputs: [*batch, T, I]; with `time_major` [T, *batch, I], and the outputs [T, *batch, H].
-        initial_carry: the carry of Flax's cell, each array [*batch, H]; None stands for zeros.
+        initial_carry: the carry before the first time step, as `return_carry` gives it; in a cell
+            of Flax, the carry of that cell, each array [*batch, H]. None stands for zeros.
         seq_lengths: integers [*batch], the time steps of each sequence; None: all T.
         return_carry, time_major, reverse, keep_order: take the place of the module's fields.
 
@@ -172,34 +176,26 @@ class RecurrentLayer(nn.Module):
         x = inputs if time_major else jnp.moveaxis(inputs, -2, 0)
         num_steps, *batch, num_inputs = x.shape
         x_TBI = x.reshape(num_steps, math.prod(batch), num_inputs)
-        state, lengths_B = None, seq_lengths
+        shapes, state, lengths_B = self.carry_shapes(), None, seq_lengths
         if initial_carry is not None:
-            shape = *batch, self.features
             leaves = jax.tree.leaves(initial_carry)
-            state = tuple(_flatten_batch("initial_carry", leaf, shape, 1) for leaf in leaves)
+            if len(leaves) != len(shapes):
+                raise ValueError(
+                    f"initial_carry has {len(leaves)} arrays; expected {', '.join(shapes)}"
+                )
+            pairs = zip(leaves, shapes.values(), strict=True)
+            state = tuple(_flatten_batch("initial_carry", a, batch, shape) for a, shape in pairs)
         if lengths_B is not None:
-            lengths_B = _flatten_batch("seq_lengths", lengths_B, batch, 0)
-        inits = self.kernel_init, self.recurrent_kernel_init, self.bias_init
-        options: dict[str, Any] = {"param_dtype": self.param_dtype, "name": "cell"}
-        extra: Extra = {}
-        if self.gates:
-            declared = FlaxCellParams(self.features, self.gates, self.biases, *inits, **options)
-            kernels = declared(num_inputs)
-        else:
-            kernels, extra = CellParams(self.cell, self.features, *inits, **options)(num_inputs)
-        if self.dtype is not None:
-            x_TBI, *cast = promote_dtype(x_TBI, *kernels, dtype=self.dtype)
-            kernels = cast[0], cast[1], cast[2]
-        h_TBH, state = run_unstacked(
-            self.cell, x_TBI, *kernels, state, lengths_B, extra=extra, reverse=reverse
-        )
+            lengths_B = _flatten_batch("seq_lengths", lengths_B, batch, ())
+            lengths_B = jnp.clip(lengths_B, 0, num_steps)
+        h_TBH, states = self._run(x_TBI, state, lengths_B, reverse)
         if reverse and keep_order:
             h_TBH = flip(h_TBH, lengths_B)
         outputs = h_TBH.reshape(num_steps, *batch, self.features)
         outputs = outputs if time_major else jnp.moveaxis(outputs, 0, -2)
         if not return_carry:
             return outputs
-        carry = tuple(a_BH.reshape(*batch, self.features) for a_BH in state)
+        carry = tuple(array.reshape(*batch, *array.shape[1:]) for array in states)
         return (carry if len(carry) > 1 else carry[0]), outputs
 
     def step(self, carry: Any, inputs: jax.Array) -> tuple[Any, jax.Array]:
@@ -217,7 +213,48 @@ class RecurrentLayer(nn.Module):
         return carry, outputs[..., 0, :]
 
 
-class LSTM(RecurrentLayer):
+class LayerOfCell(RecurrentLayer):
+    """The base of the layers of a `Cell`.
+
+    Where Flax has such a cell, the parameters have the same names, shapes and initial values, so
+    checkpoints load.
+    """
+
+    cell: ClassVar[Cell]
+    gates: ClassVar[tuple[str, ...]] = ()  # Flax's names; none where Flax has no such cell
+    biases: ClassVar[tuple[str, ...]] = ()
+
+    kernel_init: Initializer = initializers.lecun_normal()
+    recurrent_kernel_init: Initializer = initializers.orthogonal()
+    bias_init: Initializer = initializers.zeros_init()
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    def carry_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns [H] for each state of the cell."""
+        return dict.fromkeys(self.cell.state, (self.features,))
+
+    def _run(
+        self, x_TBI: jax.Array, carry: Any, lengths_B: jax.Array | None, reverse: bool
+    ) -> tuple[jax.Array, Sequence[jax.Array]]:
+        inits = self.kernel_init, self.recurrent_kernel_init, self.bias_init
+        options: dict[str, Any] = {"param_dtype": self.param_dtype, "name": "cell"}
+        extra: Extra = {}
+        num_inputs = x_TBI.shape[-1]
+        if self.gates:
+            declared = FlaxCellParams(self.features, self.gates, self.biases, *inits, **options)
+            kernels = declared(num_inputs)
+        else:
+            kernels, extra = CellParams(self.cell, self.features, *inits, **options)(num_inputs)
+        if self.dtype is not None:
+            x_TBI, *cast = promote_dtype(x_TBI, *kernels, dtype=self.dtype)
+            kernels = cast[0], cast[1], cast[2]
+        return run_unstacked(
+            self.cell, x_TBI, *kernels, carry, lengths_B, extra=extra, reverse=reverse
+        )
+
+
+class LSTM(LayerOfCell):
     """A layer that replaces `nn.RNN(nn.OptimizedLSTMCell(features))`, or `nn.LSTMCell`."""
 
     cell = lstm_cell
@@ -225,7 +262,7 @@ class LSTM(RecurrentLayer):
     biases = ("hi", "hg", "hf", "ho")
 
 
-class GRU(RecurrentLayer):
+class GRU(LayerOfCell):
     """A layer that replaces `nn.RNN(nn.GRUCell(features))`."""
 
     cell = gru_cell
@@ -233,7 +270,7 @@ class GRU(RecurrentLayer):
     biases = ("ir", "iz", "hn", "in")
 
 
-class RNN(RecurrentLayer):
+class RNN(LayerOfCell):
     """A layer that replaces `nn.RNN(nn.SimpleCell(features))`."""
 
     cell = rnn_cell
@@ -241,30 +278,32 @@ class RNN(RecurrentLayer):
     biases = ("i",)
 
 
-class MinGRU(RecurrentLayer):
+class MinGRU(LayerOfCell):
     """A layer of `mingru`; see `cells/linear_gated.py`. Its carry is h."""
 
     cell = mingru_cell
 
 
-class LRU(RecurrentLayer):
+class LRU(LayerOfCell):
     """A layer of `lru`; see `cells/state_space.py`. Its carry is (real, imaginary, h)."""
 
     cell = lru_cell
 
 
-class SLSTM(RecurrentLayer):
+class SLSTM(LayerOfCell):
     """A layer of `slstm`; see `cells/slstm.py`. Its carry is (c, n, m, h)."""
 
     cell = slstm_cell
     recurrent_kernel_init: Initializer = initializers.zeros_init()
 
 
-def _flatten_batch(name: str, array: jax.Array, shape: Sequence[int], num_kept: int) -> jax.Array:
-    """Returns the array with all axes but the last `num_kept` made one.
+def _flatten_batch(
+    name: str, array: jax.Array, batch: Sequence[int], shape: Sequence[int]
+) -> jax.Array:
+    """Returns an array [*batch, *shape] with all axes of the batch made one.
 
     Raises ValueError with its name where it does not have the shape.
     """
-    if array.shape != tuple(shape):
-        raise ValueError(f"{name} has shape {array.shape}; expected {tuple(shape)}")
-    return array.reshape(-1, *array.shape[array.ndim - num_kept :])
+    if array.shape != (*batch, *shape):
+        raise ValueError(f"{name} has shape {array.shape}; expected {(*batch, *shape)}")
+    return array.reshape(-1, *shape)

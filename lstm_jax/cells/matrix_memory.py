@@ -53,6 +53,10 @@ class MatrixMemory(ABC):
     chunkwise: bool = False
 
     @abstractmethod
+    def init(self, key: jax.Array, num_inputs: int, hidden_size: int) -> Params:
+        """Returns the initial parameters; see `cells.layer.Layer`."""
+
+    @abstractmethod
     def apply(
         self, params: Params, x_TBI: jax.Array, lengths_B: jax.Array | None, carry: Any
     ) -> tuple[jax.Array, Any]:
@@ -87,7 +91,7 @@ class MatrixMemory(ABC):
         return [*(block.reshape(shape) for block in blocks), *jnp.split(gates, 2, axis=-1)]
 
 
-class MLSTM(MatrixMemory):
+class MLSTMLayer(MatrixMemory):
     """The mLSTM. Its carry is C beside n, [B,N,K,K+1], and m, [B,N]."""
 
     def init(self, key: jax.Array, num_inputs: int, hidden_size: int) -> Params:
@@ -141,7 +145,7 @@ class MLSTM(MatrixMemory):
 
 
 @dataclass(frozen=True)
-class GatedDeltaNet(MatrixMemory):
+class GatedDeltaNetLayer(MatrixMemory):
     """Gated DeltaNet. Its carry is S, [B,N,K,K]."""
 
     negative: bool = False  # beta is up to 2, so that S may have negative eigenvalues
@@ -216,6 +220,6 @@ def _largest(log_f: jax.Array, i: jax.Array, first: jax.Array, chunkwise: bool) 
     return lax.associative_scan(compose, (log_f, i))[1]
 
 
-mlstm = MLSTM()
-gated_deltanet = GatedDeltaNet()
-gated_deltanet_neg = GatedDeltaNet(negative=True)
+mlstm = MLSTMLayer()
+gated_deltanet = GatedDeltaNetLayer()
+gated_deltanet_neg = GatedDeltaNetLayer(negative=True)
