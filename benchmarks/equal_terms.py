@@ -2,18 +2,21 @@
 
     python -m benchmarks.equal_terms recall              # trains; again: resumes, or prints it
     python -m benchmarks.equal_terms recall --seed 0 1 2 3 4
+    python -m benchmarks.equal_terms recall --cell gru mingru     # these rows alone
 
 First trains `experiments/NAME.py`, whose grid has several learning rates and one seed. Then, for
 everything else that varies in it (the cell, as a rule), takes the rate with the best metric on
 validation and trains it with other seeds. The table has the test metric of these: the seed that
 chose the rate has no part in it. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax
-reproduce` makes it again.
+reproduce` makes it again. The CSV file says besides at which commit, on which processor and with
+which versions a row was trained, since its bits depend on these.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from lstm_jax.config.experiment_files import load_study
 from lstm_jax.errors import UserError
 from lstm_jax.report import tables
 from lstm_jax.runs.files import write_csv
+from lstm_jax.runs.record import Record, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import Summary, summarise
 
@@ -56,6 +60,7 @@ def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any
     first, test = summary.results[0].member, summary.test
     seconds = [result.seconds for result in summary.results if result.seconds is not None]
     return {
+        "cell": first.cell,
         **{path: first.values[path] for path in grid.axes if path not in ("learning_rate", "seed")},
         "hidden_size": first.hidden_size,
         "parameters": summary.results[0].num_parameters,
@@ -66,8 +71,19 @@ def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any
         "diverged": summary.diverged,
         "seconds_each": sum(seconds) / len(seconds) if seconds else None,
         "run": name,
+        "seed": " ".join(str(result.member.seed) for result in summary.results),
         "parameters_sha256": " ".join(r.parameters_sha256 or "" for r in summary.results),
     }
+
+
+def origin(record: Record) -> dict[str, str]:
+    """Returns the commits, processors and versions under which a run was trained."""
+    identities = record.identities.values()
+    versions = [" ".join(f"{n} {v}" for n, v in each["versions"].items()) for each in identities]
+    commits = [str(session.get("commit")) for session in record.sessions]
+    processors = [str(each.get("processor") or each.get("device_kind")) for each in identities]
+    columns = {"commit": commits, "processor": processors, "versions": versions}
+    return {name: "; ".join(dict.fromkeys(values)) for name, values in columns.items()}
 
 
 def main() -> None:
@@ -75,17 +91,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", help="an experiment of several rates and one seed")
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--cell", nargs="+", help="cells of its grid; without it, all of them")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
     study, console = load_study(options.name), Console()
+    if options.cell:
+        study = replace(study, experiment=study.experiment.replace({"cell": tuple(options.cell)}))
     grid, name = study.experiment, Path(options.name).stem
     outcome = run(study, name=name, runs_dir=options.runs_dir, console=console)
     rows = []
     for member in best_rates(outcome.members):
         seeds = with_seeds(member, options.seed)
         outcome = run(seeds, name=name, runs_dir=options.runs_dir, silent=True)
-        rows.append(row(grid, outcome.members, f"{name}/{outcome.directory.name}"))
-    columns = [name for name in rows[0] if name != "parameters_sha256"]  # the CSV has it
+        here = row(grid, outcome.members, f"{name}/{outcome.directory.name}")
+        columns = [name for name in here if name not in ("seed", "parameters_sha256")]
+        rows.append(here | origin(read_run(outcome.directory)))
     print(tables.markdown(columns, [[each[name] for name in columns] for each in rows]), end="")
     write_csv(options.runs_dir / name / "equal_terms.csv", rows)
 
