@@ -59,6 +59,25 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def trained(fast_compile, tmp_path_factory):
+    """Returns a folder with `cells.py`, and a run of its first cell."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write("cells.py", CELLS)
+        lstm_jax.run(grid("cells.py:first"), runs_dir="runs", silent=True)
+    return folder
+
+
+@pytest.fixture
+def own_run(trained, folder):
+    """Returns the directory of that run, in a folder of its own where the test is."""
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
+    (directory,) = folder.glob("runs/*/*/record.json")
+    return directory.parent
+
+
 def write(name, text):
     """Writes a file of the user's, as an editor does between two starts of the program."""
     with open(name, "w") as file:
@@ -110,9 +129,7 @@ def test_an_edited_formula_is_trained_anew_and_the_old_result_is_kept(folder, ca
     ],
     ids=["comment", "other cell", "name"],
 )
-def test_an_edit_that_changes_no_number_trains_nothing(folder, capsys, text):
-    write("cells.py", CELLS)
-    run(grid("cells.py:first"), capsys)
+def test_an_edit_that_changes_no_number_trains_nothing(own_run, capsys, text):
     assert text != CELLS
     write("cells.py", text)
     outcome, printed = run(grid("cells.py:first"), capsys)
@@ -158,45 +175,36 @@ def test_what_was_begun_under_other_code_is_not_continued(folder, capsys):
     assert a.parameters_sha256 == b.parameters_sha256
 
 
-def test_a_moved_folder_is_the_same_code(tmp_path, monkeypatch, capsys):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    write("cells.py", CELLS)
-    run(grid("cells.py:first"), capsys)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").rename(tmp_path / "there")
+def test_a_moved_folder_is_the_same_code(trained, tmp_path, monkeypatch, capsys):
+    shutil.copytree(trained, tmp_path / "there")
     monkeypatch.chdir(tmp_path / "there")
     assert "already finished" in run(grid("cells.py:first"), capsys)[1]
 
 
-def test_what_reads_parameters_refuses_other_code_unless_it_is_told(folder, capsys, monkeypatch):
+def test_what_reads_parameters_refuses_other_code_unless_it_is_told(own_run, capsys, monkeypatch):
     monkeypatch.setattr("lstm_jax.report.page.INSIDE", ())  # test_report.py has these figures
     monkeypatch.setattr("lstm_jax.report.page.gradient_figures", lambda *_: ())
-    write("cells.py", CELLS)
-    outcome, _ = run(grid("cells.py:first"), capsys)
     write("cells.py", CELLS.replace("jnp.tanh(z_BG)", "0.5 * z_BG"))
     with pytest.raises(EnvironmentProblem, match=r"cells\.py changed since .*--other-code"):
-        outcome.load()
-    assert lstm_jax.load(outcome.directory, other_code=True).member.cell == "cells.py:first"
+        lstm_jax.load(own_run)
+    assert lstm_jax.load(own_run, other_code=True).member.cell == "cells.py:first"
     assert "another model reads" in capsys.readouterr().err
-    name = f"{outcome.directory.parent.name}/{outcome.directory.name}"
+    name = f"{own_run.parent.name}/{own_run.name}"
     with pytest.raises(EnvironmentProblem, match=f"begin_with: cells.py changed since {name} was"):
         run(grid("cells.py:first", begin_with=name), capsys)
     for name in ("report", "export"):
-        exit_code, printed = command(capsys, name, outcome.directory)
+        exit_code, printed = command(capsys, name, own_run)
         assert exit_code == 3, printed
         assert "cells.py changed since" in printed
-    exit_code, printed = command(capsys, "report", outcome.directory, "--other-code")
+    exit_code, printed = command(capsys, "report", own_run, "--other-code")
     assert exit_code == 0, printed
-    assert "cells.py changed since" in (outcome.directory / "report" / "index.html").read_text()
-    exit_code, printed = command(capsys, "reproduce", outcome.directory)
+    assert "cells.py changed since" in (own_run / "report" / "index.html").read_text()
+    exit_code, printed = command(capsys, "reproduce", own_run)
     assert exit_code == 5
     assert "the code of hidden size 4, learning rate 0.001, seed 0 (cells.py)" in printed
 
 
-def test_runs_of_two_codes_are_not_compared_unless_it_is_told(folder, capsys):
-    write("cells.py", CELLS)
-    run(grid("cells.py:first"), capsys)
+def test_runs_of_two_codes_are_not_compared_unless_it_is_told(own_run, capsys):
     write("cells.py", CELLS.replace("jnp.tanh(z_BG)", "0.5 * z_BG"))
     after, _ = run(grid("cells.py:first"), capsys)
     (kept,) = after.directory.parent.glob("*-old-1")

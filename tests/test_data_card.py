@@ -253,7 +253,8 @@ def test_the_page_shows_the_card_escaped():
 
 @pytest.mark.usefixtures("fast_compile")
 def test_run_begins_with_the_card_which_is_on_record(tmp_path, capsys):
-    fields = {"hidden_size": 4, "total_steps": 2, "task": Images(dataset="digits")}
+    fields = {"hidden_size": 4, "total_steps": 2, "microbatches": 1}
+    fields |= {"task": Images(dataset="digits")}
     for name, seeds in {"one": 0, "two": [0, 1]}.items():
         outcome = run(Experiment(**fields, seed=seeds), name=name, runs_dir=tmp_path)
     output = capsys.readouterr().out.splitlines()

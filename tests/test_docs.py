@@ -223,10 +223,12 @@ def test_the_recurrence_works_in_other_frameworks(tmp_path):
     key = jax.random.key(0)
     model = models["linen"]["Classifier"]()
     params = fast_jit(model.init)(key, x_BTI)
-    by_flax = nn.RNN(nn.OptimizedLSTMCell(16)).apply({"params": params["params"]["LSTM_0"]}, x_BTI)
+    by_flax = fast_jit(nn.RNN(nn.OptimizedLSTMCell(16)).apply)(
+        {"params": params["params"]["LSTM_0"]}, x_BTI
+    )
     dense = params["params"]["Dense_0"]
     want = by_flax[:, -1] @ dense["kernel"] + dense["bias"][None]
-    np.testing.assert_allclose(model.apply(params, x_BTI), want, atol=1e-5)
+    np.testing.assert_allclose(fast_jit(model.apply)(params, x_BTI), want, atol=1e-5)
     both = models["both"]["Both"]()
     h_BTH, _ = fast_jit(both.init_with_output)(key, x_BTI, lengths_B)
     again_BTH, _ = fast_jit(both.init_with_output)(key, x_BTI[:, :2], np.array([2, 2]))

@@ -110,7 +110,8 @@ def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(
     run_command, finished_runs, tmp_path
 ):
     """Stopped after every segment; two settings, one of which diverges."""
-    argv = [*SMALL, "--learning-rate", "1e-3", "1e30", "--seed", "0", "1", "--halving", "2"]
+    argv = [*SMALL, "--checkpoint-every", "50", "--learning-rate", "1e-3", "1e30"]
+    argv += ["--seed", "0", "1", "--halving", "2"]
     output = ""
     for _ in range(40):
         code, out, _ = run_command(tmp_path, *argv, "--max-minutes", "1e-9")

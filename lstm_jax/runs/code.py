@@ -155,7 +155,7 @@ def host_code(task: type[Task]) -> str:
     for base in task.__mro__:
         functions = (value for value in vars(base).values() if inspect.isfunction(value))
         file = next((function.__code__.co_filename for function in functions), "")
-        if not Path(file).is_file() or _is_installed(Path(file).resolve()):
+        if not Path(file).is_file() or _is_installed(file):
             continue
         defined = _definitions(ast.parse(Path(file).read_text()))
         pending = [
@@ -181,7 +181,7 @@ def _definitions(module: ast.Module) -> dict[str, ast.AST]:
             for alias in node.names:
                 name = getattr(node, "module", None) or alias.name
                 file = getattr(sys.modules.get(name), "__file__", None) or ""
-                if file.endswith(".py") and not _is_installed(Path(file).resolve()):
+                if file.endswith(".py") and not _is_installed(file):
                     bound = alias.asname or alias.name.partition(".")[0]
                     defined[bound] = ast.parse(Path(file).read_text())
             continue
@@ -203,9 +203,10 @@ def _without_docstrings(node: ast.AST) -> ast.AST:
     return node
 
 
-def _is_installed(path: Path) -> bool:
+@cache  # asked of each of some thousand modules
+def _is_installed(file: str) -> bool:
     """Returns whether a file is this package's, Python's, or of an installed package."""
-    return bool({PACKAGE, *INSTALLED} & {*path.parents})
+    return bool({PACKAGE, *INSTALLED} & {*Path(file).resolve().parents})
 
 
 def example_shapes(dataset: Dataset) -> dict[str, Any]:
@@ -265,9 +266,9 @@ def sources(experiment: Experiment) -> dict[str, str]:
         file = getattr(module, "__file__", None)
         if not file or not file.endswith(".py"):
             continue
-        path = Path(file).resolve()
-        if _is_installed(path):
+        if _is_installed(file):
             continue
+        path = Path(file).resolve()
         beside = [folder for folder in folders if folder in path.parents]
         name = str(path.relative_to(beside[0])) if beside else str(path)
         digests[name] = file_digest(path)
