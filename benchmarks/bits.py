@@ -5,8 +5,8 @@ parameters must be the same in all rows. The columns are the baseline (H = 128, 
 `digits`: as it is, with all options on, on pixels, and as a GRU of two layers; a GRU with dropout
 on the adding task, whose examples are generated for each step; and, in fewer rows, one member of
 each other task, one with zoneout that `patience` stops, two of residual blocks, one of them in
-bfloat16, one of the layer that docs/extend.md shows, and a run of a cell of each family, whose
-parameters are hashed together. The exit code is 1 when a row differs.
+bfloat16, one of the layer that docs/extend.md shows, one gated DeltaNet, and a run of a cell of
+each family, whose parameters are hashed together. The exit code is 1 when a row differs.
 """
 
 from __future__ import annotations
@@ -77,15 +77,20 @@ TASKS = {
         *("--read-out", "mean", "--block", "residual", "--block.norm", "rms"),
         *("--block.gate", "glu", "--precision", "bfloat16"),
     ],
-    # One cell of each family, in one run: linear with a complex and a real state, pointwise, an
-    # oscillator, exponential gates, two products in sequence, matrix memories, an orthogonal
-    # kernel, norms. A kill hits the first one.
+    # One cell of each family, in one run: matrix memories, linear with a complex and a real state,
+    # pointwise, an oscillator, exponential gates, two products in sequence, an orthogonal kernel,
+    # norms. A kill hits the first one, the other memory by itself below.
     "families": [
         *("baseline", "--task.dataset", "digits", "--task.reading", "pixels"),
         *("--chrono-steps", "64", "--hidden-size", "32", "--batch-size", "32"),
         *("--microbatches", "2", "--total-examples", str(32 * STEPS)),
-        *("--cell", "lru", "mingru", "paragru", "linoss", "slstm", "lem"),
-        *("s5", "mlstm", "gated_deltanet_neg", "scornn", "lstm_layernorm"),
+        *("--cell", "mlstm", "lru", "mingru", "paragru", "linoss", "slstm", "lem"),
+        *("s5", "gated_deltanet_neg", "scornn", "lstm_layernorm"),
+    ],
+    "delta rule": [
+        *("baseline", "--task.dataset", "digits", "--task.reading", "pixels"),
+        *("--cell", "gated_deltanet", "--hidden-size", "32", "--batch-size", "32"),
+        *("--microbatches", "2", "--total-examples", str(32 * STEPS)),
     ],
     "own layer": [*DIGITS, "--cell", "min_gru.py:MinGRU", "--hidden-size", "64", "--layers", "2"],
     "captions": [

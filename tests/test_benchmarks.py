@@ -279,6 +279,26 @@ def test_half_a_width_has_one_digit_or_two():
         assert head_figure.score_text(mean, half_width) == text
 
 
+def test_the_ways_to_run_a_layer_compute_the_same(monkeypatch):
+    """Else their times would not be comparable; Flax's cells, plain scans and forms of scans."""
+    import jax
+    from fast_compile import fast_jit
+    from textbook import assert_close
+
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "4")  # what it sets is not for the other tests
+    from benchmarks import cells
+
+    for name in ("lstm", "gru", "rnn", "mingru", "lru"):
+        ways = cells.LAYERS[name]
+        weights = cells.weights(name, 8, jax.random.key(0))
+        x_TBI = jax.random.normal(jax.random.key(1), (5, 2, 8))
+        run = fast_jit(lambda *at, ways=ways: [layer(*at) for layer in ways.values()])
+        with jax.numpy_rank_promotion("allow"):
+            first, *others = run(*weights, x_TBI)
+        for outputs in others:
+            assert_close(outputs, first)
+
+
 def test_log_space_loses_digits_where_the_plain_scan_does_not():
     cell, plain, tree, log_space = numerics.mingru_errors(64, 0.0)
     assert max(cell, plain, tree) < 2e-6 < log_space

@@ -72,7 +72,7 @@ def test_a_layer_is_its_formula_between_the_dense_layers(files):
             v = x @ arrays["input"]["kernel"] + arrays["input"]["bias"]
             z = v @ arrays["layer"]["kernel"][:-1] + arrays["layer"]["kernel"][-1]
             u = 1 / (1 + np.exp(-z[:HIDDEN]))
-            h = (1 - u) * h + u * z[HIDDEN:]
+            h = u * h + (1 - u) * z[HIDDEN:]
         want = h @ arrays["output"]["kernel"] + arrays["output"]["bias"]
         np.testing.assert_allclose(outputs[b], want, atol=1e-5)
 
