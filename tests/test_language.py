@@ -19,6 +19,7 @@ from lstm_jax.predict.language import write
 from lstm_jax.report.figures.language import answer_figures
 from lstm_jax.tasks.language import Language
 from lstm_jax.tasks.task import Inputs
+from lstm_jax.train.placement import Placement, build_programs
 from lstm_jax.train.step import EVALUATION_BLOCK
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -69,6 +70,13 @@ def test_a_stream_knows_the_next_byte_and_goes_on_as_the_whole_text(trained):
     for option in ("length", "temperature"):
         with pytest.raises(UserError, match=f"^{option}: -1 is not at least 0$"):
             model.predict("abc", **{option: -1})
+
+
+def test_a_block_goes_on_from_the_block_before_it_on_several_devices_too(member, dataset, trained):
+    model, sums = trained
+    programs = build_programs(Placement((member,), 1, 2), dataset, member.num_steps)
+    params = programs.put(jax.tree.map(lambda leaf: np.asarray(leaf)[None], model.params))
+    jax.tree.map(np.testing.assert_array_equal, programs.score(params, dataset.test), sums)
 
 
 @pytest.mark.parametrize("count", [51, 52, 350, 1003])

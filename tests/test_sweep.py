@@ -24,6 +24,7 @@ from lstm_jax.train.placement import (
     stack_states,
     tile_size,
 )
+from lstm_jax.train.step import EVALUATION_BLOCK
 
 DIGITS = Images(dataset="digits")
 SMALL = {"task": DIGITS, "hidden_size": 8, "batch_size": 16, "microbatches": 4}
@@ -103,6 +104,18 @@ def test_order_and_number_of_members_and_the_capacity_of_a_segment_change_no_bit
 @pytest.mark.parametrize("cuts", [(0, 1, 2, 14), (0, 7, 13, 14)])
 def test_cutting_into_segments_changes_no_bit(digits, solo_digests, cuts):
     assert trained(Placement(members("lstm")[:1], 1, 1), digits, cuts) == solo_digests("lstm")[:1]
+
+
+def test_devices_that_share_a_split_score_it_to_the_bits_of_one_device(digits):
+    """Of three blocks on two devices, of which the last one is not full."""
+    split = {name: array[: 2 * EVALUATION_BLOCK + 1] for name, array in digits.test.items()}
+    pair, sums = tuple(Experiment(seed=(0, 1), **SMALL).members()), []
+    for batch_devices in (1, 2):
+        with mock.patch.object(jax, "jit", fast_jit):
+            programs = build_programs(Placement(pair, 1, batch_devices), digits, 1)
+        sums.append(programs.score(programs.init().params, split))
+    jax.tree.map(np.testing.assert_array_equal, *sums)
+    assert sums[0].weight.tolist() == [2 * EVALUATION_BLOCK + 1] * 2
 
 
 def test_a_state_moved_to_the_host_and_back_trains_to_the_same_bits(digits, solo_digests):

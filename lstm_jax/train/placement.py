@@ -237,7 +237,7 @@ def _compiled(
     return (
         over_members(partial(init_state, spec), 1, 0),
         over_members(partial(train_segment, spec, max_steps, mesh_axis), 4, 4, donated=(1, 2)),
-        over_members(partial(evaluate, spec), 2, 1),
+        over_members(partial(evaluate, spec, mesh_axis=mesh_axis), 2, 1),
     )
 
 

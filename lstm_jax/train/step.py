@@ -260,10 +260,17 @@ def _global_norm(tree: Any) -> jax.Array:
     return jnp.sqrt(sum(total(leaf * leaf) for leaf in jax.tree.leaves(tree)))
 
 
-def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arrays) -> Sums:
+def evaluate(
+    spec: ModelSpec,
+    member: Experiment,
+    params: Params,
+    examples: Arrays,
+    mesh_axis: MeshAxis | None = None,
+) -> Sums:
     """Returns the sums of loss, metric, weight and other items over all examples of a split.
 
-    The backend is always `scan`.
+    The devices of a mesh axis share the blocks of examples, unless a block goes on from the state
+    that the one before it left. The backend is always `scan`.
     """
     member = member.replace_unchecked({"backend": "scan"})
     fused, task = fuse_kernels(member, params), member.task
@@ -313,5 +320,16 @@ def evaluate(spec: ModelSpec, member: Experiment, params: Params, examples: Arra
     states = forward.initial_carry(member, EVALUATION_BLOCK) if spec.carry_state else None
     shapes, _ = jax.eval_shape(score_block, states, blocks_nb[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    (sums, _), _ = jax.lax.scan(add_block, (zeros, states), blocks_nb)
+    if mesh_axis is None or spec.carry_state:
+        (sums, _), _ = jax.lax.scan(add_block, (zeros, states), blocks_nb)
+        return sums
+    # Gathered and added first to last, as on one device. Blocks that fill up a share are left out.
+    num_blocks, share = len(blocks_nb), -(-len(blocks_nb) // mesh_axis.size)
+    filled = jnp.pad(blocks_nb, ((0, share * mesh_axis.size - num_blocks), (0, 0)), mode="edge")
+    first = share * jax.lax.axis_index(mesh_axis.name)
+    mine = jax.lax.dynamic_slice_in_dim(filled, first, share)
+    of_blocks = jax.lax.map(lambda index_b: score_block(None, index_b)[0], mine)
+    of_blocks = jax.lax.all_gather(of_blocks, mesh_axis.name, tiled=True)
+    of_blocks = jax.tree.map(lambda sums: sums[:num_blocks], of_blocks)
+    sums, _ = jax.lax.scan(lambda a, b: (jax.tree.map(jnp.add, a, b), None), zeros, of_blocks)
     return sums
