@@ -170,6 +170,15 @@ def test_of_a_gates_two_curves_the_closed_one_is_dashed(state, dashed):
     assert ("stroke-dasharray" in svg) == dashed
 
 
+def test_a_logarithmic_scale_has_plain_numbers_that_are_the_same_in_all_panels():
+    steps, loss = np.arange(4), np.array([9.0, 0.3, 0.02, 0.004])
+    panels = {"a": {"lr 1": (steps, loss)}, "b": {"lr 1": (steps, loss / 100)}}
+    canvas = plots.draw_panels(panels, ("step", "loss")).canvas
+    marks = [[each.get_text() for each in axes.get_yticklabels()] for axes in canvas.axes]
+    assert marks[0] == marks[1]
+    assert {"0.001", "0.1", "10"} <= {*marks[0]}
+
+
 def test_an_infinite_norm_is_drawn_high_and_one_that_is_nan_is_left_out():
     norms = np.array([0.0, 1.0, np.inf, np.nan])
     figure = drawing.draw(plots.curves, {"norm": (np.arange(4), norms)}, ("x", "y"), log=True)

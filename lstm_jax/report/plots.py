@@ -73,7 +73,7 @@ def curves(
                 x, y.min(axis=0), y.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0
             )
     if log:
-        axes.set_yscale("log")
+        _logarithmic(axes, "y")
     _label(axes, labels)
     if all(np.all(np.mod(x, 1) == 0) for x, _ in by_name.values()):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
@@ -131,6 +131,8 @@ def _panels(
     limits = [axis.get_ylim() for axis in used]
     for axis in used:
         axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        if scale == "log":
+            _logarithmic(axis, "y")
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     canvas: Any = used[0].figure  # of which a type checker knows too little
     room = canvas.get_figwidth() / (0.5 + LETTER * max(map(len, colours)))
@@ -336,14 +338,19 @@ def _name_columns(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xticks(range(len(names)), names, **angle)
 
 
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
+def _logarithmic(axes: Axes, name: str = "x") -> None:
+    """Makes the axis of this name logarithmic, with plain numbers at its ticks.
+
+    Powers of ten, which Matplotlib writes by default, take a parser that is slow to load.
+    """
+    axes.set(**{f"{name}scale": "log"})
+    axis: Any = getattr(axes, f"{name}axis")
+    low, high = axis.get_view_interval()
     # Of many decades a locator with more than one tick in each would show none.
     subs = (1, 2, 5) if high < 1e2 * low else (1, 3) if high < 1e4 * low else (1,)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def pictures(axes: Sequence[Axes], images: Sequence[np.ndarray], titles: Sequence[str]) -> None:

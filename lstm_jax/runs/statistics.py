@@ -116,8 +116,6 @@ def estimate(
 
     `bounds` are the lowest and the highest value that the mean can have.
     """
-    from scipy.special import stdtrit  # a third of the time that scipy.stats takes to import
-
     n = len(values)
     if not all(map(math.isfinite, values)):  # `statistics` fails on them
         return Estimate(n, math.nan, math.nan)
@@ -127,6 +125,8 @@ def estimate(
     sd = stdev(values)
     if n == 2:
         return Estimate(2, middle, sd)
+    from scipy.special import stdtrit  # a third of the time that scipy.stats takes to import
+
     half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
     low, high = max(bounds[0], middle - half), min(bounds[1], middle + half)
     return Estimate(n, middle, sd, half, low, high)
