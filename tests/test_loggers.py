@@ -1,6 +1,7 @@
 """Loggers: each receives what a run logs, in order, also of a run that was stopped."""
 
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,11 @@ from trained_runs import TINY, run_tiny
 
 import lstm_jax
 from lstm_jax import Experiment, Logger
+from lstm_jax.cli.parse import parse
 from lstm_jax.errors import EnvironmentProblem, UserError
+from lstm_jax.report.import_ahead import ImportAhead
 from lstm_jax.runs.loggers import make_loggers
+from lstm_jax.runs.record import Record, read_run
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -211,3 +215,38 @@ def test_an_error_in_the_file_of_a_logger_is_one_line(monkeypatch, tmp_path):
     )
     with pytest.raises(UserError, match=r"^mine\.py, line 3: ZeroDivisionError: division by zero"):
         run_tiny(tmp_path, GRID, loggers=["mine.py:Mine"])
+
+
+def test_the_modules_of_the_page_are_imported_while_a_run_trains(heard, monkeypatch):
+    outcome, _ = heard
+    record, asked = read_run(outcome.directory), []
+
+    def import_module(name):
+        asked.append(name)
+        raise ImportError("no Matplotlib")
+
+    monkeypatch.setattr("lstm_jax.report.import_ahead.import_module", import_module)
+    ImportAhead().begin(record, outcome.directory)
+    assert not asked  # nothing is left to train
+    threads = {*threading.enumerate()}
+    ImportAhead().begin(Record("new", record.study), outcome.directory)
+    for thread in {*threading.enumerate()} - threads:
+        thread.join()
+    assert asked == ["lstm_jax.report.page"]  # and the error is left to the import that needs it
+
+
+@pytest.mark.parametrize(
+    ("words", "num_ahead"), [([], 1), (["--no-report"], 0), (["--shard", "1/2"], 0)]
+)
+def test_only_a_run_that_writes_a_report_imports_it(words, num_ahead, monkeypatch):
+    given = []
+
+    def run(*_, loggers, **__):
+        given.extend(loggers)
+        raise UserError("enough")
+
+    monkeypatch.setattr("lstm_jax.api.run", run)
+    command = parse(["run", "digits", "--seed", "0", "1", *words])
+    with pytest.raises(UserError, match="enough"):
+        command.run(None)
+    assert len(given) == num_ahead

@@ -177,7 +177,9 @@ class Run(OnStudy):
         from rich.console import Console
 
         from lstm_jax.api import run
+        from lstm_jax.report.import_ahead import ImportAhead
 
+        names = [name for name in self.logger.split(",") if name]
         try:
             outcome = run(
                 self.sharded_study,
@@ -192,19 +194,23 @@ class Run(OnStudy):
                 tensorboard=self.tensorboard,
                 note=self.note,
                 index=self.index,
-                loggers=[name for name in self.logger.split(",") if name],
+                loggers=[*names, *([ImportAhead()] if self._reports else [])],
             )
         except DivergedError as error:
             self._write_report(error.directory, console)
             raise
         self._write_report(outcome.directory, console)
 
+    @property
+    def _reports(self) -> bool:
+        return self.report and not self.join and not self.sharded_study.shard
+
     def _write_report(self, directory: Path, console: Console) -> None:
         """Writes the report of a run, unless it has one. A failure is one line and not an error."""
         from lstm_jax.runs.progress import say
         from lstm_jax.runs.record import is_reported
 
-        if not self.report or self.join or self.sharded_study.shard or is_reported(directory):
+        if not self._reports or is_reported(directory):
             return
         with exit_on_signal(SAVED, "stopped; the run is saved, the same command writes its report"):
             try:
