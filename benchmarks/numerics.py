@@ -1,6 +1,7 @@
 """The error of several ways to compute a linear recurrence in float32, by length.
 
     python -m benchmarks.numerics                    # seconds; prints a table in Markdown
+    python -m benchmarks.numerics --figure docs/comparison/error.png
 
 The recurrence is that of minGRU, h = u h + (1 - u) g, with standard normal pre-activations, and
 that of the LRU, whose lambda is complex, of modulus 0.9 to 0.999. The reference is the same formula
@@ -15,9 +16,16 @@ Axes: T time steps, H units.
 
 from __future__ import annotations
 
-import numpy as np
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from lstm_jax.report import tables
+import numpy as np
+from matplotlib.axes import Axes
+
+from lstm_jax.report import plots, tables
+from lstm_jax.report.drawing import Drawing, draw
+from lstm_jax.runs.files import write_bytes
 
 LENGTHS = (196, 784, 4_096, 16_384)
 UNITS = 64
@@ -91,18 +99,56 @@ def lru_errors(length: int) -> list[float]:
     return [float(np.max(np.abs(np.asarray(way) - exact_TH) / scale)) for way in ways]
 
 
-def main() -> None:
-    """Prints the largest error of each way at each length."""
-    header = ("recurrence", "T", "cell", "plain", "tree", "log space")
-    rows = []
-    for bias, words in ((0.0, "minGRU, keeps 50 %"), (3.0, "minGRU, keeps 95 %")):
+def measure() -> list[tuple[str, int, dict[str, float]]]:
+    """Returns for each recurrence and length T the largest error of each way, by its name."""
+    ways, rows = ("cell", "plain", "tree", "log space"), []
+    for words, bias in {"minGRU, keeps 50 %": 0.0, "minGRU, keeps 95 %": 3.0}.items():
         for length in LENGTHS:
-            errors = mingru_errors(length, bias)
-            rows.append([words, f"{length:,}", *(f"{each:.1e}" for each in errors)])
+            errors = dict(zip(ways, mingru_errors(length, bias), strict=True))
+            rows.append((words, length, errors))
     for length in LENGTHS:
-        errors = lru_errors(length)
-        rows.append(["LRU", f"{length:,}", "", *(f"{each:.1e}" for each in errors), ""])
-    print(tables.markdown(header, rows), end="")
+        rows.append(("LRU", length, dict(zip(ways[1:3], lru_errors(length), strict=True))))
+    return rows
+
+
+def draw_errors(rows: Sequence[tuple[str, int, Mapping[str, float]]]) -> Drawing:
+    """Returns the figure of what `measure` returns: a panel for each recurrence."""
+    panels: dict[str, dict[str, dict[int, float]]] = {}
+    for words, length, errors in rows:
+        for way, value in errors.items():
+            panels.setdefault(words, {}).setdefault(way, {})[length] = value
+    ways = plots.colours_of(dict.fromkeys(way for _, _, errors in rows for way in errors))
+
+    def paint(axes: Sequence[Axes]) -> None:
+        for each, (words, lines) in zip(axes, panels.items(), strict=True):
+            for way, values in lines.items():
+                each.plot([*values], [*values.values()], "o-", label=way, color=ways[way])
+            each.set(
+                xscale="log", yscale="log", title=words, xlabel="time steps", ylim=(1e-7, 1e-2)
+            )
+        axes[0].set_ylabel("largest relative error")
+        axes[0].legend()
+
+    return draw(paint, grid=(1, len(panels)), size=(3.2, 2.8))
+
+
+def main() -> None:
+    """Prints the largest error of each way at each length, or draws it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--figure", type=Path, help="a PNG file to draw")
+    file, rows = parser.parse_args().figure, measure()
+    header = ("recurrence", "T", "cell", "plain", "tree", "log space")
+    cells = [
+        [
+            words,
+            f"{length:,}",
+            *(f"{errors[way]:.1e}" if way in errors else "" for way in header[2:]),
+        ]
+        for words, length, errors in rows
+    ]
+    print(tables.markdown(header, cells), end="")
+    if file:
+        write_bytes(file, draw_errors(rows).to_bytes("png"))
 
 
 if __name__ == "__main__":

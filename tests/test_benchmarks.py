@@ -302,6 +302,13 @@ def test_the_ways_to_run_a_layer_compute_the_same(monkeypatch):
 def test_log_space_loses_digits_where_the_plain_scan_does_not():
     cell, plain, tree, log_space = numerics.mingru_errors(64, 0.0)
     assert max(cell, plain, tree) < 2e-6 < log_space
+    rows = [("one", 8, {"plain": 1e-6, "tree": 2e-6}), ("one", 16, {"plain": 3e-6, "tree": 4e-6}),
+            ("other", 8, {"tree": 5e-6})]  # fmt: skip
+    one, other = numerics.draw_errors(rows).canvas.axes
+    drawn = {line.get_label(): [*line.get_xydata().ravel()] for line in one.lines}
+    assert drawn == {"plain": [8, 1e-6, 16, 3e-6], "tree": [8, 2e-6, 16, 4e-6]}
+    (line,) = other.lines
+    assert (line.get_label(), line.get_color()) == ("tree", one.lines[1].get_color())
 
 
 def test_the_table_of_a_device_says_what_is_missing_and_which_bits_differ(monkeypatch, tmp_path):
