@@ -1,13 +1,17 @@
 """The bits of a member depend neither on the members beside it nor on the number of devices."""
 
+from functools import partial
 from itertools import pairwise
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import fast_jit
+from fast_compile import fast_jit, users_jit
 
+from lstm_jax.cells import get_cell
+from lstm_jax.cells.scan import run
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_values import all_field_specs
 from lstm_jax.errors import UserError
@@ -88,6 +92,35 @@ def test_a_member_has_its_solo_bits_in_any_grid_on_any_devices(
 ):
     placement = Placement(members(model), devices, batch_devices)
     assert trained(placement, digits) == solo_digests(model)
+
+
+@pytest.mark.parametrize("name", ["linoss", "s5"])
+def test_the_gradient_of_a_microbatch_has_the_same_bits_in_a_loop_and_alone(name):
+    """One device loops over its microbatches; of several, each may have one, and then no loop.
+
+    It is compiled as by a user: without optimisation LinOSS would hide the fault of old.
+    """
+    cell, rng = get_cell(name), np.random.default_rng(0)
+    kernel_KG = rng.normal(size=(9, 8 * len(cell.blocks))).astype(np.float32)
+    extra = {
+        key: rng.uniform(0.1, 0.9, weight.shape(8)).astype(np.float32)
+        for key, weight in cell.extra.items()
+    }
+    x_CTBI = rng.normal(size=(2, 8, 8, 8)).astype(np.float32)
+
+    def gradient(weights, x_TBI):
+        loss = jax.grad(lambda weights: jnp.sum(run(cell, weights[0], x_TBI, weights[1])[0] ** 2))
+        return loss(weights)
+
+    weights = kernel_KG, extra
+    looped = users_jit(lambda weights, x: jax.lax.map(partial(gradient, weights), x))
+    of_loop, alone = jax.tree.map(np.asarray, looped(weights, x_CTBI)), users_jit(gradient)
+    for index, x_TBI in enumerate(x_CTBI):
+        jax.tree.map(
+            lambda array, other, index=index: np.testing.assert_array_equal(array[index], other),
+            of_loop,
+            alone(weights, x_TBI),
+        )
 
 
 PAIR = {"max_steps": 40}  # of two members of `layers`: one program for several tests
