@@ -223,21 +223,21 @@ def speed(size: Size) -> Iterator[Row]:
     shape = f"{size.batch} sequences of {size.time_steps} x {size.inputs}, {size.hidden} units"
     yield Row("speed", "of one layer, forward and backward", shape)
     for title, name in CELLS.items():
-        ours_ms = None
+        ready: dict[str, Callable[[], object]] = {}
         for how, make in implementations(title, name, size).items():
             try:
-                milliseconds = time_gradient(*make(), size.seconds)
+                ready[how] = compiled_gradient(*make())
             except (EnvironmentProblem, UserError, ImportError) as error:
                 yield Row(title, how, f"not measured: {error}")
-                continue
             except Exception as error:  # of a compiler or a driver: the other rows still count
                 problem = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 yield Row(title, how, f"not measured: {problem}", failed=how.startswith("ours"))
-                continue
+        times = milliseconds_in_turn(ready, size.seconds)
+        for how, milliseconds in times.items():
             rate = size.batch / milliseconds * 1e3
-            ours_ms = ours_ms or milliseconds
-            times = f", {milliseconds / ours_ms:.2f} times as long as ours" if how != "ours" else ""
-            result = f"{milliseconds:.2f} ms, {rate:,.0f} examples/s{times}"
+            result = f"{milliseconds:.2f} ms, {rate:,.0f} examples/s"
+            if how != "ours" and "ours" in times:
+                result += f", {milliseconds / times['ours']:.2f} times as long as ours"
             yield Row(title, how, result)
 
 
@@ -306,19 +306,35 @@ def implementations(title: str, name: str, size: Size) -> dict[str, Callable[[],
     return makers
 
 
-def time_gradient(loss: Callable[..., Any], weights: Any, inputs: Any, seconds: float) -> float:
-    """Returns the median milliseconds of a gradient by the weights, after the compilation."""
+def compiled_gradient(loss: Callable[..., Any], weights: Any, inputs: Any) -> Callable[[], object]:
+    """Returns a function that takes the gradient by the weights and waits; it has been called."""
     import jax
 
     gradient = jax.jit(jax.value_and_grad(loss))
-    jax.block_until_ready(gradient(weights, inputs))
-    times: list[float] = []
-    deadline = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < deadline:
-        clock = time.perf_counter()
-        jax.block_until_ready(gradient(weights, inputs))
-        times.append(time.perf_counter() - clock)
-    return statistics.median(times) * 1e3
+
+    def call() -> object:
+        return jax.block_until_ready(gradient(weights, inputs))
+
+    call()
+    return call
+
+
+def milliseconds_in_turn(
+    ready: dict[str, Callable[[], object]], seconds: float
+) -> dict[str, float]:
+    """Returns the median milliseconds of each call; all take turns, for some seconds each.
+
+    What else the machine does then slows all of them alike.
+    """
+    times: dict[str, list[float]] = {how: [] for how in ready}
+    deadline, rounds = time.perf_counter() + seconds * len(ready), 0
+    while rounds < 3 or time.perf_counter() < deadline:
+        rounds += 1
+        for how, call in ready.items():
+            clock = time.perf_counter()
+            call()
+            times[how].append(time.perf_counter() - clock)
+    return {how: statistics.median(taken) * 1e3 for how, taken in times.items()}
 
 
 if __name__ == "__main__":

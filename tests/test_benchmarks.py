@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +310,13 @@ def test_log_space_loses_digits_where_the_plain_scan_does_not():
     assert drawn == {"plain": [8, 1e-6, 16, 3e-6], "tree": [8, 2e-6, 16, 4e-6]}
     (line,) = other.lines
     assert (line.get_label(), line.get_color()) == ("tree", one.lines[1].get_color())
+
+
+def test_the_implementations_of_a_device_take_turns():
+    calls = []
+    ready = {how: partial(calls.append, how) for how in ("ours", "Flax")}
+    assert min(device.milliseconds_in_turn(ready, 0.0).values()) > 0
+    assert calls == ["ours", "Flax"] * 3
 
 
 def test_the_table_of_a_device_says_what_is_missing_and_which_bits_differ(monkeypatch, tmp_path):
