@@ -1,6 +1,6 @@
 """The error of several ways to compute a linear recurrence in float32, by length.
 
-    python -m benchmarks.numerics                    # seconds; prints a table in Markdown
+    python -m benchmarks.numerics                    # half a minute; prints a table in Markdown
     python -m benchmarks.numerics --figure docs/comparison/error.png
 
 The recurrence is that of minGRU, h = u h + (1 - u) g, with standard normal pre-activations, and
