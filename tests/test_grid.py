@@ -49,8 +49,8 @@ def test_cells_of_two_tasks_stand_in_one_table_each_column_with_its_own_best(run
     assert lead == ["0.2000 ± 0.0000 (n 3)", "best", "0.4000 ± 0.0000 (n 3)"]
     assert leads.rows[2][2] == "0.1500 ± 0.0000 (n 3)"  # a lead is positive where lower is better
     assert "**0.7000 ± 0.2484**" in table.files["table_grid.md"]
-    for text in ("0.7", "squared error", "parameters"):
-        assert text in figure.drawing.svg
+    for text in ("0.7", "±0.25", "squared error", "parameters"):
+        assert f">{text}<" in figure.drawing.svg
 
 
 def test_the_colours_of_a_column_go_from_its_trivial_score_to_its_best_mean():
