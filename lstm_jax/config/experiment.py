@@ -83,8 +83,7 @@ class Experiment(ExperimentGrid):
                 "has no epochs; give total_steps or total_examples"
             )
         if not self.needs_data_sizes:
-            budget = next((n for n in BUDGETS[1:] if self.values[n] is not None), BUDGETS[0])
-            words = f"{budget} {format_value(self.values[budget])}"
+            words = f"{self.budget} {format_value(self.values[self.budget])}"
             self.schedule.check_steps(self.num_steps, words)
         if 0 < self.chrono_steps < 3:
             raise UserError(f"chrono_steps: {self.chrono_steps} is too few; give 3 or more, or 0")
@@ -171,6 +170,11 @@ class Experiment(ExperimentGrid):
                 )
             num_examples = max(1, round(self.total_epochs * size))
         return -(-num_examples // self.batch_size)
+
+    @property
+    def budget(self) -> str:
+        """The name of the field that sets the steps: a given one, else `total_examples`."""
+        return next((n for n in BUDGETS[1:] if self.values_of(n) != (None,)), BUDGETS[0])
 
     def budgets(self) -> list[tuple[int, int]]:
         """Returns the (number of steps, batch size) of all members, each pair once."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_fields import BUDGETS
 from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.config.search import Search
 from lstm_jax.errors import UserError
@@ -117,8 +118,10 @@ def _search(search: Search) -> list[str]:
 def _differences(run: Experiment, file: Experiment) -> str:
     """Returns the fields in which a run differs from the file of its name, with their values."""
     differences = [run.task.spec_string()] if run.task.name != file.task.name else []
-    chosen_widths = {"hidden_size"} if run.values_of("parameters") != (None,) else set()
-    for path in [path for path in run.values if path not in chosen_widths]:
+    unused = {*BUDGETS} - {run.budget}
+    if run.values_of("parameters") != (None,):
+        unused.add("hidden_size")
+    for path in [path for path in run.values if path not in unused]:
         # A field of a component that the file has not is shown where it has a value of its own.
         elsewhere = path not in file.values and path in {*run.axes, *run.overrides}
         if elsewhere or run.values.get(path) != file.values.get(path, run.values.get(path)):
