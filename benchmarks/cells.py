@@ -63,7 +63,7 @@ def plain(name: str) -> Layer:
     return layer
 
 
-def flax(ours: type[linen.LayerOfCell], cell_class: Callable[[int], nn.RNNCellBase]) -> Layer:
+def flax(ours: type[linen.CellLayer], cell_class: Callable[[int], nn.RNNCellBase]) -> Layer:
     """Returns the layer as `nn.RNN` runs Flax's cell, on the same weights."""
     gates = dict(zip(ours.cell.columns, ours.gates, strict=True))
 

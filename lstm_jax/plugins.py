@@ -27,9 +27,10 @@ def attribute_file(name: str) -> Path:
     return Path(name.rpartition(":")[0])
 
 
-def made_in(path: Path) -> list[str]:
-    """Returns the names of the classes of a Python file, and of what it makes by a call, in their
-    order. Reads the file and does not run it. Empty where it cannot be read.
+def defined_names(path: Path) -> list[str]:
+    """Returns the names that a Python file gives to classes and to results of calls, in order.
+
+    Parses the file and does not run it. The list is empty where the file cannot be parsed.
     """
     try:
         statements = ast.parse(path.read_bytes()).body
@@ -48,12 +49,12 @@ def load_attribute(
     kind: str,
     name: str,
     fits: Callable[[Any], bool] = callable,
-    lacks: Callable[[Any], str] | None = None,
+    why_not: Callable[[Any], str] | None = None,
 ) -> Any:
     """Returns the attribute with this name. A file is run each time.
 
     `kind` says in messages what the attribute should be, such as `cell`. `fits` returns whether a
-    value is of this kind, and `lacks` says why one is not. Raises UserError where the file has no
+    value is of this kind, and `why_not` says why one is not. Raises UserError where the file has no
     such attribute.
     """
     source, _, attribute = name.rpartition(":")
@@ -70,8 +71,8 @@ def load_attribute(
         raise UserError(f"{kind} {name!r}: {one_line(error)}") from error
     value = values.get(attribute)
     if not fits(value):
-        if lacks is not None and attribute in values:
-            raise UserError(f"{kind} {name!r}: {attribute} {lacks(value)}")
+        if why_not is not None and attribute in values:
+            raise UserError(f"{kind} {name!r}: {attribute} {why_not(value)}")
         others = [key for key, other in values.items() if fits(other)]
         available = f"there are {', '.join(others)}" if others else "there is none"
         raise UserError(f"{kind} {name!r}: {path} has no {kind} {attribute!r}; {available}")

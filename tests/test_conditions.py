@@ -85,12 +85,12 @@ def test_settings_that_are_level_on_validation_are_counted_on_screen_and_on_the_
     console = quiet()
     show_results(console, record.study, [*record.results.values()], [], [], lambda _: 0.5)
     lines = console.file.getvalue().splitlines()
-    (line,) = [line for line in lines if "level with" in line]
-    assert line.startswith("length 20: chosen on validation: learning rate 0.0001 (level with 2 o")
+    (line,) = [line for line in lines if "tied with" in line]
+    assert line.startswith("length 20: chosen on validation: learning rate 0.0001 (tied with 2 o")
     assert [line.split(":")[0] for line in lines if "ahead of" in line] == ["length 10"]
     values = summary(record, [])
     names = [name for _, name, *_ in values["best"]]
-    assert names == ["learning rate 0.0001", "learning rate 0.0001 (level with 2 others)"]
+    assert names == ["learning rate 0.0001", "learning rate 0.0001 (tied with 2 others)"]
     assert ["2 others on validation)" in each for each in values["verdicts"]] == [False, True]
 
 

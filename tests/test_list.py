@@ -150,7 +150,7 @@ def test_a_list_by_metric_keeps_tasks_and_data_apart_and_has_the_best_of_each_fi
 
 
 def test_the_list_tells_searches_apart_and_compares_a_named_run_with_its_experiment(runs, console):
-    rates = DIGITS.replace({"learning_rate": (1e-4, 1e-1)})
+    rates = Experiment(task=DIGITS.task, hidden_size=64, total_steps=9, learning_rate=(1e-4, 1e-1))
     commands = ["run", "digits", "--name", "x"], ["run", "--name=x"], ["run", "digits"]
     searches = Search("random", trials=4, halving=2), Search("tpe", trials=8), Search(halving=2)
     for number, (command, search) in enumerate(zip(commands, searches, strict=True)):
@@ -161,7 +161,8 @@ def test_the_list_tells_searches_apart_and_compares_a_named_run_with_its_experim
         Record("x", study, identities={}, sessions=[session]).write(directory)
     list_runs(console, runs, "x", experiment_or_default)
     lines = console.file.getvalue().splitlines()[1:4]
-    assert lines[0].endswith("B  learning rate 0.0001 0.1, search random, 4 trials, halving 2")
+    differs = "B  learning rate 0.0001 0.1, total steps 9, search random, 4 trials, halving 2"
+    assert lines[0].endswith(differs)  # and not the `total_examples` that the file has
     assert lines[1].endswith("dataset digits, search tpe, 8 trials")
     assert lines[2].endswith("dataset digits, halving 2")
 
@@ -251,7 +252,7 @@ def test_compare_calls_runs_with_the_same_score_equal(runs, directories, console
     output = console.file.getvalue()
     name = directories[0].name[:6]
     assert f"digits/{name} are equal: validation accuracy, paired over 1" in output
-    assert "hidden size 64 (level with 1 other)" in output
+    assert "hidden size 64 (tied with 1 other)" in output
     assert "is ahead" not in output
 
 

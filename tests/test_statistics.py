@@ -91,9 +91,9 @@ def test_a_metric_that_is_no_number_comes_last_and_a_tie_stays_in_order():
     values = {1e-4: None, 1e-3: 0.5, 1e-2: 0.5, 1e-1: 0.6}
     actual = summarise(result(8, rate, 0, value) for rate, value in values.items())
     assert [s.setting.learning_rate for s in actual] == [1e-1, 1e-3, 1e-2, 1e-4]
-    assert [s.level for s in actual] == [0, 1, 1, 0]
-    assert [s.level_note for s in actual[:2]] == ["", " (level with 1 other)"]
-    assert [s.level for s in summarise([result(8, r, 0, None) for r in (1e-4, 1e-3)])] == [0, 0]
+    assert [s.num_tied for s in actual] == [0, 1, 1, 0]
+    assert [s.tie_note for s in actual[:2]] == ["", " (tied with 1 other)"]
+    assert [s.num_tied for s in summarise([result(8, r, 0, None) for r in (1e-4, 1e-3)])] == [0, 0]
 
 
 def test_pairing_removes_what_the_seeds_have_in_common():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstm_jax.errors import UserError, did_you_mean
-from lstm_jax.plugins import FILE_ATTRIBUTE, is_file_attribute, load_attribute, made_in
+from lstm_jax.plugins import FILE_ATTRIBUTE, defined_names, is_file_attribute, load_attribute
 
 Source = tuple[Path, bytes]
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ def get_cell_or_layer(name: str) -> Any:
     """
     if name not in _cells:
         from lstm_jax.cells.cell import Cell
-        from lstm_jax.cells.layer import is_layer, lacks
+        from lstm_jax.cells.layer import is_layer, why_not_layer
 
         path = CELLS.get(name) or LAYERS.get(name) or check_cell(name)
         source = _source(name)
         cell = load_attribute(
-            "cell", path, lambda value: isinstance(value, Cell) or is_layer(value), lacks
+            "cell", path, lambda value: isinstance(value, Cell) or is_layer(value), why_not_layer
         )
         _cells[name] = source, cell
     return _cells[name][1]
@@ -128,7 +128,7 @@ def check_cell(name: str) -> str:
     names = [*CELLS, *LAYERS]
     path = Path(name)
     if name not in names and path.suffix == ".py" and path.is_file():
-        inside = made_in(path)
+        inside = defined_names(path)
         has = f"{path} has {', '.join(inside)}" if inside else "a file is not enough"
         raise UserError(f"cell: {has}; write {path}:{inside[-1] if inside else 'NAME'}")
     if name not in names and not is_file_attribute(name):

@@ -27,8 +27,8 @@ def expect_time_steps(x_TBI: Any) -> None:
 
 def expect_new_state(cell: str, new: Any, state: Sequence[Any]) -> None:
     """Raises ValueError where a pointwise formula returns no tuple of arrays like the old state."""
-    expected = _described(state)
-    got = _described(new) if isinstance(new, tuple) else type(new).__name__
+    expected = describe_arrays(tuple(state))
+    got = describe_arrays(tuple(new)) if isinstance(new, tuple) else type(new).__name__
     if got != expected:
         raise ValueError(
             f"pointwise of the cell {cell} returned {got}; expected the new state, a tuple like "
@@ -36,8 +36,10 @@ def expect_new_state(cell: str, new: Any, state: Sequence[Any]) -> None:
         )
 
 
-def _described(arrays: Sequence[Any]) -> str:
-    return "".join(f"({jnp.result_type(a)}{list(jnp.shape(a))})" for a in arrays) or "()"
+def describe_arrays(tree: Any) -> str:
+    """Returns the types and shapes of a tree of arrays, such as (float32[1, 8], float32[1, 8])."""
+    described = jax.tree.map(lambda a: f"{jnp.result_type(a)}{list(jnp.shape(a))}", tree)
+    return str(described).replace("'", "")
 
 
 def expect_state(

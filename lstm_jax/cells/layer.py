@@ -59,8 +59,11 @@ def is_layer(value: Any) -> bool:
     return not is_base and (is_flax or not _missing(value))
 
 
-def lacks(value: Any) -> str:
-    """Returns why a user's value is neither a cell nor a layer, as it stands behind its name."""
+def why_not_layer(value: Any) -> str:
+    """Returns why a user's value is neither a cell nor a layer.
+
+    The text follows the name of the value in an error.
+    """
     bases = (value if inspect.isclass(value) else type(value)).__mro__
     if any(base.__module__.startswith("flax.") for base in bases):
         return "is a Flax module; wrap it in a Layer, see docs/extend.md"

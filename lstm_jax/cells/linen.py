@@ -213,7 +213,7 @@ class RecurrentLayer(nn.Module):
         return carry, outputs[..., 0, :]
 
 
-class LayerOfCell(RecurrentLayer):
+class CellLayer(RecurrentLayer):
     """The base of the layers of a `Cell`.
 
     Where Flax has such a cell, the parameters have the same names, shapes and initial values, so
@@ -254,7 +254,7 @@ class LayerOfCell(RecurrentLayer):
         )
 
 
-class LSTM(LayerOfCell):
+class LSTM(CellLayer):
     """A layer that replaces `nn.RNN(nn.OptimizedLSTMCell(features))`, or `nn.LSTMCell`."""
 
     cell = lstm_cell
@@ -262,7 +262,7 @@ class LSTM(LayerOfCell):
     biases = ("hi", "hg", "hf", "ho")
 
 
-class GRU(LayerOfCell):
+class GRU(CellLayer):
     """A layer that replaces `nn.RNN(nn.GRUCell(features))`."""
 
     cell = gru_cell
@@ -270,7 +270,7 @@ class GRU(LayerOfCell):
     biases = ("ir", "iz", "hn", "in")
 
 
-class RNN(LayerOfCell):
+class RNN(CellLayer):
     """A layer that replaces `nn.RNN(nn.SimpleCell(features))`."""
 
     cell = rnn_cell
@@ -278,19 +278,19 @@ class RNN(LayerOfCell):
     biases = ("i",)
 
 
-class MinGRU(LayerOfCell):
+class MinGRU(CellLayer):
     """A layer of `mingru`; see `cells/linear_gated.py`. Its carry is h."""
 
     cell = mingru_cell
 
 
-class LRU(LayerOfCell):
+class LRU(CellLayer):
     """A layer of `lru`; see `cells/state_space.py`. Its carry is (real, imaginary, h)."""
 
     cell = lru_cell
 
 
-class SLSTM(LayerOfCell):
+class SLSTM(CellLayer):
     """A layer of `slstm`; see `cells/slstm.py`. Its carry is (c, n, m, h)."""
 
     cell = slstm_cell

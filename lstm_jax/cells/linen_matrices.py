@@ -24,7 +24,7 @@ from lstm_jax.cells.matrix_memory import GatedDeltaNetLayer, MatrixMemory, MLSTM
 from lstm_jax.cells.scan import flip
 
 
-class LayerOfMatrices(RecurrentLayer):
+class MatrixMemoryLayer(RecurrentLayer):
     """The base of the layers with a matrix for each head; see `cells/matrix_memory.py`.
 
     The parameters are those of the layer in a run: a kernel whose last row is the bias, and what
@@ -77,7 +77,7 @@ class LayerOfMatrices(RecurrentLayer):
         return h_TBH, jax.tree.leaves(carry)
 
 
-class MLSTM(LayerOfMatrices):
+class MLSTM(MatrixMemoryLayer):
     """A layer of `mlstm`; see `cells/matrix_memory.py`. Its carry is (C beside n, m)."""
 
     def carry_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -90,7 +90,7 @@ class MLSTM(LayerOfMatrices):
         return MLSTMLayer(self.heads, self.chunkwise)
 
 
-class GatedDeltaNet(LayerOfMatrices):
+class GatedDeltaNet(MatrixMemoryLayer):
     """A layer of `gated_deltanet`; see `cells/matrix_memory.py`. Its carry is S.
 
     With `negative` it is `gated_deltanet_neg`.

@@ -203,7 +203,8 @@ class Study:
         """Twelve hex digits that name this study and its shards; a grid has its experiment's."""
         default = asdict(Search())
         changed = {k: v for k, v in asdict(self.search).items() if v != default[k]}
-        # Another budget goes on with the same run, unless it is other settings that are compared.
+        # A run goes on with another budget, so its name does not depend on it, except where a
+        # budget changes which settings halving compares.
         has_budget = changed.pop("search_minutes", None) is not None
         if has_budget and self.search.halving and self.search.method == "random":
             changed["in_batches"] = True
@@ -252,10 +253,10 @@ class Study:
         return halving_rungs(self.batch_sizes[0], self.experiment.num_steps, self.search.halving)
 
     def position(self, scores: Scores, seconds: float = 0.0, num_begun: int = 0) -> Position:
-        """Returns how far a search is, with the first round that has a member without a score.
+        """Returns the first round that has a member without a score, and what comes before it.
 
-        Once it has taken as many `seconds` as its budget has, no batch is begun. The first
-        `num_begun` batches, and the first of all, are trained to their end.
+        `seconds` is the time that the run has taken. Once it reaches `search_minutes`, no new batch
+        is begun; the first batch and the `num_begun` first ones are trained to their end.
         """
         budget, num_tried = self.search.search_minutes, 0
         is_spent = budget is not None and seconds >= 60 * budget

@@ -31,8 +31,8 @@ def use_file(trained: TrainedModel, inputs: dict[str, Any], *, onnx: bool) -> st
     modules = sorted(["json", "sys", *MODULES.get(form, [])])
     head = head.replace("MODULES", "\n".join(f"import {name}" for name in modules))
     imports, run = (IMPORT_ONNX, RUN_ONNX) if onnx else (IMPORT_STABLEHLO, RUN_STABLEHLO)
-    words = MOST_WORDS.get(form)
-    start = START.replace("WRONG", f"not 1 < len(sys.argv) < {words + 2}" if words else ONE_WORD)
+    words = MAX_WORDS.get(form)
+    start = START.replace("WRONG", f"not 1 < len(sys.argv) < {words + 2}" if words else NO_WORDS)
     return "\n\n".join([head + imports, STOP, start + run, *FORMS[form]])
 
 
@@ -84,9 +84,9 @@ MODULES = {
     "sentences": ["os", "re", "unicodedata"],
 }
 
-# The words that a form reads at most; of any other form, any number.
-MOST_WORDS = {"images": 1, "scenes": 1, "arrays": 1, "series": 1, "beginnings": 2}
-ONE_WORD = "len(sys.argv) == 1"
+# How many inputs a form reads at most. A form that is not listed reads any number of them.
+MAX_WORDS = {"images": 1, "scenes": 1, "arrays": 1, "series": 1, "beginnings": 2}
+NO_WORDS = "len(sys.argv) == 1"
 
 IMPORT_ONNX = """import numpy as np
 import onnxruntime

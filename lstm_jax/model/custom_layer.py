@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells import scan
+from lstm_jax.cells.argument_checks import describe_arrays
 from lstm_jax.cells.layer import Layer
 from lstm_jax.cells.ordered_matmul import append_ones, matmul
 from lstm_jax.cells.precision import product
@@ -130,8 +131,8 @@ class CustomLayer:
             or len(result[0].shape) != 3
         ):
             raise UserError(
-                f"cell: {self.member.cell}.apply returned {_described(result)} for inputs of shape "
-                f"{x_TBI.shape}; expected a tuple of outputs [T,B,W] and a carry"
+                f"cell: {self.member.cell}.apply returned {describe_arrays(result)} for inputs of "
+                f"shape {x_TBI.shape}; expected a tuple of outputs [T,B,W] and a carry"
             )
         return result
 
@@ -140,17 +141,12 @@ class CustomLayer:
         h_BW = jax.ShapeDtypeStruct(h_TBW.shape[1:], h_TBW.dtype)
         x_BI = jax.ShapeDtypeStruct((1, self.num_inputs), jnp.float32)
         params = jax.eval_shape(self.init, jax.eval_shape(partial(jax.random.key, 0)))
-        got = _described(jax.eval_shape(self.layer.step, params, x_BI, carry))
-        if got != (expected := _described((h_BW, carry))):
+        got = describe_arrays(jax.eval_shape(self.layer.step, params, x_BI, carry))
+        if got != (expected := describe_arrays((h_BW, carry))):
             raise UserError(
                 f"cell: {self.member.cell}.step returned {got}; expected the output [B,W] of a "
                 f"time step and the carry, as `apply` has them: {expected}"
             )
-
-
-def _described(tree: Any) -> str:
-    """Returns the types and shapes of a tree of arrays, such as (float32[1, 8], float32[1, 8])."""
-    return str(jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", tree)).replace("'", "")
 
 
 class CustomParams(nn.Module):

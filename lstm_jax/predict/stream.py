@@ -162,7 +162,7 @@ def _read_time_step(trained: TrainedModel, x: Any) -> Batch:
             "stream: expected a dict of the arrays of the data set, of one example and one time "
             f"step, got {type(x).__name__}"
         )
-    return trained.checked("stream", x)
+    return trained.check_arrays("stream", x)
 
 
 _READERS: dict[type, Callable[[TrainedModel, Any], Batch]] = {

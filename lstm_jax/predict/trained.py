@@ -184,15 +184,16 @@ class TrainedModel:
                 f"of its data set, not {type(inputs).__name__}"
             )
         try:
-            return self.answers(self.checked("predict", inputs), **options)
+            return self.answers(self.check_arrays("predict", inputs), **options)
         except (KeyError, TypeError, ValueError) as error:
             raise self.unreadable("predict", error) from error
 
-    def checked(self, caller: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Returns the arrays of a user's batch.
+    def check_arrays(self, caller: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Returns the inputs of a user as arrays by name, of the types that they have.
 
-        A compiled program cannot refuse a number: raises UserError for fractions where the data set
-        has whole numbers, and for a symbol that the task does not have.
+        `caller` stands at the beginning of an error. Raises UserError for fractions where the data
+        set has whole numbers, and for a symbol that the task does not have: a compiled program
+        would answer them.
         """
         arrays = {name: np.asarray(array) for name, array in inputs.items()}
         types = self.metadata.get("examples", {}).get("arrays", {})

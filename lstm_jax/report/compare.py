@@ -173,7 +173,7 @@ def _score_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
             experiment = run.record.study.experiment
             setting = setting_name(experiment, best.setting, experiment.condition_axes)
             scores = best.num_parameters, str(best.validation), str(best.test), str(best.diverged)
-            columns.append([(setting or "the only one") + best.level_note, *scores])
+            columns.append([(setting or "the only one") + best.tie_note, *scores])
         rows += [[_before(label) + name, *row] for name, *row in zip(head, *columns, strict=True)]
     done = [f"{run.record.num_done} of {run.record.num_members}" for run in runs]
     return [*rows, ["members done", *done]]

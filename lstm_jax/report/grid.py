@@ -34,7 +34,7 @@ class Column(NamedTuple):
 
     @property
     def scores(self) -> dict[str, Estimate]:
-        """The test metric of the rows that have one: of all members, none of them diverged."""
+        """The test metric of each row in which no member diverged and the mean is finite."""
         return {
             row: each.test
             for row, each in self.settings.items()
@@ -76,10 +76,10 @@ def condition_labels(conditions: Iterable[Condition]) -> dict[Condition, str]:
 
 
 def grid_elements(runs: Sequence[tuple[str, Record]]) -> Iterator[Figure | TextTable]:
-    """Yields the results of runs, each with its title, as cells by condition: a table, the leads of
-    the best cells, and a map.
+    """Yields a table of cells by condition, the leads of the best cells, and a map.
 
-    Yields nothing where there are fewer than two cells or two conditions.
+    `runs` holds a title and a record for each run. Yields nothing where there are fewer than two
+    cells or two conditions.
     """
     columns = columns_of(runs)
     rows = list(dict.fromkeys(row for column in columns for row in column.settings))
@@ -126,7 +126,7 @@ def grid_elements(runs: Sequence[tuple[str, Record]]) -> Iterator[Figure | TextT
 def columns_of(runs: Sequence[tuple[str, Record]]) -> list[Column]:
     """Returns a column for each condition of the runs, in their order.
 
-    A row is a cell; of each run where several have trained that cell on one condition.
+    A row is a cell. A cell that several runs have trained on one condition has a row for each run.
     """
     found: dict[Condition, dict[tuple[str, str], Summary]] = {}
     trivial: dict[Condition, float | None] = {}

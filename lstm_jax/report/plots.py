@@ -244,10 +244,11 @@ def draw_result_map(
     rows: Sequence[str],
     columns: Sequence[str],
 ) -> Drawing:
-    """Returns a drawing of results, a note in each field, whose colours are shares from 0 to 1.
+    """Returns a map of results: `rows` by `columns`, each with its note as text in a colour.
 
-    A field of nan has no colour: a result that there is not, or what a row costs.
-    """  # fmt: skip
+    `shares_RC` [R,C] holds the colours from 0 (dark) to 1 (bright); nan is drawn without a colour.
+    `notes_CR` holds the texts column by column.
+    """
     letters = LETTER * max(map(len, rows)) + 0.2
     lines = max(1, *(note.count("\n") + 1 for column in notes_CR for note in column))
     head = max(name.count("\n") + 1 for name in columns)

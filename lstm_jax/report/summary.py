@@ -64,7 +64,7 @@ def summary(record: Record, notes: list[str]) -> dict[str, Any]:
         "best": [
             (
                 experiment.condition_label(each.setting),
-                setting_name(experiment, each.setting, conditions) + each.level_note,
+                setting_name(experiment, each.setting, conditions) + each.tie_note,
                 each.test,
                 record.trivial_score_of(each.setting),
             )

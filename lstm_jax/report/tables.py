@@ -1,4 +1,4 @@
-"""A table in Markdown, LaTeX and CSV: plain functions of a header and rows, one for each form.
+"""A table in Markdown, LaTeX and CSV: a function of a header and rows for each form.
 
 All take text and numbers. A cell such as `0.9440 ± 0.0435` is text and stays one cell. Needs
 neither matplotlib nor JAX: the benchmarks print their tables with it.
@@ -14,7 +14,7 @@ from typing import Any
 from lstm_jax.runs.files import csv_text, printable
 
 FORMS = MappingProxyType({"md": "Markdown", "tex": "LaTeX", "csv": "CSV"})  # by the file's ending
-# What Markdown takes for markup. An underscore inside of a word is none.
+# Letters that Markdown reads as markup, which an underscore inside a word is not.
 MARKUP = re.compile(r"[\\|*`<~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
 LATEX: Mapping[str, str] = MappingProxyType(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}

@@ -27,7 +27,7 @@ def verdicts(record: Record, chosen_settings: Sequence[Summary]) -> list[str]:
         sentence = f"{condition}: " if condition else ""
         chosen_values = setting_name(experiment, best.setting, [*experiment.condition_axes, "cell"])
         sentence += f"{cell} with {chosen_values}" if chosen_values else cell
-        sentence += best.level_note.replace(")", " on validation)")
+        sentence += best.tie_note.replace(")", " on validation)")
         sentence += f" reaches a test {metric} of {_with_seeds(best.test)}"
         if best.diverged:
             sentence += f", and {best.diverged} of {best.test.n} members diverged"

@@ -41,6 +41,7 @@ def csv_cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
+    # A sign alone, such as the `-` of a field that a run does not have, is no formula.
     is_formula = len(value) > 1 and value.startswith(("=", "+", "-", "@"))
     return f"'{printable(value)}" if is_formula else printable(value)
 

@@ -92,12 +92,12 @@ def show_results(
         setting = ", ".join(
             f"{field_label(path)} {format_value(best.setting.values.get(path))}" for path in fields
         )
-        chosen = f"chosen on validation: {setting}{best.level_note}; its " if setting else ""
+        chosen = f"chosen on validation: {setting}{best.tie_note}; its " if setting else ""
         trivial = _trivial(trivial_score_of(best.setting))
         start = f"{condition}: " if condition else ""
         say(console, f"{start}{chosen}test {metric} {best.test}{trivial}")
         say_others(console, best, start)
-        if len(group) == 1 or best.level:
+        if len(group) == 1 or best.num_tied:
             continue
         if (lead := lead_on_validation(*group[:2])) is not None:
             say(

@@ -125,8 +125,9 @@ class Record:
         return self.study.position(self.scores, self.session_seconds, self.batches_begun)
 
     def stopped_by_budget(self) -> str:
-        """Returns what a search with a budget in minutes has tried, where the budget has ended it
-        before all its trials; else nothing.
+        """Returns how far a search came that its budget in minutes ended before all its trials.
+
+        The text is empty where no budget ended the run.
         """
         minutes, num_settings = self.study.search.search_minutes, self.study.num_settings
         if minutes is None:

@@ -67,8 +67,8 @@ class RunSession:
     def begin_round(self) -> Round | None:
         """Returns the next members to train; None when the run is finished.
 
-        A search with a budget in minutes is decided by the time that is put on record here, and so
-        is that it has begun these settings: a run that is killed then trains them to their end.
+        A search with a budget in minutes decides by the time that this puts on record, together
+        with the number of batches begun: a run that is killed afterwards trains them to their end.
         """
         if self.study.search.search_minutes is None:
             return self.record.position().next_round
@@ -86,7 +86,8 @@ class RunSession:
     def record_seconds(self) -> None:
         """Puts the time that this session has taken so far on record."""
         seconds = time.perf_counter() - self.started
-        self.record.sessions[-1]["seconds"] = math.ceil(1000 * seconds) / 1000  # never less
+        # Rounded up, so that a budget that was spent is spent on record too.
+        self.record.sessions[-1]["seconds"] = math.ceil(1000 * seconds) / 1000
 
     def identity_of(self, member: Experiment) -> str:
         """Returns the digest of the identity under which this process trains a member.

@@ -66,16 +66,16 @@ class Summary(NamedTuple):
     test: Estimate
     diverged: int  # members whose loss stopped being finite
     results: list[Result]
-    level: int = 0  # other settings of its condition with the same mean on validation
+    num_tied: int = 0  # other settings of its condition with the same mean on validation
 
     @property
-    def level_note(self) -> str:
-        """How many settings are as good on validation, as it stands behind the name; often empty.
+    def tie_note(self) -> str:
+        """How many other settings are as good on validation, as text; empty where none is.
 
-        The first of them is the chosen one, and nothing but the order of the grid made it so.
+        Of settings that are tied, the first in the order of the grid is chosen.
         """
-        others = "1 other" if self.level == 1 else f"{self.level} others"
-        return f" (level with {others})" if self.level else ""
+        others = "1 other" if self.num_tied == 1 else f"{self.num_tied} others"
+        return f" (tied with {others})" if self.num_tied else ""
 
     @property
     def other_tests(self) -> dict[str, Estimate]:
@@ -161,7 +161,7 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
 
     counts = Counter(map(order, summaries))
     return [
-        each._replace(level=0 if math.isinf(key[-1]) or key[1] else counts[key] - 1)
+        each._replace(num_tied=0 if math.isinf(key[-1]) or key[1] else counts[key] - 1)
         for each in sorted(summaries, key=order)
         for key in [order(each)]
     ]

@@ -204,8 +204,9 @@ class Task(Component):
         return gather_examples(examples, index_B)
 
     def symbol_counts(self) -> dict[str, int]:
-        """Returns how many symbols there are, whole numbers from 0, by the name of the array that
-        holds them. An answer to any other number is refused. Empty where nothing bounds a number.
+        """Returns the number of symbols by the name of the array that holds them.
+
+        Symbols are whole numbers from 0 on. `predict` refuses other numbers in these arrays.
         """
         return {}
 
