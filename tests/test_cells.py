@@ -118,7 +118,7 @@ def test_a_cell_from_a_file_has_the_outputs_and_gradients_of_its_formula(tmp_pat
         ("lstn", "no cell 'lstn'. Did you mean lstm"),
         ("transformer", "There are lstm, gru"),
         ("nowhere.py:cell", "no such file"),
-        ("mine.py", "a cell of your own is path/to/file.py:attribute"),
+        ("mine.py", "mine.py has ugrnn; write mine.py:ugrnn"),
         ("mine.py:other", "has no cell 'other'; there are ugrnn"),
         ("empty.py:cell", "has no cell 'cell'; there is none"),
         ("broken.py:cell", "ZeroDivisionError: division by zero"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from event_files import read_events
 from fast_compile import fast_jit, programs_by
-from run_commands import SMALL, digests, record_of
+from run_commands import SHORT, SMALL, digests, record_of
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from trained_runs import made_up_record, quiet
 
@@ -110,7 +110,7 @@ def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(
     run_command, finished_runs, tmp_path
 ):
     """Stopped after every segment; two settings, one of which diverges."""
-    argv = [*SMALL, "--checkpoint-every", "50", "--learning-rate", "1e-3", "1e30"]
+    argv = [*SHORT, "--checkpoint-every", "50", "--no-report", "--learning-rate", "1e-3", "1e30"]
     argv += ["--seed", "0", "1", "--halving", "2"]
     output = ""
     for _ in range(40):
