@@ -58,10 +58,12 @@ def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any
     """Returns the row of a setting in the run `name`: its values, its size, its test metric."""
     (summary,) = summarise(results)
     first, test = summary.results[0].member, summary.test
+    axes = [path for path in grid.axes if path not in ("learning_rate", "seed")]
     seconds = [result.seconds for result in summary.results if result.seconds is not None]
     return {
         "cell": first.cell,
-        **{path: first.values[path] for path in grid.axes if path not in ("learning_rate", "seed")},
+        # A field of a component that this row has not, such as the width of a block, is empty.
+        **{path: first.values.get(path, "") for path in axes},
         "hidden_size": first.hidden_size,
         "parameters": summary.results[0].num_parameters,
         "learning_rate": first.learning_rate,

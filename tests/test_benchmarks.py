@@ -31,6 +31,7 @@ from benchmarks.task import (
     weights_file,
 )
 from lstm_jax import Experiment
+from lstm_jax.config.blocks import Plain, Residual
 from lstm_jax.errors import UserError
 
 HERE = str(Path(__file__).parent)
@@ -248,6 +249,10 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
     assert (row["cell"], row["accuracy"], row["seeds"]) == ("gru", 1.0, 3)
     assert row["seed"] == "0 1 2"
     assert row["half_width"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # of 0, 1 and 2
+    blocks = Experiment(block=(Plain(), Residual(expand=(1.5, 2))), seed=(0, 1))
+    plain = Experiment(block=Plain(), seed=(0, 1))
+    row = equal_terms.row(blocks, list(made_up_record(plain).results.values()), "a/b")
+    assert row["block.expand"] == ""  # which a plain block does not have
 
 
 def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():
