@@ -82,7 +82,7 @@ def fresh_python(folder: Path, packages: str) -> str:
     return python
 
 
-def said(command: list[str], **options: Any) -> list[Any]:
+def printed_json(command: list[str], **options: Any) -> list[Any]:
     """Returns what a command prints as JSON, line by line. Raises RuntimeError where it fails."""
     ran = subprocess.run(command, capture_output=True, check=False, **options)
     if ran.returncode:
@@ -90,7 +90,7 @@ def said(command: list[str], **options: Any) -> list[Any]:
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
-def parts(answer: Any) -> tuple[np.ndarray, list[str]]:
+def numbers_and_texts(answer: Any) -> tuple[np.ndarray, list[str]]:
     """Returns the numbers of an answer of `predict` or `use.py`, and its classes or texts."""
     if isinstance(answer, list):  # outputs of the head
         return np.array(answer), []
@@ -108,7 +108,10 @@ def largest_difference(wanted: list[Any], answers: list[Any]) -> float:
     """
     differences = [0.0]
     for one, other in zip(wanted, answers, strict=True):
-        (numbers, texts), (other_numbers, other_texts) = parts(one), parts(other)
+        (numbers, texts), (other_numbers, other_texts) = (
+            numbers_and_texts(one),
+            numbers_and_texts(other),
+        )
         if texts != other_texts:
             raise RuntimeError(f"`predict` answers {texts}, use.py {other_texts}")
         differences.extend(np.ravel(np.abs(numbers - other_numbers)))
@@ -121,19 +124,19 @@ def rows(name: str, case: Case, outcome: Outcome, folder: Path) -> Iterator[str]
     test: dict[str, Any] = {key: array[:NUM_EXAMPLES] for key, array in model.data().test.items()}
     predict = [sys.executable, "-m", "lstm_jax", "predict", str(outcome.directory), "--json"]
     if words:
-        wanted = said([*predict, *case.options, *words])
+        wanted = printed_json([*predict, *case.options, *words])
     else:
         with open(raw, "wb") as file:  # NumPy adds an ending to a name
             np.save(file, test[case.array]) if case.array else np.savez(file, **test)
         words = [str(raw)]
-        from_array = partial(said, [*predict, "-"], input=raw.read_bytes())
+        from_array = partial(printed_json, [*predict, "-"], input=raw.read_bytes())
         wanted = from_array() if case.array else [model.predict(test).tolist()]
     for form in ("StableHLO", "ONNX")[: 1 + case.onnx]:
         alone = folder / f"{name} {form}"
         shutil.copytree(outcome.export(onnx=form == "ONNX"), alone)
         (packages,) = re.findall(r"It needs (.+)\.$", (alone / "use.py").read_text(), re.MULTILINE)
         python = fresh_python(folder, packages)
-        answers = said([python, "-I", str(alone / "use.py"), *words, *case.more])
+        answers = printed_json([python, "-I", str(alone / "use.py"), *words, *case.more])
         difference = largest_difference(wanted, answers)
         yield f"| {name} | {form} | {case.shown} | {f'{difference:.1e}' if difference else '0'} |"
 

@@ -246,13 +246,15 @@ def test_compare_names_the_run_that_is_ahead_first(runs, directories, console):
 
 
 def test_compare_calls_runs_with_the_same_score_equal(runs, directories, console):
-    two = DIGITS.replace({"hidden_size": (64, 65)})
+    two = Experiment(task=DIGITS.task, hidden_size=(64, 65), total_steps=9)
     same = write(runs, "mine", two, "2026-01-05T10:00:00+00:00", [0.8, 0.8])
     compare([directories[0], same], console, runs)
     output = console.file.getvalue()
     name = directories[0].name[:6]
     assert f"digits/{name} are equal: validation accuracy, paired over 1" in output
     assert "hidden size 64 (tied with 1 other)" in output
+    assert re.search(r"total examples +30000 +- +\n", output)  # not 100000, which it does not use
+    assert re.search(r"total steps +- +9 +\n", output)
     assert "is ahead" not in output
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from lstm_jax.config.experiment import Experiment
+from lstm_jax.config.experiment_fields import BUDGETS
 from lstm_jax.config.labels import field_label, format_value
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.report import plots
@@ -142,9 +143,13 @@ def _field_rows(runs: Sequence[ComparedRun]) -> list[list[str]]:
     experiments = [run.record.study.experiment for run in runs]
     tasks = [run.task.name for run in runs]
     rows = [["task", *tasks]] if len(set(tasks)) > 1 else []
-    named = {path for each in experiments for path in (*each.axes, *each.overrides)}
+    named = {path for each in experiments for path in (*each.axes, *each.overrides, each.budget)}
+    used = [each.values.keys() - ({*BUDGETS} - {each.budget}) for each in experiments]
     for path in dict.fromkeys(path for each in experiments for path in each.values):
-        values = [each.values_of(path) if path in each.values else () for each in experiments]
+        values = [
+            each.values_of(path) if path in paths else ()
+            for each, paths in zip(experiments, used, strict=True)
+        ]
         if len(set(values)) > 1 and (path in named or () not in values):
             rows.append(
                 [
