@@ -62,6 +62,9 @@ def test_the_colours_of_a_column_go_from_its_trivial_score_to_its_best_mean():
         ([0.1, 0.05], True, 0.2, [0, 0]),
         ([0.3, 0.3], True, None, [1, 1]),
         ([nan], True, 0.2, [nan]),
+        ([0.01, 0.1, 2.0, nan], False, 1.0, [1, 0.5, 0, nan]),  # by the logarithm
+        ([1e-4, 1e-2], False, None, [1, 0]),
+        ([0.0, 1.0], False, 2.0, [1, 0.5]),  # which 0 does not have
     ):
         np.testing.assert_allclose(shares(means, higher, trivial), expected)
 

@@ -118,7 +118,8 @@ def grid_elements(runs: Sequence[tuple[str, Record]]) -> Iterator[Figure | TextT
             "Cells by task, in colours",
             "test; mean and half the width of its 95 % interval; colours of each column by itself: "
             "the share of the way to its best mean, from the score of the best answer without a "
-            "model or, where that is not known, from the worst mean",
+            "model or, where that is not known, from the worst mean; errors that become ten times "
+            "less, by their logarithm",
             _map(columns, rows, costs),
         )
 
@@ -171,11 +172,18 @@ def shares(
 ) -> np.ndarray:
     """Returns how far each mean is on the way from the trivial score to the best mean, 0 to 1.
 
-    Without a trivial score the way begins at the worst mean. A mean of nan stays nan.
+    Without a trivial score the way begins at the worst mean. A mean of nan stays nan. Errors, of
+    which a lower one is better, go by their logarithm where the best is less than a tenth of the
+    start of the way: else 0.03 and 0.0003 would both look like the best.
     """
-    values = np.asarray(means, float) * (1 if higher_is_better else -1)
+    values = np.asarray(means, float)
     if not np.isfinite(values).any():
         return values
+    if not higher_is_better and np.nanmin(values) > 0:
+        highest = np.nanmax(values) if trivial is None else trivial
+        if np.nanmin(values) < highest / 10:
+            values, trivial = np.log(values), None if trivial is None else math.log(trivial)
+    values = values if higher_is_better else -values
     best, start = np.nanmax(values), np.nanmin(values)
     if trivial is not None:
         start = trivial if higher_is_better else -trivial
