@@ -4,9 +4,10 @@
     python -m benchmarks.head_figure --measure    # first measures the costs anew: a minute
 
 Reads the tables on equal terms in `docs/comparison/`. The colours of a task go from its trivial
-score to its best mean, by the logarithm where an error becomes ten times less. The cost is the CPU time of a training step of one layer with as many units
-as the network has among 16,000 parameters, in multiples of the GRU's: all take turns in one
-process, so that other programs on the machine change the ratios little. It lies in `cost.csv`.
+score to its best mean, by the logarithm where an error becomes ten times less. The cost is the CPU
+time of a training step of one layer with as many units as the network has among 16,000 parameters,
+in multiples of the GRU's: all take turns in one process, so that other programs on the machine
+change the ratios little. It lies in `cost.csv`.
 """
 
 from __future__ import annotations
