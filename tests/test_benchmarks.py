@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from trained_runs import made_up_record
 
-from benchmarks import compare, device, equal_terms, head_figure, numerics, process, table
+from benchmarks import compare, device, equal_terms, exports, head_figure, numerics, process, table
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
 from benchmarks.rounds import Turns, in_turn, measure
 from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
@@ -324,6 +324,19 @@ def test_the_implementations_of_a_device_take_turns():
     ready = {how: partial(calls.append, how) for how in ("ours", "Flax")}
     assert min(device.milliseconds_in_turn(ready, 0.0).values()) > 0
     assert calls == ["ours", "Flax"] * 3
+
+
+def test_answers_of_an_export_differ_by_their_numbers_and_never_by_their_texts():
+    by_class = [{"label": "a", "probabilities": {"a": 0.75, "b": 0.25}}]
+    near = [{"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}]
+    assert exports.largest_difference(by_class, near) == pytest.approx(0.05)
+    forecasts = [{"series": "x", "forecast": [1.0, last]} for last in (2.0, 2.5)]
+    assert exports.largest_difference(forecasts, forecasts[::-1]) == 0.5
+    assert exports.largest_difference([[[1.0, 2.0]]], [[[1.0, 2.0]]]) == 0  # outputs of the head
+    with pytest.raises(RuntimeError, match=r"\['a'\], use.py \['b'\]"):
+        exports.largest_difference(by_class, [by_class[0] | {"label": "b"}])
+    with pytest.raises(ValueError, match="shorter"):
+        exports.largest_difference(by_class, [])
 
 
 def test_the_table_of_a_device_says_what_is_missing_and_which_bits_differ(monkeypatch, tmp_path):
