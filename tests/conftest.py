@@ -30,12 +30,16 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 # Tracing makes many objects that stay: collecting them again and again takes an eighth of the time.
 gc.set_threshold(100_000, 50, 50)
 
-# One worker runs a whole file. The longest files start first, so that no worker waits at the end.
+# One worker runs a whole file. The longest files start first, so that no worker waits at the end:
+# without `--no-loadscope-reorder` pytest-xdist would take those with the most tests first.
 LONGEST = (
-    *("test_run", "test_sweep", "test_train", "test_run_processes", "test_experiments"),
-    *("test_scan", "test_memory_tasks", "test_report", "test_export", "test_translation"),
-    *("test_activations", "test_layers", "test_shards", "test_docs", "test_notebook", "test_tfds"),
-    *("test_language", "test_benchmarks"),
+    *("test_sweep", "test_docs", "test_code", "test_modern_cells", "test_run", "test_export"),
+    *("test_experiments", "test_blocks", "test_train", "test_linen", "test_scan", "test_shards"),
+    *("test_memory_tasks", "test_report", "test_translation", "test_layers", "test_notebook"),
+    *("test_matrix_memories", "test_custom_layers", "test_language", "test_benchmarks"),
+    *("test_patience", "test_api", "test_evaluation", "test_activations", "test_budget"),
+    *("test_tfds", "test_cudnn", "test_reproduce", "test_trust", "test_data_card"),
+    *("test_run_processes", "test_score_elsewhere", "test_precision", "test_golden"),
 )
 
 
