@@ -7,7 +7,8 @@
 First trains `experiments/NAME.py`, whose grid has several learning rates and one seed. Then, for
 everything else that varies in it (the cell, as a rule), takes the rate with the best metric on
 validation and trains it with other seeds. The table has the test metric of these: the seed that
-chose the rate has no part in it. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax
+chose the rate has no part in it. Where an experiment has one rate, there is nothing to choose, and
+the other seeds alone are trained. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax
 reproduce` makes it again. The CSV file says besides at which commit, on which processor and with
 which versions a row was trained, since its bits depend on these.
 """
@@ -74,6 +75,7 @@ def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any
         "seconds_each": sum(seconds) / len(seconds) if seconds else None,
         "run": name,
         "seed": " ".join(str(result.member.seed) for result in summary.results),
+        "each_seed": " ".join(str(result.test_metric) for result in summary.results),
         "parameters_sha256": " ".join(r.parameters_sha256 or "" for r in summary.results),
     }
 
@@ -91,7 +93,7 @@ def origin(record: Record) -> dict[str, str]:
 def main() -> None:
     """Trains both stages, prints the table, and writes it to `runs/NAME/equal_terms.csv`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="an experiment of several rates and one seed")
+    parser.add_argument("name", help="an experiment of one seed, as a rule with several rates")
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cell", nargs="+", help="cells of its grid; without it, all of them")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
@@ -100,13 +102,16 @@ def main() -> None:
     if options.cell:
         study = replace(study, experiment=study.experiment.replace({"cell": tuple(options.cell)}))
     grid, name = study.experiment, Path(options.name).stem
-    outcome = run(study, name=name, runs_dir=options.runs_dir, console=console)
+    members = grid.members()
+    if len({member.learning_rate for member in members}) > 1:
+        outcome = run(study, name=name, runs_dir=options.runs_dir, console=console)
+        members = best_rates(outcome.members)
     rows = []
-    for member in best_rates(outcome.members):
+    for member in members:
         seeds = with_seeds(member, options.seed)
         outcome = run(seeds, name=name, runs_dir=options.runs_dir, silent=True)
         here = row(grid, outcome.members, f"{name}/{outcome.directory.name}")
-        columns = [name for name in here if name not in ("seed", "parameters_sha256")]
+        columns = [name for name in here if name not in ("seed", "each_seed", "parameters_sha256")]
         rows.append(here | origin(read_run(outcome.directory)))
     print(tables.markdown(columns, [[each[name] for name in columns] for each in rows]), end="")
     write_csv(options.runs_dir / name / "equal_terms.csv", rows)

@@ -10,10 +10,10 @@ from lstm_jax import Adding, Experiment
 
 experiment = Experiment(
     task=Adding(length=200),
-    cell=("lstm", "gru", "lru", "mingru", "rglru", "slstm", "paragru"),
-    chrono_steps=(0, 4, 16, 64, 256, 1024),
+    cell=("lstm", "mingru", "gru", "paragru", "slstm", "rglru"),
+    chrono_steps=(0, 16, 64, 256, 1024),
     parameters=16_000,
-    learning_rate=(3e-3, 1e-2),
+    learning_rate=1e-2,
     seed=100,
     total_steps=500,
     batch_size=64,

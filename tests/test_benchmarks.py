@@ -247,7 +247,7 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
         equal_terms.with_seeds(best[0], (8, 9))
     row = equal_terms.row(grid, list(made_up_record(seeds).results.values()), "a/b")
     assert (row["cell"], row["accuracy"], row["seeds"]) == ("gru", 1.0, 3)
-    assert row["seed"] == "0 1 2"
+    assert (row["seed"], row["each_seed"]) == ("0 1 2", "0.0 1.0 2.0")
     assert row["half_width"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # of 0, 1 and 2
     blocks = Experiment(block=(Plain(), Residual(expand=(1.5, 2))), seed=(0, 1))
     plain = Experiment(block=Plain(), seed=(0, 1))
