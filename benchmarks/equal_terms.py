@@ -102,7 +102,7 @@ def main() -> None:
     if options.cell:
         study = replace(study, experiment=study.experiment.replace({"cell": tuple(options.cell)}))
     grid, name = study.experiment, Path(options.name).stem
-    members = grid.members()
+    members = list(grid.members())
     if len({member.learning_rate for member in members}) > 1:
         outcome = run(study, name=name, runs_dir=options.runs_dir, console=console)
         members = best_rates(outcome.members)
