@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # before JAX starts
 
@@ -201,27 +201,45 @@ def weights(name: str, width: int, key: jax.Array) -> tuple[jax.Array, Extra]:
     }
 
 
-def trainer(
-    name: str, layer: Layer, width: int = WIDTH, num_steps: int = NUM_STEPS
-) -> Callable[[], Any]:
-    """Returns a function that takes the gradients of all microbatches and waits for them."""
+class Trainer(NamedTuple):
+    """A program that takes the gradients of all microbatches, and its arguments."""
+
+    program: jax.stages.Compiled
+    arguments: tuple[Any, ...]
+
+    def __call__(self) -> None:
+        """Takes the gradients and waits for them."""
+        jax.block_until_ready(self.program(*self.arguments))
+
+    @property
+    def temporary_bytes(self) -> int:
+        """The memory that the program needs beside its arguments and results."""
+        memory: Any = self.program.memory_analysis()
+        return int(memory.temp_size_in_bytes)
+
+
+def trainer(name: str, layer: Layer, width: int = WIDTH, num_steps: int = NUM_STEPS) -> Trainer:
+    """Returns what trains a layer of `width` units, which reads as many numbers a time step."""
     weight_key, input_key = jax.random.split(jax.random.key(0))
-    kernel_KG, extra = weights(name, width, weight_key)
     x_CTBI = jax.random.normal(input_key, (MICROBATCHES, num_steps, BATCH, width))
 
     def loss(kernel_KG: jax.Array, extra: Extra, x_TBI: jax.Array) -> jax.Array:
         return jnp.sum(layer(kernel_KG, extra, x_TBI) * x_TBI)
 
-    def gradients(x_TBI: jax.Array) -> Any:
-        gradient = jax.grad(loss, (0, 1, 2))(kernel_KG, extra, x_TBI)
-        *of_weights, dx_TBI = lax.optimization_barrier(gradient)
-        return of_weights, dx_TBI[0]  # behind the barrier: all of it is computed, a row kept
+    @jax.jit
+    def program(kernel_KG: jax.Array, extra: Extra, x_CTBI: jax.Array) -> Any:
+        def gradients(x_TBI: jax.Array) -> Any:
+            gradient = jax.grad(loss, (0, 1, 2))(kernel_KG, extra, x_TBI)
+            *of_weights, dx_TBI = lax.optimization_barrier(gradient)
+            return of_weights, dx_TBI[0]  # behind the barrier: all of it is computed, a row kept
 
-    program = jax.jit(lambda x_CTBI: lax.map(gradients, x_CTBI))
-    return lambda: jax.block_until_ready(program(x_CTBI))
+        return lax.map(gradients, x_CTBI)
+
+    arguments = (*weights(name, width, weight_key), x_CTBI)
+    return Trainer(program.lower(*arguments).compile(), arguments)
 
 
-def cpu_seconds(trainers: Mapping[Case, Callable[[], Any]], rounds: int) -> dict[Case, list[float]]:
+def cpu_seconds(trainers: Mapping[Case, Trainer], rounds: int) -> dict[Case, list[float]]:
     """Returns the CPU time of a microbatch in each round, in which all take turns."""
     for train in trainers.values():
         train()

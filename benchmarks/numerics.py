@@ -1,7 +1,6 @@
 """The error of several ways to compute a linear recurrence in float32, by length.
 
-    python -m benchmarks.numerics                    # half a minute; prints a table in Markdown
-    python -m benchmarks.numerics --figure docs/comparison/error.png
+    python -m benchmarks.numerics       # half a minute; prints a table in Markdown
 
 The recurrence is that of minGRU, h = u h + (1 - u) g, with standard normal pre-activations, and
 that of the LRU, whose lambda is complex, of modulus 0.9 to 0.999. The reference is the same formula
@@ -17,19 +16,15 @@ Axes: T time steps, H units.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from lstm_jax.report import plots, tables
-from lstm_jax.report.drawing import Drawing, draw
-from lstm_jax.runs.files import write_bytes
+from lstm_jax.report import tables
 
 LENGTHS = (196, 784, 4_096, 16_384)
 UNITS = 64
 SEED = 0
+WAYS = ("cell", "plain", "tree", "log space")
 
 
 def reference(a_TH: np.ndarray, b_TH: np.ndarray) -> np.ndarray:
@@ -99,56 +94,32 @@ def lru_errors(length: int) -> list[float]:
     return [float(np.max(np.abs(np.asarray(way) - exact_TH) / scale)) for way in ways]
 
 
-def measure() -> list[tuple[str, int, dict[str, float]]]:
+def measure() -> list[dict[str, str | int | float]]:
     """Returns for each recurrence and length T the largest error of each way, by its name."""
-    ways, rows = ("cell", "plain", "tree", "log space"), []
+    rows: list[dict[str, str | int | float]] = []
     for words, bias in {"minGRU, keeps 50 %": 0.0, "minGRU, keeps 95 %": 3.0}.items():
         for length in LENGTHS:
-            errors = dict(zip(ways, mingru_errors(length, bias), strict=True))
-            rows.append((words, length, errors))
+            errors = dict(zip(WAYS, mingru_errors(length, bias), strict=True))
+            rows.append({"recurrence": words, "time steps": length, **errors})
     for length in LENGTHS:
-        rows.append(("LRU", length, dict(zip(ways[1:3], lru_errors(length), strict=True))))
+        errors = dict(zip(WAYS[1:3], lru_errors(length), strict=True))
+        rows.append(
+            {"recurrence": "LRU", "time steps": length, **dict.fromkeys(WAYS, ""), **errors}
+        )
     return rows
 
 
-def draw_errors(rows: Sequence[tuple[str, int, Mapping[str, float]]]) -> Drawing:
-    """Returns the figure of what `measure` returns: a panel for each recurrence."""
-    panels: dict[str, dict[str, dict[int, float]]] = {}
-    for words, length, errors in rows:
-        for way, value in errors.items():
-            panels.setdefault(words, {}).setdefault(way, {})[length] = value
-    ways = plots.colours_of(dict.fromkeys(way for _, _, errors in rows for way in errors))
-
-    def paint(axes: Sequence[Axes]) -> None:
-        for each, (words, lines) in zip(axes, panels.items(), strict=True):
-            for way, values in lines.items():
-                each.plot([*values], [*values.values()], "o-", label=way, color=ways[way])
-            each.set(
-                xscale="log", yscale="log", title=words, xlabel="time steps", ylim=(1e-7, 1e-2)
-            )
-        axes[0].set_ylabel("largest relative error")
-        axes[0].legend()
-
-    return draw(paint, grid=(1, len(panels)), size=(3.2, 2.8))
-
-
 def main() -> None:
-    """Prints the largest error of each way at each length, or draws it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--figure", type=Path, help="a PNG file to draw")
-    file, rows = parser.parse_args().figure, measure()
-    header = ("recurrence", "T", "cell", "plain", "tree", "log space")
-    cells = [
+    """Prints the largest error of each way at each length."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    rows = [
         [
-            words,
-            f"{length:,}",
-            *(f"{errors[way]:.1e}" if way in errors else "" for way in header[2:]),
+            f"{v:,}" if isinstance(v, int) else v if isinstance(v, str) else f"{v:.1e}"
+            for v in row.values()
         ]
-        for words, length, errors in rows
+        for row in measure()
     ]
-    print(tables.markdown(header, cells), end="")
-    if file:
-        write_bytes(file, draw_errors(rows).to_bytes("png"))
+    print(tables.markdown(("recurrence", "time steps", *WAYS), rows), end="")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The benchmark's own arithmetic and protocol. No peer is needed, and no timing is asserted."""
 
-import csv
 import json
 import math
 import re
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 from trained_runs import made_up_record
 
-from benchmarks import compare, device, equal_terms, exports, head_figure, numerics, process, table
+from benchmarks import compare, device, equal_terms, exports, numerics, process, table
+from benchmarks import comparison_figures as figures
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
 from benchmarks.rounds import Turns, in_turn, measure
 from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
@@ -35,6 +35,7 @@ from lstm_jax.config.blocks import Plain, Residual
 from lstm_jax.errors import UserError
 
 HERE = str(Path(__file__).parent)
+PAGE = (figures.DOCS / "comparison.md").read_text()
 
 
 def fake(name, function="steady", **options):
@@ -255,26 +256,62 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
     assert row["block.expand"] == ""  # which a plain block does not have
 
 
+def drawn(figure):
+    """Returns the dots of a figure with intervals, [rows, (x, y)], by the label of their kind."""
+    (axes,) = figure.canvas.axes
+    return {each.get_label(): each.lines[0].get_xydata() for each in axes.containers}
+
+
 def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():
-    tables = head_figure.TABLES
-    scores = {task.table: head_figure.read_scores(tables / f"{task.table}.csv")
-              for task in head_figure.TASKS}  # fmt: skip
-    assert {cell for table in scores.values() for cell in table} == head_figure.YEARS.keys()
-    assert list(head_figure.YEARS.values()) == sorted(head_figure.YEARS.values())
-    with (tables / "cost.csv").open() as file:
-        costs = {row["cell"]: float(row["times_gru"]) for row in csv.DictReader(file)}
+    scores = {task.table: figures.read_scores(task.table) for task in figures.TASKS}
+    assert {cell for table in scores.values() for cell in table} == figures.YEARS.keys()
+    assert list(figures.YEARS.values()) == sorted(figures.YEARS.values())
+    costs = {row["cell"]: float(row["times_gru"]) for row in figures.read_table("cost")}
     assert costs["gru"] == 1
-    shown = Counter(re.findall(r">([^<]+)<", head_figure.head_figure(tables, costs).svg))
+    shown = Counter(re.findall(r">([^<]+)<", figures.draw_head().svg))
     expected = ["indrnn  2018", "trivial", "4.56", *(f"{cost:.2f}" for cost in costs.values())]
     for column in scores.values():
         for mean, half_width in column.values():
-            expected += head_figure.score_text(mean, half_width).split("\n")
+            expected += figures.score_text(mean, half_width).split("\n")
     assert not Counter(expected) - shown
-    page = (head_figure.DOCS / "comparison.md").read_text()
-    lru = head_figure.score_text(*scores["pixels"]["lru"]).replace("\n±", " ± ")
-    assert f"| `lru` | 2023 | 55 | 1e-2 | **{lru}** |" in page
+    lru = figures.score_text(*scores["pixels"]["lru"]).replace("\n±", " ± ")
+    assert f"| `lru` | 2023 | 55 | 1e-2 | **{lru}** |" in PAGE
     for row in costs:
-        assert f"| {costs[row]:.2f} |\n" in page.split("## What it costs")[1]
+        assert f"| {costs[row]:.2f} |\n" in PAGE.split("## What it costs")[1]
+
+
+def test_the_figure_of_blocks_has_a_dot_for_each_score_bare_and_inside():
+    dots, pairs = drawn(figures.draw_blocks()), ("selective_copying", "inside_the_block")
+    for (label, points), name in zip(dots.items(), pairs, strict=True):
+        of_rows = dict(enumerate(figures.YEARS))
+        means = {of_rows[y]: x for x, y in points if not math.isnan(x)}
+        assert means == {cell: mean for cell, (mean, _) in figures.read_scores(name).items()}
+        assert ("bare" in label) == (name == "selective_copying")
+
+
+def test_a_published_number_stands_beside_ours_and_both_in_the_page():
+    """What has a table on equal terms has the numbers of this table."""
+    published, ours = drawn(figures.draw_published()).values()
+    claims = PAGE.split("## Published claims")[1]
+    for row in (rows := figures.read_table("published")):
+        if (figures.TABLES / f"{row['experiment']}.csv").exists():
+            scores = figures.read_scores(row["experiment"])
+            assert scores[row["cell"]] == (float(row["ours"]), float(row["half_width"]))
+        lines = [line for line in claims.split("\n") if f"`{row['experiment']}`" in line]
+        assert any(f" {float(row['published']):.2f}" in line for line in lines), row
+    for points, name in ((published, "published"), (ours, "ours")):
+        assert sorted(x for x, _ in points) == sorted(float(row[name]) for row in rows)
+
+
+def test_the_figure_of_costs_has_every_cell_at_every_width():
+    rows, (times, memory) = figures.read_table("cost_by_width"), figures.draw_costs().canvas.axes
+    assert len(rows) == len(figures.WIDTHS) * len(figures.YEARS)
+    for axes, name, unit in (
+        (times, "cpu_milliseconds", 1e3 / figures.TIME_STEPS),
+        (memory, "megabytes", 1),
+    ):
+        here = [x for each in axes.containers for x in each.lines[0].get_xdata()]
+        assert sorted(here) == pytest.approx(sorted(unit * float(row[name]) for row in rows))
 
 
 def test_half_a_width_has_one_digit_or_two():
@@ -284,7 +321,7 @@ def test_half_a_width_has_one_digit_or_two():
         (3.1e-5, 7.8e-6, "0.000031\n±0.000008"),
         (12.3, 4.4, "12\n±4"),
     ):
-        assert head_figure.score_text(mean, half_width) == text
+        assert figures.score_text(mean, half_width) == text
 
 
 def test_the_ways_to_run_a_layer_compute_the_same(monkeypatch):
@@ -310,13 +347,16 @@ def test_the_ways_to_run_a_layer_compute_the_same(monkeypatch):
 def test_log_space_loses_digits_where_the_plain_scan_does_not():
     cell, plain, tree, log_space = numerics.mingru_errors(64, 0.0)
     assert max(cell, plain, tree) < 2e-6 < log_space
-    rows = [("one", 8, {"plain": 1e-6, "tree": 2e-6}), ("one", 16, {"plain": 3e-6, "tree": 4e-6}),
-            ("other", 8, {"tree": 5e-6})]  # fmt: skip
-    one, other = numerics.draw_errors(rows).canvas.axes
-    drawn = {line.get_label(): [*line.get_xydata().ravel()] for line in one.lines}
-    assert drawn == {"plain": [8, 1e-6, 16, 3e-6], "tree": [8, 2e-6, 16, 4e-6]}
-    (line,) = other.lines
-    assert (line.get_label(), line.get_color()) == ("tree", one.lines[1].get_color())
+    worst = {
+        (row["recurrence"], int(row["time steps"])): row for row in figures.read_table("error")
+    }
+    for row in worst.values():
+        texts = (f"{float(row[way]):.1e}".replace("e-0", "e-") for way in numerics.WAYS if row[way])
+        assert all(f"| {text} |" in PAGE for text in texts)
+    for axes in figures.draw_errors().canvas.axes:
+        for line in axes.lines:
+            for length, value in line.get_xydata():
+                assert float(worst[axes.get_title(), int(length)][line.get_label()]) == value
 
 
 def test_the_implementations_of_a_device_take_turns():

@@ -73,7 +73,7 @@ def curves(
                 x, y.min(axis=0), y.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0
             )
     if log:
-        _logarithmic(axes, "y")
+        logarithmic(axes, "y")
     _label(axes, labels)
     if all(np.all(np.mod(x, 1) == 0) for x, _ in by_name.values()):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
@@ -132,7 +132,7 @@ def _panels(
     for axis in used:
         axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         if scale == "log":
-            _logarithmic(axis, "y")
+            logarithmic(axis, "y")
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     canvas: Any = used[0].figure  # of which a type checker knows too little
     room = canvas.get_figwidth() / (0.5 + LETTER * max(map(len, colours)))
@@ -177,7 +177,7 @@ def _histograms(
         for name, (x, counts) in by_name.items():
             axis.plot(x, counts, drawstyle="steps-mid", label=name, color=colours[name], lw=1.4)
             axis.fill_between(x, counts, step="mid", color=colours[name], alpha=0.2, lw=0)
-        _logarithmic(axis)
+        logarithmic(axis)
         _label(axis, labels)
         axis.set_ylim(bottom=0)
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -315,7 +315,7 @@ def points(
     """
     axes.errorbar(x, y, yerr=arms, fmt="o", markersize=5, capsize=3, linewidth=1.2)
     if log:
-        _logarithmic(axes)
+        logarithmic(axes)
     if names is not None:
         _name_columns(axes, names)
         axes.set_xlim(-0.5, len(names) - 0.5)
@@ -327,7 +327,7 @@ def scatter(axes: Axes, groups: Mapping[str, Curve], labels: tuple[str, str]) ->
     colours = colours_of(groups)
     for name, (x, y) in groups.items():
         axes.plot(x, y, "o", label=name, markersize=4, alpha=0.8, color=colours[name])
-    _logarithmic(axes)
+    logarithmic(axes)
     _label(axes, labels)
     axes.legend(fontsize=8)
 
@@ -339,7 +339,7 @@ def _name_columns(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xticks(range(len(names)), names, **angle)
 
 
-def _logarithmic(axes: Axes, name: str = "x") -> None:
+def logarithmic(axes: Axes, name: str = "x") -> None:
     """Makes the axis of this name logarithmic, with plain numbers at its ticks.
 
     Powers of ten, which Matplotlib writes by default, take a parser that is slow to load.

@@ -1,0 +1,271 @@
+"""The figures of docs/comparison.md, drawn from the tables in `docs/comparison/`.
+
+    python -m benchmarks.comparison_figures                    # draws all of them, in seconds
+    python -m benchmarks.comparison_figures --measure costs    # first measures: three minutes
+    python -m benchmarks.comparison_figures --measure errors   # half a minute
+
+Costs are those of training one layer alone on 196 time steps, batch 16: the CPU time of a
+microbatch, for which all cells take turns in one process, so that other programs on the machine
+change their ratios little, and the memory that the compiled program needs beside its inputs and
+results. `cost.csv` has each cell with as many units as it has among 16,000 parameters,
+`cost_by_width.csv` all of them with 256, 128 and 64 units.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from benchmarks import numerics
+from lstm_jax.report import plots
+from lstm_jax.report.drawing import COLOURS, INK, Drawing, draw
+from lstm_jax.report.grid import shares
+from lstm_jax.runs.files import write_bytes, write_csv
+
+DOCS = Path(__file__).parent.parent / "docs"
+TABLES = DOCS / "comparison"
+TIME_STEPS = 196  # those of `pixels`
+ROUNDS = 9
+WIDTHS = (256, 128, 64)
+YEARS = {"rnn": 1990, "lstm": 1997, "gru": 2014, "indrnn": 2018, "lru": 2023, "mingru": 2024,
+         "rglru": 2024, "slstm": 2024, "paragru": 2025}  # fmt: skip
+CELLS = [f"{cell}  {year}" for cell, year in YEARS.items()]
+
+
+class Task(NamedTuple):
+    """A column: the table's name, its head, and the score of the best answer without a model."""
+
+    table: str
+    head: str
+    trivial: float
+    higher_is_better: bool = False
+
+
+TASKS = (
+    Task("selective_copying", "selective\ncopying\nrecall", 0.066, higher_is_better=True),
+    Task("inside_the_block", "the same in\ntwo blocks\nrecall", 0.066, higher_is_better=True),
+    Task("pixels", "MNIST by\npixels\naccuracy", 0.114, higher_is_better=True),
+    Task("long_adding", "adding, 200\ntime steps\nsquared error", 0.178),
+    Task("eras_mackey_glass", "Mackey-\nGlass\nsquared error", 1.0),
+    Task("eras_nyse", "NYSE\nvolume\nsquared error", 0.896),
+    Task("eras_python", "Python's\nsource\nbits per char.", 4.56),
+)
+
+
+class Dots(NamedTuple):
+    """A dot in each row of a figure, nan where a row has none, and perhaps half of its interval."""
+
+    label: str
+    colour: str
+    means: Sequence[float]
+    half_widths: Sequence[float] | None = None
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    """Returns the rows of a table in `docs/comparison/`."""
+    with (TABLES / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_scores(name: str) -> dict[str, tuple[float, float]]:
+    """Returns of each cell in a table the mean metric on the test and half of its interval."""
+    return {row["cell"]: _score(row) for row in read_table(name)}
+
+
+def _score(row: Mapping[str, str]) -> tuple[float, float]:
+    names = [*row]  # the metric, whose name differs, stands before half of the width
+    return float(row[names[names.index("half_width") - 1]]), float(row["half_width"])
+
+
+def score_text(mean: float, half_width: float) -> str:
+    """Returns a mean over its half width, which has one digit, or two if the first is 1 to 3."""
+    decimals = max(0, -math.floor(math.log10(half_width)) + (f"{half_width:e}"[0] in "123"))
+    return f"{mean:.{decimals}f}\n±{half_width:.{decimals}f}"
+
+
+def draw_head() -> Drawing:
+    """Returns the figure of cells by task: a row for each cell, and one that is trivial."""
+    colours, notes = [], []
+    for task in TASKS:
+        scores = read_scores(task.table)
+        means = [scores.get(cell, (math.nan, 0.0))[0] for cell in YEARS]
+        colours.append([*shares(means, task.higher_is_better, task.trivial), 0.0])
+        texts = [score_text(*scores[cell]) if cell in scores else "" for cell in YEARS]
+        notes.append([*texts, f"{task.trivial:g}"])
+    costs = {row["cell"]: float(row["times_gru"]) for row in read_table("cost")}
+    colours.append([math.nan] * len(notes[0]))
+    notes.append([*(f"{costs[cell]:.2f}" for cell in YEARS), ""])
+    heads = [*(task.head for task in TASKS), "time of a\ntraining step,\nGRU = 1"]
+    return plots.draw_result_map(np.array(colours).T, notes, [*CELLS, "trivial"], heads)
+
+
+def draw_blocks() -> Drawing:
+    """Returns the figure of the era of the cell by that of the block around it."""
+    kinds = {"selective_copying": "bare, one layer", "inside_the_block": "in two residual blocks"}
+
+    def paint(axes: Axes) -> None:
+        dots = []
+        for (table, label), colour in zip(kinds.items(), (COLOURS[1], COLOURS[0]), strict=True):
+            scores = read_scores(table)
+            columns = zip(*(scores.get(cell, (math.nan, math.nan)) for cell in YEARS), strict=True)
+            dots.append(Dots(label, colour, *columns))
+        _dots_in_rows(axes, CELLS, dots, "recall, selective copying", TASKS[0].trivial)
+        axes.set_xlim(left=0)
+
+    return draw(paint, size=(5.2, 3.7))
+
+
+def draw_published() -> Drawing:
+    """Returns the figure of published numbers beside ours: a row for each of them."""
+    rows = sorted(read_table("published"), key=lambda row: row["same_task"] == "no")
+    num_same = sum(row["same_task"] == "yes" for row in rows)
+
+    def column(name: str) -> list[float]:
+        return [float(row[name] or "nan") for row in rows]
+
+    def paint(axes: Axes) -> None:
+        pair = (
+            Dots("published", COLOURS[1], column("published"), column("published_half_width")),
+            Dots("here", COLOURS[0], column("ours"), column("half_width")),
+        )
+        _dots_in_rows(axes, [""] * len(rows), pair, "accuracy, recall or R²", column("trivial"))
+        axes.set_ylim(top=-0.8)
+        axes.tick_params(axis="y", length=0)
+        for y, row in enumerate(rows):
+            axes.text(0, y - 0.32, f"{row['what']}: {row['paper']}", fontsize=8, va="center")
+        axes.axhline(num_same - 0.6, color=INK, linewidth=0.8)
+        for y, words in (0, "the same task"), (num_same, "a smaller task of its kind"):
+            axes.text(1, y - 0.32, words, fontsize=8, va="center", ha="right", style="italic")
+
+    return draw(paint, size=(5.2, 0.9 + 0.42 * len(rows)))
+
+
+def draw_costs() -> Drawing:
+    """Returns the figure of time and memory by cell and width."""
+    rows = {(row["cell"], int(row["hidden_size"])): row for row in read_table("cost_by_width")}
+    quantities = (
+        ("cpu_milliseconds", 1e3 / TIME_STEPS, "microseconds of a time step of 16 examples"),
+        ("megabytes", 1.0, "MB in which the gradients of 16 examples are computed"),
+    )
+
+    def paint(axes: Sequence[Axes]) -> None:
+        for each, (name, unit, label) in zip(axes, quantities, strict=True):
+            dots = [
+                Dots(f"{width} units", colour, [unit * float(rows[c, width][name]) for c in YEARS])
+                for width, colour in zip(WIDTHS, COLOURS[:3], strict=True)
+            ]
+            _dots_in_rows(each, CELLS, dots, label)
+            plots.logarithmic(each)
+
+    return draw(paint, grid=(2, 1), size=(5.2, 3.4))
+
+
+def draw_errors() -> Drawing:
+    """Returns the figure of the errors of a linear recurrence in float32, a panel for each one."""
+    panels: dict[str, dict[str, dict[int, float]]] = {}
+    for row in read_table("error"):
+        for way in numerics.WAYS:
+            if row[way]:
+                lines = panels.setdefault(row["recurrence"], {})
+                lines.setdefault(way, {})[int(row["time steps"])] = float(row[way])
+
+    def paint(axes: Sequence[Axes]) -> None:
+        colours = plots.colours_of(numerics.WAYS)
+        for each, (recurrence, lines) in zip(axes, panels.items(), strict=True):
+            for way, values in lines.items():
+                each.plot([*values], [*values.values()], "o-", label=way, color=colours[way])
+            each.set(xscale="log", yscale="log", title=recurrence, xlabel="time steps",
+                     ylim=(1e-7, 1e-2))  # fmt: skip
+        axes[0].set_ylabel("largest relative error")
+        axes[0].legend()
+
+    return draw(paint, grid=(1, len(panels)), size=(3.2, 2.8))
+
+
+FIGURES = {
+    "comparison.png": draw_head,
+    "comparison/blocks.png": draw_blocks,
+    "comparison/published.png": draw_published,
+    "comparison/costs.png": draw_costs,
+    "comparison/error.png": draw_errors,
+}
+
+
+def _dots_in_rows(
+    axes: Axes,
+    rows: Sequence[str],
+    dots: Sequence[Dots],
+    label: str,
+    trivial: float | Sequence[float] = math.nan,
+) -> None:
+    """Draws dots of several kinds in named rows, with a line between those of a row."""
+    y = np.arange(len(rows))
+    means_KR = np.array([kind.means for kind in dots])
+    low, high = np.fmin.reduce(means_KR), np.fmax.reduce(means_KR)
+    axes.hlines(y, low, high, color="#99999988", linewidth=1.2, zorder=1)
+    for number, kind in enumerate(dots):  # a later one is smaller, and lies above
+        axes.errorbar(kind.means, y, xerr=kind.half_widths, fmt="o", label=kind.label,
+                      color=kind.colour, markersize=3.5 + 2 * (len(dots) - number), capsize=2.5,
+                      linewidth=1.1)  # fmt: skip
+    if not np.all(np.isnan(trivial)):
+        axes.plot(np.broadcast_to(trivial, len(rows)), y, "|", label="trivial", color=INK,
+                  markersize=9, zorder=0)  # fmt: skip
+    axes.set_yticks(y, rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.grid(True, axis="x", linewidth=0.5)
+    axes.legend(fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def measure_costs(units: Mapping[str, int]) -> list[dict[str, float | int | str]]:
+    """Returns for each cell its units, the CPU time of a microbatch in milliseconds and in
+    multiples of the GRU's, and the memory that its gradients need.
+    """
+    from benchmarks import cells
+
+    trainers = {
+        cell: cells.trainer(cell, cells.ours(cell), hidden_size, TIME_STEPS)
+        for cell, hidden_size in units.items()
+    }
+    seconds = cells.cpu_seconds(trainers, ROUNDS)
+    return [
+        {
+            "cell": cell,
+            "hidden_size": units[cell],
+            "cpu_milliseconds": round(1e3 * median(taken), 3),
+            "times_gru": round(median(np.divide(taken, seconds["gru"]).tolist()), 3),
+            "megabytes": round(trainers[cell].temporary_bytes / 1e6, 2),
+        }
+        for cell, taken in seconds.items()
+    ]
+
+
+def main() -> None:
+    """Measures what is asked for, and draws all figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--measure", choices=("costs", "errors"), help="measure these anew")
+    measured = parser.parse_args().measure
+    if measured == "costs":
+        units = {row["cell"]: int(row["hidden_size"]) for row in read_table("selective_copying")}
+        costs = measure_costs(units)
+        write_csv(TABLES / "cost.csv", costs)
+        for each in costs:  # the rows of the table in docs/comparison.md
+            print(f"| `{each['cell']}` | {each['hidden_size']} | {each['times_gru']:.2f} |")
+        by_width = [row for w in WIDTHS for row in measure_costs(dict.fromkeys(units, w))]
+        write_csv(TABLES / "cost_by_width.csv", by_width)
+    elif measured == "errors":
+        write_csv(TABLES / "error.csv", numerics.measure())
+    for name, figure in FIGURES.items():
+        write_bytes(DOCS / name, figure().to_bytes("png"))
+
+
+if __name__ == "__main__":
+    main()
