@@ -182,12 +182,12 @@ def draw_errors() -> Drawing:
         for each, (recurrence, lines) in zip(axes, panels.items(), strict=True):
             for way, values in lines.items():
                 each.plot([*values], [*values.values()], "o-", label=way, color=colours[way])
-            each.set(xscale="log", yscale="log", title=recurrence, xlabel="time steps",
-                     ylim=(1e-7, 1e-2))  # fmt: skip
-        axes[0].set_ylabel("largest relative error")
+            each.set(xscale="log", yscale="log", title=recurrence, ylim=(1e-7, 1e-2))
+            each.set_ylabel("largest relative error", fontsize=8)
         axes[0].legend()
+        axes[-1].set_xlabel("time steps")
 
-    return draw(paint, grid=(1, len(panels)), size=(3.2, 2.8))
+    return draw(paint, grid=(len(panels), 1), size=(5.2, 2.4))
 
 
 FIGURES = {
