@@ -38,6 +38,8 @@ Layer = Callable[[jax.Array, Extra, jax.Array], jax.Array]
 
 def ours(name: str) -> Layer:
     """Returns the layer as this package runs it."""
+    if not isinstance(get_cell_or_layer(name), Cell):
+        return matrices(name, False)
     return lambda kernel_KG, extra, x_TBI: run(get_cell(name), kernel_KG, x_TBI, extra)[0]
 
 
@@ -180,7 +182,7 @@ LAYERS: dict[str, dict[str, Layer]] = {
     "paragru": {"ours": ours("paragru"), "plain scan": plain("paragru")},
     "slstm": {"ours": ours("slstm"), "plain scan": plain("slstm")},
     **{
-        name: {"ours": matrices(name, False), "ours, chunkwise": matrices(name, True)}
+        name: {"ours": ours(name), "ours, chunkwise": matrices(name, True)}
         for name in ("mlstm", "gated_deltanet")
     },
 }

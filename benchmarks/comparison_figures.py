@@ -100,9 +100,9 @@ def draw_head() -> Drawing:
         colours.append([*shares(means, task.higher_is_better, task.trivial), 0.0])
         texts = [score_text(*scores[cell]) if cell in scores else "" for cell in YEARS]
         notes.append([*texts, f"{task.trivial:g}"])
-    costs = {row["cell"]: float(row["times_gru"]) for row in read_table("cost")}
+    costs = {row["cell"]: f"{float(row['times_gru']):.2f}" for row in read_table("cost")}
     colours.append([math.nan] * len(notes[0]))
-    notes.append([*(f"{costs[cell]:.2f}" for cell in YEARS), ""])
+    notes.append([*(costs.get(cell, "") for cell in YEARS), ""])
     heads = [*(task.head for task in TASKS), "time of a\ntraining step,\nGRU = 1"]
     return plots.draw_result_map(np.array(colours).T, notes, [*CELLS, "trivial"], heads)
 
@@ -121,6 +121,26 @@ def draw_blocks() -> Drawing:
         axes.set_xlim(left=0)
 
     return draw(paint, size=(5.2, 3.7))
+
+
+def draw_time_scales() -> Drawing:
+    """Returns the figure of the error by the longest time scale that the units start with."""
+    rows = read_table("time_scales")
+    steps = list(dict.fromkeys(row["chrono_steps"] for row in rows))
+    curves = {}
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        each_NS = [row["each_seed"].split() for row in rows if row["cell"] == cell]
+        curves[f"cell {cell}"] = np.arange(len(steps)), np.array(each_NS, float).T
+    trivial = next(task.trivial for task in TASKS if task.table == "long_adding")
+
+    def paint(axes: Axes) -> None:
+        labels = "chrono steps: the longest time scale at the start", "squared error"
+        plots.curves(axes, curves, labels, log=True)
+        axes.set_xticks(range(len(steps)), ["none", *steps[1:]])
+        axes.axhline(trivial, color=INK, linewidth=0.8, linestyle=":")
+        axes.text(len(steps) - 1, trivial, "trivial", fontsize=8, va="bottom", ha="right")
+
+    return draw(paint, size=(5.2, 4.2))
 
 
 def draw_published() -> Drawing:
@@ -193,6 +213,7 @@ def draw_errors() -> Drawing:
 FIGURES = {
     "comparison.png": draw_head,
     "comparison/blocks.png": draw_blocks,
+    "comparison/time_scales.png": draw_time_scales,
     "comparison/published.png": draw_published,
     "comparison/costs.png": draw_costs,
     "comparison/error.png": draw_errors,
@@ -259,7 +280,7 @@ def main() -> None:
         write_csv(TABLES / "cost.csv", costs)
         for each in costs:  # the rows of the table in docs/comparison.md
             print(f"| `{each['cell']}` | {each['hidden_size']} | {each['times_gru']:.2f} |")
-        by_width = [row for w in WIDTHS for row in measure_costs(dict.fromkeys(units, w))]
+        by_width = [row for w in WIDTHS for row in measure_costs(dict.fromkeys(YEARS, w))]
         write_csv(TABLES / "cost_by_width.csv", by_width)
     elif measured == "errors":
         write_csv(TABLES / "error.csv", numerics.measure())

@@ -314,6 +314,20 @@ def test_the_figure_of_costs_has_every_cell_at_every_width():
         assert sorted(here) == pytest.approx(sorted(unit * float(row[name]) for row in rows))
 
 
+def test_the_figure_of_time_scales_has_every_setting_and_its_page_every_mean():
+    rows = figures.read_table("time_scales")
+    (axes,) = figures.draw_time_scales().canvas.axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines[:-1]}
+    assert len(rows) == sum(map(len, lines.values()))
+    for row in rows:
+        each = [float(value) for value in row["each_seed"].split()]
+        assert np.mean(each) == pytest.approx(float(row["squared_error"]))
+        middle = np.exp(np.mean(np.log(each)))  # of curves on a logarithmic scale
+        assert np.isclose(lines[f"cell {row['cell']}"], middle).any()
+        score = figures.score_text(float(row["squared_error"]), float(row["half_width"]))
+        assert score.replace("\n±", " ± ") in PAGE.split("## Time scales as one knob")[1]
+
+
 def test_half_a_width_has_one_digit_or_two():
     for mean, half_width, text in (
         (0.10066, 0.04121, "0.10\n±0.04"),
