@@ -14,11 +14,12 @@ from lstm_jax.runs.devices import A_DAY, TIMEOUTS
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# This compiles in four fifths of the time. `test_golden.py` compares with bits that were trained
-# without it, and `make bits` compares members as a user's compiler makes them.
+# These compile in two thirds of the time. Where tests compare the bits of two programs they take
+# `fused_jit`; `test_golden.py` compares with bits that were trained without both, and `make bits`
+# compares members as a user's compiler makes them.
 flags = os.environ.get("XLA_FLAGS", "")
 timeouts = " ".join(f"--{name}={A_DAY}" for name in TIMEOUTS)  # as our commands set them
-fast = "--xla_backend_optimization_level=0"
+fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{flags} {fast} {timeouts}".strip()
 # Many tests compile the same programs, here and in processes of their own.
 cache = Path(__file__).parent.parent / ".pytest_cache" / "xla"
@@ -65,6 +66,15 @@ def fast_compile():
     from fast_compile import fast_jit, programs_by
 
     with programs_by(fast_jit):
+        yield
+
+
+@pytest.fixture(scope="module")
+def fused():
+    """Compiles the programs of the package with fusion, for the tests of one file."""
+    from fast_compile import fused_jit, programs_by
+
+    with programs_by(fused_jit):
         yield
 
 

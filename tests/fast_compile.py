@@ -1,9 +1,11 @@
 """`jax.jit` for tests of mathematics: it compiles in a fifth of the time, to a slower program.
 
-XLA and LLVM skip most optimisations, so results differ from a user's by rounding. Tests that
-compare one way of training with another use `jax.jit` itself: `test_sweep.py`, `test_run.py` and
-`test_reproduce.py`. `conftest.py` lowers the level of optimisation even there. `test_golden.py`
-compares with recorded bits, so it compiles as a user does, and `make bits` compares members so.
+XLA and LLVM skip most optimisations, so results differ from a user's by rounding. `conftest.py`
+lowers the level of optimisation for `jax.jit` itself, and leaves fusion out. Without fusion a
+member's bits depend on the program around it, so tests that compare a member in two programs use
+`fused_jit`: `test_sweep.py`, `test_shards.py`, `test_patience.py` and `test_reproduce.py`.
+`test_golden.py` compares with recorded bits, so it compiles as a user does, and `make bits`
+compares members so.
 """
 
 from contextlib import contextmanager
@@ -20,7 +22,14 @@ OPTIONS = {
     "xla_cpu_use_fusion_emitters": False,
 }
 fast_jit = partial(jax.jit, compiler_options=OPTIONS)
-users_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
+fused_jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True})
+users_jit = partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 3,
+        "xla_cpu_use_fusion_emitters": True,
+    },
+)
 
 
 @contextmanager

@@ -91,9 +91,13 @@ MIXED_BLOCKS = {"mgu", "nbrc"}
 def test_time_step_by_time_step_has_the_bits_of_the_sequence(name):
     params, x, _ = arguments(name, (6, 16, 10, 20))
     zeros = tuple(jnp.zeros((16, 20)) for _ in get_cell(name).state)
-    # Without any optimisation XLA rounds one time step of the RG-LRU otherwise than a sequence.
-    options = {"xla_backend_optimization_level": 1} if name == "rglru" else None
-    call = jax.jit(partial(ours, name), compiler_options=options)
+    # XLA rounds one time step of LinOSS otherwise than a sequence without fusion, and that of the
+    # RG-LRU without any optimisation.
+    options = {
+        "linoss": {"xla_cpu_use_fusion_emitters": True},
+        "rglru": {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 1},
+    }
+    call = jax.jit(partial(ours, name), compiler_options=options.get(name))
     outputs, final = call(params, x, zeros)
     state, looped = zeros, []
     for x_BI in x:

@@ -13,6 +13,8 @@ from lstm_jax.report.summary import summary
 from lstm_jax.runs.metrics_file import read_metrics
 from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
 
+pytestmark = pytest.mark.usefixtures("fused")
+
 # Forty steps, evaluated after every four: one member is never stopped, two are at different steps.
 GRID = Experiment(
     learning_rate=(3e-3, 1e-2, 2e-2), seed=2, patience=3, total_steps=40,
@@ -53,7 +55,7 @@ def rows_of(outcome, member):
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcome(fused, tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs"), GRID)
 
 

@@ -16,6 +16,8 @@ from lstm_jax.runs.record import read_run
 from lstm_jax.runs.reproduce import SEGMENT_STEPS, reproduce
 from lstm_jax.runs.run_study import run
 
+pytestmark = pytest.mark.usefixtures("fused")
+
 SWEEP = Experiment(
     task=Images(dataset="digits"),
     hidden_size=4,
@@ -32,7 +34,7 @@ def console():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(fused, tmp_path_factory):
     console, runs = quiet(), tmp_path_factory.mktemp("runs")
     return run("digits", Study(SWEEP), console, runs_dir=runs, checkpoint_every=SEGMENT_STEPS)
 

@@ -29,6 +29,8 @@ from lstm_jax.runs.record import read_record
 from lstm_jax.runs.reuse import reuse_finished
 from lstm_jax.runs.session import open_session, record_session
 
+pytestmark = pytest.mark.usefixtures("fused")
+
 SWEEP = Experiment(cell=("lstm", "gru"), hidden_size=(8, 300), learning_rate=(1e-3, 1e-2, 1e-1))
 ARGV = (
     *("--cell", "rnn", "--hidden-size", "2", "--learning-rate", "1e-4", "1e-3", "1e-2", "1e-1"),
@@ -145,7 +147,7 @@ def run(runs, *argv):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(fused, tmp_path_factory):
     """Returns the run directory of one process."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
@@ -156,7 +158,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def shards(fused, tmp_path_factory):
     """Returns a runs folder with four shards: two finished, one begun, one never run."""
     runs = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fast_compile import fast_jit, users_jit
+from fast_compile import fast_jit, fused_jit, users_jit
 
 from lstm_jax.cells import get_cell
 from lstm_jax.cells.scan import run
@@ -29,6 +29,8 @@ from lstm_jax.train.placement import (
     tile_size,
 )
 from lstm_jax.train.step import EVALUATION_BLOCK
+
+pytestmark = pytest.mark.usefixtures("fused")
 
 DIGITS = Images(dataset="digits")
 SMALL = {"task": DIGITS, "hidden_size": 8, "batch_size": 16, "microbatches": 4}
@@ -59,7 +61,7 @@ def digests(state, count):
     ]
 
 
-def trained(placement, dataset, cuts=(0, CAPACITY), max_steps=CAPACITY, how=jax.jit):
+def trained(placement, dataset, cuts=(0, CAPACITY), max_steps=CAPACITY, how=fused_jit):
     """Returns the digest of each member's state after the segments between the cuts."""
     with mock.patch.object(jax, "jit", how):
         programs = build_programs(placement, dataset, max_steps)
@@ -70,7 +72,7 @@ def trained(placement, dataset, cuts=(0, CAPACITY), max_steps=CAPACITY, how=jax.
 
 
 @pytest.fixture(scope="module")
-def solo_digests(digits):
+def solo_digests(fused, digits):
     """Returns a function from a model to its members' digests, each alone on one device."""
     found = {}
 
@@ -185,7 +187,7 @@ def three_steps(member, dataset):
 
 
 @pytest.fixture(scope="module")
-def base_digest(digits):
+def base_digest(fused, digits):
     return three_steps(BASE, digits)
 
 
