@@ -25,7 +25,8 @@ from lstm_jax.train.placement import make_placements, model_spec_of
 from lstm_jax.train.step import init_state, train_segment
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-every_experiment = pytest.mark.parametrize("name", experiment_names())
+NAMES = experiment_names()
+every_experiment = pytest.mark.parametrize("name", NAMES)
 
 
 def dataset(member):
@@ -144,9 +145,23 @@ def segment_of(member):
     return segment, (numbers, state, order, jax.ShapeDtypeStruct((), bool), train, *bounds)
 
 
-@every_experiment
+def kind_of(member):
+    """What the member's program is made of: its values but for numbers and names of data sets."""
+    return member.task.name, *(
+        (path, value if isinstance(value, str | bool | None) else type(value))
+        for path, value in member.values.items()
+        if path != "task.dataset"
+    )
+
+
+@cache
+def names_by_kind():
+    """Returns one experiment for each kind of the last group, the largest as a rule."""
+    return {kind_of([*load_study(name).experiment.members()][-1]): name for name in NAMES}
+
+
+@pytest.mark.parametrize("name", names_by_kind().values())
 def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_and_tpu(name):
-    """A member of its last group, the largest as a rule."""
     *_, last = {member.static_key: member for member in study_of(name).members()}.values()
     segment, arguments = segment_of(last)
     exported = jax.export.export(segment, platforms=("cpu", "cuda", "tpu"))(*arguments)

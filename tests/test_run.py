@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from event_files import read_events
 from fast_compile import fast_jit, fused_jit, programs_by
-from run_commands import SHORT, SMALL, digests, record_of
+from run_commands import MODEL, SMALL, digests, record_of
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from trained_runs import made_up_record, quiet
 
@@ -108,18 +108,18 @@ def test_a_longer_axis_trains_only_the_new_members(run_command, finished_runs, t
 
 def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(run_command, tmp_path):
     """Stopped after every segment; two settings, one of which diverges."""
-    alone, output = tmp_path / "alone", ""
+    argv = (*MODEL, "--total-examples", "5120", "--checkpoint-every", "15", "--no-report")
     halving = ("--learning-rate", "1e-3", "1e30", "--seed", "0", "1", "--halving", "2")
+    alone, output = tmp_path / "alone", ""
     with programs_by(fused_jit):
-        assert run_command(alone, *SMALL)[0] == 0
+        assert run_command(alone, *argv)[0] == 0
         for _ in range(40):
-            argv = (*SHORT, "--checkpoint-every", "50", "--no-report", *halving)
-            code, out, _ = run_command(tmp_path, *argv, "--max-minutes", "1e-9")
+            code, out, _ = run_command(tmp_path, *argv, *halving, "--max-minutes", "1e-9")
             output += out
             if code == 0:
                 break
     assert output.count("2 members go on, 2 dropped") == 1
-    assert "dropped at step 63: 2 members" in out
+    assert "dropped at step 20: 2 members" in out
     assert digests(alone).items() <= digests(tmp_path).items()
     record = record_of(tmp_path)
     assert sorted(m["member"]["seed"] for m in record["members"].values()) == [0, 1]
@@ -129,7 +129,7 @@ def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(run_comma
     (table,) = tmp_path.glob("digits/*/results.csv")
     lines = table.read_text().splitlines()
     assert len(lines) == 1 + 4
-    assert sum(line.endswith(",63") for line in lines) == 2
+    assert sum(line.endswith(",20") for line in lines) == 2
 
 
 def test_a_tpe_search_resumes_to_the_same_bits(run_command, tmp_path):
