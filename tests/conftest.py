@@ -51,10 +51,21 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_figures():
-    """Makes figures quick to draw: a PNG of few dots, a PDF whose fonts are not cut to size."""
-    from lstm_jax.report import drawing
+    """Leaves the PDF and PNG of figures out, which are a third of what a report costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("page", "compare"):
+            patch.setattr(f"lstm_jax.report.{module}.write_pictures", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pictures(quick_figures):
+    """Writes them, for the tests of one file: a PNG of few dots, a PDF with whole fonts."""
+    from lstm_jax.report import drawing, element_files
 
     with pytest.MonkeyPatch.context() as patch:
+        for module in ("page", "compare"):
+            patch.setattr(f"lstm_jax.report.{module}.write_pictures", element_files.write_pictures)
         patch.setattr(drawing, "PNG_DPI", 50)
         patch.setitem(drawing.STYLE, "pdf.fonttype", 3)
         yield
