@@ -17,7 +17,7 @@ locks := requirements.lock $(extras:%=requirements-%.lock)
 # One stamp per choice of extras, so that a second call starts at once.
 stamp := .venv/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
 
-.PHONY: help experiment shards plan test browser bits faults lint bench device docs lock clean
+.PHONY: help experiment shards plan test slow browser bits faults lint bench device docs lock clean
 
 help:  ## List the targets
 	@echo "lstm_jax: make TARGET [NAME=experiment] [ARGS=\"overrides\"] [EXTRAS=cuda13]"
@@ -46,8 +46,11 @@ shards: $(stamp)  ## Train NAME in SHARDS=4 processes at once (GNU parallel), th
 plan: $(stamp)  ## Print what NAME would train: members, memory; trains nothing
 	@$(bin)/python -m lstm_jax plan "$$name" --fallback $(ARGS)
 
-test: $(stamp)  ## Run the tests (no network; real MNIST too when TFDS_DATA_DIR holds it)
+test: $(stamp)  ## Run the tests but for the slow ones (no network; real MNIST too when TFDS_DATA_DIR holds it)
 	@$(bin)/python -m pytest $(ARGS)
+
+slow: $(stamp)  ## Run the tests that take long: whole runs in many ways, every shipped experiment
+	@$(bin)/python -m pytest -m slow $(ARGS)
 
 browser: $(stamp)  ## Look at a run's pages in headless Chromium and draw a digit on one (a minute)
 	@$(bin)/python -m pytest -o addopts="-v -rs" tests/browser $(ARGS)

@@ -143,6 +143,7 @@ def test_the_last_inputs_of_a_convolution_are_those_of_each_sequence():
         np.testing.assert_array_equal(after_BPW[row], read[-3:])
 
 
+@pytest.mark.slow
 def test_a_block_has_its_solo_bits_in_a_sweep_and_after_it_was_resumed(digits):
     fields = {"task": Images(dataset="digits"), "batch_size": 8, "microbatches": 2, "layers": 1}
     pair = tuple(experiment(ALL_ON, dropout=0.1, seed=seed, **fields) for seed in (0, 1))

@@ -213,6 +213,7 @@ def test_a_data_set_from_a_file_trains(files):
     assert np.all(np.isfinite(losses(files, experiment)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("rank_promotion")
 def test_the_recurrence_works_in_other_frameworks(tmp_path):
     """Outputs are finite, and equal those of Flax's own layers with the same weights."""
@@ -340,6 +341,7 @@ def test_the_experiment_of_the_page_on_sweeps_can_be_run(tmp_path):
     assert Study(values["experiment"], values["search"]).num_members == 36
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_on_data_trains(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_blocks("docs/data.md", tmp_path)

@@ -160,6 +160,7 @@ def names_by_kind():
     return {kind_of([*load_study(name).experiment.members()][-1]): name for name in NAMES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names_by_kind().values())
 def test_a_shipped_experiment_lowers_for_cpu_and_without_such_a_device_for_cuda_and_tpu(name):
     *_, last = {member.static_key: member for member in study_of(name).members()}.values()

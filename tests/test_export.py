@@ -246,6 +246,7 @@ def same(actual, wanted):
     )
 
 
+@pytest.mark.slow
 def test_a_folder_answers_raw_inputs_as_predict_does_without_this_package(texts, tmp_path):
     """Of each form of input, in one process for all."""
     calls, wanted = [], []

@@ -143,6 +143,7 @@ def test_a_tiny_adding_task_is_learned_by_both_cells(trained):
         assert result.test_metric < 0.01 < TINY.task.trivial_score(TINY.task.load(say_nothing)) / 10
 
 
+@pytest.mark.slow
 def test_its_report_has_the_cells_side_by_side_and_its_answers(trained, monkeypatch):
     directory, _ = trained
     # test_report.py has them

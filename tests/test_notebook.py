@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from fast_compile import OPTIONS
 
+pytestmark = pytest.mark.slow
+
 QUICKSTART = Path(__file__).parent.parent / "docs" / "quickstart.ipynb"
 # Settings of this process that the notebook of a user does not have.
 STRICT = ("JAX_NUMPY_DTYPE_PROMOTION", "JAX_NUMPY_RANK_PROMOTION", "JAX_NUM_CPU_DEVICES")

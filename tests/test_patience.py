@@ -79,6 +79,7 @@ def test_a_member_stops_at_the_third_evaluation_without_a_better_metric(outcome)
     assert {*outcome.results["stopped_at"][1:]} == stops - {None}
 
 
+@pytest.mark.slow
 def test_a_stopped_member_equals_a_member_alone_and_one_that_was_killed(outcome, tmp_path):
     """Killed after each segment, so also at the step at which a member stops."""
     expected, alone = results(outcome), {}

@@ -106,6 +106,7 @@ def test_a_longer_axis_trains_only_the_new_members(run_command, finished_runs, t
     assert len(list((path.parent / "checkpoints").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(run_command, tmp_path):
     """Stopped after every segment; two settings, one of which diverges."""
     argv = (*MODEL, "--total-examples", "5120", "--checkpoint-every", "15", "--no-report")
@@ -132,6 +133,7 @@ def test_halving_drops_settings_for_good_and_survivors_equal_solo_runs(run_comma
     assert sum(line.endswith(",20") for line in lines) == 2
 
 
+@pytest.mark.slow
 def test_a_tpe_search_resumes_to_the_same_bits(run_command, tmp_path):
     argv = [*SMALL, "--learning-rate", "1e-4", "1e-1", "--search", "tpe", "--trials", "3"]
     argv += ["--trials-at-once", "2", "--halving", "2"]

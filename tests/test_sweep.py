@@ -88,6 +88,7 @@ def solo_digests(fused, digits):
 SHAPES = [("lstm", 1, 4), ("lstm", 4, 1), ("layers", 2, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "devices", "batch_devices"), SHAPES)
 def test_a_member_has_its_solo_bits_in_any_grid_on_any_devices(
     digits, solo_digests, model, devices, batch_devices
