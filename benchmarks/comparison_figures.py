@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -36,8 +36,8 @@ TIME_STEPS = 196  # those of `pixels`
 ROUNDS = 9
 WIDTHS = (256, 128, 64)
 YEARS = {"rnn": 1990, "lstm": 1997, "gru": 2014, "indrnn": 2018, "lru": 2023, "mingru": 2024,
-         "rglru": 2024, "slstm": 2024, "paragru": 2025}  # fmt: skip
-CELLS = [f"{cell}  {year}" for cell, year in YEARS.items()]
+         "rglru": 2024, "slstm": 2024, "mlstm": 2024, "gated_deltanet": 2024,
+         "paragru": 2025}  # fmt: skip
 
 
 class Task(NamedTuple):
@@ -52,6 +52,7 @@ class Task(NamedTuple):
 TASKS = (
     Task("selective_copying", "selective\ncopying\nrecall", 0.066, higher_is_better=True),
     Task("inside_the_block", "the same in\ntwo blocks\nrecall", 0.066, higher_is_better=True),
+    Task("recall", "values\nof keys\nrecall", 0.037, higher_is_better=True),
     Task("pixels", "MNIST by\npixels\naccuracy", 0.114, higher_is_better=True),
     Task("long_adding", "adding, 200\ntime steps\nsquared error", 0.178),
     Task("eras_mackey_glass", "Mackey-\nGlass\nsquared error", 1.0),
@@ -104,20 +105,21 @@ def draw_head() -> Drawing:
     colours.append([math.nan] * len(notes[0]))
     notes.append([*(costs.get(cell, "") for cell in YEARS), ""])
     heads = [*(task.head for task in TASKS), "time of a\ntraining step,\nGRU = 1"]
-    return plots.draw_result_map(np.array(colours).T, notes, [*CELLS, "trivial"], heads)
+    return plots.draw_result_map(np.array(colours).T, notes, [*_dated(YEARS), "trivial"], heads)
 
 
 def draw_blocks() -> Drawing:
     """Returns the figure of the era of the cell by that of the block around it."""
     kinds = {"selective_copying": "bare, one layer", "inside_the_block": "in two residual blocks"}
+    cells = [cell for cell in YEARS if cell in read_scores("selective_copying")]
 
     def paint(axes: Axes) -> None:
         dots = []
         for (table, label), colour in zip(kinds.items(), (COLOURS[1], COLOURS[0]), strict=True):
             scores = read_scores(table)
-            columns = zip(*(scores.get(cell, (math.nan, math.nan)) for cell in YEARS), strict=True)
+            columns = zip(*(scores.get(cell, (math.nan, math.nan)) for cell in cells), strict=True)
             dots.append(Dots(label, colour, *columns))
-        _dots_in_rows(axes, CELLS, dots, "recall, selective copying", TASKS[0].trivial)
+        _dots_in_rows(axes, _dated(cells), dots, "recall, selective copying", TASKS[0].trivial)
         axes.set_xlim(left=0)
 
     return draw(paint, size=(5.2, 3.7))
@@ -171,18 +173,19 @@ def draw_published() -> Drawing:
 def draw_costs() -> Drawing:
     """Returns the figure of time and memory by cell and width."""
     rows = {(row["cell"], int(row["hidden_size"])): row for row in read_table("cost_by_width")}
+    cells = [cell for cell in YEARS if (cell, WIDTHS[0]) in rows]
     quantities = (
         ("cpu_milliseconds", 1e3 / TIME_STEPS, "microseconds of a time step of 16 examples"),
-        ("megabytes", 1.0, "MB in which the gradients of 16 examples are computed"),
+        ("megabytes", 1.0, "MB for the gradients of 16 examples"),
     )
 
     def paint(axes: Sequence[Axes]) -> None:
         for each, (name, unit, label) in zip(axes, quantities, strict=True):
             dots = [
-                Dots(f"{width} units", colour, [unit * float(rows[c, width][name]) for c in YEARS])
+                Dots(f"{width} units", colour, [unit * float(rows[c, width][name]) for c in cells])
                 for width, colour in zip(WIDTHS, COLOURS[:3], strict=True)
             ]
-            _dots_in_rows(each, CELLS, dots, label)
+            _dots_in_rows(each, _dated(cells), dots, label)
             plots.logarithmic(each)
 
     return draw(paint, grid=(2, 1), size=(5.2, 3.4))
@@ -218,6 +221,11 @@ FIGURES = {
     "comparison/costs.png": draw_costs,
     "comparison/error.png": draw_errors,
 }
+
+
+def _dated(cells: Iterable[str]) -> list[str]:
+    """Returns the names of cells with their years."""
+    return [f"{cell}  {YEARS[cell]}" for cell in cells]
 
 
 def _dots_in_rows(
