@@ -18,7 +18,8 @@ most frequent digit has 0.114. Expect a test accuracy of 0.847 +- 0.025 (ours), 
 0.037, with batches of 16 that of expRNN has 0.724 +- 0.020. Published, of all 784 pixels after many
 epochs: 0.795 to 0.951 ("LSTM 81.9 to 98.9" where the pixels are in order). Verdict: in one epoch
 the recipe alone makes 22 points, about half of them by small batches, so by more steps; whether
-they stay after many epochs is not known. About 6 minutes of one CPU core for all four.
+they stay after many epochs is not known: after four that of expRNN has 0.801 +- 0.032, ours
+0.929 +- 0.005. About 6 minutes of one CPU core for all four.
 """
 
 from lstm_jax import Experiment, Images
