@@ -109,20 +109,32 @@ def draw_head() -> Drawing:
 
 
 def draw_blocks() -> Drawing:
-    """Returns the figure of the era of the cell by that of the block around it."""
-    kinds = {"selective_copying": "bare, one layer", "inside_the_block": "in two residual blocks"}
-    cells = [cell for cell in YEARS if cell in read_scores("selective_copying")]
+    """Returns the figure of the era of the cell by that of the block around it, on two tasks."""
+    nothing = math.nan, math.nan
+    copying = {
+        "bare, one layer": read_scores("selective_copying"),
+        "in two residual blocks": read_scores("inside_the_block"),
+    }
+    ladder: dict[str, dict[str, tuple[float, float]]] = {}
+    names = {"": "bare", "1.0": "residual, norm", "2.0": "wider, convolution"}
+    for row in read_table("ladder"):
+        ladder.setdefault(names[row["block.expand"]], {})[row["cell"]] = _score(row)
 
-    def paint(axes: Axes) -> None:
-        dots = []
-        for (table, label), colour in zip(kinds.items(), (COLOURS[1], COLOURS[0]), strict=True):
-            scores = read_scores(table)
-            columns = zip(*(scores.get(cell, (math.nan, math.nan)) for cell in cells), strict=True)
-            dots.append(Dots(label, colour, *columns))
-        _dots_in_rows(axes, _dated(cells), dots, "recall, selective copying", TASKS[0].trivial)
-        axes.set_xlim(left=0)
+    def paint(axes: Sequence[Axes]) -> None:
+        panels = (
+            (copying, "recall, selective copying", TASKS[0].trivial),
+            (ladder, "bits per character of enwik8 (trivial 5.10)", math.nan),
+        )
+        for each, (kinds, label, trivial) in zip(axes, panels, strict=True):
+            cells = [cell for cell in YEARS if any(cell in scores for scores in kinds.values())]
+            dots = []
+            for colour, (kind, scores) in zip((1, 0, 2), kinds.items(), strict=False):
+                columns = zip(*(scores.get(cell, nothing) for cell in cells), strict=True)
+                dots.append(Dots(kind, COLOURS[colour], *columns))
+            _dots_in_rows(each, _dated(cells), dots, label, trivial)
+        axes[0].set_xlim(left=0)
 
-    return draw(paint, size=(5.2, 3.7))
+    return draw(paint, grid=(2, 1), size=(5.2, 3.3))
 
 
 def draw_time_scales() -> Drawing:

@@ -280,14 +280,18 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
         assert f"| {costs[row]:.2f} |\n" in PAGE.split("## What it costs")[1]
 
 
-def test_the_figure_of_blocks_has_a_dot_for_each_score_bare_and_inside():
-    figure, pairs = figures.draw_blocks(), ("selective_copying", "inside_the_block")
-    dots, (axes,) = drawn(figure), figure.canvas.axes
-    cells = [label.get_text().split()[0] for label in axes.get_yticklabels()]
-    for (label, points), name in zip(dots.items(), pairs, strict=True):
+def test_the_figure_of_blocks_has_a_dot_for_each_score():
+    copying, ladder = figures.draw_blocks().canvas.axes
+    tables = ("selective_copying", "inside_the_block")
+    cells = [label.get_text().split()[0] for label in copying.get_yticklabels()]
+    for kind, name in zip(copying.containers, tables, strict=True):
+        points = kind.lines[0].get_xydata()
         means = {cells[int(y)]: x for x, y in points if not math.isnan(x)}
         assert means == {cell: mean for cell, (mean, _) in figures.read_scores(name).items()}
-        assert ("bare" in label) == (name == "selective_copying")
+        assert ("bare" in kind.get_label()) == (name == "selective_copying")
+    shown = [x for kind in ladder.containers for x in kind.lines[0].get_xdata()]
+    rows = figures.read_table("ladder")
+    assert sorted(shown) == sorted(float(row["bits_per_character"]) for row in rows)
 
 
 def test_a_published_number_stands_beside_ours_and_both_in_the_page():
