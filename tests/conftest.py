@@ -59,7 +59,7 @@ def quick_figures():
 
 
 @pytest.fixture(scope="module")
-def pictures(quick_figures):
+def figure_files(quick_figures):
     """Writes them, for the tests of one file: a PNG of few dots, a PDF with whole fonts."""
     from lstm_jax.report import drawing, element_files
 

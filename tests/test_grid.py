@@ -91,7 +91,7 @@ def test_a_cell_of_several_runs_has_a_row_for_each_and_a_diverged_one_is_not_ran
     assert ["lstm, c", "", ""] in leads.rows
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("figure_files")
 def test_runs_of_several_tasks_are_compared_on_a_page_with_its_files(tmp_path, monkeypatch, runs):
     records = {tmp_path / "made up" / record.study.digest: record for _, record in runs}
     for record in records.values():

@@ -28,7 +28,7 @@ from lstm_jax.report.tables import all_forms
 from lstm_jax.runs.record import is_reported
 from lstm_jax.tasks.images import Images
 
-pytestmark = pytest.mark.usefixtures("fast_compile", "pictures")
+pytestmark = pytest.mark.usefixtures("fast_compile", "figure_files")
 
 
 def write_report(directory):
@@ -38,7 +38,7 @@ def write_report(directory):
 
 
 @pytest.fixture(scope="module")
-def page_and_figures(trained_sweep, pictures):
+def page_and_figures(trained_sweep, figure_files):
     return write_report(trained_sweep)
 
 

@@ -52,8 +52,8 @@ def browser(tmp_path_factory):
     browser.end()
 
 
-@pytest.fixture(scope="session")
-def pages(browser, tmp_path_factory):
+@pytest.fixture(scope="module")
+def pages(browser, figure_files, tmp_path_factory):
     """Returns the addresses of the pages of a tiny sweep and of a tiny run, by name."""
     runs = tmp_path_factory.mktemp("pages") / "runs"
     folder = ("--runs-dir", str(runs))
