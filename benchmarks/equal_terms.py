@@ -3,28 +3,29 @@
     python -m benchmarks.equal_terms recall              # trains; again: resumes, or prints it
     python -m benchmarks.equal_terms recall --seed 0 1 2 3 4
     python -m benchmarks.equal_terms recall --cell gru mingru     # these rows alone
+    python -m benchmarks.equal_terms pixels --name pixels_34k --parameters 34000
 
-First trains `experiments/NAME.py`, whose grid has several learning rates and one seed. Then, for
-everything else that varies in it (the cell, as a rule), takes the rate with the best metric on
-validation and trains it with other seeds. The table has the test metric of these: the seed that
-chose the rate has no part in it. Where an experiment has one rate, there is nothing to choose, and
-the other seeds alone are trained. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax
-reproduce` makes it again. The CSV file says besides at which commit, on which processor and with
-which versions a row was trained, since its bits depend on these.
+It takes the options of `lstm-jax run`, but that `--seed` means the seeds of the result. First trains
+`experiments/NAME.py`, whose grid has several learning rates and one seed. Then, for everything else
+that varies in it (the cell, as a rule), takes the rate with the best metric on validation and
+trains it with other seeds. The table has the test metric of these: the seed that chose the rate has
+no part in it. Where an experiment has one rate, there is nothing to choose, and the other seeds
+alone are trained. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax reproduce` makes
+it again. The CSV file says besides at which commit, on which processor and with which versions a
+row was trained, since its bits depend on these.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from lstm_jax import Experiment, run
-from lstm_jax.config.experiment_files import load_study
+from lstm_jax.cli.commands import Run
+from lstm_jax.cli.parse import parse
 from lstm_jax.errors import UserError
 from lstm_jax.report import tables
 from lstm_jax.runs.files import write_csv
@@ -92,29 +93,26 @@ def origin(record: Record) -> dict[str, str]:
 
 def main() -> None:
     """Trains both stages, prints the table, and writes it to `runs/NAME/equal_terms.csv`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="an experiment of one seed, as a rule with several rates")
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--cell", nargs="+", help="cells of its grid; without it, all of them")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
-    options = parser.parse_args()
-    study, console = load_study(options.name), Console()
-    if options.cell:
-        study = replace(study, experiment=study.experiment.replace({"cell": tuple(options.cell)}))
-    grid, name = study.experiment, Path(options.name).stem
+    options, words = parser.parse_known_args()
+    command = parse(["run", *words])
+    assert isinstance(command, Run)  # a word of `lstm-jax run` makes nothing else
+    command.prepare(words)
+    grid, name, runs_dir = command.study.experiment, command.stem, command.runs_dir
     members = list(grid.members())
     if len({member.learning_rate for member in members}) > 1:
-        outcome = run(study, name=name, runs_dir=options.runs_dir, console=console)
+        outcome = run(command.study, name=name, runs_dir=runs_dir, console=Console())
         members = best_rates(outcome.members)
     rows = []
     for member in members:
         seeds = with_seeds(member, options.seed)
-        outcome = run(seeds, name=name, runs_dir=options.runs_dir, silent=True)
+        outcome = run(seeds, name=name, runs_dir=runs_dir, silent=True)
         here = row(grid, outcome.members, f"{name}/{outcome.directory.name}")
         columns = [name for name in here if name not in ("seed", "each_seed", "parameters_sha256")]
         rows.append(here | origin(read_run(outcome.directory)))
     print(tables.markdown(columns, [[each[name] for name in columns] for each in rows]), end="")
-    write_csv(options.runs_dir / name / "equal_terms.csv", rows)
+    write_csv(runs_dir / name / "equal_terms.csv", rows)
 
 
 if __name__ == "__main__":
