@@ -5,7 +5,7 @@
     python -m benchmarks.equal_terms recall --cell gru mingru     # these rows alone
     python -m benchmarks.equal_terms pixels --name pixels_34k --parameters 34000
 
-It takes the options of `lstm-jax run`, but that `--seed` means the seeds of the result. First trains
+It takes the options of `lstm-jax run`; `--seed` means the seeds of the result. First trains
 `experiments/NAME.py`, whose grid has several learning rates and one seed. Then, for everything else
 that varies in it (the cell, as a rule), takes the rate with the best metric on validation and
 trains it with other seeds. The table has the test metric of these: the seed that chose the rate has
