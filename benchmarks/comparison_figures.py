@@ -82,8 +82,7 @@ def read_scores(name: str) -> dict[str, tuple[float, float]]:
 
 
 def _score(row: Mapping[str, str]) -> tuple[float, float]:
-    names = [*row]  # the metric, whose name differs, stands before half of the width
-    return float(row[names[names.index("half_width") - 1]]), float(row["half_width"])
+    return float(row["score"]), float(row["half_width"])
 
 
 def score_text(mean: float, half_width: float) -> str:

@@ -11,14 +11,15 @@ that varies in it (the cell, as a rule), takes the rate with the best metric on 
 trains it with other seeds. The table has the test metric of these: the seed that chose the rate has
 no part in it. Where an experiment has one rate, there is nothing to choose, and the other seeds
 alone are trained. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax reproduce` makes
-it again. The CSV file says besides at which commit, on which processor and with which versions a
-row was trained, since its bits depend on these.
+it again. The CSV file has the metric's name in the column `metric` and its mean in `score`. It says
+besides at which commit, on which processor and with which versions a row was trained, since its
+bits depend on these.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -69,7 +70,8 @@ def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any
         "hidden_size": first.hidden_size,
         "parameters": summary.results[0].num_parameters,
         "learning_rate": first.learning_rate,
-        first.task.metric: test.mean,
+        "metric": first.task.metric,
+        "score": test.mean,
         "half_width": test.half_width,
         "seeds": test.n,
         "diverged": summary.diverged,
@@ -79,6 +81,15 @@ def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any
         "each_seed": " ".join(str(result.test_metric) for result in summary.results),
         "parameters_sha256": " ".join(r.parameters_sha256 or "" for r in summary.results),
     }
+
+
+def printed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns rows as a table in Markdown, in which the metric is the head of the scores."""
+    names = list(rows[0])
+    shown = [name for name in names[: names.index("seed")] if name != "metric"]
+    metric = " or ".join(dict.fromkeys(each["metric"] for each in rows))
+    header = [metric if name == "score" else name for name in shown]
+    return tables.markdown(header, [[each[name] for name in shown] for each in rows])
 
 
 def origin(record: Record) -> dict[str, str]:
@@ -109,9 +120,8 @@ def main() -> None:
         seeds = with_seeds(member, options.seed)
         outcome = run(seeds, name=name, runs_dir=runs_dir, silent=True)
         here = row(grid, outcome.members, f"{name}/{outcome.directory.name}")
-        columns = [name for name in here if name not in ("seed", "each_seed", "parameters_sha256")]
         rows.append(here | origin(read_run(outcome.directory)))
-    print(tables.markdown(columns, [[each[name] for name in columns] for each in rows]), end="")
+    print(printed(rows), end="")
     write_csv(runs_dir / name / "equal_terms.csv", rows)
 
 

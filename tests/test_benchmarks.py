@@ -247,9 +247,12 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
     with pytest.raises(UserError, match="9 has chosen the rate"):
         equal_terms.with_seeds(best[0], (8, 9))
     row = equal_terms.row(grid, list(made_up_record(seeds).results.values()), "a/b")
-    assert (row["cell"], row["accuracy"], row["seeds"]) == ("gru", 1.0, 3)
+    assert (row["cell"], row["metric"], row["score"], row["seeds"]) == ("gru", "accuracy", 1.0, 3)
     assert (row["seed"], row["each_seed"]) == ("0 1 2", "0.0 1.0 2.0")
     assert row["half_width"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # of 0, 1 and 2
+    header, _, line = equal_terms.printed([row]).split("\n")[:3]
+    assert dict(zip(header.split(" | "), line.split(" | "), strict=True))["accuracy"] == "1"
+    assert not {"metric", "score", "each_seed"} & {*header.split(" | ")}
     blocks = Experiment(block=(Plain(), Residual(expand=(1.5, 2))), seed=(0, 1))
     plain = Experiment(block=Plain(), seed=(0, 1))
     row = equal_terms.row(blocks, list(made_up_record(plain).results.values()), "a/b")
@@ -291,7 +294,7 @@ def test_the_figure_of_blocks_has_a_dot_for_each_score():
         assert ("bare" in kind.get_label()) == (name == "selective_copying")
     shown = [x for kind in ladder.containers for x in kind.lines[0].get_xdata()]
     rows = figures.read_table("ladder")
-    assert sorted(shown) == sorted(float(row["bits_per_character"]) for row in rows)
+    assert sorted(shown) == sorted(float(row["score"]) for row in rows)
 
 
 def test_a_published_number_stands_beside_ours_and_both_in_the_page():
@@ -301,8 +304,9 @@ def test_a_published_number_stands_beside_ours_and_both_in_the_page():
     for row in (rows := figures.read_table("published")):
         if (figures.TABLES / f"{row['experiment']}.csv").exists():
             table = figures.read_table(row["experiment"])  # perhaps of several conditions
-            scores = {(each["cell"], each[row["metric"]], each["half_width"]) for each in table}
-            assert (row["cell"], row["ours"], row["half_width"]) in scores
+            names = ("cell", "metric", "score", "half_width")
+            scores = {tuple(each[name] for name in names) for each in table}
+            assert (row["cell"], row["metric"], row["ours"], row["half_width"]) in scores
         lines = [line for line in claims.split("\n") if f"`{row['experiment']}`" in line]
         assert any(f" {float(row['published']):.2f}" in line for line in lines), row
     for points, name in ((published, "published"), (ours, "ours")):
@@ -327,10 +331,10 @@ def test_the_figure_of_time_scales_has_every_setting_and_its_page_every_mean():
     assert len(rows) == sum(map(len, lines.values()))
     for row in rows:
         each = [float(value) for value in row["each_seed"].split()]
-        assert np.mean(each) == pytest.approx(float(row["squared_error"]))
+        assert np.mean(each) == pytest.approx(float(row["score"]))
         middle = np.exp(np.mean(np.log(each)))  # of curves on a logarithmic scale
         assert np.isclose(lines[f"cell {row['cell']}"], middle).any()
-        score = figures.score_text(float(row["squared_error"]), float(row["half_width"]))
+        score = figures.score_text(float(row["score"]), float(row["half_width"]))
         assert score.replace("\n±", " ± ") in PAGE.split("## Time scales as one knob")[1]
 
 
