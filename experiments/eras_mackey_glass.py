@@ -12,19 +12,12 @@ asks for a recurrence that is not linear in its state. The bare LRU is no better
 model, as it should be. About 10 minutes on one CPU core shared with other work.
 """
 
-from lstm_jax import Experiment, Forecast
+from lstm_jax import Forecast
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=Forecast(horizon=84),
     cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "rglru", "slstm", "paragru"),
-    parameters=16_000,
-    learning_rate=(3e-3, 1e-2),
-    seed=100,
     total_steps=5_000,
     batch_size=32,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

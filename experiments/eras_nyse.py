@@ -15,10 +15,11 @@ minutes on one CPU core shared with other work.
 
 import os
 
-from lstm_jax import Experiment, Forecast
+from lstm_jax import Forecast
+from lstm_jax.config.equal_terms import equal_terms
 from lstm_jax.optim import AdamW
 
-experiment = Experiment(
+experiment = equal_terms(
     task=Forecast(
         file=os.environ.get("NYSE_CSV") or "nyse.csv",
         target="log_volume",
@@ -28,16 +29,9 @@ experiment = Experiment(
         time="date",
     ),
     cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "rglru", "slstm", "paragru"),
-    parameters=16_000,
     learning_rate=(2e-3, 6e-3),
-    seed=100,
     total_steps=3_750,
     batch_size=32,
-    microbatches=1,
-    kernel_init="orthogonal",
     dropout=0.6,
     optimizer=AdamW(weight_decay=0.6),
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

@@ -13,19 +13,13 @@ though its interval meets the GRU's, and its training took twice as long. All ce
 with other work.
 """
 
-from lstm_jax import Experiment, Language
+from lstm_jax import Language
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=Language(length=128),
     cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "slstm", "paragru"),
     parameters=34_000,
-    learning_rate=(3e-3, 1e-2),
-    seed=100,
     total_steps=1_500,
     batch_size=32,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

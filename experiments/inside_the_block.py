@@ -13,22 +13,15 @@ sLSTM, LRU and tanh RNN: what a block gives depends on the cell inside. About 36
 core shared with other work.
 """
 
-from lstm_jax import Experiment, SelectiveCopying
+from lstm_jax import SelectiveCopying
 from lstm_jax.config.blocks import Residual
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=SelectiveCopying(length=64),
     cell=("slstm", "mingru", "lru", "gru", "lstm", "rnn"),
     layers=2,
     block=Residual(norm="layer", gate="glu"),
-    parameters=16_000,
-    learning_rate=(3e-3, 1e-2),
-    seed=100,
     total_steps=2_000,
     batch_size=64,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

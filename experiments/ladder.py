@@ -20,10 +20,11 @@ the mLSTM alone, by 0.082 +- 0.023. The matrix memory is best bare and last in r
 About 20 minutes of one CPU core, 110 on the clock of a busy machine.
 """
 
-from lstm_jax import Experiment, Language
+from lstm_jax import Language
 from lstm_jax.config.blocks import Plain, Residual
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=Language(dataset="data/enwik8-first-10MB.gz", length=128),
     cell=("lstm", "slstm", "mlstm"),
     layers=2,
@@ -33,13 +34,6 @@ experiment = Experiment(
         Residual(norm="layer", expand=2.0, conv=4),
     ),
     parameters=40_000,
-    learning_rate=(3e-3, 1e-2),
-    seed=100,
     total_steps=800,
     batch_size=32,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

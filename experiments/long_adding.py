@@ -13,19 +13,12 @@ by its mark, and the bare LRU learns nothing. IndRNN, which Li et al. (2018) tra
 steps, does not start to learn. About 11 minutes on one CPU core shared with other work.
 """
 
-from lstm_jax import Adding, Experiment
+from lstm_jax import Adding
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=Adding(length=200),
     cell=("paragru", "slstm", "rglru", "mingru", "lru", "indrnn", "gru", "lstm", "rnn"),
-    parameters=16_000,
-    learning_rate=(3e-3, 1e-2),
-    seed=100,
     total_steps=1_500,
     batch_size=64,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

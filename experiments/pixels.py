@@ -14,20 +14,14 @@ so short a budget. Chrono initialisation (196) helps neither minGRU (0.402) nor 
 60 minutes on one CPU core shared with much other work.
 """
 
-from lstm_jax import Experiment, Images
+from lstm_jax import Images
+from lstm_jax.config.equal_terms import equal_terms
 from lstm_jax.optim import Cosine
 
-experiment = Experiment(
+experiment = equal_terms(
     task=Images(reading="permuted", pool=2),
     cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "paragru"),
-    parameters=16_000,
-    learning_rate=(3e-3, 1e-2),
-    seed=100,
     total_epochs=1,
     batch_size=32,
-    microbatches=1,
-    kernel_init="orthogonal",
     schedule=Cosine(warmup_steps=100),
-    clip_norm=1.0,
-    log_every=50,
 )

@@ -15,21 +15,15 @@ memory recalls a value by its key, and only behind a convolution that puts both 
 About 11 minutes of one CPU core, an hour on two that were shared with much other work.
 """
 
-from lstm_jax import AssociativeRecall, Experiment
+from lstm_jax import AssociativeRecall
 from lstm_jax.config.blocks import Residual
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=AssociativeRecall(pairs=4, length=32),
     cell=("gated_deltanet", "mlstm", "gru", "lstm", "slstm", "mingru", "paragru", "lru", "rnn"),
     block=Residual(norm="layer", conv=4),
     parameters=14_800,
-    learning_rate=(3e-3, 1e-2),
-    seed=100,
     total_steps=1_500,
     batch_size=64,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

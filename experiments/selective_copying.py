@@ -16,19 +16,13 @@ ahead of them, and the GRU does not start to learn in this budget. ParaGRU, RG-L
 are best at the highest rate, 1e-2. About 50 minutes on two CPU cores shared with much other work.
 """
 
-from lstm_jax import Experiment, SelectiveCopying
+from lstm_jax import SelectiveCopying
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=SelectiveCopying(length=64),
     cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "rglru", "slstm", "paragru"),
-    parameters=16_000,
     learning_rate=(1e-3, 3e-3, 1e-2),
-    seed=100,
     total_steps=2_000,
     batch_size=64,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

@@ -14,19 +14,14 @@ a unit is enough for parity, and not for a group whose order matters. About 15 m
 cores shared with other work.
 """
 
-from lstm_jax import Experiment, StateTracking
+from lstm_jax import StateTracking
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=StateTracking(problem=("parity", "s3"), length=40),
     cell=("rnn", "lstm", "gru", "slstm", "paragru", "mingru", "lru"),
-    parameters=16_000,
     learning_rate=3e-3,
     seed=(0, 1, 2),
     total_steps=2_000,
     batch_size=64,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

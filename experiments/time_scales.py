@@ -13,20 +13,14 @@ Verdict: one number closes most of the gap between the cells. About 10 minutes o
 core.
 """
 
-from lstm_jax import Adding, Experiment
+from lstm_jax import Adding
+from lstm_jax.config.equal_terms import equal_terms
 
-experiment = Experiment(
+experiment = equal_terms(
     task=Adding(length=200),
     cell=("lstm", "mingru", "gru", "paragru", "slstm", "rglru"),
     chrono_steps=(0, 16, 64, 256, 1024),
-    parameters=16_000,
     learning_rate=1e-2,
-    seed=100,
     total_steps=500,
     batch_size=64,
-    microbatches=1,
-    kernel_init="orthogonal",
-    schedule="cosine",
-    clip_norm=1.0,
-    log_every=50,
 )

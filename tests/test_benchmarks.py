@@ -32,6 +32,7 @@ from benchmarks.task import (
 )
 from lstm_jax import Experiment
 from lstm_jax.config.blocks import Plain, Residual
+from lstm_jax.config.experiment_files import load_study
 from lstm_jax.errors import UserError
 
 HERE = str(Path(__file__).parent)
@@ -257,6 +258,18 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
     plain = Experiment(block=Plain(), seed=(0, 1))
     row = equal_terms.row(blocks, list(made_up_record(plain).results.values()), "a/b")
     assert row["block.expand"] == ""  # which a plain block does not have
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["eras_mackey_glass", "eras_python", "inside_the_block", "ladder", "long_adding", "pixels",
+     "recall", "selective_copying", "time_scales"],
+)  # fmt: skip
+def test_a_row_of_a_table_is_a_run_of_its_experiment_file(name):
+    """A change of the recipe that they share would leave their tables without a source."""
+    members = load_study(name).experiment.members()
+    digests = {equal_terms.with_seeds(member, (0, 1, 2)).digest[:12] for member in members}
+    assert {row["run"] for row in figures.read_table(name)} <= {f"{name}/{d}" for d in digests}
 
 
 def drawn(figure):
