@@ -1,43 +1,28 @@
 """The figures of docs/comparison.md, drawn from the tables in `docs/comparison/`.
 
-    python -m benchmarks.comparison_figures                    # draws all of them, in seconds
-    python -m benchmarks.comparison_figures --measure costs    # first measures: three minutes
-    python -m benchmarks.comparison_figures --measure errors   # half a minute
+    python -m benchmarks.comparison_figures     # draws all of them, in seconds
 
-Costs are those of training one layer alone on 196 time steps, batch 16: the CPU time of a
-microbatch, for which all cells take turns in one process, so that other programs on the machine
-change their ratios little, and the memory that the compiled program needs beside its inputs and
-results. `cost.csv` has each cell with as many units as it has among 16,000 parameters,
-`cost_by_width.csv` all of them with 256, 128 and 64 units.
+The tables are those of `benchmarks/equal_terms.py`; `benchmarks/costs.py` measures what cells cost,
+and `benchmarks/numerics.py` the errors of a linear recurrence.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from statistics import median
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks import numerics
+from benchmarks.comparison_tables import DOCS, YEARS, Score, read_scores, read_table, score_of
+from benchmarks.costs import TIME_STEPS, WIDTHS
 from lstm_jax.report import plots
 from lstm_jax.report.drawing import COLOURS, INK, Drawing, draw
 from lstm_jax.report.grid import shares
-from lstm_jax.runs.files import write_bytes, write_csv
-
-DOCS = Path(__file__).parent.parent / "docs"
-TABLES = DOCS / "comparison"
-TIME_STEPS = 196  # those of `pixels`
-ROUNDS = 9
-WIDTHS = (256, 128, 64)
-YEARS = {"rnn": 1990, "lstm": 1997, "gru": 2014, "indrnn": 2018, "lru": 2023, "mingru": 2024,
-         "rglru": 2024, "slstm": 2024, "mlstm": 2024, "gated_deltanet": 2024,
-         "paragru": 2025}  # fmt: skip
+from lstm_jax.runs.files import write_bytes
 
 
 class Task(NamedTuple):
@@ -70,21 +55,6 @@ class Dots(NamedTuple):
     half_widths: Sequence[float] | None = None
 
 
-def read_table(name: str) -> list[dict[str, str]]:
-    """Returns the rows of a table in `docs/comparison/`."""
-    with (TABLES / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def read_scores(name: str) -> dict[str, tuple[float, float]]:
-    """Returns of each cell in a table the mean metric on the test and half of its interval."""
-    return {row["cell"]: _score(row) for row in read_table(name)}
-
-
-def _score(row: Mapping[str, str]) -> tuple[float, float]:
-    return float(row["score"]), float(row["half_width"])
-
-
 def score_text(mean: float, half_width: float) -> str:
     """Returns a mean over its half width, which has one digit, or two if the first is 1 to 3."""
     decimals = max(0, -math.floor(math.log10(half_width)) + (f"{half_width:e}"[0] in "123"))
@@ -109,15 +79,15 @@ def draw_head() -> Drawing:
 
 def draw_blocks() -> Drawing:
     """Returns the figure of the era of the cell by that of the block around it, on two tasks."""
-    nothing = math.nan, math.nan
+    nothing = Score(math.nan, math.nan)
     copying = {
         "bare, one layer": read_scores("selective_copying"),
         "in two residual blocks": read_scores("inside_the_block"),
     }
-    ladder: dict[str, dict[str, tuple[float, float]]] = {}
+    ladder: dict[str, dict[str, Score]] = {}
     names = {"": "bare", "1.0": "residual, norm", "2.0": "wider, convolution"}
     for row in read_table("ladder"):
-        ladder.setdefault(names[row["block.expand"]], {})[row["cell"]] = _score(row)
+        ladder.setdefault(names[row["block.expand"]], {})[row["cell"]] = score_of(row)
 
     def paint(axes: Sequence[Axes]) -> None:
         panels = (
@@ -265,44 +235,9 @@ def _dots_in_rows(
     axes.legend(fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
 
 
-def measure_costs(units: Mapping[str, int]) -> list[dict[str, float | int | str]]:
-    """Returns for each cell its units, the CPU time of a microbatch in milliseconds and in
-    multiples of the GRU's, and the memory that its gradients need.
-    """
-    from benchmarks import cells
-
-    trainers = {
-        cell: cells.trainer(cell, cells.ours(cell), hidden_size, TIME_STEPS)
-        for cell, hidden_size in units.items()
-    }
-    seconds = cells.cpu_seconds(trainers, ROUNDS)
-    return [
-        {
-            "cell": cell,
-            "hidden_size": units[cell],
-            "cpu_milliseconds": round(1e3 * median(taken), 3),
-            "times_gru": round(median(np.divide(taken, seconds["gru"]).tolist()), 3),
-            "megabytes": round(trainers[cell].temporary_bytes / 1e6, 2),
-        }
-        for cell, taken in seconds.items()
-    ]
-
-
 def main() -> None:
-    """Measures what is asked for, and draws all figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", choices=("costs", "errors"), help="measure these anew")
-    measured = parser.parse_args().measure
-    if measured == "costs":
-        units = {row["cell"]: int(row["hidden_size"]) for row in read_table("selective_copying")}
-        costs = measure_costs(units)
-        write_csv(TABLES / "cost.csv", costs)
-        for each in costs:  # the rows of the table in docs/comparison.md
-            print(f"| `{each['cell']}` | {each['hidden_size']} | {each['times_gru']:.2f} |")
-        by_width = [row for w in WIDTHS for row in measure_costs(dict.fromkeys(YEARS, w))]
-        write_csv(TABLES / "cost_by_width.csv", by_width)
-    elif measured == "errors":
-        write_csv(TABLES / "error.csv", numerics.measure())
+    """Draws all figures."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for name, figure in FIGURES.items():
         write_bytes(DOCS / name, figure().to_bytes("png"))
 

@@ -1,6 +1,7 @@
 """The error of several ways to compute a linear recurrence in float32, by length.
 
-    python -m benchmarks.numerics       # half a minute; prints a table in Markdown
+    python -m benchmarks.numerics             # half a minute; prints a table in Markdown
+    python -m benchmarks.numerics --write     # writes docs/comparison/error.csv as well
 
 The recurrence is that of minGRU, h = u h + (1 - u) g, with standard normal pre-activations, and
 that of the LRU, whose lambda is complex, of modulus 0.9 to 0.999. The reference is the same formula
@@ -19,7 +20,9 @@ import argparse
 
 import numpy as np
 
+from benchmarks.comparison_tables import TABLES
 from lstm_jax.report import tables
+from lstm_jax.runs.files import write_csv
 
 LENGTHS = (196, 784, 4_096, 16_384)
 UNITS = 64
@@ -110,16 +113,21 @@ def measure() -> list[dict[str, str | int | float]]:
 
 
 def main() -> None:
-    """Prints the largest error of each way at each length."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    """Prints the largest error of each way at each length, and writes them if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="write docs/comparison/error.csv")
+    options = parser.parse_args()
+    errors = measure()
     rows = [
         [
             f"{v:,}" if isinstance(v, int) else v if isinstance(v, str) else f"{v:.1e}"
             for v in row.values()
         ]
-        for row in measure()
+        for row in errors
     ]
     print(tables.markdown(("recurrence", "time steps", *WAYS), rows), end="")
+    if options.write:
+        write_csv(TABLES / "error.csv", errors)
 
 
 if __name__ == "__main__":

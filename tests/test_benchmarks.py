@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from trained_runs import made_up_record
 
-from benchmarks import compare, device, equal_terms, exports, numerics, process, table
+from benchmarks import compare, costs, device, equal_terms, exports, numerics, process, table
 from benchmarks import comparison_figures as figures
+from benchmarks.comparison_tables import DOCS, TABLES, YEARS, read_scores, read_table
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
 from benchmarks.rounds import Turns, in_turn, measure
 from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
@@ -36,7 +37,7 @@ from lstm_jax.config.experiment_files import load_study
 from lstm_jax.errors import UserError
 
 HERE = str(Path(__file__).parent)
-PAGE = (figures.DOCS / "comparison.md").read_text()
+PAGE = (DOCS / "comparison.md").read_text()
 
 
 def fake(name, function="steady", **options):
@@ -269,7 +270,7 @@ def test_a_row_of_a_table_is_a_run_of_its_experiment_file(name):
     """A change of the recipe that they share would leave their tables without a source."""
     members = load_study(name).experiment.members()
     digests = {equal_terms.with_seeds(member, (0, 1, 2)).digest[:12] for member in members}
-    assert {row["run"] for row in figures.read_table(name)} <= {f"{name}/{d}" for d in digests}
+    assert {row["run"] for row in read_table(name)} <= {f"{name}/{d}" for d in digests}
 
 
 def drawn(figure):
@@ -279,10 +280,10 @@ def drawn(figure):
 
 
 def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():
-    scores = {task.table: figures.read_scores(task.table) for task in figures.TASKS}
-    assert {cell for table in scores.values() for cell in table} == figures.YEARS.keys()
-    assert list(figures.YEARS.values()) == sorted(figures.YEARS.values())
-    costs = {row["cell"]: float(row["times_gru"]) for row in figures.read_table("cost")}
+    scores = {task.table: read_scores(task.table) for task in figures.TASKS}
+    assert {cell for table in scores.values() for cell in table} == YEARS.keys()
+    assert list(YEARS.values()) == sorted(YEARS.values())
+    costs = {row["cell"]: float(row["times_gru"]) for row in read_table("cost")}
     assert costs["gru"] == 1
     shown = Counter(re.findall(r">([^<]+)<", figures.draw_head().svg))
     expected = ["indrnn  2018", "trivial", "4.56", *(f"{cost:.2f}" for cost in costs.values())]
@@ -303,10 +304,10 @@ def test_the_figure_of_blocks_has_a_dot_for_each_score():
     for kind, name in zip(copying.containers, tables, strict=True):
         points = kind.lines[0].get_xydata()
         means = {cells[int(y)]: x for x, y in points if not math.isnan(x)}
-        assert means == {cell: mean for cell, (mean, _) in figures.read_scores(name).items()}
+        assert means == {cell: mean for cell, (mean, _) in read_scores(name).items()}
         assert ("bare" in kind.get_label()) == (name == "selective_copying")
     shown = [x for kind in ladder.containers for x in kind.lines[0].get_xdata()]
-    rows = figures.read_table("ladder")
+    rows = read_table("ladder")
     assert sorted(shown) == sorted(float(row["score"]) for row in rows)
 
 
@@ -314,9 +315,9 @@ def test_a_published_number_stands_beside_ours_and_both_in_the_page():
     """What has a table on equal terms has the numbers of this table."""
     published, ours = drawn(figures.draw_published()).values()
     claims = PAGE.split("## Published claims")[1]
-    for row in (rows := figures.read_table("published")):
-        if (figures.TABLES / f"{row['experiment']}.csv").exists():
-            table = figures.read_table(row["experiment"])  # perhaps of several conditions
+    for row in (rows := read_table("published")):
+        if (TABLES / f"{row['experiment']}.csv").exists():
+            table = read_table(row["experiment"])  # perhaps of several conditions
             names = ("cell", "metric", "score", "half_width")
             scores = {tuple(each[name] for name in names) for each in table}
             assert (row["cell"], row["metric"], row["ours"], row["half_width"]) in scores
@@ -327,10 +328,10 @@ def test_a_published_number_stands_beside_ours_and_both_in_the_page():
 
 
 def test_the_figure_of_costs_has_every_cell_at_every_width():
-    rows, (times, memory) = figures.read_table("cost_by_width"), figures.draw_costs().canvas.axes
-    assert len({row["cell"] for row in rows}) * len(figures.WIDTHS) == len(rows)
+    rows, (times, memory) = read_table("cost_by_width"), figures.draw_costs().canvas.axes
+    assert len({row["cell"] for row in rows}) * len(costs.WIDTHS) == len(rows)
     for axes, name, unit in (
-        (times, "cpu_milliseconds", 1e3 / figures.TIME_STEPS),
+        (times, "cpu_milliseconds", 1e3 / costs.TIME_STEPS),
         (memory, "megabytes", 1),
     ):
         here = [x for each in axes.containers for x in each.lines[0].get_xdata()]
@@ -338,7 +339,7 @@ def test_the_figure_of_costs_has_every_cell_at_every_width():
 
 
 def test_the_figure_of_time_scales_has_every_setting_and_its_page_every_mean():
-    rows = figures.read_table("time_scales")
+    rows = read_table("time_scales")
     (axes,) = figures.draw_time_scales().canvas.axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines[:-1]}
     assert len(rows) == sum(map(len, lines.values()))
@@ -384,9 +385,7 @@ def test_the_ways_to_run_a_layer_compute_the_same(monkeypatch):
 def test_log_space_loses_digits_where_the_plain_scan_does_not():
     cell, plain, tree, log_space = numerics.mingru_errors(64, 0.0)
     assert max(cell, plain, tree) < 2e-6 < log_space
-    worst = {
-        (row["recurrence"], int(row["time steps"])): row for row in figures.read_table("error")
-    }
+    worst = {(row["recurrence"], int(row["time steps"])): row for row in read_table("error")}
     for row in worst.values():
         texts = (f"{float(row[way]):.1e}".replace("e-0", "e-") for way in numerics.WAYS if row[way])
         assert all(f"| {text} |" in PAGE for text in texts)

@@ -361,6 +361,7 @@ def test_the_page_of_the_python_interface_is_that_of_the_code():
     assert (ROOT / "docs" / "api.md").read_text() == page, "run `make docs` and commit docs/api.md"
 
 
+MODULE = re.compile(r"python -m (benchmarks\.\w+)")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
@@ -386,6 +387,14 @@ def test_the_commands_of_all_pages_are_understood(tmp_path, monkeypatch):
     assert len(commands) > 20
     for words in commands:
         assert parse(words).study.experiment.num_members > 0
+
+
+def test_the_modules_that_pages_and_experiments_run_exist():
+    pages = [*DOCUMENTS, *(ROOT / "experiments").glob("*.py")]
+    named = {name for path in pages for name in MODULE.findall(path.read_text())}
+    assert {"benchmarks.equal_terms", "benchmarks.costs"} <= named
+    for name in named:
+        assert (ROOT / f"{name.replace('.', '/')}.py").exists(), name
 
 
 def anchors(path):
