@@ -79,13 +79,15 @@ def run_linear(
         last_z_BG = _at_end(z_TBG, z_TBG[0], lengths_B)
     if cell.read_out is None:
         return states[0] if states is not None and keep_outputs else None, last
-    h_BH = cell.read_out(tuple(h[None] for h in last), last_z_BG[None], extra)[0]
-    if lengths_B is not None:
-        h_BH = jnp.where((lengths_B > 0)[:, None], h_BH, initial[-1])
     h_TBH = None
     if keep_outputs:
         assert states is not None
         h_TBH = cell.read_out(states, z_TBG, extra)
+    if h_TBH is not None and lengths_B is None:
+        return h_TBH, (*last, h_TBH[-1])  # it costs no product, and has the bits of one
+    h_BH = cell.read_out(tuple(h[None] for h in last), last_z_BG[None], extra)[0]
+    if lengths_B is not None:
+        h_BH = jnp.where((lengths_B > 0)[:, None], h_BH, initial[-1])
     return h_TBH, (*last, h_BH)
 
 
