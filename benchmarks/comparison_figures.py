@@ -10,14 +10,23 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks import numerics
-from benchmarks.comparison_tables import DOCS, YEARS, Score, read_scores, read_table, score_of
+from benchmarks.comparison_tables import (
+    DOCS,
+    TABLES,
+    YEARS,
+    Score,
+    read_scores,
+    read_table,
+    score_of,
+)
 from benchmarks.costs import TIME_STEPS, WIDTHS
 from lstm_jax.report import plots
 from lstm_jax.report.drawing import COLOURS, INK, Drawing, draw
@@ -26,24 +35,52 @@ from lstm_jax.runs.files import write_bytes
 
 
 class Task(NamedTuple):
-    """A column: the table's name, its head, and the score of the best answer without a model."""
+    """A column of the head figure: its table and, of several conditions there, the one it shows.
 
-    table: str
+    `trivial` is the score of the best answer without a model.
+    """
+
     head: str
+    table: str
     trivial: float
     higher_is_better: bool = False
+    condition: Mapping[str, str] = MappingProxyType({})
+
+    def read(self) -> dict[str, Score]:
+        """Returns the score of each cell."""
+        rows = (row for row in read_table(self.table) if row.items() >= self.condition.items())
+        return {row["cell"]: score_of(row) for row in rows}
 
 
 TASKS = (
-    Task("selective_copying", "selective\ncopying\nrecall", 0.066, higher_is_better=True),
-    Task("inside_the_block", "the same in\ntwo blocks\nrecall", 0.066, higher_is_better=True),
-    Task("recall", "values\nof keys\nrecall", 0.037, higher_is_better=True),
-    Task("pixels", "MNIST by\npixels\naccuracy", 0.114, higher_is_better=True),
-    Task("long_adding", "adding, 200\ntime steps\nsquared error", 0.178),
-    Task("eras_mackey_glass", "Mackey-\nGlass\nsquared error", 1.0),
-    Task("eras_nyse", "NYSE\nvolume\nsquared error", 0.896),
-    Task("eras_python", "Python's\nsource\nbits per char.", 4.56),
+    Task("state of a group", "state_tracking", 0.19, True, {"task.problem": "s3"}),
+    Task("selective copying", "selective_copying", 0.066, True),
+    Task("the same, two blocks", "inside_the_block", 0.066, True),
+    Task("values of keys", "recall", 0.037, True),
+    Task("pixels of digits", "pixels", 0.114, True),
+    Task("adding", "long_adding", 0.178),
+    Task("Mackey-Glass", "eras_mackey_glass", 1.0),
+    Task("NYSE volume", "eras_nyse", 0.896),
+    Task("Python's source", "eras_python", 4.56),
 )
+
+
+# Tables of one task at other sizes, readings and lengths, and what they are called in a figure.
+VARIANTS = {
+    "pixels": {
+        "pixels": "16,000 parameters, shuffled",
+        "pixels_34k": "34,000, shuffled",
+        "pixels_sequential": "16,000, in order",
+    },
+    "long_adding": {
+        "long_adding": "200 time steps",
+        "long_adding_500": "500",
+        "long_adding_1000": "1,000",
+    },
+}
+WIDTH = 4.6  # inches of a figure that can be read on a phone
+SMALL = 9  # points
+TRIVIAL = {task.table: task.trivial for task in TASKS}
 
 
 class Dots(NamedTuple):
@@ -55,55 +92,100 @@ class Dots(NamedTuple):
     half_widths: Sequence[float] | None = None
 
 
-def score_text(mean: float, half_width: float) -> str:
-    """Returns a mean over its half width, which has one digit, or two if the first is 1 to 3."""
-    decimals = max(0, -math.floor(math.log10(half_width)) + (f"{half_width:e}"[0] in "123"))
-    return f"{mean:.{decimals}f}\n±{half_width:.{decimals}f}"
+def short(value: float) -> str:
+    """Returns a number in four letters: with two decimals, or, of a small one, its size."""
+    return f"{value:.2f}" if value >= 0.01 else _without_zero(f"{value:.0e}")
+
+
+def _without_zero(number: str) -> str:
+    """Returns a number whose exponent has one digit where one is enough: 3e-5, not 3e-05."""
+    return number.replace("e-0", "e-")
 
 
 def draw_head() -> Drawing:
-    """Returns the figure of cells by task: a row for each cell, and one that is trivial."""
-    colours, notes = [], []
-    for task in TASKS:
-        scores = read_scores(task.table)
-        means = [scores.get(cell, (math.nan, 0.0))[0] for cell in YEARS]
+    """Returns the figure of cells by task: a row for each cell, and one that is trivial.
+
+    Bold are the best mean of a task, and those whose intervals meet its interval.
+    """
+    colours, notes, bold = [], [], set()
+    for column, task in enumerate(TASKS):
+        scores, nothing = task.read(), Score(math.nan, 0.0)
+        means = [scores.get(cell, nothing).mean for cell in YEARS]
         colours.append([*shares(means, task.higher_is_better, task.trivial), 0.0])
-        texts = [score_text(*scores[cell]) if cell in scores else "" for cell in YEARS]
-        notes.append([*texts, f"{task.trivial:g}"])
-    costs = {row["cell"]: f"{float(row['times_gru']):.2f}" for row in read_table("cost")}
+        notes.append([short(scores[cell].mean) if cell in scores else "" for cell in YEARS])
+        notes[-1].append(short(task.trivial))
+        by_mean = sorted(scores.values(), reverse=task.higher_is_better)
+        bold |= {
+            (row, column)
+            for row, cell in enumerate(YEARS)
+            if cell in scores and scores[cell].meets(by_mean[0])
+        }
+    costs = {row["cell"]: short(float(row["times_gru"])) for row in read_table("cost")}
     colours.append([math.nan] * len(notes[0]))
     notes.append([*(costs.get(cell, "") for cell in YEARS), ""])
-    heads = [*(task.head for task in TASKS), "time of a\ntraining step,\nGRU = 1"]
-    return plots.draw_result_map(np.array(colours).T, notes, [*_dated(YEARS), "trivial"], heads)
+    heads = [f"{task.head} {'↑' if task.higher_is_better else '↓'}" for task in TASKS]
+    heads.append("time, GRU = 1")
+    rows = [*_dated(YEARS), "trivial"]
+    size = 1.55 + 0.43 * len(heads), 1.5 + 0.29 * len(rows)
+    return draw(plots.result_map, np.array(colours).T, notes, rows, heads, bold, 10, 55, size=size)
 
 
 def draw_blocks() -> Drawing:
     """Returns the figure of the era of the cell by that of the block around it, on two tasks."""
-    nothing = Score(math.nan, math.nan)
     copying = {
-        "bare, one layer": read_scores("selective_copying"),
+        "bare": read_scores("selective_copying"),
         "in two residual blocks": read_scores("inside_the_block"),
     }
     ladder: dict[str, dict[str, Score]] = {}
     names = {"": "bare", "1.0": "residual, norm", "2.0": "wider, convolution"}
     for row in read_table("ladder"):
         ladder.setdefault(names[row["block.expand"]], {})[row["cell"]] = score_of(row)
+    colours = COLOURS[1], COLOURS[0], COLOURS[2]
+    heights = [1.2 + 0.3 * len(_cells_in(kinds)) for kinds in (copying, ladder)]
 
     def paint(axes: Sequence[Axes]) -> None:
-        panels = (
-            (copying, "recall, selective copying", TASKS[0].trivial),
-            (ladder, "bits per character of enwik8 (trivial 5.10)", math.nan),
-        )
-        for each, (kinds, label, trivial) in zip(axes, panels, strict=True):
-            cells = [cell for cell in YEARS if any(cell in scores for scores in kinds.values())]
-            dots = []
-            for colour, (kind, scores) in zip((1, 0, 2), kinds.items(), strict=False):
-                columns = zip(*(scores.get(cell, nothing) for cell in cells), strict=True)
-                dots.append(Dots(kind, COLOURS[colour], *columns))
-            _dots_in_rows(each, _dated(cells), dots, label, trivial)
+        _panel_heights(axes, heights)
+        label = "recall, selective copying"
+        _scores_in_rows(axes[0], copying, colours, label, TRIVIAL["selective_copying"])
         axes[0].set_xlim(left=0)
+        label = "bits per character of enwik8 (trivial 5.10)"
+        _scores_in_rows(axes[1], ladder, colours, label)
 
-    return draw(paint, grid=(2, 1), size=(5.2, 3.3))
+    return draw(paint, grid=(2, 1), size=(WIDTH, sum(heights) / 2))
+
+
+def draw_variants() -> Drawing | None:
+    """Returns the figure of one task at several sizes, readings or lengths, a panel for each task.
+
+    Draws every table whose name begins with that of the task, and prints which of `VARIANTS` are
+    missing. Returns None where no task has a second table.
+    """
+    panels = {}
+    for name in VARIANTS:
+        found = {path.stem for path in TABLES.glob(f"{name}*.csv")}
+        for missing in VARIANTS[name].keys() - found:
+            print(f"{missing}.csv is not in {TABLES}: comparison/variants.png has none of it")
+        names = [*(each for each in VARIANTS[name] if each in found),
+                 *sorted(found - VARIANTS[name].keys())]  # fmt: skip
+        if len(names) > 1:
+            labels = (VARIANTS[name].get(each, each) for each in names)
+            panels[name] = dict(zip(labels, map(read_scores, names), strict=True))
+    if not panels:
+        return None
+    heights = [1.2 + 0.3 * len(_cells_in(kinds)) for kinds in panels.values()]
+
+    def paint(axes: Axes | Sequence[Axes]) -> None:
+        every = [axes] if isinstance(axes, Axes) else axes
+        _panel_heights(every, heights)
+        for each, (name, kinds) in zip(every, panels.items(), strict=True):
+            is_error = name == "long_adding"
+            label = "squared error, adding" if is_error else "accuracy, pixels of digits"
+            _scores_in_rows(each, kinds, COLOURS, label, TRIVIAL[name])
+            if is_error:
+                plots.logarithmic(each)
+                each.xaxis.set_major_formatter(lambda value, _: _without_zero(f"{value:g}"))
+
+    return draw(paint, grid=(len(panels), 1), size=(WIDTH, sum(heights) / len(panels)))
 
 
 def draw_time_scales() -> Drawing:
@@ -114,25 +196,32 @@ def draw_time_scales() -> Drawing:
     for cell in dict.fromkeys(row["cell"] for row in rows):
         each_NS = [row["each_seed"].split() for row in rows if row["cell"] == cell]
         curves[f"cell {cell}"] = np.arange(len(steps)), np.array(each_NS, float).T
-    trivial = next(task.trivial for task in TASKS if task.table == "long_adding")
+    trivial = TRIVIAL["long_adding"]
 
     def paint(axes: Axes) -> None:
         labels = "chrono steps: the longest time scale at the start", "squared error"
         plots.curves(axes, curves, labels, log=True)
+        legend = axes.get_legend()
+        assert legend is not None
+        for text in legend.get_texts():
+            text.set_fontsize(SMALL)
         axes.set_xticks(range(len(steps)), ["none", *steps[1:]])
         axes.axhline(trivial, color=INK, linewidth=0.8, linestyle=":")
-        axes.text(len(steps) - 1, trivial, "trivial", fontsize=8, va="bottom", ha="right")
+        axes.text(len(steps) - 1, trivial, "trivial", fontsize=SMALL, va="bottom", ha="right")
 
-    return draw(paint, size=(5.2, 4.2))
+    return draw(paint, size=(WIDTH, 4.2))
 
 
 def draw_published() -> Drawing:
     """Returns the figure of published numbers beside ours: a row for each of them."""
-    rows = sorted(read_table("published"), key=lambda row: row["same_task"] == "no")
-    num_same = sum(row["same_task"] == "yes" for row in rows)
+    kinds = {"yes": "The same task", "no": "A smaller task of its kind"}
+    rows: list[dict[str, str]] = []  # those of each kind below its name
+    for same_task, words in kinds.items():
+        found = [row for row in read_table("published") if row["same_task"] == same_task]
+        rows += [{"kind": words}, *found]
 
     def column(name: str) -> list[float]:
-        return [float(row[name] or "nan") for row in rows]
+        return [float(row.get(name) or "nan") for row in rows]
 
     def paint(axes: Axes) -> None:
         pair = (
@@ -140,15 +229,15 @@ def draw_published() -> Drawing:
             Dots("here", COLOURS[0], column("ours"), column("half_width")),
         )
         _dots_in_rows(axes, [""] * len(rows), pair, "accuracy, recall or R²", column("trivial"))
-        axes.set_ylim(top=-0.8)
+        axes.set_ylim(top=-0.4)
         axes.tick_params(axis="y", length=0)
         for y, row in enumerate(rows):
-            axes.text(0, y - 0.32, f"{row['what']}: {row['paper']}", fontsize=8, va="center")
-        axes.axhline(num_same - 0.6, color=INK, linewidth=0.8)
-        for y, words in (0, "the same task"), (num_same, "a smaller task of its kind"):
-            axes.text(1, y - 0.32, words, fontsize=8, va="center", ha="right", style="italic")
+            kind = row.get("kind")
+            words = kind or f"{row['what']}: {row['paper']}"
+            axes.text(0, y if kind else y - 0.36, words, fontsize=SMALL, va="center",
+                      weight="bold" if kind else "normal")  # fmt: skip
 
-    return draw(paint, size=(5.2, 0.9 + 0.42 * len(rows)))
+    return draw(paint, size=(WIDTH, 0.9 + 0.44 * len(rows)))
 
 
 def draw_costs() -> Drawing:
@@ -156,8 +245,8 @@ def draw_costs() -> Drawing:
     rows = {(row["cell"], int(row["hidden_size"])): row for row in read_table("cost_by_width")}
     cells = [cell for cell in YEARS if (cell, WIDTHS[0]) in rows]
     quantities = (
-        ("cpu_milliseconds", 1e3 / TIME_STEPS, "microseconds of a time step of 16 examples"),
-        ("megabytes", 1.0, "MB for the gradients of 16 examples"),
+        ("cpu_milliseconds", 1e3 / TIME_STEPS, "microseconds a time step, 16 examples"),
+        ("megabytes", 1.0, "MB for gradients, 16 examples"),
     )
 
     def paint(axes: Sequence[Axes]) -> None:
@@ -169,7 +258,7 @@ def draw_costs() -> Drawing:
             _dots_in_rows(each, _dated(cells), dots, label)
             plots.logarithmic(each)
 
-    return draw(paint, grid=(2, 1), size=(5.2, 3.4))
+    return draw(paint, grid=(2, 1), size=(WIDTH, 3.4))
 
 
 def draw_errors() -> Drawing:
@@ -187,16 +276,17 @@ def draw_errors() -> Drawing:
             for way, values in lines.items():
                 each.plot([*values], [*values.values()], "o-", label=way, color=colours[way])
             each.set(xscale="log", yscale="log", title=recurrence, ylim=(1e-7, 1e-2))
-            each.set_ylabel("largest relative error", fontsize=8)
+            each.set_ylabel("largest relative error", fontsize=SMALL)
         axes[0].legend()
         axes[-1].set_xlabel("time steps")
 
-    return draw(paint, grid=(len(panels), 1), size=(5.2, 2.4))
+    return draw(paint, grid=(len(panels), 1), size=(WIDTH, 2.4))
 
 
-FIGURES = {
+FIGURES: dict[str, Callable[[], Drawing | None]] = {
     "comparison.png": draw_head,
     "comparison/blocks.png": draw_blocks,
+    "comparison/variants.png": draw_variants,
     "comparison/time_scales.png": draw_time_scales,
     "comparison/published.png": draw_published,
     "comparison/costs.png": draw_costs,
@@ -206,7 +296,35 @@ FIGURES = {
 
 def _dated(cells: Iterable[str]) -> list[str]:
     """Returns the names of cells with their years."""
-    return [f"{cell}  {YEARS[cell]}" for cell in cells]
+    return [f"{cell} {YEARS[cell]}" for cell in cells]
+
+
+def _cells_in(kinds: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    """Returns the cells that have a score of any kind."""
+    return [cell for cell in YEARS if any(cell in scores for scores in kinds.values())]
+
+
+def _panel_heights(axes: Sequence[Axes], heights: Sequence[float]) -> None:
+    """Gives panels below each other these heights, in proportion."""
+    grid = axes[0].get_gridspec()
+    assert grid is not None
+    grid.set_height_ratios(heights)
+
+
+def _scores_in_rows(
+    axes: Axes,
+    kinds: Mapping[str, Mapping[str, Score]],
+    colours: Sequence[str],
+    label: str,
+    trivial: float = math.nan,
+) -> None:
+    """Draws the scores of each kind in rows of cells."""
+    nothing, cells = Score(math.nan, math.nan), _cells_in(kinds)
+    dots = []
+    for colour, (kind, scores) in zip(colours, kinds.items(), strict=False):
+        columns = zip(*(scores.get(cell, nothing) for cell in cells), strict=True)
+        dots.append(Dots(kind, colour, *columns))
+    _dots_in_rows(axes, _dated(cells), dots, label, trivial)
 
 
 def _dots_in_rows(
@@ -232,14 +350,21 @@ def _dots_in_rows(
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label)
     axes.grid(True, axis="x", linewidth=0.5)
-    axes.legend(fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    handles, labels = axes.get_legend_handles_labels()
+    entries = sorted(zip(labels, handles, strict=True), key=lambda entry: entry[0] == "trivial")
+    labels = [label for label, _ in entries]
+    letters = sum(map(len, labels)) + 7 * len(labels)  # a mark is as wide as seven
+    axes.legend([handle for _, handle in entries], labels, fontsize=SMALL,
+                ncols=len(labels) if letters < 62 else 2, loc="lower right",
+                bbox_to_anchor=(1, 1), columnspacing=1.2, handletextpad=0.3)  # fmt: skip
 
 
 def main() -> None:
     """Draws all figures."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for name, figure in FIGURES.items():
-        write_bytes(DOCS / name, figure().to_bytes("png"))
+        if (drawing := figure()) is not None:
+            write_bytes(DOCS / name, drawing.to_bytes("png"))
 
 
 if __name__ == "__main__":

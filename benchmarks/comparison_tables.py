@@ -20,6 +20,10 @@ class Score(NamedTuple):
     mean: float
     half_width: float
 
+    def meets(self, other: Score) -> bool:
+        """Returns whether the two intervals have a number in common."""
+        return abs(self.mean - other.mean) <= self.half_width + other.half_width
+
 
 def read_table(name: str) -> list[dict[str, str]]:
     """Returns the rows of a table."""

@@ -57,7 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     units = {row["cell"]: int(row["hidden_size"]) for row in read_table("selective_copying")}
     costs = measure(units)
-    rows = [(f"`{row['cell']}`", row["hidden_size"], f"{row['times_gru']:.2f}") for row in costs]
+    rows = [(row["cell"], row["hidden_size"], f"{row['times_gru']:.2f}") for row in costs]
     print(tables.markdown(("cell", "units", "time of a training step, GRU = 1"), rows), end="")
     by_width = [row for width in WIDTHS for row in measure(dict.fromkeys(YEARS, width))]
     if options.write:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import re
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,17 @@ import numpy as np
 import pytest
 from trained_runs import made_up_record
 
-from benchmarks import compare, costs, device, equal_terms, exports, numerics, process, table
+from benchmarks import (
+    compare,
+    comparison_tables,
+    costs,
+    device,
+    equal_terms,
+    exports,
+    numerics,
+    process,
+    table,
+)
 from benchmarks import comparison_figures as figures
 from benchmarks.comparison_tables import DOCS, TABLES, YEARS, read_scores, read_table
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
@@ -279,22 +287,71 @@ def drawn(figure):
     return {each.get_label(): each.lines[0].get_xydata() for each in axes.containers}
 
 
+def in_page(score):
+    """Returns a score as the tables of the page have it: half a width of one digit, or of two if
+    the first is 1 to 3.
+    """
+    mean, half_width = score
+    decimals = max(0, -math.floor(math.log10(half_width)) + (f"{half_width:e}"[0] in "123"))
+    return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"
+
+
+def test_half_a_width_has_one_digit_or_two():
+    scores = (0.10066, 0.04121), (0.7718, 0.016), (3.1e-5, 7.8e-6), (12.3, 4.4)
+    texts = ["0.10 ± 0.04", "0.772 ± 0.016", "0.000031 ± 0.000008", "12 ± 4"]
+    assert [in_page(score) for score in scores] == texts
+
+
 def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():
-    scores = {task.table: read_scores(task.table) for task in figures.TASKS}
+    """Bold is what lies within the intervals of the best: the tables say which of them."""
+    scores = {task.table: task.read() for task in figures.TASKS}
     assert {cell for table in scores.values() for cell in table} == YEARS.keys()
     assert list(YEARS.values()) == sorted(YEARS.values())
     costs = {row["cell"]: float(row["times_gru"]) for row in read_table("cost")}
     assert costs["gru"] == 1
-    shown = Counter(re.findall(r">([^<]+)<", figures.draw_head().svg))
-    expected = ["indrnn  2018", "trivial", "4.56", *(f"{cost:.2f}" for cost in costs.values())]
-    for column in scores.values():
-        for mean, half_width in column.values():
-            expected += figures.score_text(mean, half_width).split("\n")
-    assert not Counter(expected) - shown
-    lru = figures.score_text(*scores["pixels"]["lru"]).replace("\n±", " ± ")
-    assert f"| `lru` | 2023 | 55 | 1e-2 | **{lru}** |" in PAGE
+    (axes,) = figures.draw_head().canvas.axes
+    rows = [label.get_text().split()[0] for label in axes.get_yticklabels()]
+    shown, bold = {}, set()
+    for text in axes.texts:
+        column, row = (round(at) for at in text.get_position())
+        if text.get_text():
+            shown[column, rows[row]] = text.get_text()
+        if text.get_weight() == "bold":
+            bold.add((column, rows[row]))
+    expected = {(len(scores), cell): figures.short(cost) for cell, cost in costs.items()}
+    for column, task in enumerate(figures.TASKS):
+        expected[column, "trivial"] = figures.short(task.trivial)
+        for cell, score in scores[task.table].items():
+            expected[column, cell] = figures.short(score.mean)
+    assert shown == expected
+    tables = list(scores)
+    clear = tables.index("recall")
+    assert {cell for column, cell in bold if column == clear} == {"mlstm", "gated_deltanet"}
+    texts = [figures.short(value) for value in (0.7997, 0.0505, 3.04e-5, 1.0)]
+    assert texts == ["0.80", "0.05", "3e-5", "1.00"]
+    assert f"| `lru` | 2023 | 55 | 1e-2 | **{in_page(scores['pixels']['lru'])}** |" in PAGE
     for row in costs:
         assert f"| {costs[row]:.2f} |\n" in PAGE.split("## What it costs")[1]
+
+
+def test_the_figure_of_variants_has_every_table_and_names_those_that_are_missing(
+    tmp_path, monkeypatch, capsys
+):
+    for name in ("pixels", "long_adding"):
+        (tmp_path / f"{name}.csv").write_text((TABLES / f"{name}.csv").read_text())
+    monkeypatch.setattr(comparison_tables, "TABLES", tmp_path)
+    monkeypatch.setattr(figures, "TABLES", tmp_path)
+    assert figures.draw_variants() is None
+    assert capsys.readouterr().out.count(" is not in ") == 4
+    head, *rows = (tmp_path / "pixels.csv").read_text().splitlines()
+    for name, kept in (("pixels_34k", rows[:3]), ("pixels_of_its_own", rows[4:5])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *kept]))
+    dots = drawn(figures.draw_variants())
+    counts = {name: sum(np.isfinite(points[:, 0])) for name, points in dots.items()}
+    first, second = [*figures.VARIANTS["pixels"].values()][:2]
+    assert counts == {first: len(rows), second: 3, "pixels_of_its_own": 1}
+    assert "pixels_sequential.csv is not in" in (said := capsys.readouterr().out)
+    assert "pixels_34k" not in said
 
 
 def test_the_figure_of_blocks_has_a_dot_for_each_score():
@@ -324,7 +381,8 @@ def test_a_published_number_stands_beside_ours_and_both_in_the_page():
         lines = [line for line in claims.split("\n") if f"`{row['experiment']}`" in line]
         assert any(f" {float(row['published']):.2f}" in line for line in lines), row
     for points, name in ((published, "published"), (ours, "ours")):
-        assert sorted(x for x, _ in points) == sorted(float(row[name]) for row in rows)
+        there = sorted(x for x, _ in points if not math.isnan(x))
+        assert there == sorted(float(row[name]) for row in rows)
 
 
 def test_the_figure_of_costs_has_every_cell_at_every_width():
@@ -348,18 +406,9 @@ def test_the_figure_of_time_scales_has_every_setting_and_its_page_every_mean():
         assert np.mean(each) == pytest.approx(float(row["score"]))
         middle = np.exp(np.mean(np.log(each)))  # of curves on a logarithmic scale
         assert np.isclose(lines[f"cell {row['cell']}"], middle).any()
-        score = figures.score_text(float(row["score"]), float(row["half_width"]))
-        assert score.replace("\n±", " ± ") in PAGE.split("## Time scales as one knob")[1]
-
-
-def test_half_a_width_has_one_digit_or_two():
-    for mean, half_width, text in (
-        (0.10066, 0.04121, "0.10\n±0.04"),
-        (0.7718, 0.016, "0.772\n±0.016"),
-        (3.1e-5, 7.8e-6, "0.000031\n±0.000008"),
-        (12.3, 4.4, "12\n±4"),
-    ):
-        assert figures.score_text(mean, half_width) == text
+        assert (
+            in_page(comparison_tables.score_of(row)) in PAGE.split("## Time scales as one knob")[1]
+        )
 
 
 def test_the_ways_to_run_a_layer_compute_the_same(monkeypatch):

@@ -256,16 +256,22 @@ def draw_result_map(
               zip(columns, notes_CR, strict=True)]  # fmt: skip
     width = max(0.75, LETTER * max(widths) + 0.15)
     size = letters + width * len(columns), 0.16 * head + 0.2 + (0.12 + 0.15 * lines) * len(rows)
-    return draw(_result_map, shares_RC, notes_CR, rows, columns, size=size)
+    return draw(result_map, shares_RC, notes_CR, rows, columns, size=size)
 
 
-def _result_map(
+def result_map(
     axes: Axes,
     shares_RC: np.ndarray,
     notes_CR: Sequence[Sequence[str]],
     rows: Sequence[str],
     columns: Sequence[str],
+    bold: Collection[tuple[int, int]] = (),
+    fontsize: float = 8,
+    angle: float = 0,
 ) -> None:
+    """Draws what `draw_result_map` describes; `bold` holds positions (row, column) of notes, and
+    `angle` turns the names of the columns.
+    """
     edges = [np.arange(size + 1) - 0.5 for size in shares_RC.shape]
     colours = np.ma.masked_invalid(shares_RC)  # shapes without seams, sharp at every size
     axes.pcolormesh(edges[1], edges[0], colours, vmin=0, vmax=1, cmap="viridis",
@@ -273,9 +279,11 @@ def _result_map(
     axes.set_ylim(edges[0][-1], edges[0][0])
     for (row, column), share in np.ndenumerate(shares_RC):
         colour = INK if math.isnan(share) else "white" if share < 0.6 else "black"
-        axes.text(column, row, notes_CR[column][row], ha="center", va="center", fontsize=8,
-                  color=colour, linespacing=1.05)  # fmt: skip
-    axes.set_xticks(range(len(columns)), columns, fontsize=8)
+        axes.text(column, row, notes_CR[column][row], ha="center", va="center", fontsize=fontsize,
+                  weight="bold" if (row, column) in bold else "normal", color=colour,
+                  linespacing=1.05)  # fmt: skip
+    turned: dict[str, Any] = {"rotation": angle, "rotation_mode": "anchor", "ha": "left"}
+    axes.set_xticks(range(len(columns)), columns, fontsize=fontsize, **(turned if angle else {}))
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
