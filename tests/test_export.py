@@ -307,7 +307,7 @@ def test_a_folder_answers_raw_inputs_as_predict_does_without_this_package(texts,
         ["the third of May 1999"],
         lambda trained, texts: predicted(translate, ["target", "certainty"], trained, inputs=texts),
     )
-    add(Captions(num_scenes=20), lambda test: test["scenes"][:1], of_scenes)
+    add(Captions(num_scenes=20, reading="columns"), lambda test: test["scenes"][:1], of_scenes)
     add(
         Adding(length=9),
         lambda test: {name: array[:2] for name, array in test.items()},

@@ -392,6 +392,19 @@ def test_a_scene_is_a_picture_in_either_colour_or_an_array_on_stdin(tmp_path, mo
         feed(np.savez, scene)
 
 
+def test_a_scene_is_read_by_rows_or_by_columns():
+    of_rows, of_columns = (Captions(num_scenes=8, reading=name) for name in ("rows", "columns"))
+    assert of_rows.data_key == of_columns.data_key  # one data set serves a sweep over both
+    data = of_rows.load(say_nothing)
+    rows, columns = data.train["scenes"].shape[1:]
+    assert rows != columns
+    batch = data.train
+    for task, array in ((of_rows, batch["scenes"]), (of_columns, batch["scenes"].swapaxes(1, 2))):
+        assert task.model_spec(data.metadata).num_features == array.shape[2]
+        x_TBI = np.asarray(task.inputs(batch).x_TBI)
+        np.testing.assert_array_equal(x_TBI, array.swapaxes(0, 1).astype(np.float32) / 255)
+
+
 def test_the_report_of_captions_shows_scenes_and_scores_also_of_empty_sentences():
     task = Captions(num_scenes=50)
     dataset = task.load(say_nothing)

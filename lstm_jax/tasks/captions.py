@@ -1,6 +1,7 @@
-"""Image captioning: an encoder reads a scene row by row, and a decoder writes a sentence about it.
+"""Image captioning: an encoder reads a scene, a row or a column at each time step, and a decoder
+writes a sentence about it.
 
-Axes: B batch, T rows of a scene, I columns of a scene.
+Axes: B batch, T rows and I columns of a scene; read by columns, T columns and I rows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 from lstm_jax.data.dataset import Dataset, Say
 from lstm_jax.fields import Axis, axis
+from lstm_jax.tasks.images import to_sequences
 from lstm_jax.tasks.seq2seq import Seq2SeqTask
 from lstm_jax.tasks.task import Batch, Inputs, ModelSpec, Task
 
@@ -36,6 +38,12 @@ class Captions(Seq2SeqTask):
     shrink: Axis[int] = axis(
         1, "scale images down by this factor, by the mean of the pixels", low=1, high=64, data=True
     )
+    reading: Axis[str] = axis(
+        "rows",
+        "what a time step reads: a row or a column of the scene; pictures that stand beside each "
+        "other are one after the other in `columns`",
+        choices=lambda: ("rows", "columns"), setting=True,
+    )  # fmt: skip
 
     def load(self, say: Say) -> Dataset:
         from lstm_jax.data.scenes import load_scenes
@@ -47,11 +55,17 @@ class Captions(Seq2SeqTask):
 
     def model_spec(self, metadata: dict[str, Any]) -> ModelSpec:
         decoder = self.decoder(metadata)
-        width = metadata["shapes"]["scenes"][1]
+        rows, columns = metadata["shapes"]["scenes"]
+        width = rows if self.reading == "columns" else columns
         return ModelSpec(num_features=width, num_outputs=decoder.num_symbols, decoder=decoder)
 
     def inputs(self, batch: Batch) -> Inputs:
         import jax.numpy as jnp
 
-        x_BTI = batch["scenes"].astype(jnp.float32) / 255.0
+        x_BTI = to_sequences(batch["scenes"], self.reading).astype(jnp.float32) / 255.0
         return Inputs(x_BTI.swapaxes(0, 1), decoder_inputs_SB=self.decoder_inputs(batch))
+
+    @property
+    def time_step_name(self) -> str:
+        """What the model reads at a time step: row or column."""
+        return self.reading.rstrip("s")

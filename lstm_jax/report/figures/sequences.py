@@ -92,7 +92,8 @@ def caption_figures(
             size=(2.4, 1.7),
         ),
     )  # fmt: skip
-    time_steps = [str(t + 1) for t in range(test["scenes"].shape[1])]
+    num_steps = test["scenes"][0].size // trained.spec.num_features  # rows or columns
+    time_steps = [str(t + 1) for t in range(num_steps)]
     yield from attention_figures(trained, test, written, [time_steps] * NUM_ATTENTION, member_label)
 
 
