@@ -24,11 +24,12 @@ from lstm_jax.data.dataset import say_nothing
 from lstm_jax.data.files import read_text
 from lstm_jax.data.labelled_splits import SPLITS, TENTHS
 from lstm_jax.data.readers import read_table
-from lstm_jax.data.text import load_texts, read_texts
+from lstm_jax.data.text import LabelledTexts, load_texts, read_texts
 from lstm_jax.errors import EnvironmentProblem, UserError
 from lstm_jax.predict import inference, text
 from lstm_jax.predict.predict import PredictOptions
-from lstm_jax.report.figures.text import answer_figures
+from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.report.figures.text import answer_figures, ensemble_row
 from lstm_jax.tasks.text import Text
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -413,6 +414,21 @@ def test_the_report_shows_texts_and_simpler_models(trained):
     trivial, bayes = elements["simpler"].rows
     assert trivial[2] == f"{model.member.task.trivial_score(dataset):.3f}"
     assert 0.5 < float(bayes[2]) <= 1
+
+
+def test_an_ensemble_answers_with_the_mean_probability_of_all_seeds(trained, monkeypatch):
+    """Two seeds against one: a vote would follow the two, the mean follows the one that is sure."""
+    model, _, _ = trained
+    examples = [("1", "good"), ("1", "good"), ("0", "good")]
+    texts = LabelledTexts({"validation": examples, "test": examples}, ["0", "1"], "")
+    of_one = {"unsure": [[0.6, 0.4]] * 3, "sure": [[0.1, 0.9]] * 3}
+    seeds = [SimpleNamespace(name=name) for name in ("unsure", "unsure", "sure")]
+    monkeypatch.setattr(TrainedModel, "over_seeds", lambda self: iter(seeds))
+    monkeypatch.setattr(text, "probabilities", lambda seed, pieces: np.array(of_one[seed.name]))
+    name = "ensemble of 3 seeds: mean of their probabilities"
+    assert ensemble_row(model, texts) == [[name, "0.667", "0.667"]]
+    monkeypatch.setattr(TrainedModel, "over_seeds", lambda self: iter([self]))
+    assert ensemble_row(model, texts) == []
 
 
 @pytest.mark.parametrize("as_json", [False, True])

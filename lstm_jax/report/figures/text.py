@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lstm_jax.data.dataset import Dataset, say_nothing
-from lstm_jax.data.text import read_texts
+from lstm_jax.data.text import LabelledTexts, read_texts
 from lstm_jax.predict import text as predictor
 from lstm_jax.predict.trained import TrainedModel
 from lstm_jax.report.drawing import Figure, TextTable
@@ -25,7 +25,8 @@ def answer_figures(
     trained: TrainedModel, dataset: Dataset, member_label: str
 ) -> Iterator[Figure | TextTable]:
     """Yields examples, the belief as a text is read, worst mistakes and confusion matrix on
-    validation, and the accuracy of simpler models trained on the same texts.
+    validation, and the accuracy beside an ensemble of all seeds and simpler models, trained on the
+    same texts.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
@@ -76,7 +77,25 @@ def answer_figures(
         ("model", "validation", "test"),
         [
             *model_row(trained),
+            *ensemble_row(trained, texts),
             ["trivial: most frequent class of training", "", f"{task.trivial_score(dataset):.3f}"],
             ["naive Bayes on words and pairs of words", *(f"{score:.3f}" for score in scores)],
         ],
     )
+
+
+def ensemble_row(trained: TrainedModel, texts: LabelledTexts) -> list[list[str]]:
+    """Returns the row of an ensemble in a table of models: its answer is the mean of the class
+    probabilities of all finished seeds of this model's setting. Returns no row for a single seed.
+    """
+    models = [*trained.over_seeds()]
+    if len(models) == 1:
+        return []
+    scores = []
+    for name in ("validation", "test"):
+        labels = np.array([texts.classes.index(label) for label, _ in texts.splits[name]])
+        pieces = [predictor.tokenize(trained, text) for _, text in texts.splits[name]]
+        mean_NC = np.mean([predictor.probabilities(model, pieces) for model in models], axis=0)
+        scores.append(np.mean(np.argmax(mean_NC, axis=1) == labels))
+    name = f"ensemble of {len(models)} seeds: mean of their probabilities"
+    return [[name, *(f"{score:.3f}" for score in scores)]]
