@@ -310,6 +310,10 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
     costs = {row["cell"]: float(row["times_gru"]) for row in read_table("cost")}
     assert costs["gru"] == 1
     (axes,) = figures.draw_head().canvas.axes
+    heads = [label.get_text() for label in axes.get_xticklabels()]
+    for task, head in zip(figures.TASKS, heads, strict=False):
+        higher = load_study(task.table).experiment.task.higher_is_better
+        assert task.higher_is_better == higher == head.endswith("↑") != head.endswith("↓")
     rows = [label.get_text().split()[0] for label in axes.get_yticklabels()]
     shown, bold = {}, set()
     for text in axes.texts:
@@ -325,6 +329,11 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
             expected[column, cell] = figures.short(score.mean)
     assert shown == expected
     tables = list(scores)
+    for column, task in enumerate(figures.TASKS):
+        cells = scores[task.table]
+        choose = max if task.higher_is_better else min
+        best = choose(cells, key=lambda cell, cells=cells: cells[cell].mean)
+        assert (column, best) in bold
     clear = tables.index("recall")
     assert {cell for column, cell in bold if column == clear} == {"mlstm", "gated_deltanet"}
     texts = [figures.short(value) for value in (0.7997, 0.0505, 3.04e-5, 1.0)]
