@@ -157,8 +157,9 @@ def draw_blocks() -> Drawing:
 def draw_variants() -> Drawing | None:
     """Returns the figure of one task at several sizes, readings or lengths, a panel for each task.
 
-    Draws every table whose name begins with that of the task, and prints which of `VARIANTS` are
-    missing. Returns None where no task has a second table.
+    Draws every table whose name begins with that of the task, one that is not in `VARIANTS` by its
+    file's name, and prints which of `VARIANTS` are missing. Returns None where no task has a second
+    table.
     """
     panels = {}
     for name in VARIANTS:
@@ -300,8 +301,12 @@ def _dated(cells: Iterable[str]) -> list[str]:
 
 
 def _cells_in(kinds: Mapping[str, Mapping[str, Score]]) -> list[str]:
-    """Returns the cells that have a score of any kind."""
-    return [cell for cell in YEARS if any(cell in scores for scores in kinds.values())]
+    """Returns the cells that have a score of any kind, by year.
+
+    Raises ValueError for a cell without one, which no figure would show.
+    """
+    cells = {cell for scores in kinds.values() for cell in scores}
+    return sorted(cells, key=[*YEARS].index)
 
 
 def _panel_heights(axes: Sequence[Axes], heights: Sequence[float]) -> None:
