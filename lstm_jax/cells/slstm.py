@@ -23,7 +23,7 @@ Axes: B batch, H hidden, G = 4H. The states are c, n, m and h; the products read
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,33 +32,87 @@ from jax import lax
 from lstm_jax.cells.cell import Activations, Block, Cell, Extra, State, gate
 
 
-def _factors(z_BG: jax.Array, before: State) -> tuple[jax.Array, ...]:
-    """Returns the factors of the new input and of the old state, and the new m."""
-    i, f, _, _ = jnp.split(z_BG, 4, axis=1)
-    _, n_BH, m_BH, _ = before
+class _TimeStep(NamedTuple):
+    """All values of one time step, [B,H] each: factors and gates after activation, new state."""
+
+    exp_i: jax.Array  # the factor of the new input
+    exp_f: jax.Array  # the factor of the old state
+    z: jax.Array
+    o: jax.Array
+    is_kept: jax.Array  # bool: m' is log sigmoid(f) + m
+    divisor: jax.Array
+    state: State
+
+
+def _time_step(z_BG: jax.Array, before: State) -> _TimeStep:
+    i, f, z, o = jnp.split(z_BG, 4, axis=1)
+    c_BH, n_BH, m_BH, _ = before
     log_keep = m_BH + jax.nn.log_sigmoid(f)
-    m_new = lax.optimization_barrier(jnp.where(n_BH == 0, i, jnp.maximum(log_keep, i)))
+    is_kept = (n_BH != 0) & (log_keep >= i)
+    m_new = lax.optimization_barrier(jnp.where(is_kept, log_keep, i))
     # Both exponents are at most 0, but for the second one where c and n are 0.
     exp_i, exp_f = jnp.exp(i - m_new), jnp.exp(jnp.minimum(log_keep - m_new, 0))
-    return lax.optimization_barrier(exp_i), lax.optimization_barrier(exp_f), m_new
+    exp_i, exp_f = lax.optimization_barrier(exp_i), lax.optimization_barrier(exp_f)
+    z = lax.optimization_barrier(jnp.tanh(z))
+    c_BH, n_BH = exp_f * c_BH + exp_i * z, exp_f * n_BH + exp_i
+    # A state that no time step has made, such as one that a decoder starts from, may hold any n.
+    divisor = jnp.where(n_BH < 1, jnp.ones_like(n_BH), n_BH)
+    o = gate(o)
+    new = c_BH, n_BH, m_new, o * (c_BH / divisor)
+    return _TimeStep(exp_i, exp_f, z, o, is_kept, divisor, new)
 
 
 def _pointwise(z_BG: jax.Array, state: State, extra: Extra) -> State:
-    _, _, z, o = jnp.split(z_BG, 4, axis=1)
-    exp_i, exp_f, m_BH = _factors(z_BG, state)
-    c_BH = exp_f * state[0] + exp_i * lax.optimization_barrier(jnp.tanh(z))
-    n_BH = exp_f * state[1] + exp_i
-    # A state that no time step has made, such as one that a decoder starts from, may hold any n.
-    divisor = jnp.where(n_BH < 1, jnp.ones_like(n_BH), n_BH)
-    return c_BH, n_BH, m_BH, gate(o) * (c_BH / divisor)
+    return _time_step(z_BG, state).state
+
+
+def _pointwise_fwd(z_BG: jax.Array, before: State) -> tuple[State, State, State]:
+    """Returns the new state, derivatives, and residuals.
+
+    With m' = log sigmoid(f) + m the factor of the old state is 1, otherwise that of the new input:
+    so one of the two depends on i - m', and i and log sigmoid(f) + m act with opposite signs.
+    The derivatives are those of the new c by i, of log sigmoid(f) by f, of c by z and of h by o.
+    The residuals are the derivatives of the new n by i, of the new m by i, of the new c by the old
+    one, and of h by the new c and n.
+    """
+    exp_i, exp_f, z, o, is_kept, divisor, new = _time_step(z_BG, before)
+    _, f, _, _ = jnp.split(z_BG, 4, axis=1)
+    ratio = new[0] / divisor
+    h_by_c = o / divisor
+    derivatives = (
+        jnp.where(is_kept, exp_i * z, -exp_f * before[0]),
+        jax.nn.sigmoid(-f),
+        exp_i * (1 - z * z),
+        2 * o * (1 - o) * ratio,  # z of o is halved
+    )
+    residuals = (
+        jnp.where(is_kept, exp_i, -exp_f * before[1]),
+        jnp.where(is_kept, jnp.zeros_like(z), jnp.ones_like(z)),
+        exp_f,
+        h_by_c,
+        jnp.where(new[1] < 1, jnp.zeros_like(z), -h_by_c * ratio),
+    )
+    return new, derivatives, residuals
+
+
+def _pointwise_bwd(
+    derivatives_BG: jax.Array, residuals: State, dstate: State
+) -> tuple[jax.Array, tuple[Any, ...]]:
+    n_by_i, m_by_i, c_by_c, h_by_c, h_by_n = residuals
+    dc_BH, dn_BH, dm_BH, dh_BH = dstate
+    dc_BH, dn_BH = dc_BH + dh_BH * h_by_c, dn_BH + dh_BH * h_by_n
+    c_by_i, log_by_f, c_by_z, h_by_o = jnp.split(derivatives_BG, 4, axis=1)
+    di_BH = dc_BH * c_by_i + dn_BH * n_by_i + dm_BH * m_by_i
+    dlog_BH = dm_BH - di_BH  # by log sigmoid(f) + m
+    gradients = di_BH, dlog_BH * log_by_f, dc_BH * c_by_z, dh_BH * h_by_o
+    return jnp.concatenate(gradients, axis=1), (dc_BH * c_by_c, dn_BH * c_by_c, dlog_BH, None)
 
 
 def _activations(z_BG: jax.Array, before: State, after: State, extra: Extra) -> Activations:
-    exp_i, exp_f, _ = _factors(z_BG, before)
-    _, _, _, o = jnp.split(z_BG, 4, axis=1)
-    named = {"input factor": exp_i, "forget factor": exp_f, "output gate": gate(o)}
+    now = _time_step(z_BG, before)
+    named = {"input factor": now.exp_i, "forget factor": now.exp_f, "output gate": now.o}
     # The share of c / n that is of the time steps before.
-    return named | {"cell": after[0], "decay": exp_f * before[1] / after[1]}
+    return named | {"cell": after[0], "decay": now.exp_f * before[1] / after[1]}
 
 
 def slstm(*, heads: int, name: str) -> Cell:
@@ -77,6 +131,8 @@ def slstm(*, heads: int, name: str) -> Cell:
         recurrent_init="zeros",
         keeps="f",
         pointwise=_pointwise,
+        pointwise_fwd=_pointwise_fwd,
+        pointwise_bwd=_pointwise_bwd,
         decay="decay",
         has_means=False,  # c and n of two states may have different scales m
         activations=_activations,
