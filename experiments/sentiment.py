@@ -4,10 +4,18 @@
 
 It needs a file, `data/movie_snippets.tsv` (or `--task.dataset PATH`), with a label, a tab and a
 text on each line. Expect a test accuracy of 0.775 +- 0.023 (95 % interval, 3 seeds; validation
-0.799), with the parameters of the best of twelve evaluations; the most frequent class has 0.50, and
-naive Bayes on words and word pairs 0.794 (5 folds). Verdict: with 8,453 training sentences a
-recurrent network comes close to word counts and does not beat them. About 80 seconds on two CPU
-cores shared with other work.
+0.799), with the parameters of the best of twelve evaluations. The mean probability of the three
+seeds has 0.786 (validation 0.807): the report calls it the ensemble. The most frequent class has
+0.50, and naive Bayes on words and word pairs, the baseline, 0.808 on the same 1,056 sentences
+(validation 0.813), of which an accuracy has an error of +- 0.024 by itself. About 80 seconds on one
+shared CPU core.
+
+Verdict: with 8,453 training sentences a recurrent network comes close to word counts and does not
+beat them. Tried, with the mean and the ensemble of three seeds on validation: weight decay 1.0,
+0.796 and 0.803; Adam's eps 1e-4, 0.792 and 0.796; word dropout 0.5, 0.796 and 0.810; 32 units,
+0.792 and 0.799; learning rate 1e-3 for ten epochs, 0.793 and 0.805; a residual block with a
+convolution over three words, 0.792 and 0.803. All of them lie within the noise of these settings,
+0.799 and 0.807: the accuracy in training goes on to 0.9, and that on validation stays at 0.8.
 """
 
 from lstm_jax import Experiment, Text
