@@ -20,7 +20,7 @@ from lstm_jax.optim import Cosine
 
 experiment = equal_terms(
     task=Images(reading="permuted", pool=2),
-    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "paragru"),
+    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "rglru", "slstm", "paragru"),
     total_epochs=1,
     batch_size=32,
     schedule=Cosine(warmup_steps=100),
