@@ -5,20 +5,22 @@
     python -m benchmarks.equal_terms recall --cell gru mingru     # these rows alone
     python -m benchmarks.equal_terms pixels --name pixels_34k --parameters 34000
 
-It takes the options of `lstm-jax run`; `--seed` means the seeds of the result. First trains
-`experiments/NAME.py`, whose grid has several learning rates and one seed. Then, for everything else
-that varies in it (the cell, as a rule), takes the rate with the best metric on validation and
-trains it with other seeds. The table has the test metric of these: the seed that chose the rate has
-no part in it. Where an experiment has one rate, there is nothing to choose, and the other seeds
-alone are trained. Each member lies in `runs/NAME/` with its SHA-256, and `lstm-jax reproduce` makes
-it again. The CSV file has the metric's name in the column `metric` and its mean in `score`. It says
-besides at which commit, on which processor and with which versions a row was trained, since its
-bits depend on these.
+It takes the options of `lstm-jax run` that say what is trained and where; the others are refused.
+`--seed` means the seeds of the result. First trains `experiments/NAME.py`, whose grid has several
+learning rates and one seed. Then, for everything else that varies in it (the cell, as a rule),
+takes the rate with the best metric on validation and trains it with other seeds. The table has the
+test metric of these: the seed that chose the rate has no part in it. Where an experiment has one
+rate, there is nothing to choose, and the other seeds alone are trained. Each member lies in
+`runs/NAME/` with its SHA-256, and `lstm-jax reproduce` makes it again. The CSV file has the
+metric's name in the column `metric` and its mean in `score`. It says besides at which commit, on
+which processor and with which versions a row was trained, since its bits depend on these.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,7 @@ from rich.console import Console
 
 from lstm_jax import Experiment, run
 from lstm_jax.cli.commands import Run
+from lstm_jax.cli.main import exit_codes
 from lstm_jax.cli.parse import parse
 from lstm_jax.errors import UserError
 from lstm_jax.report import tables
@@ -33,6 +36,10 @@ from lstm_jax.runs.files import write_csv
 from lstm_jax.runs.record import Record, read_run
 from lstm_jax.runs.results import Result
 from lstm_jax.runs.statistics import Summary, summarise
+
+PASSED_ON = "platform", "fallback", "checkpoint_every", "index"  # to every run
+# No report is written, so `--no-report` changes nothing.
+TAKEN = {"name", "study", "run_name", "runs_dir", "report", *PASSED_ON}
 
 
 def best_rates(results: Sequence[Result]) -> list[Experiment]:
@@ -102,27 +109,55 @@ def origin(record: Record) -> dict[str, str]:
     return {name: "; ".join(dict.fromkeys(values)) for name, values in columns.items()}
 
 
-def main() -> None:
-    """Trains both stages, prints the table, and writes it to `runs/NAME/equal_terms.csv`."""
-    parser = argparse.ArgumentParser(add_help=False)
+def parse_words(words: Sequence[str]) -> tuple[Run, list[int]]:
+    """Returns the command for the words of a command line, and the seeds of the result.
+
+    Raises UserError for a mistake, and for an option that would have no effect.
+    """
+    parser = argparse.ArgumentParser(prog="equal_terms", add_help=False, allow_abbrev=False)
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
-    options, words = parser.parse_known_args()
-    command = parse(["run", *words])
+    options, rest = parser.parse_known_args(words)
+    command = parse(["run", *rest])
     assert isinstance(command, Run)  # a word of `lstm-jax run` makes nothing else
-    command.prepare(words)
-    grid, name, runs_dir = command.study.experiment, command.stem, command.runs_dir
+    for field in dataclasses.fields(command):
+        if field.name not in TAKEN and getattr(command, field.name) != field.default:
+            raise UserError(
+                f"--{field.name.replace('_', '-')} is not for equal_terms; leave it out"
+            )
+    return command, options.seed
+
+
+def train(command: Run, result_seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Trains both stages and returns the rows of the table."""
+    settings: dict[str, Any] = {option: getattr(command, option) for option in PASSED_ON}
+    settings |= {"name": command.stem, "runs_dir": command.runs_dir}
+    grid = command.study.experiment
     members = list(grid.members())
     if len({member.learning_rate for member in members}) > 1:
-        outcome = run(command.study, name=name, runs_dir=runs_dir, console=Console())
+        outcome = run(command.study, **settings, console=Console())
         members = best_rates(outcome.members)
     rows = []
     for member in members:
-        seeds = with_seeds(member, options.seed)
-        outcome = run(seeds, name=name, runs_dir=runs_dir, silent=True)
-        here = row(grid, outcome.members, f"{name}/{outcome.directory.name}")
+        outcome = run(with_seeds(member, result_seeds), **settings, silent=True)
+        here = row(grid, outcome.members, f"{command.stem}/{outcome.directory.name}")
         rows.append(here | origin(read_run(outcome.directory)))
-    print(printed(rows), end="")
-    write_csv(runs_dir / name / "equal_terms.csv", rows)
+    return rows
+
+
+def main() -> None:
+    """Trains both stages, prints the table, and writes it to `runs/NAME/equal_terms.csv`.
+
+    A mistake is one line and an exit code, as of `lstm-jax`.
+    """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & {*words}:
+        print(__doc__)
+    with exit_codes(joined=False):
+        command, seeds = parse_words(words)
+        command.prepare(words)
+        rows = train(command, seeds)
+        print(printed(rows), end="")
+        write_csv(command.runs_dir / command.stem / "equal_terms.csv", rows)
 
 
 if __name__ == "__main__":

@@ -269,6 +269,18 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
     assert row["block.expand"] == ""  # which a plain block does not have
 
 
+def test_equal_terms_takes_options_that_say_what_is_trained_and_refuses_the_others():
+    words = ["long_adding", "--seed", "4", "5", "--cell", "gru", "--name", "mine", "--no-report"]
+    command, seeds = equal_terms.parse_words([*words, "--task.length", "20", "--no-index"])
+    assert (seeds, command.stem, command.index) == ([4, 5], "mine", False)
+    assert {member.cell for member in command.study.experiment.members()} == {"gru"}
+    for option in (["--shard", "1/2"], ["--max-minutes", "1"], ["--processes", "2"], ["--join"]):
+        with pytest.raises(UserError, match=f"{option[0]} is not for equal_terms"):
+            equal_terms.parse_words([*words, *option])
+    with pytest.raises(UserError, match="no option --see"):
+        equal_terms.parse_words([*words, "--see", "3"])
+
+
 @pytest.mark.parametrize(
     "name",
     ["eras_mackey_glass", "eras_python", "inside_the_block", "ladder", "long_adding", "pixels",
