@@ -221,6 +221,26 @@ def test_the_slstm_stays_finite_where_its_exponentials_would_not():
     assert np.isfinite(gradient).all()
 
 
+def test_the_gradient_by_hand_of_the_slstm_is_that_of_its_formula_at_any_state():
+    """A state that no time step has made, such as a decoder's first one, may hold any n."""
+    cell, draw = get_cell("slstm"), np.random.default_rng(0).normal
+    z_BG, (c, m, h, *dstate) = draw(size=(4, 32)), draw(size=(7, 4, 8))
+    n = np.array([0, 0.3, -2, 1.5])[:, None] * np.ones((4, 8))
+    state = np.where(n == 0, 0, c), n, m, h
+
+    def both(z_BG, state, dstate):
+        _, vjp = jax.vjp(lambda z, state: cell.pointwise(z, state, {}), z_BG, state)
+        new, derivatives, residuals = cell.pointwise_fwd(z_BG, state)
+        ours = cell.pointwise_bwd(jnp.hstack(derivatives), residuals, dstate)
+        return ours, vjp(dstate), new[1]
+
+    with jax.enable_x64(True):
+        (dz_BG, dbefore), (expected, before), n = fast_jit(both)(z_BG, state, tuple(dstate))
+        assert_close((dz_BG, dbefore[:3]), (expected, before[:3]), 1e-12)
+        assert not np.asarray(before[3]).any()  # h, for which ours has None
+    assert {*np.unique(np.asarray(n) < 1)} == {False, True}
+
+
 def numbers(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 

@@ -84,7 +84,7 @@ def run_linear(
         assert states is not None
         h_TBH = cell.read_out(states, z_TBG, extra)
     if h_TBH is not None and lengths_B is None:
-        return h_TBH, (*last, h_TBH[-1])  # it costs no product, and has the bits of one
+        return h_TBH, (*last, h_TBH[-1])  # computed already, with the bits of the product below
     h_BH = cell.read_out(tuple(h[None] for h in last), last_z_BG[None], extra)[0]
     if lengths_B is not None:
         h_BH = jnp.where((lengths_B > 0)[:, None], h_BH, initial[-1])

@@ -69,8 +69,11 @@ def _pointwise(z_BG: jax.Array, state: State, extra: Extra) -> State:
 def _pointwise_fwd(z_BG: jax.Array, before: State) -> tuple[State, State, State]:
     """Returns the new state, derivatives, and residuals.
 
-    With m' = log sigmoid(f) + m the factor of the old state is 1, otherwise that of the new input:
-    so one of the two depends on i - m', and i and log sigmoid(f) + m act with opposite signs.
+    Where m' is log sigmoid(f) + m, the factor of the old state is 1, and where m' is i, that of the
+    new input. The other factor depends on the difference of the two alone: so the derivatives of c
+    and n by log sigmoid(f) + m are those by i with the opposite sign. Where both are equal, m' is
+    taken for log sigmoid(f) + m.
+
     The derivatives are those of the new c by i, of log sigmoid(f) by f, of c by z and of h by o.
     The residuals are the derivatives of the new n by i, of the new m by i, of the new c by the old
     one, and of h by the new c and n.
