@@ -1,7 +1,7 @@
 """What cells cost: time and memory of training one layer alone.
 
-    python -m benchmarks.costs             # two minutes; prints a table in Markdown
-    python -m benchmarks.costs --write     # writes it for docs/comparison.md as well
+    python -m benchmarks.costs             # two minutes; prints two tables in Markdown
+    python -m benchmarks.costs --write     # writes docs/comparison/cost*.csv as well
 
 The layer reads 196 time steps in microbatches of 16 examples. The time is the CPU time of one, for
 which all cells take turns in one process, so that other programs on the machine change their ratios
@@ -51,7 +51,7 @@ def measure(units: Mapping[str, int], rounds: int = ROUNDS) -> list[dict[str, fl
 
 
 def main() -> None:
-    """Measures, prints what has a table in docs/comparison.md, and writes both tables if asked."""
+    """Measures, prints both tables in Markdown, and writes them if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="write docs/comparison/cost*.csv")
     options = parser.parse_args()
@@ -60,6 +60,7 @@ def main() -> None:
     rows = [(row["cell"], row["hidden_size"], f"{row['times_gru']:.2f}") for row in costs]
     print(tables.markdown(("cell", "units", "time of a training step, GRU = 1"), rows), end="")
     by_width = [row for width in WIDTHS for row in measure(dict.fromkeys(YEARS, width))]
+    print("\n" + tables.markdown([*by_width[0]], [[*row.values()] for row in by_width]), end="")
     if options.write:
         write_csv(TABLES / "cost.csv", costs)
         write_csv(TABLES / "cost_by_width.csv", by_width)
