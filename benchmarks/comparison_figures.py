@@ -53,11 +53,11 @@ class Task(NamedTuple):
 
 
 TASKS = (
-    Task("state of a group", "state_tracking", 0.19, True, {"task.problem": "s3"}),
+    Task("state tracking, S3", "state_tracking", 0.19, True, {"task.problem": "s3"}),
     Task("selective copying", "selective_copying", 0.066, True),
     Task("the same, two blocks", "inside_the_block", 0.066, True),
-    Task("values of keys", "recall", 0.037, True),
-    Task("pixels of digits", "pixels", 0.114, True),
+    Task("associative recall", "recall", 0.037, True),
+    Task("permuted MNIST", "pixels", 0.114, True),
     Task("adding", "long_adding", 0.178),
     Task("Mackey-Glass", "eras_mackey_glass", 1.0),
     Task("NYSE volume", "eras_nyse", 0.896),
@@ -93,7 +93,7 @@ class Dots(NamedTuple):
 
 
 def short(value: float) -> str:
-    """Returns a number in four letters: with two decimals, or, of a small one, its size."""
+    """Returns a number in few characters: with two decimals, or below 0.01 as a power of ten."""
     return f"{value:.2f}" if value >= 0.01 else _without_zero(f"{value:.0e}")
 
 
@@ -105,7 +105,7 @@ def _without_zero(number: str) -> str:
 def draw_head() -> Drawing:
     """Returns the figure of cells by task: a row for each cell, and one that is trivial.
 
-    Bold are the best mean of a task, and those whose intervals meet its interval.
+    The best mean of a task is bold, and so are all whose interval meets that of the best.
     """
     colours, notes, bold = [], [], set()
     for column, task in enumerate(TASKS):
@@ -180,7 +180,7 @@ def draw_variants() -> Drawing | None:
         _panel_heights(every, heights)
         for each, (name, kinds) in zip(every, panels.items(), strict=True):
             is_error = name == "long_adding"
-            label = "squared error, adding" if is_error else "accuracy, pixels of digits"
+            label = "squared error, adding" if is_error else "accuracy, pixels of MNIST"
             _scores_in_rows(each, kinds, COLOURS, label, TRIVIAL[name])
             if is_error:
                 plots.logarithmic(each)
@@ -323,10 +323,10 @@ def _scores_in_rows(
     label: str,
     trivial: float = math.nan,
 ) -> None:
-    """Draws the scores of each kind in rows of cells."""
+    """Draws the scores of each kind in rows of cells. Raises ValueError for too few colours."""
     nothing, cells = Score(math.nan, math.nan), _cells_in(kinds)
     dots = []
-    for colour, (kind, scores) in zip(colours, kinds.items(), strict=False):
+    for colour, (kind, scores) in zip(colours[: len(kinds)], kinds.items(), strict=True):
         columns = zip(*(scores.get(cell, nothing) for cell in cells), strict=True)
         dots.append(Dots(kind, colour, *columns))
     _dots_in_rows(axes, _dated(cells), dots, label, trivial)

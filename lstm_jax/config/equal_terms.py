@@ -24,7 +24,7 @@ RECIPE = MappingProxyType(
 
 
 def equal_terms(**values: Any) -> Experiment:
-    """Returns an experiment with the recipe above and these values, which go before the recipe's.
+    """Returns an experiment with these values, and the recipe above for all fields they leave out.
 
     `python -m benchmarks.equal_terms` makes a table of it. Raises UserError as `Experiment` does.
     """

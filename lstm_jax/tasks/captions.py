@@ -40,8 +40,8 @@ class Captions(Seq2SeqTask):
     )
     reading: Axis[str] = axis(
         "rows",
-        "what a time step reads: a row or a column of the scene; pictures that stand beside each "
-        "other are one after the other in `columns`",
+        "what a time step reads: a row or a column of the scene; `columns` reads pictures that "
+        "stand beside each other one after the other",
         choices=lambda: ("rows", "columns"), setting=True,
     )  # fmt: skip
 

@@ -85,8 +85,9 @@ def answer_figures(
 
 
 def ensemble_row(trained: TrainedModel, texts: LabelledTexts) -> list[list[str]]:
-    """Returns the row of an ensemble in a table of models: its answer is the mean of the class
-    probabilities of all finished seeds of this model's setting. Returns no row for a single seed.
+    """Returns the row of an ensemble in a table of models. It answers with the class whose
+    probability, averaged over all finished seeds of this model's setting, is the highest. Returns
+    no row for a single seed.
     """
     models = [*trained.over_seeds()]
     if len(models) == 1:
