@@ -18,7 +18,7 @@ from lstm_jax.config.equal_terms import equal_terms
 
 experiment = equal_terms(
     task=Language(length=128),
-    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "slstm", "paragru"),
+    cell=("rnn", "lstm", "gru", "indrnn", "lru", "mingru", "rglru", "slstm", "paragru"),
     parameters=34_000,
     total_steps=1_500,
     batch_size=32,

@@ -19,7 +19,7 @@ from lstm_jax.config.equal_terms import equal_terms
 
 experiment = equal_terms(
     task=SelectiveCopying(length=64),
-    cell=("slstm", "mingru", "lru", "gru", "lstm", "rnn"),
+    cell=("slstm", "rglru", "mingru", "lru", "indrnn", "gru", "lstm", "rnn"),
     layers=2,
     block=Residual(norm="layer", gate="glu"),
     total_steps=2_000,
