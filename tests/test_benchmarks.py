@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from benchmarks import (
     table,
 )
 from benchmarks import comparison_figures as figures
-from benchmarks.comparison_tables import DOCS, TABLES, YEARS, read_scores, read_table
+from benchmarks.comparison_tables import DOCS, TABLES, YEARS, Score, read_scores, read_table
 from benchmarks.registry import CEILING, ONE_CORE, OURS, Peer
 from benchmarks.rounds import Turns, in_turn, measure
 from benchmarks.table import Measured, disagreements, draw, ratios, remarks, spread
@@ -269,6 +270,30 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
     assert row["block.expand"] == ""  # which a plain block does not have
 
 
+def test_equal_terms_trains_a_grid_and_then_the_best_rate_of_each_cell_with_fresh_seeds(
+    monkeypatch,
+):
+    trained = []
+
+    def run(experiment, **_):
+        trained.append(experiment if isinstance(experiment, Experiment) else experiment.experiment)
+        members = list(made_up_record(trained[-1]).results.values())
+        return SimpleNamespace(members=members, directory=Path(trained[-1].digest))
+
+    monkeypatch.setattr(equal_terms, "run", run)
+    monkeypatch.setattr(equal_terms, "read_run", lambda directory: directory)
+    monkeypatch.setattr(equal_terms, "origin", lambda record: {"commit": "none"})
+    words = ["long_adding", "--cell", "gru", "rnn"]
+    command, seeds = equal_terms.parse_words([*words, "--seed", "0", "1"])
+    rows = equal_terms.train(command, seeds)
+    grid, *fresh = trained
+    assert [(each.cell, each.seed) for each in fresh] == [("gru", (0, 1)), ("rnn", (0, 1))]
+    assert {row["run"] for row in rows} == {f"long_adding/{each.digest}" for each in fresh}
+    assert grid.seed == 100
+    equal_terms.train(*equal_terms.parse_words([*words, "--learning-rate", "0.1"]))
+    assert [each.seed for each in trained[3:]] == [(0, 1, 2)] * 2  # there is nothing to choose
+
+
 def test_equal_terms_takes_options_that_say_what_is_trained_and_refuses_the_others():
     words = ["long_adding", "--seed", "4", "5", "--cell", "gru", "--name", "mine", "--no-report"]
     command, seeds = equal_terms.parse_words([*words, "--task.length", "20", "--no-index"])
@@ -312,6 +337,12 @@ def test_half_a_width_has_one_digit_or_two():
     scores = (0.10066, 0.04121), (0.7718, 0.016), (3.1e-5, 7.8e-6), (12.3, 4.4)
     texts = ["0.10 ± 0.04", "0.772 ± 0.016", "0.000031 ± 0.000008", "12 ± 4"]
     assert [in_page(score) for score in scores] == texts
+
+
+def test_intervals_meet_where_they_have_a_number_in_common():
+    score, near, far = Score(1.0, 0.1), Score(1.15, 0.1), Score(0.75, 0.1)
+    assert [score.meets(other) for other in (score, near, far)] == [True, True, False]
+    assert [other.meets(score) for other in (near, far)] == [True, False]
 
 
 def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():

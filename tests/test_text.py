@@ -400,8 +400,9 @@ def test_a_sentence_is_answered_and_the_belief_moves_word_by_word(trained, tmp_p
         model.stream()
 
 
-def test_the_report_shows_texts_and_simpler_models(trained):
+def test_the_report_shows_texts_an_ensemble_and_simpler_models(trained, monkeypatch):
     model, dataset, _ = trained
+    monkeypatch.setattr(TrainedModel, "over_seeds", lambda self: iter([self, self]))
     elements = {each.name: each for each in answer_figures(model, dataset, "seed 0")}
     assert {"examples", "belief", "confusion", "simpler"} <= elements.keys()
     for table in (elements["examples"], elements["belief"], elements["simpler"]):
@@ -411,7 +412,8 @@ def test_the_report_shows_texts_and_simpler_models(trained):
     # The belief after the last word is the probability of the answer.
     sure = float(elements["belief"].rows[-1][1])
     assert answer == f"{label if sure > 0.5 else 1 - int(label)} ({max(sure, 1 - sure):.0%})"
-    trivial, bayes = elements["simpler"].rows
+    ensemble, trivial, bayes = elements["simpler"].rows
+    assert ensemble[0].startswith("ensemble of 2 seeds")
     assert trivial[2] == f"{model.member.task.trivial_score(dataset):.3f}"
     assert 0.5 < float(bayes[2]) <= 1
 

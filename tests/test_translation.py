@@ -30,6 +30,7 @@ from lstm_jax.predict import decode, sequence
 from lstm_jax.predict.answers import Sentences
 from lstm_jax.predict.predict import PredictOptions
 from lstm_jax.predict.trained import TrainedModel
+from lstm_jax.report.figures import sequences
 from lstm_jax.report.page import answer_figures
 from lstm_jax.tasks.task import Inputs
 from lstm_jax.train.placement import Placement, build_programs
@@ -405,13 +406,20 @@ def test_a_scene_is_read_by_rows_or_by_columns():
         np.testing.assert_array_equal(x_TBI, array.swapaxes(0, 1).astype(np.float32) / 255)
 
 
-def test_the_report_of_captions_shows_scenes_and_scores_also_of_empty_sentences():
-    task = Captions(num_scenes=50)
-    dataset = task.load(say_nothing)
+def test_the_report_of_captions_shows_scenes_and_scores_also_of_empty_sentences(monkeypatch):
+    task = Captions(num_scenes=50, reading="columns")
+    dataset, sources, draw = task.load(say_nothing), [], sequences.attention_figures
+
+    def noted(trained, examples, written, time_steps, label):
+        sources.extend(time_steps)
+        return draw(trained, examples, written, time_steps, label)
+
+    monkeypatch.setattr(sequences, "attention_figures", noted)
     few = dataset._replace(test={name: array[:8] for name, array in dataset.test.items()})
     model = zero_model(Experiment(task=task, hidden_size=4), dataset.metadata)
     shown = {each.name: each for each in answer_figures(model, few, "seed 0")}
     assert list(shown) == ["captions", "quality", "scenes"]  # no attention of an empty sentence
+    assert {len(source) for source in sources} == {few.test["scenes"].shape[2]}
     assert {row[0] for row in shown["captions"].rows} == {""}
     correct = decode.texts(few.test["target"], dataset.metadata, "target")
     assert [row[1] for row in shown["captions"].rows] == correct[:5]
