@@ -69,6 +69,7 @@ TASKS = (
 VARIANTS = {
     "pixels": {
         "pixels": "16,000 parameters, shuffled",
+        "pixels_minutes": "the same, a GRU's time",
         "pixels_34k": "34,000, shuffled",
         "pixels_sequential": "16,000, in order",
     },
