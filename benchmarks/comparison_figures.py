@@ -155,12 +155,11 @@ def draw_blocks() -> Drawing:
     return draw(paint, grid=(2, 1), size=(WIDTH, sum(heights) / 2))
 
 
-def draw_variants() -> Drawing | None:
+def draw_variants() -> Drawing:
     """Returns the figure of one task at several sizes, readings or lengths, a panel for each task.
 
     Draws every table whose name begins with that of the task, one that is not in `VARIANTS` by its
-    file's name, and prints which of `VARIANTS` are missing. Returns None where no task has a second
-    table.
+    file's name, and prints which of `VARIANTS` are missing.
     """
     panels = {}
     for name in VARIANTS:
@@ -169,17 +168,13 @@ def draw_variants() -> Drawing | None:
             print(f"{missing}.csv is not in {TABLES}: comparison/variants.png has none of it")
         names = [*(each for each in VARIANTS[name] if each in found),
                  *sorted(found - VARIANTS[name].keys())]  # fmt: skip
-        if len(names) > 1:
-            labels = (VARIANTS[name].get(each, each) for each in names)
-            panels[name] = dict(zip(labels, map(read_scores, names), strict=True))
-    if not panels:
-        return None
+        labels = (VARIANTS[name].get(each, each) for each in names)
+        panels[name] = dict(zip(labels, map(read_scores, names), strict=True))
     heights = [1.2 + 0.3 * len(_cells_in(kinds)) for kinds in panels.values()]
 
-    def paint(axes: Axes | Sequence[Axes]) -> None:
-        every = [axes] if isinstance(axes, Axes) else axes
-        _panel_heights(every, heights)
-        for each, (name, kinds) in zip(every, panels.items(), strict=True):
+    def paint(axes: Sequence[Axes]) -> None:
+        _panel_heights(axes, heights)
+        for each, (name, kinds) in zip(axes, panels.items(), strict=True):
             is_error = name == "long_adding"
             label = "squared error, adding" if is_error else "accuracy, pixels of MNIST"
             _scores_in_rows(each, kinds, COLOURS, label, TRIVIAL[name])
@@ -285,7 +280,7 @@ def draw_errors() -> Drawing:
     return draw(paint, grid=(len(panels), 1), size=(WIDTH, 2.4))
 
 
-FIGURES: dict[str, Callable[[], Drawing | None]] = {
+FIGURES: dict[str, Callable[[], Drawing]] = {
     "comparison.png": draw_head,
     "comparison/blocks.png": draw_blocks,
     "comparison/variants.png": draw_variants,
@@ -307,6 +302,8 @@ def _cells_in(kinds: Mapping[str, Mapping[str, Score]]) -> list[str]:
     Raises ValueError for a cell without one, which no figure would show.
     """
     cells = {cell for scores in kinds.values() for cell in scores}
+    if unknown := cells - YEARS.keys():
+        raise ValueError(f"comparison_tables.YEARS has no year of {', '.join(sorted(unknown))}")
     return sorted(cells, key=[*YEARS].index)
 
 
@@ -369,8 +366,7 @@ def main() -> None:
     """Draws all figures."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for name, figure in FIGURES.items():
-        if (drawing := figure()) is not None:
-            write_bytes(DOCS / name, drawing.to_bytes("png"))
+        write_bytes(DOCS / name, figure().to_bytes("png"))
 
 
 if __name__ == "__main__":

@@ -393,17 +393,20 @@ def test_the_figure_of_variants_has_every_table_and_names_those_that_are_missing
         (tmp_path / f"{name}.csv").write_text((TABLES / f"{name}.csv").read_text())
     monkeypatch.setattr(comparison_tables, "TABLES", tmp_path)
     monkeypatch.setattr(figures, "TABLES", tmp_path)
-    assert figures.draw_variants() is None
-    assert capsys.readouterr().out.count(" is not in ") == 4
     head, *rows = (tmp_path / "pixels.csv").read_text().splitlines()
     for name, kept in (("pixels_34k", rows[:3]), ("pixels_of_its_own", rows[4:5])):
         (tmp_path / f"{name}.csv").write_text("\n".join([head, *kept]))
-    dots = drawn(figures.draw_variants())
+    pixels, _ = figures.draw_variants().canvas.axes
+    dots = {each.get_label(): each.lines[0].get_xydata() for each in pixels.containers}
     counts = {name: sum(np.isfinite(points[:, 0])) for name, points in dots.items()}
-    first, second = [*figures.VARIANTS["pixels"].values()][:2]
+    labels = figures.VARIANTS["pixels"]
+    first, second = labels["pixels"], labels["pixels_34k"]
     assert counts == {first: len(rows), second: 3, "pixels_of_its_own": 1}
     assert "pixels_sequential.csv is not in" in (said := capsys.readouterr().out)
-    assert "pixels_34k" not in said
+    assert (said.count(" is not in "), "pixels_34k" in said) == (4, False)
+    (tmp_path / "pixels_own.csv").write_text("\n".join([head, rows[0].replace("rnn", "mine")]))
+    with pytest.raises(ValueError, match="has no year of mine"):
+        figures.draw_variants()
 
 
 def test_the_figure_of_blocks_has_a_dot_for_each_score():
