@@ -309,7 +309,7 @@ def test_equal_terms_takes_options_that_say_what_is_trained_and_refuses_the_othe
 @pytest.mark.parametrize(
     "name",
     ["eras_mackey_glass", "eras_python", "inside_the_block", "ladder", "long_adding", "pixels",
-     "recall", "selective_copying", "time_scales"],
+     "recall", "selective_copying", "state_tracking", "time_scales"],
 )  # fmt: skip
 def test_a_row_of_a_table_is_a_run_of_its_experiment_file(name):
     """A change of the recipe that they share would leave their tables without a source."""
