@@ -15,7 +15,7 @@ neither (0.491 +- 0.016 and 0.169 +- 0.015), and so do minGRU (0.51 and 0.18), R
 1) print 100 for LSTM and GRU, 90 for ParaGRU and 57 for Mamba-2 on a walk around a ring, and 40 and
 36 for the latter two on A5. Verdict: to follow a state over the order of symbols a cell has to read
 its state; one weight a unit is enough for parity where gates or a tanh read it, and not for a group
-whose order matters. About eleven minutes on one shared CPU core.
+whose order matters. About 11 minutes on one shared CPU core.
 """
 
 from lstm_jax import StateTracking
