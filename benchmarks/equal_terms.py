@@ -32,6 +32,7 @@ from lstm_jax.cli.main import exit_codes
 from lstm_jax.cli.parse import parse
 from lstm_jax.errors import UserError
 from lstm_jax.report import tables
+from lstm_jax.report.curves import setting_name
 from lstm_jax.runs.files import write_csv
 from lstm_jax.runs.record import Record, read_run
 from lstm_jax.runs.results import Result
@@ -137,7 +138,11 @@ def train(command: Run, result_seeds: Sequence[int]) -> list[dict[str, Any]]:
         outcome = run(command.study, **settings, console=Console())
         members = best_rates(outcome.members)
     rows = []
-    for member in members:
+    for number, member in enumerate(members, start=1):
+        setting, seeds = setting_name(grid, member), " ".join(map(str, result_seeds))
+        print(
+            f"row {number} of {len(members)}: {setting or command.stem}, seeds {seeds}", flush=True
+        )
         outcome = run(with_seeds(member, result_seeds), **settings, silent=True)
         here = row(grid, outcome.members, f"{command.stem}/{outcome.directory.name}")
         rows.append(here | origin(read_run(outcome.directory)))

@@ -271,7 +271,7 @@ def test_equal_terms_takes_the_best_rate_of_each_cell_and_other_seeds():
 
 
 def test_equal_terms_trains_a_grid_and_then_the_best_rate_of_each_cell_with_fresh_seeds(
-    monkeypatch,
+    monkeypatch, capsys
 ):
     trained = []
 
@@ -290,6 +290,8 @@ def test_equal_terms_trains_a_grid_and_then_the_best_rate_of_each_cell_with_fres
     assert [(each.cell, each.seed) for each in fresh] == [("gru", (0, 1)), ("rnn", (0, 1))]
     assert {row["run"] for row in rows} == {f"long_adding/{each.digest}" for each in fresh}
     assert grid.seed == 100
+    *_, said = capsys.readouterr().out.splitlines()
+    assert said == f"row 2 of 2: cell rnn, learning rate {fresh[1].learning_rate}, seeds 0 1"
     equal_terms.train(*equal_terms.parse_words([*words, "--learning-rate", "0.1"]))
     assert [each.seed for each in trained[3:]] == [(0, 1, 2)] * 2  # there is nothing to choose
 
