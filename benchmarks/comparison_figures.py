@@ -81,7 +81,17 @@ VARIANTS = {
 }
 WIDTH = 4.6  # inches of a figure that can be read on a phone
 SMALL = 9  # points
+LENGTHS = "40", "256"  # symbols: as in training, and the longest
 TRIVIAL = {task.table: task.trivial for task in TASKS}
+
+
+class Column(NamedTuple):
+    """A column of a figure: the score of each cell, and that of the best answer without a model."""
+
+    head: str
+    scores: Mapping[str, Score]
+    trivial: float
+    higher_is_better: bool
 
 
 class Dots(NamedTuple):
@@ -104,31 +114,32 @@ def _without_zero(number: str) -> str:
 
 
 def draw_head() -> Drawing:
-    """Returns the figure of cells by task: a row for each cell, and one that is trivial.
-
-    The best mean of a task is bold, and so are all whose interval meets that of the best.
+    """Returns the figure of cells by task: a row for each cell, and one that is trivial, with what
+    a training step costs in the last column.
     """
-    colours, notes, bold = [], [], set()
-    for column, task in enumerate(TASKS):
-        scores, nothing = task.read(), Score(math.nan, 0.0)
-        means = [scores.get(cell, nothing).mean for cell in YEARS]
-        colours.append([*shares(means, task.higher_is_better, task.trivial), 0.0])
-        notes.append([short(scores[cell].mean) if cell in scores else "" for cell in YEARS])
-        notes[-1].append(short(task.trivial))
-        by_mean = sorted(scores.values(), reverse=task.higher_is_better)
-        bold |= {
-            (row, column)
-            for row, cell in enumerate(YEARS)
-            if cell in scores and scores[cell].meets(by_mean[0])
-        }
+    columns = [
+        Column(f"{task.head} {'↑' if task.higher_is_better else '↓'}", task.read(), task.trivial,
+               task.higher_is_better)
+        for task in TASKS
+    ]  # fmt: skip
     costs = {row["cell"]: short(float(row["times_gru"])) for row in read_table("cost")}
-    colours.append([math.nan] * len(notes[0]))
-    notes.append([*(costs.get(cell, "") for cell in YEARS), ""])
-    heads = [f"{task.head} {'↑' if task.higher_is_better else '↓'}" for task in TASKS]
-    heads.append("time, GRU = 1")
-    rows = [*_dated(YEARS), "trivial"]
-    size = 1.55 + 0.43 * len(heads), 1.5 + 0.29 * len(rows)
-    return draw(plots.result_map, np.array(colours).T, notes, rows, heads, bold, 10, 55, size=size)
+    return _score_map(columns, [*YEARS], {"time, GRU = 1": costs})
+
+
+def draw_lengths() -> Drawing:
+    """Returns the figure of state tracking by length: problems at the trained length and beyond."""
+    scores: dict[tuple[str, str], dict[str, Score]] = {}
+    trivial = {}
+    for row in read_table("state_tracking_lengths"):
+        key = row["task.problem"], row["length"]
+        if row["length"] in LENGTHS:
+            scores.setdefault(key, {})[row["cell"]] = score_of(row)
+            trivial[key] = float(row["trivial"])
+    columns = [
+        Column(f"{problem}, {length}", of_cell, trivial[problem, length], True)
+        for (problem, length), of_cell in scores.items()
+    ]
+    return _score_map(columns, _cells_in({column.head: column.scores for column in columns}))
 
 
 def draw_blocks() -> Drawing:
@@ -282,6 +293,7 @@ def draw_errors() -> Drawing:
 
 FIGURES: dict[str, Callable[[], Drawing]] = {
     "comparison.png": draw_head,
+    "comparison/lengths.png": draw_lengths,
     "comparison/blocks.png": draw_blocks,
     "comparison/variants.png": draw_variants,
     "comparison/time_scales.png": draw_time_scales,
@@ -289,6 +301,37 @@ FIGURES: dict[str, Callable[[], Drawing]] = {
     "comparison/costs.png": draw_costs,
     "comparison/error.png": draw_errors,
 }
+
+
+def _score_map(
+    columns: Sequence[Column],
+    cells: Sequence[str],
+    more: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> Drawing:
+    """Returns a figure of scores, with a row for each cell and one that is trivial.
+
+    The best mean of a column is bold, and so are all whose interval meets that of the best. `more`
+    has columns of text, without colours.
+    """
+    colours, notes, bold, nothing = [], [], set(), Score(math.nan, 0.0)
+    for number, (_, scores, trivial, higher_is_better) in enumerate(columns):
+        means = [scores.get(cell, nothing).mean for cell in cells]
+        colours.append([*shares(means, higher_is_better, trivial), 0.0])
+        notes.append([short(scores[cell].mean) if cell in scores else "" for cell in cells])
+        notes[-1].append(short(trivial))
+        best, *_ = sorted(scores.values(), reverse=higher_is_better)
+        bold |= {
+            (row, number)
+            for row, cell in enumerate(cells)
+            if cell in scores and scores[cell].meets(best)
+        }
+    for texts in more.values():
+        colours.append([math.nan] * (len(cells) + 1))
+        notes.append([*(texts.get(cell, "") for cell in cells), ""])
+    heads = [*(column.head for column in columns), *more]
+    rows = [*_dated(cells), "trivial"]
+    size = 1.55 + 0.43 * len(heads), 1.5 + 0.29 * len(rows)
+    return draw(plots.result_map, np.array(colours).T, notes, rows, heads, bold, 10, 55, size=size)
 
 
 def _dated(cells: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from trained_runs import made_up_record
+from trained_runs import TINY, made_up_record, quiet
 
 from benchmarks import (
     compare,
@@ -18,6 +18,7 @@ from benchmarks import (
     device,
     equal_terms,
     exports,
+    lengths,
     numerics,
     process,
     table,
@@ -40,10 +41,11 @@ from benchmarks.task import (
     spans,
     weights_file,
 )
-from lstm_jax import Experiment
+from lstm_jax import Experiment, StateTracking, run
 from lstm_jax.config.blocks import Plain, Residual
 from lstm_jax.config.experiment_files import load_study
 from lstm_jax.errors import UserError
+from lstm_jax.runs.files import write_csv
 
 HERE = str(Path(__file__).parent)
 PAGE = (DOCS / "comparison.md").read_text()
@@ -294,6 +296,27 @@ def test_equal_terms_trains_a_grid_and_then_the_best_rate_of_each_cell_with_fres
     assert said == f"row 2 of 2: cell rnn, learning rate {fresh[1].learning_rate}, seeds 0 1"
     equal_terms.train(*equal_terms.parse_words([*words, "--learning-rate", "0.1"]))
     assert [each.seed for each in trained[3:]] == [(0, 1, 2)] * 2  # there is nothing to choose
+
+
+def test_lengths_scores_each_member_at_each_length_as_a_run_does_at_its_own(tmp_path):
+    task = StateTracking(problem="parity", length=5)
+    seeds = Experiment(task=task, cell="rnn", seed=(0, 1, 2), **TINY, total_steps=4)
+    outcome = run(seeds, name="parity", runs_dir=tmp_path, silent=True)
+    name = f"parity/{outcome.directory.name}"
+    table = [equal_terms.row(seeds, outcome.members, name)]
+    write_csv(tmp_path / "parity" / "equal_terms.csv", table)
+    (trained,) = lengths.read_rows(tmp_path / "parity")
+    same, longer = lengths.score_row(trained, tmp_path, (5, 9), quiet())
+    assert [each["length"] for each in (same, longer)] == [5, 9]
+    assert same["each_seed"] == trained["each_seed"] != longer["each_seed"]
+    assert (str(same["score"]), str(same["half_width"])) == (
+        trained["score"],
+        trained["half_width"],
+    )
+    assert (longer["cell"], longer["metric"]) == ("rnn", "accuracy")
+    assert 0.4 < same["trivial"] < 0.6
+    with pytest.raises(UserError, match=r"benchmarks.equal_terms makes it"):
+        lengths.read_rows(tmp_path)
 
 
 def test_equal_terms_takes_options_that_say_what_is_trained_and_refuses_the_others():
