@@ -7,8 +7,10 @@ text on each line. Expect a test accuracy of 0.782 +- 0.009 (95 % interval, 5 se
 0.795), with the parameters of the best of twelve evaluations. The mean probability of the five
 seeds has 0.794 (validation 0.814): the report calls it the ensemble. The most frequent class has
 0.50, and naive Bayes on words and word pairs, the baseline, 0.808 on the same 1,056 sentences
-(validation 0.813). So few sentences leave an accuracy uncertain by +- 0.024. About 1.2 minutes of
-CPU time on one core, which other work shared.
+(validation 0.813). So few sentences leave an accuracy uncertain by +- 0.024. Published, ten-fold
+over 10,662 sentences of this kind: 0.761 for a convolutional network without pre-trained word
+vectors and 0.815 with them, 0.790 for naive Bayes and 0.794 for it with a support vector machine
+(Kim, 2014, table 2). About 1.2 minutes of CPU time on one core, which other work shared.
 
 Verdict: with 8,453 training sentences a recurrent network comes close to word counts and does not
 beat them. Word dropout was chosen on validation, by the ensemble of three other seeds, whose mean
