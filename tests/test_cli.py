@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lstm_jax import Experiment, Images
-from lstm_jax.cli.commands import COMMANDS, Command
+from lstm_jax.cli.command import Command
+from lstm_jax.cli.commands import COMMANDS
 from lstm_jax.cli.main import main
 from lstm_jax.cli.parse import ALIASES, parse
 from lstm_jax.config.experiment_files import load_study

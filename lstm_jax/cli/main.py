@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lstm_jax.api import console_layout
-from lstm_jax.cli.commands import OnDevice
+from lstm_jax.cli.command import OnDevice
 from lstm_jax.cli.parse import parse
 from lstm_jax.errors import (
     DivergedError,

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lstm_jax.cli.commands import COMMANDS, Command, OnRun, OnStudy, Score
+from lstm_jax.cli.command import Command, OnRun, OnStudy
+from lstm_jax.cli.commands import COMMANDS, Score
 from lstm_jax.components import tables
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.config.experiment_files import experiment_names, load_study, name_all_experiments
