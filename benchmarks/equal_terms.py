@@ -4,6 +4,7 @@
     python -m benchmarks.equal_terms recall --seed 0 1 2 3 4
     python -m benchmarks.equal_terms recall --cell gru mingru     # these rows alone
     python -m benchmarks.equal_terms pixels --name pixels_34k --parameters 34000
+    python -m benchmarks.equal_terms pixels --gru-time            # as long as a GRU takes
 
 It takes the options of `lstm-jax run` that say what is trained and where; the others are refused.
 `--seed` means the seeds of the result. First trains `experiments/NAME.py`, whose grid has several
@@ -14,6 +15,9 @@ rate, there is nothing to choose, and the other seeds alone are trained. Each me
 `runs/NAME/` with its SHA-256, and `lstm-jax reproduce` makes it again. The CSV file has the
 metric's name in the column `metric` and its mean in `score`. It says besides at which commit, on
 which processor and with which versions a row was trained, since its bits depend on these.
+
+`--gru-time` makes the table of equal time: rates are chosen as before, and then each row trains as
+many steps as a GRU's time allows, by the costs in `docs/comparison/cost.csv`.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.comparison_tables import read_table
 from lstm_jax import Experiment, run
 from lstm_jax.cli.commands import Run
 from lstm_jax.cli.main import exit_codes
@@ -63,6 +68,22 @@ def with_seeds(member: Experiment, seeds: Sequence[int]) -> Experiment:
         raise UserError(f"seed: {member.seed} has chosen the rate; give others than it")
     width = {} if member.parameters is None else {"parameters": member.parameters}
     return member.replace({"seed": tuple(seeds), **width})
+
+
+def in_gru_time(member: Experiment) -> Experiment:
+    """Returns a member with as many steps as its cell takes in the time of a GRU's.
+
+    Raises UserError where `docs/comparison/cost.csv` does not know what the cell costs.
+    """
+    costs = {row["cell"]: float(row["times_gru"]) for row in read_table("cost")}
+    if member.cell not in costs:
+        raise UserError(
+            f"--gru-time: docs/comparison/cost.csv has no cost of {member.cell}; "
+            "benchmarks.costs measures those in the table of selective copying"
+        )
+    return member.replace(
+        {"total_steps": round(member.num_steps / costs[member.cell]), "total_epochs": None}
+    )
 
 
 def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any]:
@@ -110,13 +131,15 @@ def origin(record: Record) -> dict[str, str]:
     return {name: "; ".join(dict.fromkeys(values)) for name, values in columns.items()}
 
 
-def parse_words(words: Sequence[str]) -> tuple[Run, list[int]]:
-    """Returns the command for the words of a command line, and the seeds of the result.
+def parse_words(words: Sequence[str]) -> tuple[Run, argparse.Namespace]:
+    """Returns the command for the words of a command line, and the options of this program: `seed`,
+    the seeds of the result, and `gru_time`.
 
     Raises UserError for a mistake, and for an option that would have no effect.
     """
     parser = argparse.ArgumentParser(prog="equal_terms", add_help=False, allow_abbrev=False)
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--gru-time", action="store_true")
     options, rest = parser.parse_known_args(words)
     command = parse(["run", *rest])
     assert isinstance(command, Run)  # a word of `lstm-jax run` makes nothing else
@@ -125,10 +148,12 @@ def parse_words(words: Sequence[str]) -> tuple[Run, list[int]]:
             raise UserError(
                 f"--{field.name.replace('_', '-')} is not for equal_terms; leave it out"
             )
-    return command, options.seed
+    return command, options
 
 
-def train(command: Run, result_seeds: Sequence[int]) -> list[dict[str, Any]]:
+def train(
+    command: Run, result_seeds: Sequence[int], *, gru_time: bool = False
+) -> list[dict[str, Any]]:
     """Trains both stages and returns the rows of the table."""
     settings: dict[str, Any] = {option: getattr(command, option) for option in PASSED_ON}
     settings |= {"name": command.stem, "runs_dir": command.runs_dir}
@@ -137,6 +162,8 @@ def train(command: Run, result_seeds: Sequence[int]) -> list[dict[str, Any]]:
     if len({member.learning_rate for member in members}) > 1:
         outcome = run(command.study, **settings, console=Console())
         members = best_rates(outcome.members)
+    if gru_time:
+        members = [in_gru_time(member) for member in members]
     rows = []
     for number, member in enumerate(members, start=1):
         setting, seeds = setting_name(grid, member), " ".join(map(str, result_seeds))
@@ -158,11 +185,12 @@ def main() -> None:
     if {"-h", "--help"} & {*words}:
         print(__doc__)
     with exit_codes(joined=False):
-        command, seeds = parse_words(words)
+        command, options = parse_words(words)
         command.prepare(words)
-        rows = train(command, seeds)
+        rows = train(command, options.seed, gru_time=options.gru_time)
         print(printed(rows), end="")
-        write_csv(command.runs_dir / command.stem / "equal_terms.csv", rows)
+        name = "gru_time" if options.gru_time else "equal_terms"
+        write_csv(command.runs_dir / command.stem / f"{name}.csv", rows)
 
 
 if __name__ == "__main__":

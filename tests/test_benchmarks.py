@@ -286,16 +286,21 @@ def test_equal_terms_trains_a_grid_and_then_the_best_rate_of_each_cell_with_fres
     monkeypatch.setattr(equal_terms, "read_run", lambda directory: directory)
     monkeypatch.setattr(equal_terms, "origin", lambda record: {"commit": "none"})
     words = ["long_adding", "--cell", "gru", "rnn"]
-    command, seeds = equal_terms.parse_words([*words, "--seed", "0", "1"])
-    rows = equal_terms.train(command, seeds)
+    command, options = equal_terms.parse_words([*words, "--seed", "0", "1"])
+    rows = equal_terms.train(command, options.seed)
     grid, *fresh = trained
     assert [(each.cell, each.seed) for each in fresh] == [("gru", (0, 1)), ("rnn", (0, 1))]
     assert {row["run"] for row in rows} == {f"long_adding/{each.digest}" for each in fresh}
     assert grid.seed == 100
     *_, said = capsys.readouterr().out.splitlines()
     assert said == f"row 2 of 2: cell rnn, learning rate {fresh[1].learning_rate}, seeds 0 1"
-    equal_terms.train(*equal_terms.parse_words([*words, "--learning-rate", "0.1"]))
+    command, options = equal_terms.parse_words([*words, "--learning-rate", "0.1", "--gru-time"])
+    equal_terms.train(command, options.seed, gru_time=options.gru_time)
     assert [each.seed for each in trained[3:]] == [(0, 1, 2)] * 2  # there is nothing to choose
+    gru, rnn = trained[3:]  # the RNN takes 0.92 of the GRU's time
+    assert gru.total_steps == grid.total_steps < rnn.total_steps < 1.2 * gru.total_steps
+    with pytest.raises(UserError, match=r"cost.csv has no cost of lem"):
+        equal_terms.in_gru_time(gru.replace({"cell": "lem"}))
 
 
 def test_lengths_scores_each_member_at_each_length_as_a_run_does_at_its_own(tmp_path):
@@ -321,8 +326,8 @@ def test_lengths_scores_each_member_at_each_length_as_a_run_does_at_its_own(tmp_
 
 def test_equal_terms_takes_options_that_say_what_is_trained_and_refuses_the_others():
     words = ["long_adding", "--seed", "4", "5", "--cell", "gru", "--name", "mine", "--no-report"]
-    command, seeds = equal_terms.parse_words([*words, "--task.length", "20", "--no-index"])
-    assert (seeds, command.stem, command.index) == ([4, 5], "mine", False)
+    command, options = equal_terms.parse_words([*words, "--task.length", "20", "--no-index"])
+    assert (options.seed, command.stem, command.index) == ([4, 5], "mine", False)
     assert {member.cell for member in command.study.experiment.members()} == {"gru"}
     for option in (["--shard", "1/2"], ["--max-minutes", "1"], ["--processes", "2"], ["--join"]):
         with pytest.raises(UserError, match=f"{option[0]} is not for equal_terms"):
