@@ -71,7 +71,7 @@ def with_seeds(member: Experiment, seeds: Sequence[int]) -> Experiment:
 
 
 def in_gru_time(member: Experiment) -> Experiment:
-    """Returns a member with as many steps as its cell takes in the time of a GRU's.
+    """Returns a member whose budget its cell uses up in the time that a GRU takes for all of it.
 
     Raises UserError where `docs/comparison/cost.csv` does not know what the cell costs.
     """
@@ -81,9 +81,8 @@ def in_gru_time(member: Experiment) -> Experiment:
             f"--gru-time: docs/comparison/cost.csv has no cost of {member.cell}; "
             "benchmarks.costs measures those in the table of selective copying"
         )
-    return member.replace(
-        {"total_steps": round(member.num_steps / costs[member.cell]), "total_epochs": None}
-    )
+    budget = member.values[member.budget] / costs[member.cell]  # steps, examples or epochs
+    return member.replace({member.budget: budget if member.total_epochs else round(budget)})
 
 
 def row(grid: Experiment, results: Sequence[Result], name: str) -> dict[str, Any]:

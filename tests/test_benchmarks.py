@@ -299,6 +299,8 @@ def test_equal_terms_trains_a_grid_and_then_the_best_rate_of_each_cell_with_fres
     assert [each.seed for each in trained[3:]] == [(0, 1, 2)] * 2  # there is nothing to choose
     gru, rnn = trained[3:]  # the RNN takes 0.92 of the GRU's time
     assert gru.total_steps == grid.total_steps < rnn.total_steps < 1.2 * gru.total_steps
+    epochs = equal_terms.in_gru_time(Experiment(cell="rnn", total_epochs=2))
+    assert 2 < epochs.total_epochs < 2.4
     with pytest.raises(UserError, match=r"cost.csv has no cost of lem"):
         equal_terms.in_gru_time(gru.replace({"cell": "lem"}))
 
