@@ -35,6 +35,7 @@ BLOCKS = {
     "plain sum": Residual(),
     "rms, glu": Residual(norm="rms", gate="glu"),
     "wider": Residual(norm="layer", expand=2),
+    "wider, no norm": Residual(expand=2, gate="silu", mlp=1),
     "all on": ALL_ON,
 }
 

@@ -2,8 +2,9 @@
 layer. `config.blocks.Residual` has the formula.
 
 Written for few passes over [T,B,W]: a projection that leads straight into a cell is multiplied into
-the cell's kernel. Behind the last layer of a model that is asked once a sequence, all after the
-recurrence is computed for the last time step alone.
+the cell's kernel, and so is the model's dense layer where no norm stands between. Behind the last
+layer of a model that is asked once a sequence, all that the recurrence does not need is computed
+for the last time step alone.
 
 Axes: T time steps, B batch, D hidden_size, E units of the recurrent layer, I inputs, W its outputs.
 A dense layer is one kernel, with its bias as the last row.
@@ -82,6 +83,11 @@ class ResidualBlock:
         """Returns False: the inputs reach the outputs without the layer too."""
         return False
 
+    @property
+    def layer_reads_inputs(self) -> bool:
+        """Returns whether the layer's kernel takes in the dense layer before the block, if any."""
+        return self.settings.norm == "none" and not self.settings.conv
+
     def declare(self) -> None:
         """Declares the block's parameters in the Linen module that is being called."""
         self.inner.declare()
@@ -95,7 +101,8 @@ class ResidualBlock:
         if settings.conv:  # between the projection and the cell's kernel
             layer = self.inner.fuse(params)
         else:
-            layer, project = self.inner.fuse(params, project), None
+            first = dense_DI if self.layer_reads_inputs else None
+            layer, project = self.inner.fuse(params, _in_turn(first, project)), None
         conv = weights["conv"]["kernel"] if settings.conv else None
         of_name = (dense.get(name) for name in ("gate", "out", "mlp_in", "mlp_out"))
         return FusedBlock(layer, dense_DI, project, conv, *of_name)
@@ -129,8 +136,10 @@ class ResidualBlock:
 
     def step(self, fused: FusedBlock, x_BI: jax.Array, carry: Any) -> tuple[jax.Array, Any]:
         """Runs a block that reads forwards over one time step: returns [B,D] and the new carry."""
-        x_BD = _dense(fused.input, x_BI)
-        v_BD = u_BE = normalise(self.settings.norm, x_BD)
+        x_BD = v_BD = u_BE = x_BI
+        if not self.layer_reads_inputs:
+            x_BD = _dense(fused.input, x_BI)
+            v_BD = u_BE = normalise(self.settings.norm, x_BD)
         before = None
         if self.settings.conv:
             assert fused.conv is not None
@@ -162,7 +171,11 @@ class ResidualBlock:
     ) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
         """Returns x and norm(x), [T,B,D], the layer's inputs [T,B,E], and the last inputs of the
         convolution, for those `before` the first time step.
+
+        Where the layer reads the block's inputs, the first three are these.
         """
+        if self.layer_reads_inputs:
+            return x_TBI, x_TBI, x_TBI, before
         x_TBD = _dense(fused.input, x_TBI)
         v_TBD = u_TBE = normalise(self.settings.norm, x_TBD)
         if self.settings.conv:
@@ -174,8 +187,10 @@ class ResidualBlock:
     def _after(
         self, fused: FusedBlock, x: jax.Array, v: jax.Array, y: jax.Array, key: jax.Array | None
     ) -> jax.Array:
-        """Returns the outputs, [..., D], from the inputs x, norm(x) and the layer's outputs y."""
+        """Returns the outputs, [..., D], from what `_before` returns and the layer's outputs y."""
         settings = self.settings
+        if self.layer_reads_inputs:
+            x = v = _dense(fused.input, x)
         keys = (None, None) if key is None else tuple(jax.random.split(key))
         if settings.gate == "silu":
             y = y * jax.nn.silu(_dense(fused.gate, v))
@@ -220,6 +235,13 @@ class BlockParams(nn.Module):
 
 def _stack(dense: Params) -> jax.Array:
     return jnp.concatenate([dense["kernel"], dense["bias"][None]])
+
+
+def _in_turn(first_DI: jax.Array | None, second_EI: jax.Array | None) -> jax.Array | None:
+    """Returns the kernel of two dense layers in turn; None stands for no layer."""
+    if first_DI is None or second_EI is None:
+        return second_EI if first_DI is None else first_DI
+    return (first_DI @ second_EI[:-1]).at[-1].add(second_EI[-1])
 
 
 def _dense(kernel: jax.Array | None, x: jax.Array) -> jax.Array:
