@@ -13,13 +13,17 @@ other work.
 """
 
 from lstm_jax import Experiment, Language
+from lstm_jax.config.blocks import Residual
 from lstm_jax.optim import Cosine
 
 experiment = Experiment(
     task=Language(dataset="data/enwik8-first-10MB.gz", length=128),
-    hidden_size=256,
+    cell="rglru",
+    hidden_size=192,
+    layers=2,
+    block=Residual(norm="layer", conv=4, gate="silu", mlp=2),
     learning_rate=3e-3,
-    seed=(0, 1, 2),
+    seed=(1, 2, 3),
     kernel_init="orthogonal",
     schedule=Cosine(warmup_steps=100),
     clip_norm=1.0,

@@ -12,6 +12,7 @@ two CPU cores.
 """
 
 from lstm_jax import Experiment
+from lstm_jax.config.blocks import Residual
 from lstm_jax.optim import Cosine
 from lstm_jax.tasks.images import Images
 
@@ -19,9 +20,10 @@ experiment = Experiment(
     task=Images(reading="pixels"),
     cell="gru",
     hidden_size=64,
+    block=Residual(conv=64),
     learning_rate=6e-3,
-    seed=(0, 1, 2, 3, 4, 5),
-    total_epochs=6,
+    seed=(2, 3, 4),
+    total_epochs=4,
     batch_size=16,
     microbatches=1,
     kernel_init="orthogonal",

@@ -23,20 +23,7 @@ from lstm_jax.config.equal_terms import equal_terms
 
 experiment = equal_terms(
     task=StateTracking(problem=("parity", "cycle", "arithmetic", "s3", "a5"), length=40),
-    cell=(
-        "rnn",
-        "lstm",
-        "gru",
-        "indrnn",
-        "slstm",
-        "paragru",
-        "mingru",
-        "rglru",
-        "lru",
-        "mlstm",
-        "gated_deltanet",
-        "gated_deltanet_neg",
-    ),
+    cell=("rnn", "lstm", "gru", "indrnn", "slstm", "paragru", "mingru", "rglru", "lru"),
     parameters=15_600,
     total_steps=2_000,
     batch_size=64,
