@@ -361,6 +361,8 @@ def in_page(score):
     the first is 1 to 3.
     """
     mean, half_width = score
+    if half_width == 0:  # all seeds have the same
+        return f"{mean:.2f}" if mean == 1 else f"{mean:.3f}"
     decimals = max(0, -math.floor(math.log10(half_width)) + (f"{half_width:e}"[0] in "123"))
     return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"
 
@@ -369,12 +371,30 @@ def test_half_a_width_has_one_digit_or_two():
     scores = (0.10066, 0.04121), (0.7718, 0.016), (3.1e-5, 7.8e-6), (12.3, 4.4)
     texts = ["0.10 ± 0.04", "0.772 ± 0.016", "0.000031 ± 0.000008", "12 ± 4"]
     assert [in_page(score) for score in scores] == texts
+    assert [in_page((1.0, 0.0)), in_page((0.464, 0.0))] == ["1.00", "0.464"]
 
 
 def test_intervals_meet_where_they_have_a_number_in_common():
     score, near, far = Score(1.0, 0.1), Score(1.15, 0.1), Score(0.75, 0.1)
     assert [score.meets(other) for other in (score, near, far)] == [True, True, False]
     assert [other.meets(score) for other in (near, far)] == [True, False]
+
+
+def texts_of_map(figure):
+    """Returns the names of the columns of a map of scores, its texts by column and row, and which
+    of them are bold.
+    """
+    (axes,) = figure.canvas.axes
+    heads = [label.get_text() for label in axes.get_xticklabels()]
+    rows = [label.get_text().split()[0] for label in axes.get_yticklabels()]
+    shown, bold = {}, set()
+    for text in axes.texts:
+        column, row = (round(at) for at in text.get_position())
+        if text.get_text():
+            shown[column, rows[row]] = text.get_text()
+        if text.get_weight() == "bold":
+            bold.add((column, rows[row]))
+    return heads, shown, bold
 
 
 def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():
@@ -384,19 +404,10 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
     assert list(YEARS.values()) == sorted(YEARS.values())
     costs = {row["cell"]: float(row["times_gru"]) for row in read_table("cost")}
     assert costs["gru"] == 1
-    (axes,) = figures.draw_head().canvas.axes
-    heads = [label.get_text() for label in axes.get_xticklabels()]
+    heads, shown, bold = texts_of_map(figures.draw_head())
     for task, head in zip(figures.TASKS, heads, strict=False):
         higher = load_study(task.table).experiment.task.higher_is_better
         assert task.higher_is_better == higher == head.endswith("↑") != head.endswith("↓")
-    rows = [label.get_text().split()[0] for label in axes.get_yticklabels()]
-    shown, bold = {}, set()
-    for text in axes.texts:
-        column, row = (round(at) for at in text.get_position())
-        if text.get_text():
-            shown[column, rows[row]] = text.get_text()
-        if text.get_weight() == "bold":
-            bold.add((column, rows[row]))
     expected = {(len(scores), cell): figures.short(cost) for cell, cost in costs.items()}
     for column, task in enumerate(figures.TASKS):
         expected[column, "trivial"] = figures.short(task.trivial)
@@ -416,6 +427,27 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
     assert f"| `lru` | 2023 | 55 | 1e-2 | **{in_page(scores['pixels']['lru'])}** |" in PAGE
     for row in costs:
         assert f"| {costs[row]:.2f} |\n" in PAGE.split("## What it costs")[1]
+
+
+def test_the_figure_of_lengths_has_the_scores_of_its_table_and_the_page_all_of_them():
+    section = PAGE.split("## State tracking")[1].split("\n## ")[0]
+    heads, shown, _ = texts_of_map(figures.draw_lengths())
+    rows, trained = read_table("state_tracking_lengths"), read_table("state_tracking")
+    here = {
+        (row["cell"], row["task.problem"], row["score"]) for row in rows if row["length"] == "40"
+    }
+    assert here == {(row["cell"], row["task.problem"], row["score"]) for row in trained}
+    assert len(heads) == len(figures.LENGTHS) * len({row["task.problem"] for row in rows})
+    for row in rows:
+        score = comparison_tables.score_of(row)
+        if row["length"] in figures.LENGTHS:
+            column = heads.index(f"{row['task.problem']}, {row['length']}")
+            assert shown[column, row["cell"]] == figures.short(score.mean)
+            assert shown[column, "trivial"] == figures.short(float(row["trivial"]))
+            (line,) = [
+                each for each in section.split("\n") if each.startswith(f"| `{row['cell']}`")
+            ]
+            assert f" {in_page(score)} |" in line
 
 
 def test_the_figure_of_variants_has_every_table_and_names_those_that_are_missing(
