@@ -1,12 +1,14 @@
-"""The estimate of memory is near what XLA plans for the compiled program."""
+"""The estimate of memory is near what XLA plans for the compiled program, and programs go."""
 
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from fast_compile import OPTIONS
 from jax.sharding import Mesh
+from trained_runs import TINY, tiny_dataset, train_in_memory
 
 from lstm_jax.config.experiment import Experiment
 from lstm_jax.data import images
@@ -27,7 +29,7 @@ def planned_bytes(placement, dataset):
     """Returns the bytes of arguments and temporaries that XLA plans for one device."""
     spec = placing.model_spec_of(placement.members[0], dataset)
     mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("members", "microbatches"))
-    init, segment, _ = placing._compiled(spec, 10, mesh, placement.tile)
+    init, segment, _ = placing._compiled(placement.static_key, spec, 10, mesh, placement.tile)
     rows = placing.stack_fields(placement.rows)
     state = jax.eval_shape(init, rows)
     order = np.zeros((len(placement.rows), dataset.num_examples), np.int32)
@@ -94,3 +96,16 @@ def test_only_what_does_not_fit_is_refused_with_its_size():
         memory_estimate.refuse_what_does_not_fit(
             memory_estimate.MemoryEstimate(1, 1, 1, 2**50), 3, "cpu"
         )
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux counts memory maps")
+def test_a_sweep_of_many_programs_does_not_use_up_the_memory_maps(monkeypatch):
+    """Each program takes hundreds of the 65,530, and LLVM fails where there are no more."""
+    monkeypatch.setattr(placing, "_compiled", lru_cache(1)(placing._compiled.__wrapped__))
+    counts = []
+    for hidden_size in (3, 4, 5, 6):
+        member = Experiment(task=Images(dataset="digits"), **TINY | {"hidden_size": hidden_size})
+        train_in_memory(member.replace({"total_steps": 2}), tiny_dataset())
+        counts.append(len(Path("/proc/self/maps").read_text().splitlines()))
+    grown = counts[1] - counts[0], counts[3] - counts[1]
+    assert grown[1] < max(100, grown[0] / 2), counts

@@ -168,7 +168,7 @@ def build_programs(placement: Placement, dataset: Dataset, max_steps: int) -> Pr
     mesh = Mesh(np.asarray(devices).reshape(shape), ("members", "microbatches"))
     batch_size = placement.static_key.batch_size
     spec = model_spec_of(placement.members[0], dataset)
-    init, segment, score = _compiled(spec, max_steps, mesh, placement.tile)
+    init, segment, score = _compiled(placement.static_key, spec, max_steps, mesh, placement.tile)
 
     def put(partition: PartitionSpec, value: Any) -> Any:
         return jax.device_put(value, NamedSharding(mesh, partition))
@@ -199,11 +199,15 @@ def build_programs(placement: Placement, dataset: Dataset, max_steps: int) -> Pr
     )
 
 
-@lru_cache(maxsize=64)
+# The compiled programs of one key take 600 to 2,000 of the 65,530 memory maps that Linux gives a
+# process. When they are used up, LLVM ends a sweep with "Cannot allocate memory".
+@lru_cache(maxsize=16)
 def _compiled(
-    spec: ModelSpec, max_steps: int, mesh: Mesh, tile: int
+    static_key: Experiment, spec: ModelSpec, max_steps: int, mesh: Mesh, tile: int
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """Returns init_state, train_segment and evaluate, mapped over the rows of each device.
+
+    Each static key has functions of its own, so that its programs go when the cache drops it.
 
     The map is `lax.map`, or `vmap` over a fixed number of rows. This keeps a member's arithmetic
     the same, whichever members train beside it.
