@@ -71,6 +71,7 @@ VARIANTS = {
         "pixels": "16,000 parameters, shuffled",
         "pixels_minutes": "the same, a GRU's time",
         "pixels_34k": "34,000, shuffled",
+        "pixels_69k": "69,000, shuffled",
         "pixels_sequential": "16,000, in order",
     },
     "long_adding": {

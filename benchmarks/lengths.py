@@ -4,8 +4,7 @@
     python -m benchmarks.lengths state_tracking 40 80 160 256   # scores them at four
 
 It scores every member of each row of `runs/NAME/equal_terms.csv` on new test examples of each
-length, prints a table, and writes it to `runs/NAME/lengths.csv`. The metric is the mean over all
-time steps of a sequence, those of the trained length included.
+length, prints a table, and writes it to `runs/NAME/lengths.csv`.
 """
 
 from __future__ import annotations
