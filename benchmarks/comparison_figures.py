@@ -311,8 +311,8 @@ def _score_map(
 ) -> Drawing:
     """Returns a figure of scores, with a row for each cell and one that is trivial.
 
-    The best mean of a column is bold, and so are all whose interval meets that of the best. `more`
-    has columns of text, without colours.
+    The best mean of a column is bold, and so are all whose interval meets that of the best, unless
+    they are no better than the trivial score. `more` has columns of text, without colours.
     """
     colours, notes, bold, nothing = [], [], set(), Score(math.nan, 0.0)
     for number, (_, scores, trivial, higher_is_better) in enumerate(columns):
@@ -324,14 +324,16 @@ def _score_map(
         bold |= {
             (row, number)
             for row, cell in enumerate(cells)
-            if cell in scores and scores[cell].meets(best)
+            if cell in scores
+            and scores[cell].meets(best)
+            and (scores[cell].mean > trivial if higher_is_better else scores[cell].mean < trivial)
         }
     for texts in more.values():
         colours.append([math.nan] * (len(cells) + 1))
         notes.append([*(texts.get(cell, "") for cell in cells), ""])
     heads = [*(column.head for column in columns), *more]
     rows = [*_dated(cells), "trivial"]
-    size = 1.55 + 0.43 * len(heads), 1.5 + 0.29 * len(rows)
+    size = 1.7 + 0.43 * len(heads), 1.5 + 0.29 * len(rows)
     return draw(plots.result_map, np.array(colours).T, notes, rows, heads, bold, 10, 55, size=size)
 
 

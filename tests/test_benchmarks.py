@@ -431,7 +431,7 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
 
 def test_the_figure_of_lengths_has_the_scores_of_its_table_and_the_page_all_of_them():
     section = PAGE.split("## State tracking")[1].split("\n## ")[0]
-    heads, shown, _ = texts_of_map(figures.draw_lengths())
+    heads, shown, bold = texts_of_map(figures.draw_lengths())
     rows, trained = read_table("state_tracking_lengths"), read_table("state_tracking")
     here = {
         (row["cell"], row["task.problem"], row["score"]) for row in rows if row["length"] == "40"
@@ -444,10 +444,13 @@ def test_the_figure_of_lengths_has_the_scores_of_its_table_and_the_page_all_of_t
             column = heads.index(f"{row['task.problem']}, {row['length']}")
             assert shown[column, row["cell"]] == figures.short(score.mean)
             assert shown[column, "trivial"] == figures.short(float(row["trivial"]))
-            (line,) = [
-                each for each in section.split("\n") if each.startswith(f"| `{row['cell']}`")
-            ]
-            assert f" {in_page(score)} |" in line
+            table = section.split(f"After {row['length']} symbols:\n\n")[1].split("\n\n")[0]
+            head, _, *lines = table.split("\n")
+            column = head.removesuffix(" |").split(" | ").index(row["task.problem"])
+            (line,) = [each for each in lines if each.startswith(f"| `{row['cell']}` |")]
+            assert line.removesuffix(" |").split(" | ")[column] == in_page(score)
+    assert not {number for number, _ in bold if heads[number].startswith("a5")}  # all of them guess
+    assert (heads.index("parity, 256"), "paragru") in bold
 
 
 def test_the_figure_of_variants_has_every_table_and_names_those_that_are_missing(
@@ -467,7 +470,8 @@ def test_the_figure_of_variants_has_every_table_and_names_those_that_are_missing
     first, second = labels["pixels"], labels["pixels_34k"]
     assert counts == {first: len(rows), second: 3, "pixels_of_its_own": 1}
     assert "pixels_sequential.csv is not in" in (said := capsys.readouterr().out)
-    assert (said.count(" is not in "), "pixels_34k" in said) == (4, False)
+    missing = sum(map(len, figures.VARIANTS.values())) - 3  # of the three that are there
+    assert (said.count(" is not in "), "pixels_34k" in said) == (missing, False)
     (tmp_path / "pixels_own.csv").write_text("\n".join([head, rows[0].replace("rnn", "mine")]))
     with pytest.raises(ValueError, match="has no year of mine"):
         figures.draw_variants()
