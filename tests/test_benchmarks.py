@@ -305,6 +305,7 @@ def test_equal_terms_trains_a_grid_and_then_the_best_rate_of_each_cell_with_fres
         equal_terms.in_gru_time(gru.replace({"cell": "lem"}))
 
 
+@pytest.mark.slow
 def test_lengths_scores_each_member_at_each_length_as_a_run_does_at_its_own(tmp_path):
     task = StateTracking(problem="parity", length=5)
     seeds = Experiment(task=task, cell="rnn", seed=(0, 1, 2), **TINY, total_steps=4)

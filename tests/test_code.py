@@ -104,6 +104,7 @@ def grid(*cells, **fields):
     return Experiment(task=Images(dataset="digits"), cell=cells, **{**SMALL, **fields})
 
 
+@pytest.mark.slow
 def test_an_edited_formula_is_trained_anew_and_the_old_result_is_kept(folder, capsys):
     write("cells.py", CELLS)
     experiment = grid("gru", "cells.py:first")
@@ -145,6 +146,7 @@ def own_task():
     return Experiment(task=task(dataset="digits"), **SMALL)
 
 
+@pytest.mark.slow
 def test_an_edited_loss_is_noticed(folder, capsys):
     write("own.py", TASK)
     experiment = own_task()

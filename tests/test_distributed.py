@@ -37,6 +37,7 @@ def test_a_placement_uses_the_devices_of_all_processes_or_of_one(
         assert len(placement.rows) % placement.member_devices == 0
 
 
+@pytest.mark.slow
 def test_launch_raises_the_error_of_a_process_that_failed(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     (tmp_path / "digits").write_text("no directory")

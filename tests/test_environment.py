@@ -77,11 +77,13 @@ def outcomes():
         return json.load(separate.stdout) | json.load(forks.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["harmless variables", "harmless options"])
 def test_settings_that_change_no_bit_keep_the_identity(outcomes, group):
     assert outcomes[group] == outcomes["none"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["XLA_FLAGS", "ONEDNN_MAX_CPU_ISA", "jax_random_seed_offset"])
 def test_a_setting_that_changes_bits_changes_the_identity(outcomes, name):
     if name != "ONEDNN_MAX_CPU_ISA":  # has an effect on x86 only

@@ -98,6 +98,7 @@ def test_only_what_does_not_fit_is_refused_with_its_size():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux counts memory maps")
 def test_a_sweep_of_many_programs_does_not_use_up_the_memory_maps(monkeypatch):
     """Each program takes hundreds of the 65,530, and LLVM fails where there are no more."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from run_commands import HOURS, SMALL, digests
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,7 @@ def finish(process):
     return process.returncode, out, err.splitlines()
 
 
+@pytest.mark.slow
 def test_a_signal_saves_the_run_and_the_same_command_resumes(run_command, finished_runs, tmp_path):
     process = start(tmp_path, *SMALL)
     process.stdout.readline()
@@ -52,6 +54,7 @@ def test_a_run_directory_has_one_writer_who_stops_when_it_is_moved(run_command, 
     assert "was moved or removed" in err[0]
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_interrupts_the_run(tmp_path):
     process = start(tmp_path, *HOURS)
     process.stdout.readline()
