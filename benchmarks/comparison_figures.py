@@ -106,7 +106,14 @@ class Dots(NamedTuple):
 
 def short(value: float) -> str:
     """Returns a number in few characters: with two decimals, or below 0.01 as a power of ten."""
+    if value == 0:
+        return "0"
     return f"{value:.2f}" if value >= 0.01 else _without_zero(f"{value:.0e}")
+
+
+def with_interval(score: Score) -> str:
+    """Returns a mean, and half of its interval's width below it, in few characters."""
+    return f"{short(score.mean)}\n± {short(score.half_width)}"
 
 
 def _without_zero(number: str) -> str:
@@ -318,7 +325,7 @@ def _score_map(
     for number, (_, scores, trivial, higher_is_better) in enumerate(columns):
         means = [scores.get(cell, nothing).mean for cell in cells]
         colours.append([*shares(means, higher_is_better, trivial), 0.0])
-        notes.append([short(scores[cell].mean) if cell in scores else "" for cell in cells])
+        notes.append([with_interval(scores[cell]) if cell in scores else "" for cell in cells])
         notes[-1].append(short(trivial))
         best, *_ = sorted(scores.values(), reverse=higher_is_better)
         bold |= {
@@ -333,8 +340,8 @@ def _score_map(
         notes.append([*(texts.get(cell, "") for cell in cells), ""])
     heads = [*(column.head for column in columns), *more]
     rows = [*_dated(cells), "trivial"]
-    size = 1.7 + 0.43 * len(heads), 1.5 + 0.29 * len(rows)
-    return draw(plots.result_map, np.array(colours).T, notes, rows, heads, bold, 10, 55, size=size)
+    size = 1.7 + 0.52 * len(heads), 1.5 + 0.36 * len(rows)
+    return draw(plots.result_map, np.array(colours).T, notes, rows, heads, bold, 9, 55, size=size)
 
 
 def _dated(cells: Iterable[str]) -> list[str]:

@@ -398,6 +398,11 @@ def texts_of_map(figure):
     return heads, shown, bold
 
 
+def in_field(score):
+    """How a field of a score map has a mean and its interval."""
+    return f"{figures.short(score.mean)}\n± {figures.short(score.half_width)}"
+
+
 def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell():
     """Bold is what lies within the intervals of the best: the tables say which of them."""
     scores = {task.table: task.read() for task in figures.TASKS}
@@ -413,7 +418,7 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
     for column, task in enumerate(figures.TASKS):
         expected[column, "trivial"] = figures.short(task.trivial)
         for cell, score in scores[task.table].items():
-            expected[column, cell] = figures.short(score.mean)
+            expected[column, cell] = in_field(score)
     assert shown == expected
     tables = list(scores)
     for column, task in enumerate(figures.TASKS):
@@ -423,8 +428,8 @@ def test_the_head_figure_has_every_score_of_the_tables_and_a_cost_of_every_cell(
         assert (column, best) in bold
     clear = tables.index("recall")
     assert {cell for column, cell in bold if column == clear} == {"mlstm", "gated_deltanet"}
-    texts = [figures.short(value) for value in (0.7997, 0.0505, 3.04e-5, 1.0)]
-    assert texts == ["0.80", "0.05", "3e-5", "1.00"]
+    texts = [figures.short(value) for value in (0.7997, 0.0505, 3.04e-5, 1.0, 0.0)]
+    assert texts == ["0.80", "0.05", "3e-5", "1.00", "0"]
     assert f"| `lru` | 2023 | 55 | 1e-2 | **{in_page(scores['pixels']['lru'])}** |" in PAGE
     for row in costs:
         assert f"| {costs[row]:.2f} |\n" in PAGE.split("## What it costs")[1]
@@ -443,7 +448,7 @@ def test_the_figure_of_lengths_has_the_scores_of_its_table_and_the_page_all_of_t
         score = comparison_tables.score_of(row)
         if row["length"] in figures.LENGTHS:
             column = heads.index(f"{row['task.problem']}, {row['length']}")
-            assert shown[column, row["cell"]] == figures.short(score.mean)
+            assert shown[column, row["cell"]] == in_field(score)
             assert shown[column, "trivial"] == figures.short(float(row["trivial"]))
             table = section.split(f"After {row['length']} symbols:\n\n")[1].split("\n\n")[0]
             head, _, *lines = table.split("\n")
