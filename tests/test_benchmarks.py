@@ -375,6 +375,35 @@ def test_half_a_width_has_one_digit_or_two():
     assert [in_page((1.0, 0.0)), in_page((0.464, 0.0))] == ["1.00", "0.464"]
 
 
+SECTIONS = {
+    "selective_copying": "Selective copying",
+    "inside_the_block": "Inside a block",
+    "recall": "Associative recall",
+    "long_adding": "The adding problem, bare",
+    "eras": "Both eras on data",
+    "pixels": "Pixels",
+    "ladder": "From the LSTM to the xLSTM",
+}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_page_has_the_scores_of_each_table(name):
+    """Each score stands in a row of its cell, in the section of its table."""
+    section = PAGE.split(f"\n## {SECTIONS[name]}\n")[1].split("\n## ")[0]
+    missing = [
+        (path.stem, row["cell"], score)
+        for path in TABLES.glob(f"{name}*.csv")
+        for row in read_table(path.stem)
+        if not any(
+            in_page(comparison_tables.score_of(row)) in line.replace("*", "").split(" | ")
+            for line in section.split(" |\n")
+            if f"| `{row['cell']}` |" in line
+        )
+        for score in [in_page(comparison_tables.score_of(row))]
+    ]
+    assert not missing
+
+
 def test_intervals_meet_where_they_have_a_number_in_common():
     score, near, far = Score(1.0, 0.1), Score(1.15, 0.1), Score(0.75, 0.1)
     assert [score.meets(other) for other in (score, near, far)] == [True, True, False]
