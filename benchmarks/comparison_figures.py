@@ -83,6 +83,7 @@ VARIANTS = {
         "pixels_minutes": "the same, a GRU's time",
         "pixels_34k": "34,000, shuffled",
         "pixels_69k": "69,000, shuffled",
+        "pixels_784": "16,000, shuffled, 784 pixels",
         "pixels_sequential": "16,000, in order",
     },
     "long_adding": {
