@@ -10,7 +10,7 @@ the input has 0.178. Expect a test squared error of 0.000030 +- 0.000008 (GRU), 
 0.00080 +- 0.00031 (minGRU) and 0.178 (tanh RNN, IndRNN and LRU). Verdict: gates solve it whether
 they read the state or the input alone; a linear recurrence without gates cannot multiply a number
 by its mark, and the bare LRU learns nothing. IndRNN, which Li et al. (2018) train on 5,000 time
-steps, does not start to learn. About 11 minutes on one CPU core shared with other work.
+steps, does not start to learn. About 25 minutes on one CPU core shared with other work.
 """
 
 from lstm_jax import Adding
