@@ -9,7 +9,7 @@ and trains it with three others. A linear autoregression on the same window has 
 value 0.896. Expect a test squared error of 0.634 +- 0.005 (LSTM), 0.634 +- 0.004 (sLSTM), 0.639 +-
 0.001 (GRU), 0.649 +- 0.002 (tanh RNN), 0.656 +- 0.004 (LRU), 0.667 +- 0.014 (RG-LRU), 0.679 +-
 0.003 (ParaGRU), 0.680 +- 0.001 (IndRNN) and 0.693 +- 0.001 (minGRU). Verdict: with five days of
-input the classic gates are ahead, and three cells only of nine are below the linear model. About 5
+input the classic gates are ahead, and three cells only of nine are below the linear model. About 6
 minutes on one CPU core shared with other work.
 """
 

@@ -402,6 +402,17 @@ def test_the_page_has_the_scores_of_each_table(name):
     assert not missing
 
 
+def test_each_trained_row_says_where_it_comes_from():
+    """With these and the code of the commit anyone can make it again, and compare its bits."""
+    names = "run", "seed", "parameters_sha256", "commit", "processor", "versions"
+    for path in TABLES.glob("*.csv"):
+        for row in read_table(path.stem):
+            if "parameters_sha256" in row:
+                assert all(row[name] for name in names), (path.stem, row["cell"])
+                lengths = {len(row[name].split()) for name in ("seed", "parameters_sha256")}
+                assert lengths == {int(row["seeds"])}, (path.stem, row["cell"])
+
+
 def test_intervals_meet_where_they_have_a_number_in_common():
     score, near, far = Score(1.0, 0.1), Score(1.15, 0.1), Score(0.75, 0.1)
     assert [score.meets(other) for other in (score, near, far)] == [True, True, False]
