@@ -8,9 +8,9 @@ validation, with one seed, and trains it with three others. How frequent each by
 best n-gram model 2.477. Expect a test bits per character of 2.69 +- 0.04 (sLSTM), 2.77 +- 0.07
 (GRU), 2.83 +- 0.02 (tanh RNN), 2.86 +- 0.01 (ParaGRU), 2.90 +- 0.01 (RG-LRU), 2.91 +- 0.03 (LSTM),
 2.91 +- 0.01 (minGRU), 2.96 +- 0.02 (IndRNN) and 3.13 +- 0.02 (LRU). Verdict: the sLSTM has the
-least after as many steps, though its interval meets the GRU's, and its training took a tenth longer.
-All cells are best at 1e-2, the highest rate tried, and
-none comes below counting. About 28 minutes on one CPU core shared with other work.
+least after as many steps, though its interval meets the GRU's, and its training took a tenth
+longer. All cells are best at 1e-2, the highest rate tried, and none comes below counting. About 28
+minutes on one CPU core shared with other work.
 """
 
 from lstm_jax import Language
