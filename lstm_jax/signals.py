@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread, current_thread, main_thread
@@ -77,14 +78,20 @@ def exit_on_signal(code: int, message: str) -> Iterator[None]:
 @contextmanager
 def interrupt_on_signal() -> Iterator[None]:
     """Raises KeyboardInterrupt when a signal arrives in the block, which has to clean up."""
+    received = list[bool]()
 
     def interrupt() -> NoReturn:
+        # Left behind, a late listener would take this signal for one after the block, and end the
+        # process. A lock to wait for could be held by the code that the signal interrupts.
+        latest = time.monotonic() + 1
+        while not received and time.monotonic() < latest:
+            time.sleep(0.001)
         raise KeyboardInterrupt
 
     if not _process_is_ours:  # there SIGINT raises it already
         yield
         return
-    with _active(SignalHandler(_do_nothing, interrupt)):
+    with _active(SignalHandler(lambda: received.append(True), interrupt)):
         yield
 
 

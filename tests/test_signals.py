@@ -43,6 +43,24 @@ with interrupt_on_signal():
     finally:
         print("tidied", flush=True)
 """
+HEARS_LATE = """
+import contextlib
+import time
+from lstm_jax import signals
+
+def late(*kinds):  # what the listener calls between the signal and its answer
+    time.sleep(0.2)
+    return contextlib.suppress(*kinds)
+
+signals.suppress = late
+try:
+    with signals.interrupt_on_signal():
+        print("ready", flush=True)
+        time.sleep(20)
+finally:
+    time.sleep(1.5)
+    print("tidied", flush=True)
+"""
 
 
 @pytest.fixture
@@ -90,8 +108,9 @@ def test_in_training_the_first_signal_is_answered_at_once_and_the_second_one_end
     assert left(process) == (SAVED, [], [line])
 
 
-def test_what_has_to_be_tidied_up_is(start):
-    process = start(TIDIES_UP)
+@pytest.mark.parametrize("text", [TIDIES_UP, HEARS_LATE], ids=["in the block", "hears late"])
+def test_what_has_to_be_tidied_up_is(start, text):
+    process = start(text)
     process.send_signal(signal.SIGTERM)
     assert left(process) == (
         NOTHING_TO_SAVE, ["tidied"], ["lstm_jax: stopped; nothing had to be saved"],
