@@ -45,7 +45,7 @@ def short(value: float) -> str:
     return f"{value:.2f}" if value >= 0.01 else shorter_exponent(f"{value:.0e}")
 
 
-def with_interval(score: Score) -> str:
+def _with_interval(score: Score) -> str:
     """Returns a mean, and half of its interval's width below it, in few characters."""
     return f"{short(score.mean)}\n± {short(score.half_width)}"
 
@@ -69,7 +69,7 @@ def score_map(
     for number, (_, scores, trivial, higher_is_better) in enumerate(columns):
         means = [scores.get(cell, nothing).mean for cell in cells]
         colours.append([*shares(means, higher_is_better, trivial), 0.0])
-        notes.append([with_interval(scores[cell]) if cell in scores else "" for cell in cells])
+        notes.append([_with_interval(scores[cell]) if cell in scores else "" for cell in cells])
         notes[-1].append(short(trivial))
         best, *_ = sorted(scores.values(), reverse=higher_is_better)
         bold |= {
